@@ -28,7 +28,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def from_mapping(cls: type[Config], values: Mapping[str, object], *, where: str = "") -> Config:
     """Build configuration `cls` from nested `values`; `where` is the dotted prefix used in messages.
 
-    Raises InputError for an unknown key (with the nearest known one), a wrong type, or a value the class refuses.
+    Raises InputError for an unknown key (with the nearest known one), a wrong type or a refused value.
     """
     fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
@@ -78,7 +78,7 @@ def read_toml(path: Path) -> dict[str, object]:
 
 
 def assign(values: dict[str, object], assignment: str) -> None:
-    """Apply "section.key=value" (the value in TOML syntax, bare words taken as text) to nested `values` in place."""
+    """Apply "section.key=value" to nested `values` in place; the value is TOML, bare words count as text."""
     dotted, separator, text = assignment.partition("=")
     if not separator or not dotted.strip():
         raise InputError(f"option assignment {assignment!r} must have the form section.key=value")

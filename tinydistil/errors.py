@@ -27,7 +27,7 @@ def run_script(main: Callable[[], None]) -> None:
         _leave(f"error: {error}", 2)
     except BrokenPipeError:
         # The reader (say `head`) has gone. Without this redirect Python complains again at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(0)
     except OSError as error:
         _leave(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), 2)
