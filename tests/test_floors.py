@@ -27,8 +27,10 @@ def imports_of(path: Path) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import hides its floor"
-            names += [f"{node.module}.{alias.name}" if node.module == "tinydistil" else str(node.module)
-                      for alias in node.names]
+            names += [
+                f"{node.module}.{alias.name}" if node.module == "tinydistil" else str(node.module)
+                for alias in node.names
+            ]
     return names
 
 

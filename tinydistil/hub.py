@@ -67,9 +67,7 @@ def _fetch_from_hub(
 
     def fetch(file: str) -> Path | None:
         try:
-            found = hf_hub_download(
-                name, file, revision=revision, cache_dir=cache_folder, local_files_only=offline
-            )
+            found = hf_hub_download(name, file, revision=revision, cache_dir=cache_folder, local_files_only=offline)
         except EntryNotFoundError:  # also "not in the cache" when offline
             return None
         return Path(found)
@@ -94,9 +92,7 @@ def _fetch_from_hub(
     except EntryNotFoundError:
         raise InputError(f"model {name!r} on the hub has no config.json: not a model folder") from None
     except GatedRepoError:
-        raise InputError(
-            f"model {name!r} is gated; accept its terms on the hub, then `hf auth login`"
-        ) from None
+        raise InputError(f"model {name!r} is gated; accept its terms on the hub, then `hf auth login`") from None
     except RevisionNotFoundError:
         raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
     except RepositoryNotFoundError:

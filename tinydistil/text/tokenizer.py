@@ -41,9 +41,7 @@ class Tokenizer:
     `max_length` (the folder's own limit in tokens, or None).
     """
 
-    def __init__(
-        self, backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None = None
-    ) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None = None) -> None:
         backend.no_truncation()
         backend.no_padding()
         self.backend = backend
@@ -63,9 +61,7 @@ class Tokenizer:
         offline: bool = False,
     ) -> "Tokenizer":
         """The tokenizer in folder or hub name `name`. Raises InputError if absent or damaged."""
-        folder = resolve_folder(
-            name, revision=revision, cache_folder=cache_folder, offline=offline, weights=False
-        )
+        folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline, weights=False)
         return cls(*load_backend(folder))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -160,9 +156,9 @@ def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
 
     def padded(name: str, fill: int) -> Tensor:
         rows = [getattr(encoding, name) for encoding in encodings]
-        return torch.tensor(
-            [row + [fill] * (longest - len(row)) for row in rows], dtype=torch.int64
-        ).reshape(len(rows), longest)
+        return torch.tensor([row + [fill] * (longest - len(row)) for row in rows], dtype=torch.int64).reshape(
+            len(rows), longest
+        )
 
     return TokenBatch(
         input_ids=padded("ids", pad_id),

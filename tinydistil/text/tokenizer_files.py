@@ -125,9 +125,7 @@ def wordpiece_backend(
     return backend
 
 
-def save_backend(
-    backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None, folder: Path
-) -> None:
+def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None, folder: Path) -> None:
     """Write the tokenizer's files into `folder`, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     backend.save(str(folder / "tokenizer.json"))

@@ -1,0 +1,233 @@
+"""The encoder of BERT (Devlin et al. 2019), written out.
+
+Letters: B sequences, T tokens, D hidden size, H heads, K head size (D = H * K).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tinydistil.config import nearest
+from tinydistil.errors import InputError, require
+from tinydistil.model.activations import ACTIVATIONS
+from tinydistil.model.config import BertConfig
+from tinydistil.model.names import POOLER_WEIGHT
+from tinydistil.model.pretrained import Heads, Pretrained
+
+
+class Attention(Protocol):
+    """Scaled dot-product attention: query, key, value (B, H, T, K) to context (B, H, T, K) and weights.
+
+    `bias` (B, 1, 1, T) is added to the scores: 0 at real tokens, the least finite number at padding.
+    `dropout` is the probability with which a weight is dropped. The weights (B, H, T, T) may be None.
+    """
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
+    ) -> tuple[Tensor, Tensor | None]: ...
+
+
+def attend_eager(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
+) -> tuple[Tensor, Tensor | None]:
+    """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1), written out; returns the weights."""
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (B, H, T, T)
+    if bias is not None:
+        scores = scores + bias
+    weights = F.dropout(scores.softmax(-1), dropout)
+    return weights @ value, weights
+
+
+def attend_sdpa(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
+) -> tuple[Tensor, Tensor | None]:
+    """The same by PyTorch's fused kernels, which never hold the (T, T) weights and so return None for them."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout), None
+
+
+ATTENTIONS: dict[str, Attention] = {"eager": attend_eager, "sdpa": attend_sdpa}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOutput:
+    """What the encoder computed for B sequences of T tokens.
+
+    last_hidden (B, T, D); pooled (B, D), None without a pooler; hidden_states: the embeddings and every layer's
+    output, L + 1 of (B, T, D); attentions: every layer's weights, L of (B, H, T, T). The last two on request.
+    """
+
+    last_hidden: Tensor
+    pooled: Tensor | None
+    hidden_states: tuple[Tensor, ...] | None
+    attentions: tuple[Tensor, ...] | None
+
+
+class Embeddings(nn.Module):
+    """Word + position + segment, normalised."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        # padding_idx: the row of [PAD] gets no gradient from being looked up
+        self.word = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        """Ids (B, T) to vectors (B, T, D); without `token_type_ids` all tokens are of the first segment."""
+        words = _look_up(self.word, input_ids, "input_ids")  # (B, T, D)
+        if token_type_ids is None:
+            # One row for all: its gradient is a sum, where a lookup would scatter B * T rows into it.
+            types = self.token_type.weight[0]
+        else:
+            types = _look_up(self.token_type, token_type_ids, "token_type_ids")
+        hidden = words + types + self.position.weight[: input_ids.shape[1]]
+        return self.dropout(self.norm(hidden))  # type: ignore[no-any-return]
+
+
+def _look_up(table: nn.Embedding, ids: Tensor, field: str) -> Tensor:
+    try:
+        return table(ids)  # type: ignore[no-any-return]
+    except IndexError:  # raised on CPU only; CUDA would need a host sync a batch to check
+        least, most = int(ids.min()), int(ids.max())
+        raise InputError(
+            f"{field} must be in 0..{table.num_embeddings - 1}, got {least if least < 0 else most}; "
+            "do the tokenizer and the model belong together?"
+        ) from None
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention. Query, key and value are one matrix product, three times as wide."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout_prob = config.attention_probs_dropout_prob
+
+    def forward(self, hidden: Tensor, bias: Tensor | None, attend: Attention) -> tuple[Tensor, Tensor | None]:
+        """hidden (B, T, D) to (B, T, D), and the weights (B, H, T, T) where `attend` gives them."""
+        size, length, width = hidden.shape
+        qkv = self.qkv(hidden).view(size, length, 3, self.num_heads, width // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
+        dropout = self.dropout_prob if self.training else 0.0
+        context, weights = attend(query, key, value, bias, dropout=dropout)
+        context = context.transpose(1, 2).reshape(size, length, width)
+        return self.output(context), weights
+
+
+class Layer(nn.Module):
+    """Attention, then feed-forward, each added to its input and then normalised (post-LayerNorm)."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden: Tensor, bias: Tensor | None, attend: Attention) -> tuple[Tensor, Tensor | None]:
+        """hidden (B, T, D) to (B, T, D), and the attention weights where `attend` gives them."""
+        attended, weights = self.attention(hidden, bias, attend)
+        hidden = self.attention_norm(hidden + self.dropout(attended))
+        forwarded = self.down(self.activation(self.up(hidden)))
+        return self.output_norm(hidden + self.dropout(forwarded)), weights
+
+
+class BertModel(Pretrained):
+    """Embeddings, L layers and, with `pooler`, a tanh layer over the first token.
+
+    `attention` chooses "sdpa" (fused, the default) or "eager" (written out).
+    """
+
+    architecture = "BertModel"
+
+    def __init__(self, config: BertConfig, *, pooler: bool = True, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        if attention not in ATTENTIONS:
+            raise InputError(f"attention {attention!r} is unknown{nearest(attention, ATTENTIONS)}")
+        self.attend = ATTENTIONS[attention]
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if pooler else None
+        self.init_weights()
+
+    @classmethod
+    def _shaped_by(cls, config: BertConfig, stored: Mapping[str, Tensor], *, attention: str, heads: Heads) -> Self:
+        # Encoders trained without next-sentence prediction have no pooler; none is invented for them.
+        return cls(config, pooler=heads == "require" or POOLER_WEIGHT in stored, attention=attention)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> EncoderOutput:
+        """Encode ids (B, T). `attention_mask` (B, T) is 1 at real tokens and 0 at padding; None means no padding.
+
+        `output_attentions` uses the eager form, the only one that has the weights. Raises InputError for ids
+        outside the tables and for sequences longer than the position table.
+        """
+        self._check(input_ids, attention_mask, token_type_ids)
+        attend = attend_eager if output_attentions else self.attend
+        hidden = self.embeddings(input_ids, token_type_ids)  # (B, T, D)
+        bias = attention_bias(attention_mask, hidden.dtype)
+        states, attentions = [hidden], []
+        for layer in self.layers:
+            hidden, weights = layer(hidden, bias, attend)
+            if output_hidden_states:  # else every layer's activations would stay in memory
+                states.append(hidden)
+            if output_attentions:
+                attentions.append(weights)
+        pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
+        return EncoderOutput(
+            last_hidden=hidden,
+            pooled=pooled,
+            hidden_states=tuple(states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+    def _check(self, input_ids: Tensor, *beside: Tensor | None) -> None:
+        require(
+            input_ids.dim() == 2 and not input_ids.is_floating_point(),
+            f"input_ids must be integers of shape (B, T), got {input_ids.dtype} {tuple(input_ids.shape)}",
+        )
+        for name, tensor in zip(("attention_mask", "token_type_ids"), beside, strict=True):
+            if tensor is not None and tensor.shape != input_ids.shape:
+                raise InputError(
+                    f"{name} must have the shape of input_ids {tuple(input_ids.shape)}, got {tuple(tensor.shape)}"
+                )
+        length, limit = input_ids.shape[1], self.config.max_position_embeddings
+        if length > limit:
+            raise InputError(
+                f"sequence of {length} tokens is longer than the position table ({limit}); "
+                f"truncate it with max_length={limit}, or split the text"
+            )
+
+
+def attention_bias(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """(B, T) of 1 and 0 to what attention adds to its scores: (B, 1, 1, T) of 0 and the least finite number.
+
+    Finite, not -inf: a sequence that is all padding then attends evenly instead of giving NaN. None where
+    nothing is padded, which saves the kernels a pass.
+    """
+    if attention_mask is None:
+        return None
+    # Looking costs a sync on an accelerator and a graph break under torch.compile, so only on the CPU.
+    if attention_mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(attention_mask.all()):
+        return None
+    bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
+    return bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]

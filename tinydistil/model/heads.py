@@ -1,0 +1,175 @@
+"""Task heads on the encoder.
+
+Letters: B sequences, T tokens, D hidden size, V vocabulary, R rows asked for, C classes.
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tinydistil.model.activations import ACTIVATIONS
+from tinydistil.model.bert import BertModel, EncoderOutput
+from tinydistil.model.config import BertConfig
+from tinydistil.model.names import DECODER_WEIGHT
+from tinydistil.model.pooling import pool
+from tinydistil.model.pretrained import Heads, Pretrained
+
+
+class MaskedLMHead(nn.Module):
+    """Dense, activation, LayerNorm, then a score for every word of the vocabulary (Devlin et al. 2019, 3.1).
+
+    The decoder is the word embedding matrix itself (tied), passed in by the model, so that it exists once;
+    with `tie_word_embeddings` off the head owns a `decoder` of its own.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        tied = config.tie_word_embeddings
+        self.decoder = None if tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """hidden (..., D) and the word embeddings (V, D) to logits (..., V)."""
+        weight = embedding if self.decoder is None else self.decoder
+        return F.linear(self.norm(self.activation(self.dense(hidden))), weight, self.bias)
+
+
+class _WithMaskedLM(Pretrained):
+    """Shared by the models that predict words: `logits_at`."""
+
+    bert: BertModel
+    masked_lm: MaskedLMHead
+
+    @classmethod
+    def _shaped_by(cls, config: BertConfig, stored: Mapping[str, Tensor], *, attention: str, heads: Heads) -> Self:
+        # A stored decoder that differs from the embeddings was trained apart from them, whatever config.json says.
+        tied = config.tie_word_embeddings and DECODER_WEIGHT not in stored
+        return cls(config.replace(tie_word_embeddings=tied), attention=attention)  # type: ignore[call-arg]
+
+    def logits_at(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `rows`, (R, V).
+
+        `rows` (R,) index the flattened B * T tokens. With 15 % of tokens masked the full product would be
+        nearly seven times the work and memory for rows that no loss looks at.
+        """
+        if rows is not None:
+            hidden = hidden.flatten(0, 1).index_select(0, rows)  # (R, D)
+        return self.masked_lm(hidden, self.bert.embeddings.word.weight)  # type: ignore[no-any-return]
+
+
+class BertForMaskedLM(_WithMaskedLM):
+    """The encoder with a masked language model head. Call it for the encoder's output, then `logits_at`."""
+
+    architecture = "BertForMaskedLM"
+
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, pooler=False, attention=attention)
+        self.masked_lm = MaskedLMHead(config)
+        self.init_weights()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> EncoderOutput:
+        """The encoder's output for ids (B, T); see `BertModel.forward`."""
+        return self.bert(input_ids, attention_mask, token_type_ids)  # type: ignore[no-any-return]
+
+
+class BertForPreTraining(_WithMaskedLM):
+    """Both heads that BERT was trained with: masked words, and whether the second text follows the first."""
+
+    architecture = "BertForPreTraining"
+
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, attention=attention)
+        self.masked_lm = MaskedLMHead(config)
+        self.next_sentence = nn.Linear(config.hidden_size, 2)
+        self.init_weights()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> tuple[EncoderOutput, Tensor]:
+        """The encoder's output and the next-sentence logits (B, 2): index 0 follows, 1 does not."""
+        encoded = self.bert(input_ids, attention_mask, token_type_ids)
+        return encoded, self.next_sentence(encoded.pooled)
+
+
+class BertForSequenceClassification(Pretrained):
+    """One decision, or one number, a sequence.
+
+    The classifier reads the vector that `config.pooling` names. "pooler" is what `transformers` computes for
+    this architecture; a folder with another pooling is declared a plain BertModel, so that others who open it
+    get its encoder rather than wrong predictions.
+    """
+
+    has_labels = True
+
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        self.architecture = "BertForSequenceClassification" if config.pooling == "pooler" else "BertModel"
+        self.bert = BertModel(config, pooler=config.pooling == "pooler", attention=attention)
+        self.dropout = nn.Dropout(_classifier_dropout(config))
+        self.classifier = nn.Linear(config.hidden_size, len(config.labels))
+        self.init_weights()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Ids (B, T) to logits (B, C), or scores (B, 1) for regression."""
+        encoded = self.bert(input_ids, attention_mask, token_type_ids)
+        vector = encoded.pooled
+        if vector is None:
+            vector = pool(encoded.last_hidden, attention_mask, self.config.pooling)
+        return self.classifier(self.dropout(vector))  # type: ignore[no-any-return]
+
+
+class BertForTokenClassification(Pretrained):
+    """One decision a token: tagging."""
+
+    architecture = "BertForTokenClassification"
+    has_labels = True
+
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, pooler=False, attention=attention)
+        self.dropout = nn.Dropout(_classifier_dropout(config))
+        self.classifier = nn.Linear(config.hidden_size, len(config.labels))
+        self.init_weights()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Ids (B, T) to logits (B, T, C)."""
+        hidden = self.bert(input_ids, attention_mask, token_type_ids).last_hidden
+        return self.classifier(self.dropout(hidden))  # type: ignore[no-any-return]
+
+
+class BertForQuestionAnswering(Pretrained):
+    """Where an answer begins and ends in the text (Devlin et al. 2019, 4.2)."""
+
+    architecture = "BertForQuestionAnswering"
+
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, pooler=False, attention=attention)
+        self.span = nn.Linear(config.hidden_size, 2)
+        self.init_weights()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ids (B, T) to the logits of the first and of the last token of the answer, each (B, T)."""
+        hidden = self.bert(input_ids, attention_mask, token_type_ids).last_hidden
+        first, last = self.span(hidden).unbind(-1)
+        return first, last
+
+
+def _classifier_dropout(config: BertConfig) -> float:
+    return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout

@@ -1,0 +1,196 @@
+"""What every model of ours can do: start at random, load from a folder, be written to one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from tinydistil.errors import InputError
+from tinydistil.hub import resolve_folder, write_json
+from tinydistil.model import names
+from tinydistil.model.config import BertConfig, config_to_json, read_config
+from tinydistil.model.weight_files import read_weights, write_weights
+
+Heads = Literal["load", "require", "new"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of a folder's weights: ours loaded, the file's left over, ours newly made at random."""
+
+    folder: str
+    loaded: tuple[str, ...]
+    left_over: tuple[str, ...]
+    newly_made: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.folder}: {len(self.loaded)} weights loaded"]
+        if self.left_over:
+            lines.append(f"  left over in the file: {', '.join(self.left_over)}")
+        if self.newly_made:
+            lines.append(f"  newly made at random: {', '.join(self.newly_made)}")
+        return "\n".join(lines)
+
+
+class Pretrained(nn.Module):
+    """Base of the encoder and of the encoder with a head."""
+
+    architecture: str  # the class of `transformers` that reads what we write
+    has_labels = False
+    load_report: LoadReport | None = None
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @torch.no_grad()
+    def init_weights(self, only: set[str] | None = None) -> None:
+        """BERT's start: normal weights of sd `initializer_range`, zero biases, LayerNorm at identity.
+
+        `only` limits it to the parameters of these names. Draws from torch's global generator.
+        """
+        norms = {name for name, module in self.named_modules() if isinstance(module, nn.LayerNorm)}
+        for name, parameter in self.named_parameters():
+            if parameter.is_meta or (only is not None and name not in only):
+                continue
+            owner, _, kind = name.rpartition(".")
+            if kind == "bias":
+                parameter.zero_()
+            elif owner in norms:
+                parameter.fill_(1.0)
+            else:
+                parameter.normal_(0.0, self.config.initializer_range)
+            if name.endswith("embeddings.word.weight") and self.config.pad_token_id is not None:
+                parameter[self.config.pad_token_id] = 0.0
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        heads: Heads = "load",
+        changes: Mapping[str, object] | None = None,
+        attention: str = "sdpa",
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+        cache_folder: str | Path | None = None,
+        offline: bool = False,
+    ) -> Self:
+        """The model in folder or hub name `name`, in eval mode; `load_report` says what was found.
+
+        heads: "load" takes a head's weights where the folder has them and makes them at random where not,
+            "require" raises where one is missing, "new" makes them at random in any case.
+        changes: fields of the configuration to replace (labels, pooling, dropout).
+        dtype: of the parameters, whatever the file's.
+
+        Raises InputError, naming the weight, where one of the encoder is missing, left over, not finite or of
+        another shape than config.json says, and where the folder or a file is missing or damaged.
+        """
+        folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline)
+        config = read_config(folder / "config.json").replace(**(changes or {}))
+        stored = _one_decoder(read_weights(folder))
+        with torch.device("meta"):  # no time spent on random weights that are replaced at once
+            model = cls._shaped_by(config, stored, attention=attention, heads=heads)
+        wanted = {ours: names.file_names(ours) for ours in model.state_dict()}
+        missing = _missing(wanted, stored, folder, heads)
+        model.to_empty(device="cpu").to(dtype)
+        for ours in wanted.keys() - missing:
+            _copy(model.get_parameter(ours), wanted[ours], stored, folder)
+        used = {names.canonical(file) for ours in wanted.keys() - missing for file in wanted[ours]}
+        left_over = tuple(sorted(stored.keys() - used))
+        _refuse_unused_encoder(left_over, folder)
+        model.init_weights(only=missing)
+        loaded = tuple(sorted(wanted.keys() - missing))
+        model.load_report = LoadReport(str(name), loaded, left_over, tuple(sorted(missing)))
+        return model.eval()
+
+    @classmethod
+    def _shaped_by(cls, config: BertConfig, stored: Mapping[str, Tensor], *, attention: str, heads: Heads) -> Self:
+        """An instance whose optional parts are those that the stored weights have."""
+        return cls(config, attention=attention)  # type: ignore[call-arg]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, an ordinary Hugging Face folder; made if need be."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_weights(self.file_weights(), folder / "model.safetensors")
+        write_json(
+            folder / "config.json",
+            config_to_json(self.config, self.architecture, has_labels=self.has_labels),
+        )
+
+    def file_weights(self) -> dict[str, Tensor]:
+        """The weights under the names that files use, query, key and value apart; tied weights once."""
+        weights: dict[str, Tensor] = {}
+        for ours, tensor in self.state_dict().items():
+            files = names.file_names(ours)
+            weights |= dict(zip(files, tensor.chunk(len(files)), strict=True))
+        if names.DECODER_WEIGHT in weights:
+            # transformers holds the untied decoder's bias under a name of its own
+            weights[names.DECODER_BIAS] = weights[names.HEAD_BIAS]
+        return weights
+
+
+def _one_decoder(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop a masked LM decoder that only repeats the word embeddings; its bias goes by one name."""
+    stored = dict(stored)
+    if names.DECODER_BIAS in stored:
+        # Where both are there and differ, transformers computes with this one.
+        stored[names.HEAD_BIAS] = stored.pop(names.DECODER_BIAS)
+    decoder, words = stored.get(names.DECODER_WEIGHT), stored.get(names.WORD_EMBEDDINGS)
+    if decoder is not None and words is not None and torch.equal(decoder, words):
+        del stored[names.DECODER_WEIGHT]
+    return stored
+
+
+def _missing(
+    wanted: Mapping[str, tuple[str, ...]], stored: Mapping[str, Tensor], folder: Path, heads: Heads
+) -> set[str]:
+    """Our names of the head weights to make at random. Raises InputError for those that must not be."""
+    missing: set[str] = set()
+    for ours, files in wanted.items():
+        absent = [file for file in files if names.canonical(file) not in stored]
+        if absent and names.is_encoder(names.canonical(files[0])):
+            raise InputError(
+                f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; "
+                "does its config.json (num_hidden_layers) belong to these weights?"
+            )
+        if absent and heads == "require":
+            raise InputError(
+                f"{str(folder)!r} lacks {absent[0]!r}: a model without that head; "
+                "train one, or choose a model that has it"
+            )
+        # The pooler, though "new" heads are asked for, is part of what was pretrained.
+        if absent or (heads == "new" and not ours.startswith("bert.")):
+            missing.add(ours)
+    return missing
+
+
+def _refuse_unused_encoder(left_over: tuple[str, ...], folder: Path) -> None:
+    unused = [name for name in left_over if names.is_encoder(name)]
+    if unused:
+        raise InputError(
+            f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
+            f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
+        )
+
+
+def _copy(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Fill parameter `target` from the file's tensors, stacked along the first dimension."""
+    for file, part in zip(files, target.detach().chunk(len(files)), strict=True):
+        tensor = stored[names.canonical(file)]
+        if tensor.shape != part.shape:
+            raise InputError(
+                f"{str(folder)!r}: weight {file!r} has shape {tuple(tensor.shape)}, but config.json asks for "
+                f"{tuple(part.shape)}; they do not belong together"
+            )
+        if not tensor.is_floating_point():
+            raise InputError(
+                f"{str(folder)!r}: weight {file!r} is {tensor.dtype}, a quantised model; fetch the float one"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{str(folder)!r}: weight {file!r} holds NaN or infinity; the file is damaged")
+        part.copy_(tensor)

@@ -1,0 +1,83 @@
+"""Tensors as they lie in a folder: safetensors or .bin, whole or sharded. Nothing in a file is ever executed."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tinydistil.errors import InputError
+from tinydistil.hub import WEIGHT_FILES, first_existing, shards_of
+from tinydistil.model.names import canonical
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a folder under its canonical name, in the file's own dtype, memory-mapped where possible.
+
+    model.safetensors is preferred to pytorch_model.bin. Raises InputError for missing, damaged or unsafe files.
+    """
+    path = first_existing(folder, WEIGHT_FILES)
+    if path is None:
+        others = sorted(file.name for file in folder.iterdir()) or ["nothing"]
+        raise InputError(
+            f"folder {str(folder)!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); "
+            f"it holds {', '.join(others[:8])}"
+        )
+    is_index = path.name.endswith(".index.json")
+    files = [folder / shard for shard in shards_of(path)] if is_index else [path]
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{str(path)!r} names shard {file.name!r}, which does not exist; fetch it")
+        stored = _read_safetensors(file) if file.suffix == ".safetensors" else _read_bin(file)
+        for name, tensor in stored.items():
+            if canonical(name) in weights:
+                raise InputError(f"{str(file)!r}: weight {name!r} is there twice, once under an older name")
+            weights[canonical(name)] = tensor
+    return weights
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise InputError(
+            f"{str(path)!r} is not a whole safetensors file ({error}); it may have been cut short: fetch it again"
+        ) from None
+
+
+def _read_bin(path: Path) -> dict[str, Tensor]:
+    try:
+        # The oldest .bin files are bare pickles, which cannot be memory-mapped.
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0].split(" In PyTorch")[0]
+        raise InputError(
+            f"{str(path)!r} is not a plain file of tensors and was refused unopened ({reason}); "
+            "ask its author for safetensors"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{str(path)!r} is damaged ({reason}); fetch it again") from None
+    if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
+        raise InputError(f"{str(path)!r} must hold a mapping of names to tensors, got {type(stored).__name__}")
+    return stored
+
+
+def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write `weights` as safetensors: under a temporary name first, so that an old file survives a failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    plain = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in weights.items()}
+    try:
+        save_file(plain, temporary, metadata={"format": "pt"})  # without it transformers refuses the file
+        temporary.replace(path)
+    except SafetensorError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error}; is the disk full?") from None
+    finally:
+        temporary.unlink(missing_ok=True)
