@@ -39,8 +39,8 @@ WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 POOLER_WEIGHT = "pooler.dense.weight"
 
 _ENCODER = re.compile(r"(embeddings|encoder)\.")
-# Buffers that old releases stored: 0, 1, 2, ... and 0, 0, 0, ...
-_BUFFERS = {"embeddings.position_ids", "embeddings.token_type_ids"}
+# Constants that old releases stored: 0, 1, 2, ... and 0, 0, 0, ...
+BUFFERS = frozenset({"embeddings.position_ids", "embeddings.token_type_ids"})
 
 
 def file_names(name: str) -> tuple[str, ...]:
@@ -60,4 +60,4 @@ def canonical(name: str) -> str:
 
 def is_encoder(name: str) -> bool:
     """Whether a canonical name belongs to embeddings or layers, without which there is no encoder."""
-    return _ENCODER.match(name) is not None and name not in _BUFFERS
+    return _ENCODER.match(name) is not None and name not in BUFFERS

