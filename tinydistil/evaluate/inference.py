@@ -92,59 +92,6 @@ def _filled(text: str, offsets: tuple[int, int], token: str) -> str:
     return before + token.removeprefix("\u2581") + after
 
 
-@dataclass(frozen=True, slots=True)
-class TextVector:
-    """A text and its float32 vector (D,)."""
-
-    text: str
-    vector: NDArray[np.float32]
-
-
-def check_match(model: Pretrained, tokenizer: Tokenizer) -> None:
-    """Raise InputError if the tokenizer makes ids that the model's embeddings have no row for."""
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
-            f"{model.config.vocab_size}; they do not belong together"
-        )
-
-
-@torch.inference_mode()
-def fill_mask(
-    model: BertForMaskedLM, tokenizer: Tokenizer, text: str, *, top_k: int = 5, truncate: bool = False
-) -> list[list[Candidate]]:
-    """The `top_k` likeliest pieces for each mask token in `text`, masks in order, each predicted by itself.
-
-    Raises InputError if the text holds no mask token, or is longer than the model takes and not `truncate`.
-    """
-    require(1 <= top_k <= tokenizer.vocab_size, f"top_k must be in 1..{tokenizer.vocab_size}, got {top_k}")
-    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate)
-    ids = encoding.ids
-    places = [place for place, token_id in enumerate(ids) if token_id == tokenizer.mask_id]
-    if not places:
-        mask = tokenizer.special.mask_token
-        raise InputError(f"text has no {mask}: {text!r}; put {mask} where a word is to be guessed")
-    batch = to_device(collate([encoding], tokenizer.pad_id), model)
-    hidden = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).last_hidden
-    rows = torch.tensor(places, device=hidden.device)
-    # A model's table may be padded beyond the tokenizer's last id; those rows spell nothing.
-    logits = model.logits_at(hidden, rows)[:, : tokenizer.vocab_size]
-    probabilities, tokens = logits.float().softmax(-1).topk(top_k)
-
-    def filled(place: int, token_id: int) -> str:
-        return tokenizer.decode(
-            [token_id if i == place else old for i, old in enumerate(ids)][1:-1], skip_special=False
-        )
-
-    return [
-        [
-            Candidate(tokenizer.token(token_id), probability, filled(place, token_id))
-            for token_id, probability in zip(token_row, probability_row, strict=True)
-        ]
-        for place, token_row, probability_row in zip(places, tokens.tolist(), probabilities.tolist(), strict=True)
-    ]
-
-
 def embed(
     model: BertModel,
     tokenizer: Tokenizer,
