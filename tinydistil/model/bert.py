@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from tinydistil.config import nearest
 from tinydistil.errors import InputError, require
-from tinydistil.model.activations import ACTIVATIONS
+from tinydistil.model.activations import activate
 from tinydistil.model.config import BertConfig
+from tinydistil.model.dropout import dropout as drop
 from tinydistil.model.names import POOLER_WEIGHT
 from tinydistil.model.pretrained import Heads, Pretrained
 
@@ -36,10 +37,10 @@ def attend_eager(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
 ) -> tuple[Tensor, Tensor | None]:
     """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1), written out; returns the weights."""
-    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (B, H, T, T)
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, H, T, T)
     if bias is not None:
         scores = scores + bias
-    weights = F.dropout(scores.softmax(-1), dropout)
+    weights = drop(scores.softmax(-1), dropout)
     return weights @ value, weights
 
 
@@ -47,8 +48,15 @@ def attend_sdpa(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
 ) -> tuple[Tensor, Tensor | None]:
     """The same by PyTorch's fused kernels, which never hold the (T, T) weights and so return None for them."""
+    if dropout > 0 and query.device.type == "cpu":
+        # No fused CPU kernel drops weights: PyTorch would take the long way too, with dearer masks.
+        return attend_eager(query, key, value, bias, dropout=dropout)[0], None
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout), None
 
+
+# Rows of the widest tensor that are alive at a time where no gradient needs them all. Blocks of a few MiB are reused
+# by the allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.
+CHUNK_ROWS = 1024
 
 ATTENTIONS: dict[str, Attention] = {"eager": attend_eager, "sdpa": attend_sdpa}
 
@@ -77,7 +85,7 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout_prob = config.hidden_dropout_prob
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """Ids (B, T) to vectors (B, T, D); without `token_type_ids` all tokens are of the first segment."""
@@ -87,8 +95,8 @@ class Embeddings(nn.Module):
             types = self.token_type.weight[0]
         else:
             types = _look_up(self.token_type, token_type_ids, "token_type_ids")
-        hidden = words + types + self.position.weight[: input_ids.shape[1]]
-        return self.dropout(self.norm(hidden))  # type: ignore[no-any-return]
+        hidden = words.add_(types).add_(self.position.weight[: input_ids.shape[1]])
+        return drop(self.norm(hidden), self.dropout_prob if self.training else 0.0, in_place=True)
 
 
 def _look_up(table: nn.Embedding, ids: Tensor, field: str) -> Tensor:
@@ -133,15 +141,25 @@ class Layer(nn.Module):
         self.up = nn.Linear(config.hidden_size, config.intermediate_size)
         self.down = nn.Linear(config.intermediate_size, config.hidden_size)
         self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.activation = ACTIVATIONS[config.hidden_act]
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.hidden_act = config.hidden_act
+        self.dropout_prob = config.hidden_dropout_prob
 
     def forward(self, hidden: Tensor, bias: Tensor | None, attend: Attention) -> tuple[Tensor, Tensor | None]:
         """hidden (B, T, D) to (B, T, D), and the attention weights where `attend` gives them."""
         attended, weights = self.attention(hidden, bias, attend)
-        hidden = self.attention_norm(hidden + self.dropout(attended))
-        forwarded = self.down(self.activation(self.up(hidden)))
-        return self.output_norm(hidden + self.dropout(forwarded)), weights
+        hidden = self.attention_norm(self._add(attended, hidden))
+        return self.output_norm(self._add(self.feed_forward(hidden), hidden)), weights
+
+    def feed_forward(self, hidden: Tensor) -> Tensor:
+        """Each token by itself through the wide layer and back: (B, T, D) to (B, T, D)."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.down(activate(self.hidden_act, self.up(hidden)))  # type: ignore[no-any-return]
+        rows = [self.down(activate(self.hidden_act, self.up(part))) for part in hidden.flatten(0, 1).split(CHUNK_ROWS)]
+        return torch.cat(rows).view_as(hidden)
+
+    def _add(self, projected: Tensor, hidden: Tensor) -> Tensor:
+        # In place: a linear layer's output is kept by nobody, and fresh memory costs more than the addition.
+        return drop(projected, self.dropout_prob if self.training else 0.0, in_place=True).add_(hidden)
 
 
 class BertModel(Pretrained):

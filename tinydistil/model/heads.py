@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinydistil.model.activations import ACTIVATIONS
+from tinydistil.model.activations import activate
 from tinydistil.model.bert import BertModel, EncoderOutput
 from tinydistil.model.config import BertConfig
 from tinydistil.model.names import DECODER_WEIGHT
@@ -28,7 +28,7 @@ class MaskedLMHead(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACTIVATIONS[config.hidden_act]
+        self.hidden_act = config.hidden_act
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         tied = config.tie_word_embeddings
@@ -37,7 +37,7 @@ class MaskedLMHead(nn.Module):
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """hidden (..., D) and the word embeddings (V, D) to logits (..., V)."""
         weight = embedding if self.decoder is None else self.decoder
-        return F.linear(self.norm(self.activation(self.dense(hidden))), weight, self.bias)
+        return F.linear(self.norm(activate(self.hidden_act, self.dense(hidden))), weight, self.bias)
 
 
 class _WithMaskedLM(Pretrained):
