@@ -154,7 +154,8 @@ class Layer(nn.Module):
         """Each token by itself through the wide layer and back: (B, T, D) to (B, T, D)."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.down(activate(self.hidden_act, self.up(hidden)))  # type: ignore[no-any-return]
-        rows = [self.down(activate(self.hidden_act, self.up(part))) for part in hidden.flatten(0, 1).split(CHUNK_ROWS)]
+        parts = torch.split(hidden.flatten(0, 1), CHUNK_ROWS)
+        rows = [self.down(activate(self.hidden_act, self.up(part))) for part in parts]
         return torch.cat(rows).view_as(hidden)
 
     def _add(self, projected: Tensor, hidden: Tensor) -> Tensor:
