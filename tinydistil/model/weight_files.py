@@ -62,7 +62,9 @@ def _read_bin(path: Path) -> dict[str, Tensor]:
             f"{str(path)!r} is not a plain file of tensors and was refused unopened ({reason}); "
             "ask its author for safetensors"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except PermissionError:
+        raise
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{str(path)!r} is damaged ({reason}); fetch it again") from None
     if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
