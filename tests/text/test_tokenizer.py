@@ -27,9 +27,11 @@ NASTY = [
     "\u00a0não\u00a0quebra", "\u3000ideográfico", "\u2003em\u2003space",
     "中文字符", "中文 e português", "日本語テキスト", "한국어", "العربية", "עברית", "ไทย", "हिन्दी", "ἄλφα", "Привет",
     "a" * 99, "a" * 100, "a" * 101, "a" * 5000, "ç" * 101, "palavra" * 40, "á" * 100,
-    "[MASK]", "antes [MASK] depois", "antes[MASK]depois", "[mask]", "[ MASK ]", "[CLS] [SEP] [PAD] [UNK]", "##ção", "[MASK][MASK]",
+    "[MASK]", "antes [MASK] depois", "antes[MASK]depois", "[mask]", "[ MASK ]", "[CLS] [SEP] [PAD]", "##ção",
+    "[MASK][MASK]",
     "R$ 1.234,56 — 50% d'água", "http://exemplo.com.br/a?b=c&d=e#f", "fulano@exemplo.com", "C++ <b>negrito</b> &amp;",
-    "“aspas” ‘simples’ «francesas»", "reticências... …", "guarda-chuva", "pé-de-moleque", "`~^´¨", "$%&*()_+-=[]{}|;:'\",.<>/?\\",
+    "“aspas” ‘simples’ «francesas»", "reticências... …", "guarda-chuva", "pé-de-moleque", "`~^´¨",
+    "$%&*()_+-=[]{}|;:'\",.<>/?\\",
     "\U0001d400\U0001d401", "\U0010ffff", "\ue000", "١٢٣", "Ⅷ", "①", "\u1ab0", "a\u0338",
 ]  # fmt: skip
 

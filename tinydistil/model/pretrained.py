@@ -97,13 +97,13 @@ class Pretrained(nn.Module):
         wanted = {ours: names.file_names(ours) for ours in model.state_dict()}
         missing = _missing(wanted, stored, folder, heads)
         model.to_empty(device="cpu").to(dtype)
-        for ours in wanted.keys() - missing:
+        loaded = tuple(ours for ours in wanted if ours not in missing)
+        for ours in loaded:
             _copy(model.get_parameter(ours), wanted[ours], stored, folder)
-        used = {names.canonical(file) for ours in wanted.keys() - missing for file in wanted[ours]}
+        used = {names.canonical(file) for ours in loaded for file in wanted[ours]}
         left_over = tuple(sorted(stored.keys() - used - names.BUFFERS))
         _refuse_unused_encoder(left_over, folder)
         model.init_weights(only=missing)
-        loaded = tuple(sorted(wanted.keys() - missing))
         model.load_report = LoadReport(str(name), loaded, left_over, tuple(sorted(missing)))
         return model.eval()
 

@@ -8,10 +8,14 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
 from tinydistil.errors import InputError
-from tinydistil.hub import read_json, read_text, write_json
+from tinydistil.hub import first_existing, read_json, read_text, write_json
 
 # Above this, a file's model_max_length is the "no limit" that transformers writes (1e30).
 LARGEST_MAX_LENGTH = 10**9
+
+
+class SpecialTokenError(InputError):
+    """A vocabulary lacks a special token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,12 @@ class SpecialTokens:
         return self.unk_token, self.sep_token, self.pad_token, self.cls_token, self.mask_token
 
     def ids(self, backend: tokenizers.Tokenizer) -> list[int]:
-        """Their ids, in the same order. Raises InputError naming the first that `backend` lacks."""
+        """Their ids, in the same order. Raises SpecialTokenError naming the first that `backend` lacks."""
         ids: list[int] = []
         for field, spelling in zip(fields(self), self.spellings(), strict=True):
             token_id = backend.token_to_id(spelling)
             if token_id is None:
-                raise InputError(
+                raise SpecialTokenError(
                     f"the vocabulary lacks the {field.name} {spelling!r}; add it, or name the one it has "
                     "in tokenizer_config.json"
                 )
@@ -59,16 +63,17 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, int
     """
     config = _optional_json(folder / "tokenizer_config.json")
     special = _special_tokens(config, _optional_json(folder / "special_tokens_map.json"))
-    if (path := folder / "tokenizer.json").is_file():
-        backend = _from_tokenizer_json(path, config)
-    elif (path := folder / "vocab.txt").is_file():
-        backend = wordpiece_backend(read_vocab(path), special, **_normalizer_flags(config))
-        _add_extra_tokens(backend, _optional_json(folder / "added_tokens.json"))
-    else:
+    path = first_existing(folder, ("tokenizer.json", "vocab.txt"))
+    if path is None:
         raise InputError(f"folder {str(folder)!r} has no tokenizer: neither tokenizer.json nor vocab.txt")
     try:
-        special.ids(backend)
-    except InputError as error:
+        if path.name == "tokenizer.json":
+            backend = _from_tokenizer_json(path, config)
+            special.ids(backend)
+        else:
+            backend = wordpiece_backend(read_vocab(path), special, **_normalizer_flags(config))
+            _add_extra_tokens(backend, _optional_json(folder / "added_tokens.json"))
+    except SpecialTokenError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
     backend.add_special_tokens(_special(special))
     limit = config.get("model_max_length")

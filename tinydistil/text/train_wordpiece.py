@@ -34,8 +34,8 @@ def train_wordpiece(
     if iter(texts) is texts:
         raise InputError("texts is read twice and cannot be a generator; give a list")
     special = SpecialTokens()
-    # [PAD] first: id 0 is padding in every BERT folder.
-    specials = [special.pad_token, *(token for token in special.spellings() if token != special.pad_token)]
+    # The order of every BERT vocabulary: padding is id 0.
+    specials = [special.pad_token, special.unk_token, special.cls_token, special.sep_token, special.mask_token]
     require(min_frequency >= 1, f"min_frequency must be >= 1, got {min_frequency}")
     require(max_characters >= 1, f"max_characters must be >= 1, got {max_characters}")
     backend = wordpiece_backend(specials, special, lowercase=lowercase, strip_accents=strip_accents)
