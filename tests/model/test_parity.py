@@ -86,7 +86,8 @@ def test_random_weights_same_numbers(name: str, attention: str, dtype: torch.dty
     inputs = batch(model.config.vocab_size)
     reference = reference_of(model, "BertForPreTraining", attention)
     theirs = reference(**inputs, output_hidden_states=True)
-    encoded, next_sentence = model(**inputs)
+    output = model(**inputs)
+    encoded, next_sentence = output.encoded, output.next_sentence
     states = model.bert(**inputs, output_hidden_states=True).hidden_states
     for ours_state, their_state in zip(states, theirs.hidden_states, strict=True):
         assert worst(ours_state, their_state) <= bound
@@ -107,9 +108,9 @@ def test_fresh_weights_same_logits(attention: str) -> None:
     model = BertForPreTraining(preset("bertimbau-base"), attention=attention).eval()
     inputs = batch(model.config.vocab_size)
     theirs = reference_of(model, "BertForPreTraining", attention)(**inputs)
-    encoded, next_sentence = model(**inputs)
-    assert worst(model.logits_at(encoded.last_hidden), theirs.prediction_logits) <= 2e-5
-    assert worst(next_sentence, theirs.seq_relationship_logits) <= 2e-5
+    output = model(**inputs)
+    assert worst(model.logits_at(output.encoded.last_hidden), theirs.prediction_logits) <= 2e-5
+    assert worst(output.next_sentence, theirs.seq_relationship_logits) <= 2e-5
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -185,7 +186,10 @@ def test_task_heads(ours: type[Pretrained], theirs: str) -> None:
     expected = reference_of(model, theirs)(**inputs)
     result = model(**inputs)
     if theirs == "BertForQuestionAnswering":
-        assert worst(torch.cat(result), torch.cat([expected.start_logits, expected.end_logits])) <= 2e-5
+        assert (
+            worst(torch.cat([result.first, result.last]), torch.cat([expected.start_logits, expected.end_logits]))
+            <= 2e-5
+        )
     else:
         assert worst(result, expected.logits) <= 2e-5
 

@@ -109,8 +109,8 @@ def test_other_poolings_are_not_passed_off_as_transformers_heads(tmp_path: Path)
 
 def outputs(model: Pretrained) -> Tensor:
     with torch.no_grad():
-        encoded, next_sentence = model(IDS, MASK)
-        return torch.cat([model.logits_at(encoded.last_hidden).flatten(), next_sentence.flatten()])
+        output = model(IDS, MASK)
+        return torch.cat([model.logits_at(output.encoded.last_hidden).flatten(), output.next_sentence.flatten()])
 
 
 @pytest.mark.parametrize("form", ["bin", "legacy bin", "sharded", "sharded bin", "gamma beta", "no prefix", "decoder"])
@@ -174,7 +174,7 @@ def test_untied_decoder_computes_as_the_reference_does(folder: Path, tmp_path: P
     assert not model.config.tie_word_embeddings
     with torch.no_grad():
         theirs = reference(IDS, attention_mask=MASK).prediction_logits
-        assert torch.allclose(model.logits_at(model(IDS, MASK)[0].last_hidden), theirs, atol=2e-5)
+        assert torch.allclose(model.logits_at(model(IDS, MASK).encoded.last_hidden), theirs, atol=2e-5)
         model.save_pretrained(tmp_path / "again")
         again, info = transformers.BertForPreTraining.from_pretrained(tmp_path / "again", output_loading_info=True)
         assert not info["missing_keys"] and not info["unexpected_keys"]

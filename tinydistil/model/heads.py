@@ -4,6 +4,7 @@ Letters: B sequences, T tokens, D hidden size, V vocabulary, R rows asked for, C
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -16,6 +17,22 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.names import DECODER_WEIGHT
 from tinydistil.model.pooling import pool
 from tinydistil.model.pretrained import Heads, Pretrained
+
+
+@dataclass(frozen=True, slots=True)
+class PreTrainingOutput:
+    """The encoder's output and the next-sentence logits (B, 2): index 0 follows, 1 does not."""
+
+    encoded: EncoderOutput
+    next_sentence: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SpanLogits:
+    """Logits of the first and of the last token of an answer, each (B, T)."""
+
+    first: Tensor
+    last: Tensor
 
 
 class MaskedLMHead(nn.Module):
@@ -95,10 +112,10 @@ class BertForPreTraining(_WithMaskedLM):
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> tuple[EncoderOutput, Tensor]:
-        """The encoder's output and the next-sentence logits (B, 2): index 0 follows, 1 does not."""
+    ) -> PreTrainingOutput:
+        """Both from ids (B, T); word logits by `logits_at(output.encoded.last_hidden, rows)`."""
         encoded = self.bert(input_ids, attention_mask, token_type_ids)
-        return encoded, self.next_sentence(encoded.pooled)
+        return PreTrainingOutput(encoded, self.next_sentence(encoded.pooled))
 
 
 class BertForSequenceClassification(Pretrained):
@@ -164,11 +181,10 @@ class BertForQuestionAnswering(Pretrained):
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Ids (B, T) to the logits of the first and of the last token of the answer, each (B, T)."""
+    ) -> SpanLogits:
+        """Ids (B, T) to the logits of where the answer begins and ends."""
         hidden = self.bert(input_ids, attention_mask, token_type_ids).last_hidden
-        first, last = self.span(hidden).unbind(-1)
-        return first, last
+        return SpanLogits(*self.span(hidden).unbind(-1))
 
 
 def _classifier_dropout(config: BertConfig) -> float:
