@@ -26,6 +26,7 @@ class FakeHub(BaseHTTPRequestHandler):
 
     folder: Path
     requests: list[str]
+    broken: dict[str, int] = {}  # noqa: RUF012 (shared on purpose) file: the status it is refused with
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
@@ -35,11 +36,15 @@ class FakeHub(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         self.requests.append(f"{self.command} {self.path}")
-        parts = self.path.strip("/").split("/")
+        parts = self.path.split("?")[0].strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            return self.describe(parts[2:4], parts[5] if len(parts) > 5 else "main")
         if parts[:2] != ["org", "tiny"]:
             return self.refuse("RepoNotFound", 404)
         if len(parts) < 5 or (commit := COMMITS.get(parts[3], parts[3])) not in COMMITS.values():
             return self.refuse("RevisionNotFound", 404)
+        if parts[4] in self.broken:
+            return self.refuse("Broken", self.broken[parts[4]], commit)
         path = self.folder / parts[4]
         if not path.is_file():
             return self.refuse("EntryNotFound", 404, commit)
@@ -51,6 +56,21 @@ class FakeHub(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(data)
+        return None
+
+    def describe(self, name: list[str], revision: str) -> None:
+        """What the hub's API says of a model: its commit and its files."""
+        if name != ["org", "tiny"]:
+            return self.refuse("RepoNotFound", 404)
+        if revision not in COMMITS:
+            return self.refuse("RevisionNotFound", 404)
+        files = [{"rfilename": path.name} for path in self.folder.iterdir()]
+        data = json.dumps({"id": "org/tiny", "sha": COMMITS[revision], "siblings": files}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
         return None
 
     def refuse(self, code: str, status: int, commit: str | None = None) -> None:
@@ -133,6 +153,18 @@ def test_refusals(hub: str, tmp_path: Path, code: str, message: str) -> None:
     assert result.stdout.startswith("InputError") and message in result.stdout, result
 
 
+@pytest.mark.parametrize("status", [403, 503])
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "pytorch_model.bin"])
+def test_a_file_that_is_there_but_refused_is_an_error(hub: str, tmp_path: Path, file: str, status: int) -> None:
+    """Passed over, tokenizer_config.json would leave a cased model lower-casing."""
+    FakeHub.broken = {file: status}
+    try:
+        result = run("print(resolve_folder('org/tiny'))", tmp_path, hub)
+    finally:
+        FakeHub.broken = {}
+    assert result.stdout.startswith(f"InputError: model 'org/tiny': {file} could not be fetched"), result
+
+
 def test_offline_without_a_copy(tmp_path: Path) -> None:
     result = run("resolve_folder('org/tiny')", tmp_path, "http://127.0.0.1:9", offline=True)
     assert "neither in the local cache nor within reach" in result.stdout, result
@@ -154,6 +186,12 @@ def test_local_paths(tmp_path: Path) -> None:
     for name, message in [
         (tmp_path / "nothing", "does not exist"),
         ("./nothing", "does not exist"),
+        ("", "does not exist"),
+        ("ação/modelo", "does not exist"),
+        ("a--b", "does not exist"),
+        ("org/x.git", "does not exist"),
+        ("x" * 97, "does not exist"),
+        ("~nobody-at-all/x", "does not exist"),
         ("a/b/c", "does not exist"),
         (tmp_path / "file", "is a file; give the folder"),
     ]:

@@ -60,7 +60,10 @@ def _convert(hint: object, value: object, name: str) -> object:
             raise InputError(f"{name} must be a list, got {value!r}")
         return tuple(_convert(arguments[0], item, f"{name}[{i}]") for i, item in enumerate(value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{name} is too large: {str(value)[:20]}...") from None
     # bool is a subclass of int, so `steps = true` would pass isinstance.
     if not isinstance(value, typing.cast(type, hint)) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{name} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")

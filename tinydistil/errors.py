@@ -1,5 +1,6 @@
 """Floor 0: the one kind of error that is the user's to mend, and how scripts report it."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -20,7 +21,13 @@ def run_script(main: Callable[[], None]) -> None:
     0 done; 2 the input is at fault (one line on standard error, no traceback); 130 interrupted.
     Any other exception is a bug of ours and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show "ã" shows an escape rather than ending the run.
+            stream.reconfigure(errors="backslashreplace")
     try:
+        if sys.stdout is None:
+            raise InputError("standard output is closed; redirect it to a file or /dev/null")
         main()
         sys.stdout.flush()
     except InputError as error:

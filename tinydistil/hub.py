@@ -21,7 +21,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 def resolve_folder(
@@ -40,67 +40,111 @@ def resolve_folder(
 
     Raises InputError where there is no such folder, name, revision or cached copy.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # "~nobody/x"
+        path = Path(name)
+    if str(name) and path.is_dir():
         if revision is not None:
             raise InputError(f"revision {revision!r} needs a hub name, but {str(name)!r} is a folder")
         return path
-    if path.exists():
+    if str(name) and path.exists():
         raise InputError(f"model {str(name)!r} is a file; give the folder that holds config.json")
-    if isinstance(name, Path) or not _HUB_NAME.fullmatch(name) or name.startswith("."):
+    if isinstance(name, Path) or not _is_hub_name(name):
         raise InputError(f"model folder {str(name)!r} does not exist")
-    return _fetch_from_hub(name, revision, cache_folder, offline, weights)
+    return _Fetch(name, revision, cache_folder, offline).folder(weights)
 
 
-def _fetch_from_hub(
-    name: str, revision: str | None, cache_folder: str | Path | None, offline: bool, weights: bool
-) -> Path:
-    # Importing the hub client takes 0.3 s, which a run on a local folder need not pay.
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+def _is_hub_name(name: str) -> bool:
+    """Whether the hub could know `name`: at most one slash, ASCII, and none of the endings it forbids."""
+    plain = _HUB_NAME.fullmatch(name) is not None and len(name) <= 96
+    return plain and not any(odd in name for odd in ("--", "..")) and not name.endswith((".git", ".", "-"))
 
-    def fetch(file: str) -> Path | None:
-        try:
-            found = hf_hub_download(name, file, revision=revision, cache_dir=cache_folder, local_files_only=offline)
-        except EntryNotFoundError:  # also "not in the cache" when offline
-            return None
-        return Path(found)
 
-    try:
-        config = hf_hub_download(
-            name, "config.json", revision=revision, cache_dir=cache_folder, local_files_only=offline
-        )
+class _Fetch:
+    """One model's files, from the hub or, where that is out of reach, from its cache."""
+
+    def __init__(self, name: str, revision: str | None, cache_folder: str | Path | None, offline: bool) -> None:
+        self.name, self.revision, self.cache_folder = name, revision, cache_folder
+        self.offline = offline
+
+    def folder(self, weights: bool) -> Path:
+        """The snapshot's folder, with all that it has of what is needed."""
+        present = self._listing()
+        config = self._file("config.json", present)
+        if config is None:
+            raise InputError(
+                self._absent() if present is None else f"model {self.name!r} on the hub has no config.json"
+            )
         for file in TOKENIZER_FILES:
-            fetch(file)
+            self._file(file, present)
         if weights:
             for file in WEIGHT_FILES:
-                if (index := fetch(file)) is not None:
-                    for shard in shards_of(index) if file.endswith(".index.json") else ():
-                        fetch(shard)
+                if (path := self._file(file, present)) is not None:
+                    for shard in shards_of(path) if file.endswith(".index.json") else ():
+                        self._file(shard, present)
                     break
-    except LocalEntryNotFoundError:
-        raise InputError(
-            f"model {name!r}: no such folder, and the hub's copy is neither in the local cache nor within "
+        return config.parent
+
+    def _listing(self) -> set[str] | None:
+        """The files that the hub lists; None where it is out of reach, which leaves the cache."""
+        # Importing the hub's client takes 0.3 s, which a run on a local folder need not pay.
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+        if self.offline or constants.HF_HUB_OFFLINE:
+            return None
+        try:
+            info = HfApi().model_info(self.name, revision=self.revision, timeout=10)
+        except GatedRepoError:
+            raise InputError(
+                f"model {self.name!r} is gated; accept its terms on the hub, then `hf auth login`"
+            ) from None
+        except RevisionNotFoundError:
+            raise InputError(f"model {self.name!r} has no revision {self.revision!r} on the hub") from None
+        except RepositoryNotFoundError:
+            raise InputError(
+                f"model {self.name!r} is neither a folder nor a public model on the hub; check the spelling "
+                "(a private model needs `hf auth login`)"
+            ) from None
+        except Exception:  # no network, a proxy's error page, a time-out: each client library has its own
+            return None
+        return {sibling.rfilename for sibling in info.siblings or ()}
+
+    def _file(self, file: str, present: set[str] | None) -> Path | None:
+        """The local path of `file`, fetched if need be; None where the model has no such file."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        if present is not None and file not in present:
+            return None
+        try:
+            found = hf_hub_download(
+                self.name,
+                file,
+                revision=self.revision,
+                cache_dir=self.cache_folder,
+                local_files_only=present is None,
+            )
+        except LocalEntryNotFoundError:
+            if present is None:  # the cache does not have it
+                return None
+            raise InputError(f"model {self.name!r}: {file} could not be fetched from the hub; try again") from None
+        except OSError as error:  # what the hub answers with, such as 403; a full disk keeps its own message
+            if error.errno is not None:
+                raise
+            raise InputError(f"model {self.name!r}: {file} could not be fetched ({_first_line(error)})") from None
+        return Path(found)
+
+    def _absent(self) -> str:
+        return (
+            f"model {self.name!r}: no such folder, and the hub's copy is neither in the local cache nor within "
             "reach; check the spelling, go online once, or give a folder"
-        ) from None
-    except EntryNotFoundError:
-        raise InputError(f"model {name!r} on the hub has no config.json: not a model folder") from None
-    except GatedRepoError:
-        raise InputError(f"model {name!r} is gated; accept its terms on the hub, then `hf auth login`") from None
-    except RevisionNotFoundError:
-        raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
-    except RepositoryNotFoundError:
-        raise InputError(
-            f"model {name!r} is neither a folder nor a public model on the hub; check the spelling "
-            "(a private model needs `hf auth login`)"
-        ) from None
-    return Path(config).parent
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def shards_of(index: Path) -> list[str]:
@@ -121,7 +165,7 @@ def read_json(path: Path) -> dict[str, object]:
     text = read_text(path)
     try:
         values = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise InputError(f"{str(path)!r} is not valid JSON ({error}); fetch the file again") from None
     if not isinstance(values, dict):
         raise InputError(f"{str(path)!r} must hold a JSON object, got {type(values).__name__}")

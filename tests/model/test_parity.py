@@ -206,6 +206,22 @@ def test_activations(activation: str) -> None:
         assert worst(model.logits_at(model(**inputs).last_hidden).detach(), theirs) <= 2e-5
 
 
+@pytest.mark.parametrize("name", ["bert-tiny", "bert-small"])
+@torch.no_grad()
+def test_autocast_errs_no_more_than_the_reference(name: str) -> None:
+    """Under bfloat16 autocast the residual stream stays float32, as in transformers."""
+    torch.manual_seed(0)
+    model = BertModel(preset(name)).eval()
+    reference = reference_of(model, "BertModel", "sdpa")
+    inputs = batch(model.config.vocab_size)
+    truth = model.double()(**inputs).last_hidden
+    model.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = model(**inputs).last_hidden, reference(**inputs).last_hidden_state
+    assert ours.dtype == torch.float32
+    assert float((ours - truth).norm()) <= 1.1 * float((theirs - truth).norm())
+
+
 @torch.no_grad()
 def test_rows_are_the_rows_of_the_whole() -> None:
     torch.manual_seed(0)

@@ -154,6 +154,26 @@ def test_forms_of_weights(folder: Path, form: str) -> None:
     assert model.load_report is not None and not model.load_report.left_over
 
 
+def test_untied_decoder_equal_to_the_embeddings_survives(tmp_path: Path) -> None:
+    model = random_model(BertForMaskedLM, SMALL.replace(tie_word_embeddings=False))
+    model.masked_lm.decoder.data.copy_(model.bert.embeddings.word.weight)
+    model.save_pretrained(tmp_path)
+    back = BertForMaskedLM.from_pretrained(tmp_path, heads="require")
+    assert torch.equal(back.masked_lm.decoder, model.masked_lm.decoder)
+
+
+@pytest.mark.parametrize("form", ["parameters", "module."])
+def test_odd_but_sound_bins(folder: Path, form: str) -> None:
+    """Saved with parameters instead of tensors, or out of DataParallel."""
+    expected = outputs(BertForPreTraining.from_pretrained(folder))
+    weights = load_file(folder / "model.safetensors")
+    if form == "parameters":
+        to_bin(folder, {name: torch.nn.Parameter(tensor) for name, tensor in weights.items()})
+    else:
+        to_bin(folder, {f"module.{name}": tensor for name, tensor in weights.items()})
+    assert torch.equal(outputs(BertForPreTraining.from_pretrained(folder)), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_dtypes_become_float32(folder: Path, dtype: torch.dtype) -> None:
     weights = load_file(folder / "model.safetensors")
@@ -260,6 +280,16 @@ def broken_folder(kind: str, folder: Path) -> None:
         weights_file.unlink()
         index = {"weight_map": {"bert.x": "../../etc/passwd"}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    elif kind == "beyond float32":
+        edit_weights(folder, {layer: torch.full((16, 32), 1e300, dtype=torch.float64)})
+    elif kind == "number for a name":
+        to_bin(folder, load_file(weights_file) | {7: torch.zeros(1)})  # type: ignore[dict-item]
+    elif kind == "sparse":
+        to_bin(folder, load_file(weights_file) | {"x": torch.zeros(2, 2).to_sparse()})
+    elif kind == "lfs pointer":
+        weights_file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    elif kind == "long number":
+        (folder / "config.json").write_text('{"hidden_size": ' + "9" * 5000 + "}")
     elif kind == "config not json":
         (folder / "config.json").write_text("{")
     elif kind == "config not an object":
@@ -280,6 +310,10 @@ def broken_folder(kind: str, folder: Path) -> None:
             "dropout": {"hidden_dropout_prob": 1.5},
             "pad": {"pad_token_id": 90},
             "labels": {"id2label": {"0": "a", "2": "b"}},
+            "label count": {"num_labels": True},
+            "infinite": {"layer_norm_eps": float("inf")},
+            "huge": {"hidden_size": 10**30},
+            "huge float": {"layer_norm_eps": 10**400},
         }[kind]
         edit_config(folder, **values)
 
@@ -297,7 +331,7 @@ def broken_folder(kind: str, folder: Path) -> None:
         ("missing encoder weight", r"lacks the encoder weight '.*encoder\.layer\.1\.output\.dense\.weight'"),
         ("wrong shape", r"has shape \(16, 31\), but config\.json asks for \(16, 32\)"),
         ("not finite", "NaN or infinity"),
-        ("quantised", "is torch.int8, a quantised model"),
+        ("quantised", "is torch.int8, perhaps of a quantised model"),
         ("twice", "is there twice"),
         ("missing shard", r"'model-00001-of-00002\.safetensors', which does not exist"),
         ("shard elsewhere", "not in the same folder"),
@@ -313,10 +347,19 @@ def broken_folder(kind: str, folder: Path) -> None:
         ("relative", "position_embedding_type must be 'absolute'"),
         ("decoder model", "is_decoder must be False"),
         ("text width", "hidden_size must be of type int, got '16'"),
-        ("zero layers", "num_hidden_layers must be > 0, got 0"),
+        ("zero layers", "num_hidden_layers must be > 0 and finite, got 0"),
         ("dropout", r"hidden_dropout_prob must be in \[0, 1\), got 1\.5"),
         ("pad", r"pad_token_id must be in 0\.\.89, got 90"),
         ("labels", "id2label must map"),
+        ("label count", "num_labels must be an integer >= 1, got True"),
+        ("infinite", "layer_norm_eps must be > 0 and finite, got inf"),
+        ("huge", "hidden_size must be > 0 and finite, got 1000"),
+        ("huge float", "layer_norm_eps is too large"),
+        ("beyond float32", "NaN or infinity as torch.float32"),
+        ("number for a name", "but 7 is Tensor"),
+        ("sparse", "mapping of names to dense tensors, but 'x'"),
+        ("lfs pointer", "is a Git LFS pointer, not the weights; run `git lfs pull`"),
+        ("long number", "is not valid JSON"),
     ],
 )
 def test_broken_folders(folder: Path, kind: str, message: str) -> None:
@@ -376,14 +419,35 @@ def test_failed_write_keeps_the_old_file(folder: Path, monkeypatch: pytest.Monke
         ((torch.tensor([[1, -1]]),), r"input_ids must be in 0\.\.89, got -1"),
         ((IDS, MASK, torch.full_like(IDS, 2)), r"token_type_ids must be in 0\.\.1, got 2"),
         ((torch.ones(1, 41, dtype=torch.long),), r"41 tokens is longer than the position table \(40\).*max_length=40"),
-        ((torch.ones(3, dtype=torch.long),), r"input_ids must be integers of shape \(B, T\)"),
-        ((torch.ones(1, 3),), r"input_ids must be integers of shape \(B, T\), got torch.float32"),
+        ((torch.ones(3, dtype=torch.long),), r"input_ids must have the shape \(B, T\)"),
+        ((torch.ones(1, 0, dtype=torch.long),), r"with T > 0, got \(1, 0\)"),
+        ((torch.ones(1, 3),), "input_ids must be int64 or int32, got torch.float32"),
+        ((IDS, MASK, torch.ones(2, 4)), "token_type_ids must be int64 or int32"),
         ((IDS, MASK[:, :3]), r"attention_mask must have the shape of input_ids \(2, 4\), got \(2, 3\)"),
     ],
 )
 def test_bad_calls(arguments: tuple[Tensor, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         random_model(BertModel)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": "bogus"}, "heads 'bogus' is unknown; known: load, new, require"),
+        ({"changes": {"hidden_dropout": 0.0}}, "unknown option 'hidden_dropout'; did you mean 'hidden_dropout_prob'"),
+        ({"changes": {"labels": "ab"}}, "labels must be a list, got 'ab'"),
+        ({"changes": {"hidden_dropout_prob": "x"}}, "hidden_dropout_prob must be of type float, got 'x'"),
+    ],
+)
+def test_bad_options(folder: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        BertForPreTraining.from_pretrained(folder, **options)  # type: ignore[arg-type]
+
+
+def test_new_heads_on_a_bare_encoder_change_nothing(folder: Path) -> None:
+    model = BertModel.from_pretrained(folder, heads="new")
+    assert model.load_report is not None and not model.load_report.newly_made
 
 
 def test_unknown_attention() -> None:

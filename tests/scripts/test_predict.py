@@ -122,7 +122,7 @@ def test_own_process(folder: Path) -> None:
     good = subprocess.run([*command, "O [MASK]"], capture_output=True, text=True)
     assert good.returncode == 0 and good.stderr == "", good.stderr
     bad = subprocess.run([*command, "sem máscara"], capture_output=True, text=True)
-    assert bad.returncode == 2 and bad.stderr.startswith("error: text has no [MASK]"), bad.stderr
+    assert bad.returncode == 2 and bad.stderr.startswith("error: text 1 has no [MASK]"), bad.stderr
     assert bad.stderr.count("\n") == 1
     piped = f"{sys.executable} {SCRIPT} embed --model {folder} --file {SCRIPT} --truncate | head -n 1"
     gone = subprocess.run(["bash", "-o", "pipefail", "-c", piped], capture_output=True, text=True)
@@ -200,9 +200,9 @@ ARGUMENT_CASES = [
     (["fill-mask", "--model", "{nowhere}", "O [MASK]"], "does not exist"),
     (["fill-mask", "--model", "{empty}", "O [MASK]"], "has no tokenizer: neither"),
     (["fill-mask", "--model", "{file}", "O [MASK]"], "is a file; give the folder"),
-    (["fill-mask", "--model", "{model}", "O gato"], "text has no [MASK]: 'O gato'; put [MASK] where"),
-    (["fill-mask", "--model", "{model}", ""], "text has no [MASK]: ''"),
-    (["fill-mask", "--model", "{model}", "--top-k", "0", "O [MASK]"], "top_k must be in 1.."),
+    (["fill-mask", "--model", "{model}", "O gato"], "text 1 has no [MASK]: 'O gato'; put [MASK] where"),
+    (["fill-mask", "--model", "{model}", ""], "text 1 has no [MASK]: ''"),
+    (["fill-mask", "--model", "{model}", "--top-k", "0", "O [MASK]"], "--top-k must be >= 1, got 0"),
     (["fill-mask", "--model", "{model}", "--top-k", "9999", "O [MASK]"], "got 9999"),
     (["fill-mask", "--model", "{model}", "--top-k", "três", "O [MASK]"], "invalid int value: 'três'"),
     (["fill-mask", "--model", "{model}", "[MASK] " + "gato " * 40], "text 1 has 43 tokens, more than the limit of 32"),
@@ -215,12 +215,24 @@ ARGUMENT_CASES = [
     (["embed", "--model", "{model}", "--file", "{file}", "e um texto"], "not both"),
     (["embed", "--model", "{model}", "--output", "v.csv", "oi"], "must end in .npy or .jsonl"),
     (["embed", "--model", "{model}", "--output", "{nowhere}/v.npy", "oi"], "does not exist; make it first"),
-    (["embed", "--model", "{model}", "--batch-size", "0", "oi"], "batch_size must be >= 1, got 0"),
-    (["embed", "--model", "{model}", "--max-length", "999", "oi"], "max_length must be <= 32"),
-    (["embed", "--model", "{model}", "--max-length", "2", "--truncate", "oi"], "max_length must be >= 3"),
+    (["embed", "--model", "{model}", "--batch-size", "0", "oi"], "--batch-size must be >= 1, got 0"),
+    (["embed", "--model", "{model}", "--max-length", "999", "oi"], "max_length must be in 3..32"),
+    (["embed", "--model", "{model}", "--max-length", "2", "--truncate", "oi"], "max_length must be in 3..32"),
     (["embed", "--model", "{model}", "--pooling", "soma", "oi"], "invalid choice: 'soma'"),
     (["embed", "--model", "{model}", "--device", "tpu", "oi"], "--device must be auto, cpu or cuda"),
     (["embed", "--model", "{model}", "--device", "cuda:99", "oi"], "--device cuda:99 is not there"),
+    (
+        ["fill-mask", "--model", "{model}", "--truncate", "[MASK] " + "gato " * 40 + "[MASK]"],
+        "text 1 has 2 [MASK], but",
+    ),
+    (["fill-mask", "--model", "{model}", "O [MASK]", "O gato"], "text 2 has no [MASK]"),
+    (["embed", "--model", "{model}", "--batch-size", "1" + "0" * 18, "oi"], "batch_size must be in 1..65536"),
+    (["embed", "--model", "{model}", "--max-length", "-5", "oi"], "max_length must be in 3..32"),
+    (["embed", "--model", "{model}", "--output", "{empty}.npy", "oi"], "is a folder; give a file"),
+    (["pooling", "--model", "{model}", "oi", "gato " * 40], "text 2 has 42 tokens"),
+    (["pooling", "--model", "ação/modelo", "oi"], "model folder 'ação/modelo' does not exist"),
+    (["pooling", "--model", "", "oi"], "model folder '' does not exist"),
+    (["pooling", "--mod", "{model}", "oi"], "the following arguments are required: --model"),
     (["embed", "--model", "{model}", "gato " * 40], "allow truncation (--truncate)"),
     (["pooling", "--model", "org/nao-existe", "--offline", "oi"], "neither in the local cache nor within reach"),
     (["poling", "--model", "{model}", "oi"], "invalid choice: 'poling'"),
@@ -232,6 +244,7 @@ def test_bad_arguments(
     predict: Callable[..., Result], folder: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.npy").mkdir()
     (tmp_path / "file").write_text("oi\n")
     (tmp_path / "latin1").write_bytes("olá\n".encode() + "não\n".encode("latin-1"))
     places = {name: str(tmp_path / name) for name in ("nowhere", "empty", "file", "latin1")} | {"model": str(folder)}

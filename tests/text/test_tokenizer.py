@@ -172,6 +172,41 @@ def test_added_tokens(folder: Path) -> None:
     assert tokenizer.encode("veja <url>", add_special=False).ids[-1] == size
 
 
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("special_tokens_map.json", {"additional_special_tokens": ["<e>", "<f>"]}),
+        ("tokenizer_config.json", {"additional_special_tokens": ["<e>"], "do_lower_case": False}),
+        ("tokenizer_config.json", {"extra_special_tokens": {"e_token": "<e>"}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"900": {"content": "<e>", "special": True, "lstrip": False,
+                                   "rstrip": False, "normalized": False, "single_word": False}}}),
+    ],
+)  # fmt: skip
+def test_further_special_tokens(folder: Path, file: str, values: dict[str, object]) -> None:
+    (folder / file).write_text(json.dumps(values))
+    reference = transformers.BertTokenizer.from_pretrained(folder)
+    assert_same(Tokenizer.from_pretrained(folder), reference, ["o <e> gato <f>", "<e><e>", *TEXTS])
+
+
+def test_added_tokens_of_another_form(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": {"x": 3}}))
+    with pytest.raises(InputError, match="added tokens of an unknown form"):
+        Tokenizer.from_pretrained(folder)
+
+
+def test_tokenizer_json_in_unusual_forms(folder: Path) -> None:
+    """No post-processor, and a normaliser inside a sequence that the flags must reach."""
+    Tokenizer.from_pretrained(folder).save_pretrained(folder)
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    rules |= {"post_processor": None, "normalizer": {"type": "Sequence", "normalizers": [rules["normalizer"]]}}
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    for lower in (True, False):
+        (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower}))
+        tokenizer = Tokenizer.from_pretrained(folder)
+        assert tokenizer.lowercases is lower
+        assert_same(tokenizer, transformers.BertTokenizer.from_pretrained(folder), TEXTS)
+
+
 # --- pairs, truncation, batches ------------------------------------------------------------------------------------
 
 
@@ -279,7 +314,7 @@ def test_vocabulary_without_a_special_token(folder: Path, special: str) -> None:
         ("vocab.txt", b"", r"vocab\.txt' is empty"),
         ("vocab.txt", b"[PAD]\nn\xe3o\n", r"is not UTF-8 \(byte 7.*iconv"),
         ("tokenizer.json", b"{}", r"not a valid tokenizer\.json"),
-        ("tokenizer.json", b"not json", r"not a valid tokenizer\.json"),
+        ("tokenizer.json", b"not json", r"is not valid JSON"),
         ("tokenizer_config.json", b"{", "is not valid JSON"),
         ("tokenizer_config.json", b'{"do_lower_case": "no"}', "do_lower_case must be true or false, got 'no'"),
         ("tokenizer_config.json", b'{"mask_token": "<mascara>"}', "lacks the mask_token '<mascara>'"),
@@ -319,8 +354,15 @@ def test_bad_calls(folder: Path) -> None:
         tokenizer.token(-1)
     with pytest.raises(InputError, match="vocab_size must be >= 11"):
         train_wordpiece(["abc"], 10)
-    with pytest.raises(InputError, match="cannot be a generator"):
+    with pytest.raises(InputError, match="not a generator"):
         train_wordpiece((text for text in TEXTS), 100)
+    for call in (lambda: tokenizer.encode_batch("O gato"), lambda: train_wordpiece("abc abc", 50)):
+        with pytest.raises(InputError, match="must be a list of texts"):
+            call()
+    with pytest.raises(InputError, match="a text must be str, got NoneType"):
+        tokenizer.encode(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="lone surrogate"):
+        train_wordpiece(["a\ud800b"] * 3, 50)
     with pytest.raises(InputError, match="min_frequency must be >= 1"):
         train_wordpiece(TEXTS, 100, min_frequency=0)
 

@@ -24,6 +24,7 @@ from tinydistil.text.tokenizer import TokenBatch, Tokenizer, collate
 # Texts are sorted by length inside a window of this many batches: little padding, bounded memory, and the
 # order of the results restored within the window.
 WINDOW_BATCHES = 32
+LARGEST_BATCH = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,25 @@ def check_match(model: Pretrained, tokenizer: Tokenizer) -> None:
 
 @torch.inference_mode()
 def fill_mask(
-    model: BertForMaskedLM, tokenizer: Tokenizer, text: str, *, top_k: int = 5, truncate: bool = False
+    model: BertForMaskedLM, tokenizer: Tokenizer, text: str, *, top_k: int = 5, truncate: bool = False, number: int = 1
 ) -> list[list[Candidate]]:
     """The `top_k` likeliest pieces for each mask token in `text`, masks in order, each predicted by itself.
 
-    Raises InputError if the text holds no mask token, or is longer than the model takes and not `truncate`.
+    Raises InputError, calling the text `number`, if it holds no mask token, if it is longer than the model takes and
+    not `truncate`, or if truncation would cut a mask away.
     """
     require(1 <= top_k <= tokenizer.vocab_size, f"top_k must be in 1..{tokenizer.vocab_size}, got {top_k}")
-    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate)
-    ids = encoding.ids
-    places = [place for place, token_id in enumerate(ids) if token_id == tokenizer.mask_id]
-    if not places:
-        mask = tokenizer.special.mask_token
-        raise InputError(f"text has no {mask}: {text!r}; put {mask} where a word is to be guessed")
+    mask = tokenizer.special.mask_token
+    asked = tokenizer.encode(text).ids.count(tokenizer.mask_id)
+    if asked == 0:
+        raise InputError(f"text {number} has no {mask}: {_short(text)!r}; put {mask} where a word is to be guessed")
+    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate, first_number=number)
+    places = [place for place, token_id in enumerate(encoding.ids) if token_id == tokenizer.mask_id]
+    if len(places) < asked:
+        raise InputError(
+            f"text {number} has {asked} {mask}, but only {len(places)} within the first {len(encoding.ids)} tokens; "
+            "shorten the text before them"
+        )
     batch = to_device(collate([encoding], tokenizer.pad_id), model)
     hidden = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).last_hidden
     rows = torch.tensor(places, device=hidden.device)
@@ -81,6 +88,10 @@ def fill_mask(
         ]
         for place, token_row, probability_row in zip(places, tokens.tolist(), probabilities.tolist(), strict=True)
     ]
+
+
+def _short(text: str, most: int = 80) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _filled(text: str, offsets: tuple[int, int], token: str) -> str:
@@ -108,16 +119,22 @@ def embed(
     pooling: "mean", "max", "cls", or "pooler" where the model has one. `max_length` lowers the model's own
     limit in tokens; a text beyond it raises InputError unless `truncate`. `normalize` gives unit vectors.
     """
-    require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
+    require(1 <= batch_size <= LARGEST_BATCH, f"batch_size must be in 1..{LARGEST_BATCH}, got {batch_size}")
+    if isinstance(texts, str):
+        raise InputError("texts must be a list of texts, got one text; put it in a list")
     check_pooling(model, pooling)
     texts = iter(texts)
     done = 0
+    limit = _limit(model, tokenizer, truncate, max_length)
     while window := list(islice(texts, batch_size * WINDOW_BATCHES)):
-        encodings = encode_to_fit(
-            model, tokenizer, window, truncate=truncate, max_length=max_length, first_number=done + 1
-        )
-        vectors = _embed_window(model, tokenizer, encodings, pooling, batch_size, normalize)
-        yield from map(TextVector, window, vectors)
+        encodings = tokenizer.encode_all(window, max_length=limit if truncate else None)
+        fitting = next((i for i, encoding in enumerate(encodings) if len(encoding.ids) > limit), len(window))
+        vectors = _embed_window(model, tokenizer, encodings[:fitting], pooling, batch_size, normalize)
+        for place, (text, vector) in enumerate(zip(window[:fitting], vectors, strict=True)):
+            if not np.isfinite(vector).all():
+                raise InputError(f"text {done + place + 1} gives numbers that are not finite; is the model sound?")
+            yield TextVector(text, vector)
+        _refuse_long(encodings, limit, done + 1)
         done += len(window)
 
 
@@ -146,10 +163,10 @@ def pool_batch(model: BertModel, batch: TokenBatch, pooling: str) -> Tensor:
 
 @torch.inference_mode()
 def compare_poolings(
-    model: BertModel, tokenizer: Tokenizer, text: str, *, truncate: bool = False
+    model: BertModel, tokenizer: Tokenizer, text: str, *, truncate: bool = False, number: int = 1
 ) -> dict[tuple[str, str], float]:
     """Cosines between the vectors of one text under "cls", "mean" and, where the model has it, "pooler"."""
-    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate)
+    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate, first_number=number)
     batch = to_device(collate([encoding], tokenizer.pad_id), model)
     poolings = ["cls", "mean"] if model.pooler is None else ["cls", "pooler", "mean"]
     vectors = {pooling: pool_batch(model, batch, pooling).double() for pooling in poolings}
@@ -167,32 +184,38 @@ def check_pooling(model: BertModel, pooling: str) -> None:
 
 
 def encode_to_fit(
-    model: Pretrained,
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    *,
-    truncate: bool,
-    max_length: int | None = None,
-    first_number: int = 1,
+    model: Pretrained, tokenizer: Tokenizer, texts: Sequence[str], *, truncate: bool, first_number: int = 1
 ) -> list[Encoding]:
-    """Encode texts, each at most as long as the model (or the lower `max_length`) takes.
+    """Encode texts, each no longer than the model takes.
 
     Raises InputError for a longer one, by its number counted from `first_number`, unless `truncate`.
     """
+    limit = _limit(model, tokenizer, truncate, None)
+    encodings = tokenizer.encode_all(texts, max_length=limit if truncate else None)
+    _refuse_long(encodings, limit, first_number)
+    return encodings
+
+
+def _limit(model: Pretrained, tokenizer: Tokenizer, truncate: bool, max_length: int | None) -> int:
+    """Tokens of a text at most: `max_length`, else the position table; cut texts also keep to the tokenizer's own."""
     limit = model.config.max_position_embeddings
     if max_length is not None:
-        require(max_length <= limit, f"max_length must be <= {limit}, the model's position table, got {max_length}")
-        limit = max_length
-    if truncate:
-        return tokenizer.encode_all(texts, max_length=limit)
-    encodings = tokenizer.encode_all(texts)
+        least = tokenizer.backend.num_special_tokens_to_add(False) + 1
+        require(
+            least <= max_length <= limit,
+            f"max_length must be in {least}..{limit} (the model's position table), got {max_length}",
+        )
+        return max_length
+    return min(limit, tokenizer.max_length or limit) if truncate else limit
+
+
+def _refuse_long(encodings: Sequence[Encoding], limit: int, first_number: int) -> None:
     for number, encoding in enumerate(encodings, start=first_number):
         if len(encoding.ids) > limit:
             raise InputError(
                 f"text {number} has {len(encoding.ids)} tokens, more than the limit of {limit}; "
                 "shorten it, split it, or allow truncation (--truncate)"
             )
-    return encodings
 
 
 def to_device(batch: TokenBatch, model: Pretrained) -> TokenBatch:

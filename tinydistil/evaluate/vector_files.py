@@ -1,5 +1,6 @@
 """Vectors to disk as they come: JSON lines, or a .npy matrix whose height is known only at the end."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -16,56 +17,73 @@ from tinydistil.errors import InputError
 Write = Callable[[str, NDArray[np.float32]], None]
 
 
+def check_output(path: str | None) -> None:
+    """Raise InputError where `open_vector_writer` could not write, before any work is done."""
+    if path is None:
+        return
+    target = Path(path)
+    if target.suffix not in (".npy", ".jsonl"):
+        raise InputError(f"output {path!r} must end in .npy or .jsonl")
+    if target.is_dir():
+        raise InputError(f"output {path!r} is a folder; give a file")
+    if not target.parent.is_dir():
+        raise InputError(f"output folder {str(target.parent)!r} does not exist; make it first")
+
+
 @contextmanager
 def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
     """A function that writes one text and its vector of `width` numbers.
 
     To FILE.npy (vectors only), FILE.jsonl, or JSON lines on standard output (None). A file gets its name when
-    complete; if the work fails midway, what was done lies readable in FILE.partial.npy (or .jsonl) and the error
-    says so. Raises InputError for another ending or a missing folder.
+    complete; if the work ends before, for whatever reason, what was done lies readable in FILE.partial.npy (or
+    .jsonl), and a line on standard error says so. Raises InputError as `check_output` does.
     """
+    check_output(path)
     if path is None:
         yield lambda text, vector: _write_json_line(sys.stdout, text, vector)
         return
     target = Path(path)
-    if target.suffix not in (".npy", ".jsonl"):
-        raise InputError(f"output {path!r} must end in .npy or .jsonl")
-    if not target.parent.is_dir():
-        raise InputError(f"output folder {str(target.parent)!r} does not exist; make it first")
     partial = target.with_suffix(f".partial{target.suffix}")
     try:
         with _npy_file(partial, width) if target.suffix == ".npy" else _json_file(partial) as write:
             yield write
-    except InputError as error:
-        raise InputError(f"{error}; the vectors before it are in {str(partial)!r}") from None
+    except BaseException:
+        print(f"what was done before is in {str(partial)!r}", file=sys.stderr)
+        raise
     partial.replace(target)
 
 
 @contextmanager
 def _npy_file(path: Path, width: int) -> Iterator[Write]:
-    count = 0
+    row_bytes = 4 * width
 
     def write(_text: str, vector: NDArray[np.float32]) -> None:
-        nonlocal count
-        stream.write(np.ascontiguousarray(vector, dtype="<f4").tobytes())
-        count += 1
+        data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+        while data:  # an unbuffered write may take a part
+            data = data[stream.write(data) :]
 
-    def write_header() -> None:
+    def write_header(rows: int) -> None:
         # numpy pads the header so that a longer first axis fits in the same place
+        header = io.BytesIO()
+        npy.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
         stream.seek(0)
-        npy.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (count, width)})
+        stream.write(header.getvalue())
 
-    with path.open("wb") as stream:
-        write_header()
+    # Unbuffered: on a full disk, what the file holds is what was written.
+    with path.open("wb", buffering=0) as stream:
+        write_header(0)
+        start = stream.tell()
         try:
             yield write
         finally:
-            write_header()
+            rows = (stream.seek(0, 2) - start) // row_bytes
+            stream.truncate(start + rows * row_bytes)
+            write_header(rows)
 
 
 @contextmanager
 def _json_file(path: Path) -> Iterator[Write]:
-    with path.open("w", encoding="utf-8") as stream:
+    with path.open("w", encoding="utf-8", buffering=1) as stream:
         yield lambda text, vector: _write_json_line(stream, text, vector)
 
 

@@ -159,8 +159,11 @@ class Layer(nn.Module):
         return torch.cat(rows).view_as(hidden)
 
     def _add(self, projected: Tensor, hidden: Tensor) -> Tensor:
+        projected = drop(projected, self.dropout_prob if self.training else 0.0, in_place=True)
+        if projected.dtype != hidden.dtype:  # autocast: a sum in bfloat16 would lose the residual's digits
+            return hidden + projected
         # In place: a linear layer's output is kept by nobody, and fresh memory costs more than the addition.
-        return drop(projected, self.dropout_prob if self.training else 0.0, in_place=True).add_(hidden)
+        return projected.add_(hidden)
 
 
 class BertModel(Pretrained):
@@ -221,9 +224,12 @@ class BertModel(Pretrained):
 
     def _check(self, input_ids: Tensor, *beside: Tensor | None) -> None:
         require(
-            input_ids.dim() == 2 and not input_ids.is_floating_point(),
-            f"input_ids must be integers of shape (B, T), got {input_ids.dtype} {tuple(input_ids.shape)}",
+            input_ids.dim() == 2 and input_ids.shape[1] > 0,
+            f"input_ids must have the shape (B, T) with T > 0, got {tuple(input_ids.shape)}",
         )
+        for name, ids in (("input_ids", input_ids), ("token_type_ids", beside[1])):
+            if ids is not None and ids.dtype not in (torch.int64, torch.int32):
+                raise InputError(f"{name} must be int64 or int32, got {ids.dtype}")
         for name, tensor in zip(("attention_mask", "token_type_ids"), beside, strict=True):
             if tensor is not None and tensor.shape != input_ids.shape:
                 raise InputError(

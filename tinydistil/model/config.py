@@ -1,6 +1,7 @@
 """The shape of a BERT, read from and written to config.json."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from tinydistil.errors import InputError, require
 from tinydistil.hub import read_json
 from tinydistil.model.activations import ACTIVATIONS
 from tinydistil.model.pooling import POOLINGS
+
+# Beyond what an index can count, a size is a typing error.
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,15 @@ class BertConfig:
             "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
             "max_position_embeddings", "type_vocab_size", "layer_norm_eps",
         ):  # fmt: skip
-            require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            require(0 < value <= LARGEST and math.isfinite(value), f"{name} must be > 0 and finite, got {value}")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
             probability = getattr(self, name)
             require(probability is None or 0 <= probability < 1, f"{name} must be in [0, 1), got {probability}")
-        require(self.initializer_range >= 0, f"initializer_range must be >= 0, got {self.initializer_range}")
+        require(
+            0 <= self.initializer_range < math.inf,
+            f"initializer_range must be >= 0 and finite, got {self.initializer_range}",
+        )
         require(
             self.hidden_size % self.num_attention_heads == 0,
             f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} "
@@ -62,7 +70,6 @@ class BertConfig:
             f"pad_token_id must be in 0..{self.vocab_size - 1}, got {self.pad_token_id}",
         )
         require(len(self.labels) >= 1, "labels must hold at least one name, got none")
-        require(len(set(self.labels)) == len(self.labels), f"labels must differ, got {self.labels}")
 
     @property
     def head_size(self) -> int:
@@ -70,8 +77,8 @@ class BertConfig:
         return self.hidden_size // self.num_attention_heads
 
     def replace(self, **changes: object) -> "BertConfig":
-        """A copy with some fields changed, checked again."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        """A copy with some fields changed, names, types and values checked as when read from a file."""
+        return from_mapping(BertConfig, dataclasses.asdict(self) | changes)
 
 
 def _shape(layers: int, hidden: int, *, vocab_size: int = 30522) -> BertConfig:
@@ -138,9 +145,11 @@ def read_config(path: Path) -> BertConfig:
 
 def _labels(values: dict[str, object], path: Path) -> list[str]:
     table, count = values.get("id2label"), values.get("num_labels")
-    if table is None and isinstance(count, int):
+    if table is None:
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= LARGEST:
+            raise InputError(f"{str(path)!r}: num_labels must be an integer >= 1, got {count!r}")
         return [f"LABEL_{i}" for i in range(count)]
-    if isinstance(table, dict) and sorted(table) == sorted(str(i) for i in range(len(table))):
+    if isinstance(table, dict) and table and sorted(table) == sorted(str(i) for i in range(len(table))):
         return [str(table[str(i)]) for i in range(len(table))]
     raise InputError(f"{str(path)!r}: id2label must map '0', '1', ... to names, got {table!r}")
 
@@ -153,6 +162,7 @@ def config_to_json(config: BertConfig, architecture: str, *, has_labels: bool) -
     labels, pooling = config.labels, values.pop("pooling")
     del values["labels"]
     if has_labels:
+        require(len(set(labels)) == len(labels), f"labels must differ, got {labels}")
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
         values["label2id"] = {label: i for i, label in enumerate(labels)}
     if pooling != "pooler":

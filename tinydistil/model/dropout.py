@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014), with masks that cost a CPU a quarter of PyTorch's."""
+"""Dropout (Srivastava et al. 2014), with masks that cost a CPU less than PyTorch's."""
 
 import torch
 from torch import Tensor

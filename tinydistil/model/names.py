@@ -53,8 +53,8 @@ def file_names(name: str) -> tuple[str, ...]:
 
 
 def canonical(name: str) -> str:
-    """A file's name without "bert." in front and with LayerNorm's gamma and beta called weight and bias."""
-    name = name.removeprefix("bert.")
+    """A file's name without "bert." or DataParallel's "module." in front, gamma and beta called weight and bias."""
+    name = name.removeprefix("module.").removeprefix("bert.")
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
 
 

@@ -8,6 +8,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
+from tinydistil.config import nearest
 from tinydistil.errors import InputError
 from tinydistil.hub import resolve_folder, write_json
 from tinydistil.model import names
@@ -15,6 +16,9 @@ from tinydistil.model.config import BertConfig, config_to_json, read_config
 from tinydistil.model.weight_files import read_weights, write_weights
 
 Heads = Literal["load", "require", "new"]
+HEADS = ("load", "require", "new")
+# Wider or narrower numbers than these come from files that no BERT is published in, or are no numbers of a model.
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,10 @@ class Pretrained(nn.Module):
         another shape than config.json says, and where the folder or a file is missing or damaged.
         """
         folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline)
+        if heads not in HEADS:
+            raise InputError(f"heads {heads!r} is unknown{nearest(heads, HEADS)}")
         config = read_config(folder / "config.json").replace(**(changes or {}))
-        stored = _one_decoder(read_weights(folder))
+        stored = _one_decoder(read_weights(folder), config)
         with torch.device("meta"):  # no time spent on random weights that are replaced at once
             model = cls._shaped_by(config, stored, attention=attention, heads=heads)
         wanted = {ours: names.file_names(ours) for ours in model.state_dict()}
@@ -134,14 +140,14 @@ class Pretrained(nn.Module):
         return weights
 
 
-def _one_decoder(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop a masked LM decoder that only repeats the word embeddings; its bias goes by one name."""
+def _one_decoder(stored: dict[str, Tensor], config: BertConfig) -> dict[str, Tensor]:
+    """Drop a tied masked LM decoder, which only repeats the word embeddings; its bias goes by one name."""
     stored = dict(stored)
     if names.DECODER_BIAS in stored:
         # Where both are there and differ, transformers computes with this one.
         stored[names.HEAD_BIAS] = stored.pop(names.DECODER_BIAS)
     decoder, words = stored.get(names.DECODER_WEIGHT), stored.get(names.WORD_EMBEDDINGS)
-    if decoder is not None and words is not None and torch.equal(decoder, words):
+    if config.tie_word_embeddings and decoder is not None and words is not None and torch.equal(decoder, words):
         del stored[names.DECODER_WEIGHT]
     return stored
 
@@ -154,17 +160,20 @@ def _missing(
     for ours, files in wanted.items():
         absent = [file for file in files if names.canonical(file) not in stored]
         if absent and names.is_encoder(names.canonical(files[0])):
+            held = ", ".join(sorted(stored)[:3]) or "no tensor"
             raise InputError(
-                f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; "
-                "does its config.json (num_hidden_layers) belong to these weights?"
+                f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; does its config.json (num_hidden_layers) "
+                f"belong to these weights, and is it a BERT? It holds {held} ..."
             )
         if absent and heads == "require":
             raise InputError(
                 f"{str(folder)!r} lacks {absent[0]!r}: a model without that head; "
                 "train one, or choose a model that has it"
             )
-        # The pooler, though "new" heads are asked for, is part of what was pretrained.
-        if absent or (heads == "new" and not ours.startswith("bert.")):
+        canonical = names.canonical(files[0])
+        # The pooler is no head: it is part of what was pretrained.
+        is_head = not names.is_encoder(canonical) and not canonical.startswith("pooler.")
+        if absent or (heads == "new" and is_head):
             missing.add(ours)
     return missing
 
@@ -187,11 +196,14 @@ def _copy(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], 
                 f"{str(folder)!r}: weight {file!r} has shape {tuple(tensor.shape)}, but config.json asks for "
                 f"{tuple(part.shape)}; they do not belong together"
             )
-        if not tensor.is_floating_point():
+        if tensor.dtype not in FLOATS:
             raise InputError(
-                f"{str(folder)!r}: weight {file!r} is {tensor.dtype}, a quantised model; fetch the float one"
+                f"{str(folder)!r}: weight {file!r} is {tensor.dtype}, perhaps of a quantised model; "
+                "fetch the one in float32, float16 or bfloat16"
             )
-        # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()
-        if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):
-            raise InputError(f"{str(folder)!r}: weight {file!r} holds NaN or infinity; the file is damaged")
         part.copy_(tensor)
+        # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()
+        if not all(torch.isfinite(extreme) for extreme in part.aminmax()):
+            raise InputError(
+                f"{str(folder)!r}: weight {file!r} holds NaN or infinity as {part.dtype}; the file is damaged"
+            )

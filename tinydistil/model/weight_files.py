@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,19 @@ from torch import Tensor
 from tinydistil.errors import InputError
 from tinydistil.hub import WEIGHT_FILES, first_existing, shards_of
 from tinydistil.model.names import canonical
+
+# What torch.load raises for bytes that are no checkpoint, found by feeding it damaged ones.
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    struct.error,
+)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -34,10 +48,13 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for file in files:
         if not file.is_file():
             raise InputError(f"{str(path)!r} names shard {file.name!r}, which does not exist; fetch it")
+        _refuse_pointer(file)
         stored = _read_safetensors(file) if file.suffix == ".safetensors" else _read_bin(file)
         for name, tensor in stored.items():
             if canonical(name) in weights:
-                raise InputError(f"{str(file)!r}: weight {name!r} is there twice, once under an older name")
+                raise InputError(
+                    f"{str(file)!r}: weight {name!r} is there twice, in another shard or under an older name"
+                )
             weights[canonical(name)] = tensor
     return weights
 
@@ -64,12 +81,26 @@ def _read_bin(path: Path) -> dict[str, Tensor]:
         ) from None
     except PermissionError:
         raise
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{str(path)!r} is damaged ({reason}); fetch it again") from None
-    if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
+    if not isinstance(stored, dict):
         raise InputError(f"{str(path)!r} must hold a mapping of names to tensors, got {type(stored).__name__}")
-    return stored
+    for name, tensor in stored.items():
+        plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_meta
+        if not isinstance(name, str) or not plain:
+            raise InputError(
+                f"{str(path)!r} must hold a mapping of names to dense tensors, but {name!r} is "
+                f"{type(tensor).__name__}; save the model's state_dict() alone"
+            )
+    # detach: some save parameters, which a copy would otherwise tie to autograd
+    return {name: tensor.detach() for name, tensor in stored.items()}
+
+
+def _refuse_pointer(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs"):
+            raise InputError(f"{str(path)!r} is a Git LFS pointer, not the weights; run `git lfs pull` in its folder")
 
 
 def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -3,23 +3,30 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from tinydistil.errors import InputError
 
 
-def read_lines(path: str | None) -> Iterator[str]:
+def open_lines(path: str | None) -> Iterator[str]:
     """The lines of UTF-8 file `path`, or of standard input (None or "-"), without their line ends, one at a time.
 
     An empty line is a text too, so that results stay beside their lines. Raises InputError where the file is
     missing or a line is not UTF-8, naming the line.
     """
     name = "standard input" if path in (None, "-") else repr(path)
+    if path in (None, "-") and sys.stdin is None:
+        raise InputError("standard input is closed; give texts as arguments or with --file")
     try:
         stream = sys.stdin.buffer if path is None or path == "-" else Path(path).open("rb")  # noqa: SIM115
     except FileNotFoundError:
         raise InputError(f"text file {name} does not exist") from None
     except IsADirectoryError:
         raise InputError(f"text file {name} is a folder; give a file") from None
+    return _lines(stream, name)
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[str]:
     with stream:
         for number, line in enumerate(stream, start=1):
             try:

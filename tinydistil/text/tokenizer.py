@@ -45,6 +45,7 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self.backend = backend
+        self._vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self._truncating: tuple[int, tokenizers.Tokenizer] | None = None
         self.special = special
         self.max_length = max_length
@@ -70,8 +71,8 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, added ones included."""
-        return int(self.backend.get_vocab_size(with_added_tokens=True))
+        """One more than the largest id: the number of tokens, added ones included, unless ids have gaps."""
+        return self._vocab_size
 
     @property
     def fingerprint(self) -> str:
@@ -114,6 +115,9 @@ class Tokenizer:
         add_special: bool = True,
     ) -> list[Encoding]:
         """Like `encode`, for many texts at once, on all cores."""
+        for name, given in (("texts", texts), ("pairs", pairs)):
+            if isinstance(given, str):
+                raise InputError(f"{name} must be a list of texts, got one text; put it in a list")
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"pairs must be as many as texts, got {len(pairs)} for {len(texts)}")
         backend = self.backend if max_length is None else self._truncated_to(max_length, pairs is not None)
@@ -144,10 +148,10 @@ class Tokenizer:
 
     def token(self, token_id: int) -> str:
         """The spelling of one token. Raises InputError if the id is outside the vocabulary."""
-        spelling = self.backend.id_to_token(token_id) if token_id >= 0 else None
-        if spelling is None:
+        if not 0 <= token_id < self.vocab_size:
             raise InputError(f"token id must be in 0..{self.vocab_size - 1}, got {token_id}")
-        return str(spelling)
+        spelling = self.backend.id_to_token(token_id)
+        return "" if spelling is None else str(spelling)  # a gap in the ids spells nothing
 
 
 def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
@@ -170,6 +174,8 @@ def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
 
 def _refuse_lone_surrogate(text: str) -> None:
     """Half of a UTF-16 pair is no character: it comes from cut JSON escapes or wrongly decoded files."""
+    if not isinstance(text, str):
+        raise InputError(f"a text must be str, got {type(text).__name__}")
     for position, character in enumerate(text):
         if "\ud800" <= character <= "\udfff":
             raise InputError(

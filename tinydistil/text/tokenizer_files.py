@@ -1,5 +1,7 @@
 """Tokenizer folders in and out: vocab.txt, tokenizer.json and the small JSON files beside them."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypedDict
@@ -62,20 +64,22 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, int
     alone is lower-cased and loses its accents, BERT's own default. Raises InputError for anything missing.
     """
     config = _optional_json(folder / "tokenizer_config.json")
-    special = _special_tokens(config, _optional_json(folder / "special_tokens_map.json"))
+    special_map = _optional_json(folder / "special_tokens_map.json")
+    special = _special_tokens(config, special_map)
     path = first_existing(folder, ("tokenizer.json", "vocab.txt"))
     if path is None:
         raise InputError(f"folder {str(folder)!r} has no tokenizer: neither tokenizer.json nor vocab.txt")
     try:
         if path.name == "tokenizer.json":
             backend = _from_tokenizer_json(path, config)
-            special.ids(backend)
         else:
-            backend = wordpiece_backend(read_vocab(path), special, **_normalizer_flags(config))
-            _add_extra_tokens(backend, _optional_json(folder / "added_tokens.json"))
+            extra = extra_tokens(config, special_map, _optional_json(folder / "added_tokens.json"))
+            backend = wordpiece_backend(read_vocab(path), special, extra, **_normalizer_flags(config))
+        _add_special(backend, special)
+        if backend.post_processor is None and isinstance(backend.model, models.WordPiece):
+            backend.post_processor = _bert_template(special, backend)
     except SpecialTokenError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
-    backend.add_special_tokens(_special(special))
     limit = config.get("model_max_length")
     has_limit = isinstance(limit, int) and 0 < limit < LARGEST_MAX_LENGTH
     return backend, special, limit if has_limit else None  # type: ignore[return-value]
@@ -103,6 +107,7 @@ def read_vocab(path: Path) -> list[str]:
 def wordpiece_backend(
     vocabulary: list[str],
     special: SpecialTokens,
+    extra: Sequence[AddedToken] = (),
     *,
     lowercase: bool = True,
     strip_accents: bool | None = None,
@@ -110,30 +115,48 @@ def wordpiece_backend(
 ) -> tokenizers.Tokenizer:
     """BERT's WordPiece (Devlin et al. 2019; Wu et al. 2016, sec. 4.1) over `vocabulary`, ids in list order.
 
+    `extra` tokens are found in the text as they stand; those not in the vocabulary get the next ids.
     `strip_accents=None` follows `lowercase`, as in the original BERT.
     """
     ids = {token: i for i, token in enumerate(vocabulary)}
     backend = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=special.unk_token))
-    special.ids(backend)
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=split_chinese, strip_accents=strip_accents, lowercase=lowercase
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
+    for token in extra:
+        (backend.add_special_tokens if token.special else backend.add_tokens)([token])
+    _add_special(backend, special)
+    backend.post_processor = _bert_template(special, backend)
+    return backend
+
+
+def _bert_template(special: SpecialTokens, backend: tokenizers.Tokenizer) -> processors.TemplateProcessing:
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] with b in segment 1."""
     cls, sep = special.cls_token, special.sep_token
-    backend.post_processor = processors.TemplateProcessing(
+    return processors.TemplateProcessing(
         single=f"{cls}:0 $A:0 {sep}:0",
         pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(cls, ids[cls]), (sep, ids[sep])],
+        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
     )
-    backend.add_special_tokens(_special(special))
-    return backend
+
+
+def _add_special(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
+    """Make the special tokens found in text before it is normalised; those that a file already defines stay so."""
+    special.ids(backend)
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    # normalized=False: "[MASK]" in a text is found before lower-casing would hide it.
+    backend.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in special.spellings() if token not in known]
+    )
 
 
 def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None, folder: Path) -> None:
     """Write the tokenizer's files into `folder`, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    backend.save(str(folder / "tokenizer.json"))
+    # Not backend.save: it reports a full disk as a bare Exception.
+    (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
     names = {field.name: getattr(special, field.name) for field in fields(special)}
     config: dict[str, object] = dict(names)
     if max_length is not None:
@@ -146,7 +169,8 @@ def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_leng
             config["tokenize_chinese_chars"] = normalizer.handle_chinese_chars
         config["tokenizer_class"] = "BertTokenizer"
         by_id = sorted(backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
-        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in by_id), encoding="utf-8")
+        if by_id[-1][1] == len(by_id) - 1:  # a line's number is its id, so a gap cannot be written down
+            (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in by_id), encoding="utf-8")
     else:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     write_json(folder / "tokenizer_config.json", config)
@@ -154,16 +178,24 @@ def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_leng
 
 
 def _from_tokenizer_json(path: Path, config: dict[str, object]) -> tokenizers.Tokenizer:
-    text = read_text(path)
+    rules = read_json(path)
+    flags = {_NORMALIZER_FIELDS[name]: value for name, value in _normalizer_flags(config).items()}
+    normalizer = rules.get("normalizer")
+    steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
+    for step in steps:
+        if isinstance(step, dict) and step.get("type") == "BertNormalizer":
+            step |= flags
     try:
-        backend = tokenizers.Tokenizer.from_str(text)
+        return tokenizers.Tokenizer.from_str(json.dumps(rules))
     except Exception as error:  # the library raises bare Exception for every malformed file
         raise InputError(f"{str(path)!r} is not a valid tokenizer.json ({error}); fetch it again") from None
-    if isinstance(backend.normalizer, normalizers.BertNormalizer):
-        for attribute, value in _normalizer_flags(config).items():
-            name = {"split_chinese": "handle_chinese_chars"}.get(attribute, attribute)
-            setattr(backend.normalizer, name, value)
-    return backend
+
+
+_NORMALIZER_FIELDS = {
+    "lowercase": "lowercase",
+    "strip_accents": "strip_accents",
+    "split_chinese": "handle_chinese_chars",
+}
 
 
 def _normalizer_flags(config: dict[str, object]) -> NormalizerFlags:
@@ -198,15 +230,31 @@ def _special_tokens(config: dict[str, object], special_map: dict[str, object]) -
     return special
 
 
-def _special(special: SpecialTokens) -> list[AddedToken]:
-    # normalized=False: "[MASK]" in a text is found before lower-casing would hide it.
-    return [AddedToken(spelling, normalized=False, special=True) for spelling in special.spellings()]
+def extra_tokens(
+    config: dict[str, object], special_map: dict[str, object], added: dict[str, object]
+) -> list[AddedToken]:
+    """Tokens that a user added after the vocabulary was made, from every place where releases have written them.
 
-
-def _add_extra_tokens(backend: tokenizers.Tokenizer, added: dict[str, object]) -> None:
-    """Tokens that a user added after the vocabulary was made, in the order of their ids."""
-    extra = sorted((str(token_id).zfill(12), token) for token, token_id in added.items())
-    backend.add_tokens([token for _, token in extra if backend.token_to_id(token) is None])
+    added_tokens.json (token: id), tokenizer_config.json's "added_tokens_decoder" (id: fields), and lists of further
+    special tokens; in the order of their ids where they have one. Raises InputError for another form.
+    """
+    numbered: dict[int, AddedToken] = {}
+    try:
+        for token, number in added.items():
+            numbered[int(number)] = AddedToken(token, normalized=True, special=False)  # type: ignore[call-overload]
+        for number, fields_of in (config.get("added_tokens_decoder") or {}).items():  # type: ignore[attr-defined]
+            options = {key: value for key, value in fields_of.items() if key != "content"}
+            numbered[int(number)] = AddedToken(fields_of["content"], **options)
+        listed: list[object] = []
+        for source in (config, special_map):
+            for key in ("additional_special_tokens", "extra_special_tokens"):
+                found = source.get(key) or []
+                listed += list(found.values() if isinstance(found, dict) else found)  # type: ignore[call-overload]
+        spelled = [str(each["content"] if isinstance(each, dict) else each) for each in listed]
+        further = [AddedToken(token, normalized=False, special=True) for token in dict.fromkeys(spelled)]
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise InputError(f"added tokens of an unknown form in the tokenizer's JSON files ({error!r})") from None
+    return [numbered[number] for number in sorted(numbered)] + further
 
 
 def _optional_json(path: Path) -> dict[str, object]:

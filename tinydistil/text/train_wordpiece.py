@@ -31,8 +31,8 @@ def train_wordpiece(
 
     Raises InputError if `vocab_size` cannot hold the special tokens and the characters twice.
     """
-    if iter(texts) is texts:
-        raise InputError("texts is read twice and cannot be a generator; give a list")
+    if isinstance(texts, str) or iter(texts) is texts:
+        raise InputError("texts must be a list of texts, not one text and, being read twice, not a generator")
     special = SpecialTokens()
     # The order of every BERT vocabulary: padding is id 0.
     specials = [special.pad_token, special.unk_token, special.cls_token, special.sep_token, special.mask_token]
@@ -69,6 +69,8 @@ def _alphabet(texts: Iterable[str], backend: tokenizers.Tokenizer, most: int) ->
     raw: Counter[str] = Counter()
     for text in texts:
         raw.update(text)
+    if any("\ud800" <= character <= "\udfff" for character in raw):
+        raise InputError("texts hold a lone surrogate; decode their source as UTF-8")
     counts: Counter[str] = Counter()
     for character, count in raw.items():
         # BERT's normaliser works character by character, so each distinct one is normalised once.
