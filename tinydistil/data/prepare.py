@@ -130,7 +130,7 @@ def _make_segments(
     items = read_items(job.files, job.config.read)
     with WorkerPool(step, workers) as pool:
         for batch, outcomes in pool.map(
-            cut_batches(items, job.config.segment_mb * _MEGABYTE, skip=done.items)
+            cut_batches(items, round(job.config.segment_mb * _MEGABYTE), skip=done.items)
         ):
             for item, outcome in zip(batch.items, outcomes, strict=True):
                 segment.take(item, outcome)

@@ -75,7 +75,8 @@ class Segment:
     def state(self) -> DuplicateState:
         """What later segments, after a restart, need to know of this one's documents."""
         keys = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, KEY_BYTES)
-        return DuplicateState(keys, np.array(self._signatures, np.uint32).reshape(len(self._signatures), -1))
+        none = np.empty((0, 0), np.uint32)
+        return DuplicateState(keys, np.stack(self._signatures) if self._signatures else none)
 
 
 def split_of(key: bytes, config: PrepareConfig) -> str:

@@ -3,31 +3,31 @@
 Dimensions: S sentences or sequences, W words of a document, T tokens of a document on one side.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinydistil.data.words import EncodedSentence, WordEncoder
+from tinydistil.data.words import WordEncoder
+
+# Tokens of a stretch of text on each side and, with two sides, its words.
+Size = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentSequences:
-    """All tokens of one document, in order, and where its sequences end. One entry a side in each outer tuple.
+    """All tokens of one document, in order, and where its sequences end.
 
-    `ids[side]` (T) token ids and `pieces[side]` (W) pieces of each word, as bytes; `lengths[side]` (S) tokens
-    and `words` (S) words of each sequence.
+    For each side, `ids[side]` are the T token ids as bytes. With two sides, `pieces[side]` are the numbers of
+    pieces of the W words, as bytes; with one there are none. `sizes` (S) tells of each sequence its tokens on
+    each side and, with two sides, its words.
     """
 
     ids: tuple[bytes, ...]
     pieces: tuple[bytes, ...]
-    lengths: tuple[tuple[int, ...], ...]
-    words: tuple[int, ...]
-
-
-# A stretch of whole words: how many, and their tokens on each side.
-Stretch = tuple[int, tuple[int, ...]]
+    sizes: tuple[Size, ...]
 
 
 def build_sequences(sentences: Sequence[str], encoder: WordEncoder) -> DocumentSequences:
@@ -35,41 +35,49 @@ def build_sequences(sentences: Sequence[str], encoder: WordEncoder) -> DocumentS
 
     Concatenated, the sequences are the document's tokens, every one, in order.
     """
-    encoded = [each for each in map(encoder.encode, sentences) if each.words]
-    sides = range(len(encoder.token_dtypes))
-    packed = list(pack(_stretches(encoded, encoder), encoder.capacity))
+    split = [sentence.split() for sentence in sentences]
+    encoder.learn(set(chain.from_iterable(split)))
+    ids = encoder.ids(split)
+    pieces = encoder.pieces(split) if len(ids) == 2 else []
+    widths = [dtype.itemsize for dtype in encoder.token_dtypes] + [encoder.piece_dtype.itemsize] * bool(pieces)
+    columns = [
+        [len(each) // width for each in column]
+        for column, width in zip([*ids, *pieces[:1]], widths, strict=True)
+    ]
     return DocumentSequences(
-        ids=tuple(b"".join(each.ids[side] for each in encoded) for side in sides),
-        pieces=tuple(b"".join(each.pieces[side] for each in encoded) for side in sides),
-        lengths=tuple(tuple(sizes[side] for _, sizes in packed) for side in sides),
-        words=tuple(words for words, _ in packed),
+        ids=tuple(map(b"".join, ids)),
+        pieces=tuple(map(b"".join, pieces)),
+        sizes=tuple(pack(_cut_long(columns, split, encoder), encoder.capacity)),
     )
 
 
-def pack(stretches: Iterator[Stretch], capacity: int) -> Iterator[Stretch]:
-    """Join neighbouring stretches greedily while every side stays within `capacity`.
+def pack(columns: Sequence[Sequence[int]], capacity: int) -> list[Size]:
+    """Join neighbouring stretches of text greedily while no summed size passes `capacity`.
 
-    Greedy is best here: sequences hold consecutive sentences, so filling each as far as it goes leaves the fewest.
+    `columns` holds the sizes of all stretches on one side, then on the other, and so on; none is above
+    `capacity`. Greedy is best here: sequences hold consecutive stretches, so filling each as far as it goes
+    leaves the fewest. Words ride along as a column: they never outnumber their pieces, so they never decide.
     """
-    words, sizes = 0, None
-    for more_words, more in stretches:
-        joined = more if sizes is None else tuple(map(int.__add__, sizes, more))
-        if sizes is not None and max(joined) > capacity:
-            yield words, sizes
-            words, joined = 0, more
-        words, sizes = words + more_words, joined
-    if sizes is not None:
-        yield words, sizes
+    totals = [[0, *accumulate(column)] for column in columns]
+    bounds = [0]
+    while bounds[-1] < len(columns[0]):
+        start = bounds[-1]
+        bounds.append(min(bisect_right(total, total[start] + capacity, start + 1) - 1 for total in totals))
+    sizes = [[total[end] - total[start] for start, end in pairwise(bounds)] for total in totals]
+    return [size for size in zip(*sizes, strict=True) if size[0]]
 
 
-def _stretches(sentences: Sequence[EncodedSentence], encoder: WordEncoder) -> Iterator[Stretch]:
-    """What must stay together: sentences, and the word-bounded parts of those longer than a sequence."""
-    for sentence in sentences:
-        if max(sentence.sizes) <= encoder.capacity:
-            yield sentence.words, sentence.sizes
-        else:
-            pieces: list[NDArray[np.unsignedinteger]] = [
-                np.frombuffer(each, encoder.piece_dtype) for each in sentence.pieces
-            ]
-            words = zip(*(each.tolist() for each in pieces), strict=True)
-            yield from pack(((1, sizes) for sizes in words), encoder.capacity)
+def _cut_long(
+    columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder
+) -> Sequence[Sequence[int]]:
+    """The columns, with each sentence that is longer than a sequence replaced by parts that end where words do."""
+    if max(chain.from_iterable(columns), default=0) <= encoder.capacity:
+        return columns
+    rows: list[Size] = []
+    for chunks, row in zip(split, zip(*columns, strict=True), strict=True):
+        if max(row) <= encoder.capacity:
+            rows.append(row)
+            continue
+        words = [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([chunks])]
+        rows += pack(words + [[1] * len(words[0])] * (len(words) - 1), encoder.capacity)
+    return list(zip(*rows, strict=True))

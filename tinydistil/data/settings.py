@@ -29,7 +29,7 @@ class PrepareConfig:
     validation_share: float = 0.1
     seed: int = 0
     # 64 MB is half a minute of one core's work to lose at a kill, and shards of some 25 MB.
-    segment_mb: int = 64
+    segment_mb: float = 64.0
     # 13 words, as GPT-3 (appendix C): shorter ones hit proverbs and legal formulas.
     ngram_words: int = 13
     sample_dropped: int = 0
@@ -43,7 +43,7 @@ class PrepareConfig:
             0 <= self.validation_share < 1,
             f"validation_share must be at least 0 and below 1, got {self.validation_share}",
         )
-        require(1 <= self.segment_mb <= 4096, f"segment_mb must be in 1..4096, got {self.segment_mb}")
+        require(0.001 <= self.segment_mb <= 4096, f"segment_mb must be in 0.001..4096, got {self.segment_mb}")
         require(2 <= self.ngram_words <= 100, f"ngram_words must be in 2..100, got {self.ngram_words}")
         require(
             0 <= self.sample_dropped <= 10_000,

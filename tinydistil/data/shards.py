@@ -58,52 +58,47 @@ class ShardBuilder:
 
     def __init__(self, encoder: WordEncoder) -> None:
         self._encoder = encoder
-        self._sides = range(len(encoder.token_dtypes))
-        self._ids: list[list[bytes]] = [[] for _ in self._sides]
-        self._pieces: list[list[bytes]] = [[] for _ in self._sides]
-        self._lengths: list[list[int]] = [[] for _ in self._sides]
-        self._words: list[int] = []
+        self._documents: list[DocumentSequences] = []
 
     def add(self, document: DocumentSequences) -> None:
         """Append all sequences of `document`."""
-        for side in self._sides:
-            self._ids[side].append(document.ids[side])
-            self._pieces[side].append(document.pieces[side])
-            self._lengths[side] += document.lengths[side]
-        self._words += document.words
+        self._documents.append(document)
 
     def write(self, folder: Path, split: str, number: int) -> ShardEntry | None:
         """Write the shard atomically and describe it; None, and no file, where there is no sequence."""
-        if not self._words:
+        sizes = np.array([size for each in self._documents for size in each.sizes], np.int64)  # (S, 1 or 3)
+        if not len(sizes):
             return None
-        tensors: dict[str, NDArray[np.unsignedinteger]] = {}
-        for side, prefix in zip(self._sides, _PREFIXES, strict=False):
-            tensors[f"{prefix}tokens"] = np.frombuffer(
-                b"".join(self._ids[side]), self._encoder.token_dtypes[side]
-            )
-            tensors[f"{prefix}offsets"] = _offsets(self._lengths[side])
-            # With one tokenizer nobody asks which pieces make a word, beyond what "##" says.
-            if len(self._sides) == 2:
-                tensors[f"{prefix}pieces"] = np.frombuffer(
-                    b"".join(self._pieces[side]), self._encoder.piece_dtype
-                )
-                tensors["word_offsets"] = _offsets(self._words)
-        data = save(tensors)
+        data = save(self._tensors(sizes))
         name = f"{split}-{number:06d}.safetensors"
         write_atomic(folder / name, data)
+        tokens, student_tokens, words = (*sizes.sum(axis=0).tolist(), 0, 0)[:3]
         return ShardEntry(
             file=name,
             split=split,
-            sequences=len(self._words),
-            tokens=sum(self._lengths[0]),
-            student_tokens=sum(self._lengths[1]) if len(self._sides) == 2 else 0,
-            words=sum(self._words),
+            sequences=len(sizes),
+            tokens=tokens,
+            student_tokens=student_tokens,
+            words=words,
             bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
         )
 
+    def _tensors(self, sizes: NDArray[np.int64]) -> dict[str, Tokens]:
+        tensors: dict[str, Tokens] = {}
+        for side, (prefix, dtype) in enumerate(zip(_PREFIXES, self._encoder.token_dtypes, strict=False)):
+            ids = b"".join(each.ids[side] for each in self._documents)
+            tensors[f"{prefix}tokens"] = np.frombuffer(ids, dtype)
+            tensors[f"{prefix}offsets"] = _offsets(sizes[:, side])
+            # With one tokenizer nobody asks which pieces make a word, beyond what "##" says.
+            if len(self._encoder.token_dtypes) == 2:
+                pieces = b"".join(each.pieces[side] for each in self._documents)
+                tensors[f"{prefix}pieces"] = np.frombuffer(pieces, self._encoder.piece_dtype)
+                tensors["word_offsets"] = _offsets(sizes[:, 2])
+        return tensors
 
-def _offsets(lengths: list[int]) -> NDArray[np.uint64]:
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype("<u8")
 
 

@@ -73,7 +73,7 @@ class DocumentStep:
         if dropped_by is not None:
             return Outcome(characters, dropped_by=dropped_by, replaced=replaced)
         kept = self._kept(cleaned.document, cleaned.removed)
-        if not kept.sequences.words:
+        if not kept.sequences.sizes:
             return Outcome(characters, dropped_by=NO_TOKENS, replaced=replaced)
         return Outcome(characters, replaced=replaced, kept=kept)
 

@@ -11,7 +11,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import TypeVar
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, pre_tokenizers
@@ -29,8 +31,9 @@ _bert_words = pre_tokenizers.BertPreTokenizer()
 
 # One word: for each side, the ids of its pieces.
 Word = tuple[tuple[int, ...], ...]
-# A chunk's fields, all as bytes: for each side the ids, then for each side the number of pieces of each word.
+# What is known of a text, as bytes: for each side the ids of its pieces, then for each side the pieces of each word.
 Fields = tuple[bytes, ...]
+Value = TypeVar("Value")
 
 
 def narrowest(largest: int) -> np.dtype[np.unsignedinteger]:
@@ -51,25 +54,12 @@ class Side:
     unknown_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedSentence:
-    """The words of a sentence. `ids` and `pieces` have one entry a side.
-
-    `ids[side]` are the piece ids, in the side's token type; `pieces[side]` the pieces of each word.
-    """
-
-    words: int
-    sizes: tuple[int, ...]
-    ids: tuple[bytes, ...]
-    pieces: tuple[bytes, ...]
-
-
 class WordEncoder:
     """Encodes sentences with one tokenizer or two; `capacity` is the most tokens a sequence holds.
 
-    No word it returns has more than `capacity` pieces on any side: a longer one is cut into several words
-    with at least one piece on each side. Where a side has too few pieces for that (or none: an accent on its own,
-    which one tokenizer strips and the other keeps), the word is unknown on both.
+    No word has more than `capacity` pieces on any side: a longer one counts as several words with at least one
+    piece on each side. Where a side has too few pieces for that (or none: an accent on its own, which one
+    tokenizer strips and the other keeps), the word is unknown on both.
     """
 
     def __init__(self, sides: Sequence[Side], capacity: int) -> None:
@@ -82,47 +72,67 @@ class WordEncoder:
         self._splits_marks = all(
             isinstance(each.pre_tokenizer, pre_tokenizers.BertPreTokenizer) for each in self._tokenizers
         )
-        self._chunks = _Table(self._encode_chunk)
-        self._parts = _Table(self._encode_part)
+        self._parts: _Table[Fields] = _Table(self._encode_part)
+        chunks = [_Table(partial(self._encode_chunk, field)) for field in range(2 * len(sides))]
+        self._ids, self._pieces = chunks[: len(sides)], chunks[len(sides) :]
 
     def __reduce__(self) -> tuple[type["WordEncoder"], tuple[tuple[Side, ...], int]]:
         return WordEncoder, (self._sides, self.capacity)  # the tables stay behind
 
-    def encode(self, sentence: str) -> EncodedSentence:
-        """The pieces of `sentence` on every side, without special tokens."""
-        sides = len(self._sides)
-        columns = zip(*map(self._chunks.__getitem__, sentence.split()), strict=True)
-        fields = [b"".join(column) for column in columns] or [b""] * (2 * sides)
-        return EncodedSentence(
-            words=len(fields[-1]) // self.piece_dtype.itemsize,
-            sizes=tuple(
-                len(ids) // dtype.itemsize
-                for ids, dtype in zip(fields[:sides], self.token_dtypes, strict=True)
-            ),
-            ids=tuple(fields[:sides]),
-            pieces=tuple(fields[sides:]),
-        )
+    def learn(self, chunks: set[str]) -> None:
+        """Enter `chunks` into the tables, all new parts in one call of the tokenizer: a third of the time of
+        meeting them one by one. Changes no result."""
+        if self._splits_marks:
+            # No set difference: with a subclass of dict that walks through all of the table.
+            new = [chunk for chunk in chunks if chunk not in self._ids[0]]
+            parts = {part for chunk in new for part in _split_marks(chunk) if part not in self._parts}
+            if cached := [part for part in parts if _is_cached(part)]:
+                self._encode_parts(cached)
 
-    def _encode_chunk(self, chunk: str) -> Fields:
-        if not self._splits_marks:
-            return self._encode_part(chunk)
-        columns = zip(*map(self._parts.__getitem__, _split_marks(chunk)), strict=True)
-        return tuple(b"".join(column) for column in columns)
+    def ids(self, sentences: Sequence[list[str]]) -> list[list[bytes]]:
+        """For each side and sentence (split at white space) the ids of its pieces, in the side's token type."""
+        return [_look_up(table, sentences) for table in self._ids]
+
+    def pieces(self, sentences: Sequence[list[str]]) -> list[list[bytes]]:
+        """For each side and sentence (split at white space) the pieces of each word, as `piece_dtype`."""
+        return [_look_up(table, sentences) for table in self._pieces]
+
+    def _encode_chunk(self, field: int, chunk: str) -> bytes:
+        parts = _split_marks(chunk) if self._splits_marks else [chunk]
+        return b"".join([self._parts[part][field] for part in parts])
+
+    def _encode_parts(self, parts: list[str]) -> None:
+        """Fill the table of parts; those that are not one word of a usual length are left to `_encode_part`."""
+        text, starts = " ".join(parts), [0, *accumulate(len(part) + 1 for part in parts)]
+        columns: list[list[bytes]] = []
+        counts = []
+        usual = np.ones(len(parts), bool)
+        for tokenizer, dtype in zip(self._tokenizers, self.token_dtypes, strict=True):
+            encoding = tokenizer.encode(text, add_special_tokens=False)
+            firsts = np.searchsorted([start for start, _ in encoding.offsets], starts)
+            words = np.searchsorted(np.unique(encoding.word_ids, return_index=True)[1], firsts)
+            counts.append(np.diff(firsts))
+            usual &= (np.diff(words) == 1) & (counts[-1] <= self.capacity)
+            ids, ends = np.array(encoding.ids, dtype).tobytes(), (firsts * dtype.itemsize).tolist()
+            columns.append([ids[first:last] for first, last in pairwise(ends)])
+        for count in counts:
+            raw, width = count.astype(self.piece_dtype).tobytes(), self.piece_dtype.itemsize
+            columns.append([raw[i * width : (i + 1) * width] for i in range(len(parts))])
+        rows = zip(parts, usual.tolist(), zip(*columns, strict=True), strict=True)
+        self._parts.enter({part: fields for part, fits, fields in rows if fits})
 
     def _encode_part(self, part: str) -> Fields:
         encodings = [each.encode(part, add_special_tokens=False) for each in self._tokenizers]
-        words: list[Word] = []
-        for word in _common_words(part, encodings):
-            words += self._cut(word)
-        ids = tuple(
-            np.array(list(chain.from_iterable(word[side] for word in words)), dtype).tobytes()
+        words = [piece for word in _common_words(part, encodings) for piece in self._cut(word)]
+        ids = [
+            np.array([token for word in words for token in word[side]], dtype).tobytes()
             for side, dtype in enumerate(self.token_dtypes)
-        )
-        pieces = tuple(
+        ]
+        pieces = [
             np.array([len(word[side]) for word in words], self.piece_dtype).tobytes()
             for side in range(len(encodings))
-        )
-        return ids + pieces
+        ]
+        return (*ids, *pieces)
 
     def _cut(self, word: Word) -> list[Word]:
         longest, shortest = max(map(len, word)), min(map(len, word))
@@ -138,20 +148,33 @@ class WordEncoder:
         ]
 
 
-class _Table(dict[str, Fields]):
+class _Table(dict[str, Value]):
     """A bounded memory of `compute`'s results."""
 
-    def __init__(self, compute: Callable[[str], Fields]) -> None:
+    def __init__(self, compute: Callable[[str], Value]) -> None:
         super().__init__()
         self._compute = compute
 
-    def __missing__(self, key: str) -> Fields:
-        fields = self._compute(key)
-        if len(key) <= _MAX_CACHED_CHARACTERS:
-            if len(self) >= _MAX_ENTRIES:
-                self.clear()
-            self[key] = fields
-        return fields
+    def __missing__(self, key: str) -> Value:
+        value = self._compute(key)
+        if _is_cached(key):
+            self.enter({key: value})
+        return value
+
+    def enter(self, entries: dict[str, Value]) -> None:
+        """Remember `entries`, and nothing else where there is no room for more."""
+        if len(self) + len(entries) > _MAX_ENTRIES:
+            self.clear()
+        self.update(entries)
+
+
+def _look_up(table: "_Table[bytes]", sentences: Sequence[list[str]]) -> list[bytes]:
+    look_up, join = table.__getitem__, b"".join
+    return [join(map(look_up, chunks)) for chunks in sentences]
+
+
+def _is_cached(text: str) -> bool:
+    return len(text) <= _MAX_CACHED_CHARACTERS
 
 
 def _literal(tokenizer: Tokenizer) -> Tokenizer:
