@@ -50,11 +50,12 @@ class CleanConfig:
     max_repeated_lines: float = 0.30
     max_repeated_line_characters: float = 0.20
     repeated_ngrams: bool = True
-    max_top_ngrams: tuple[float, ...] = (0.20, 0.18, 0.16)
-    max_repeated_ngrams: tuple[float, ...] = (0.15, 0.14, 0.13, 0.12, 0.11, 0.10)
+    max_top_ngrams: tuple[float, ...] = (0.30, 0.30, 0.30)
+    max_repeated_ngrams: tuple[float, ...] = (0.50, 0.48, 0.46, 0.44, 0.42, 0.40)
     language: bool = True
     # Nats: e^7 is odds of a thousand to one.
     language_margin: float = 7.0
+    language_margin_per_word: float = 0.3
     no_prose: bool = True
     min_prose: float = 0.15
 
@@ -70,7 +71,8 @@ class CleanConfig:
         require(0 <= self.min_word_length < self.max_word_length,
                 f"min_word_length must be below max_word_length, got {self.min_word_length} "
                 f"and {self.max_word_length}")
-        require(self.language_margin >= 0, f"language_margin must be >= 0 nats, got {self.language_margin}")
+        for name in ("language_margin", "language_margin_per_word"):
+            require(getattr(self, name) >= 0, f"{name} must be >= 0 nats, got {getattr(self, name)}")
 
 
 def _require_share(name: str, value: float) -> None:
@@ -131,7 +133,9 @@ def _sentences(document: Document, lines: list[str]) -> tuple[tuple[str, ...], .
 
 def dropping_rule(text: Measured, config: CleanConfig) -> str | None:
     """The name of the first document rule that drops `text`, None if all let it pass."""
-    return next((name for name, test in _DOCUMENT_TESTS if getattr(config, name, True) and test(text, config)), None)
+    return next(
+        (name for name, test in _DOCUMENT_TESTS if getattr(config, name, True) and test(text, config)), None
+    )
 
 
 # The cheapest first. "empty" has no switch: a document without words can never be kept.
@@ -148,7 +152,8 @@ _DOCUMENT_TESTS: tuple[tuple[str, Callable[[Measured, CleanConfig], bool]], ...]
         text, max_lines=config.max_repeated_lines, max_characters=config.max_repeated_line_characters)),
     ("repeated_ngrams", lambda text, config: tests.repeated_ngrams(
         text, top_shares=config.max_top_ngrams, repeated_shares=config.max_repeated_ngrams)),
-    ("language", lambda text, config: tests.language(text, margin=config.language_margin)),
+    ("language", lambda text, config: tests.language(
+        text, margin=config.language_margin, margin_per_word=config.language_margin_per_word)),
     ("no_prose", lambda text, config: tests.no_prose(text, min_share=config.min_prose)),
 )
 DOCUMENT_RULES = tuple(name for name, _ in _DOCUMENT_TESTS)

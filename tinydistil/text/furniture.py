@@ -44,20 +44,20 @@ _PATTERNS = (
     r"|fale conosco|quem somos|contatos?|login|entrar|sair|cadastr(?:e-se|o)|registr(?:e-se|ar)|assine|navegação"
     r"|voltar(?: (?:ao|para o) (?:topo|início)| à página (?:anterior|inicial))?|topo|rodapé"
     r"|(?:(?:post|artigo|página) )?(?:anterior|seguinte|próxim[oa])|postagens? mais (?:recentes?|antigas?)"
-    r"|(?:ir|pular|saltar) para o conteúdo(?: principal)?|você está (?:aqui|em):?.{0,100}|skip to content"
+    r"|(?:ir|pular|saltar) para o conteúdo(?: principal)?|você está (?:aqui|em):.{0,100}|skip to content"
     r"|leia (?:mais|também|na íntegra)|(?:saiba|ver|veja|mostrar|carregar) (?:mais|também|tudo|todos)"
     r"|continue lendo.{0,20}|clique aqui(?: para (?:ler|ver) mais)?|read more",
     # counters, comments, labels
     r"(?:\d+|nenhum|sem) (?:comentários?|respostas?|visualizações|curtidas?|compartilhamentos?|leituras|votos?)",
     r"(?:visualizado|visto|lido|acessado|acessos|visitas|visualizações|hits):? ?[\d.]+(?: vez(?:es)?)?",
-    r"(?:deixe|escreva|envie|adicione|faça)(?: (?:um|o|seu|uma))+ (?:comentário|resposta)[^.]{0,60}"
+    r"(?:deixe|escreva|envie|adicione|faça)(?: (?:um|o|seu|uma))+ (?:comentário|resposta)(?: abaixo| aqui)?"
     r"|responder|comentários?|comentar|cancelar resposta|(?:os )?campos obrigatórios (?:são|estão) marcados.{0,30}"
     r"|o seu endereço de e-?mail não será publicado.{0,80}",
     r"(?:tags?|marcadores|categorias?|arquivado em|palavras-chave|etiquetas|seção|editoria|fonte|fotos?|créditos?)"
     r" ?: [^.]{0,100}",
-    r"(?:avaliação|avalie|nota|classificação):? ?[\d.,/★☆* -]{0,20}|no one (?:following|has commented).{0,40}",
+    r"(?:avaliação|avalie|nota|classificação):? ?[\d★☆*][\d.,/★☆* -]{0,20}|no one (?:following|has commented).{0,40}",
     # notices of owners
-    r"(?:copyright )?(?:©|\(c\)).{0,100}|copyright \d{4}.{0,80}|todos os direitos reservados.{0,40}|all rights reserved.{0,20}",
+    r"(?:copyright )?(?:©|\(c\)) ?(?:\d{4}|copyright|.{1,60}reserv).{0,100}|copyright \d{4}.{0,80}|todos os direitos reservados.{0,40}|all rights reserved.{0,20}",
     r"(?:powered by|desenvolvido por|produzido por|hospedado por|tecnologia|tema|theme) ?:? ?(?:wordpress|blogger|joomla"
     r"|drupal|.{0,30}\.com(?:\.br)?).{0,40}|política de (?:privacidade|cookies)|termos (?:de|e condições de) uso"
     r"|publicidade|anúncios?|continua (?:após|depois d)a publicidade|propaganda|advertisement",

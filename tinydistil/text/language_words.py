@@ -27,7 +27,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
         quase através além uns umas dois duas três muitos muitas pouco tanto tão logo hoje ontem amanhã alguém
         ninguém algum alguma nenhum nenhuma qualquer mim si comigo dessa desse deste desta nesta neste nesse nessa
         daquele naquele nisso disso noite olhos mãe pai filho filha trabalho água cidade rua novo nova grande algo los las sul
-        via ti hora horas lugar livro padre madre bom boa come polo""",
+        via ti hora horas lugar livro padre madre bom boa come polo d""",
     ),
     "es": (
         "de la que el en y a los se del las un por con no una su para es al",
@@ -57,8 +57,8 @@ WORDS: dict[str, tuple[str, str, str]] = {
         muller rúa escola neno nena nenos novo nova grande casa lingua""",
     ),
     "ca": (
-        "de la el i a que en un per una és amb les els no es del al l d",
-        """com més però va són seu seva aquest aquesta o ha hi ser també molt quan on sense fins tot tots perquè
+        "de la el i a que en un per una és amb les els no es del al l",
+        """d com més però va són seu seva aquest aquesta o ha hi ser també molt quan on sense fins tot tots perquè
         ja si li dels als pel pels seus seves entre era han havia jo ell ella ens us em et aquests ni sobre després
         això""",
         """anys any dia dies ciutat vida així dos tres govern país sempre mai ara llavors aquí allà encara mentre fer

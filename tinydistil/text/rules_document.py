@@ -7,21 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tinydistil.text.language import Verdict, judge
-from tinydistil.text.ngrams import normalised_words, word_hashes
-from tinydistil.text.repetition import repeated_line_shares, repeated_ngram_share, top_ngram_share
+from tinydistil.text.ngrams import normalised_words, split_words, word_hashes
+from tinydistil.text.repetition import ngrams_repeat, repeated_line_shares
 
 _DIGITS = b"0123456789"
 # What code, tables and broken extraction are full of; sentence marks, brackets, quotes and % are not here.
 _SYMBOLS = b"#$&*+/<=>@[\\]^_`{|}~"
-# Shorter texts hold chance repetitions: a refrain, a name.
-MIN_REPETITION_WORDS = 20
+# Shorter texts may be a list of names by chance.
 MIN_SHARE_WORDS = 20
-# A run of words seen twice is no pattern yet.
-MIN_TOP_COUNT = 3
 
 
 @dataclass(frozen=True)
@@ -39,12 +33,7 @@ class Measured:
     @cached_property
     def words(self) -> list[bytes]:
         """(W,) the normalised words."""
-        return normalised_words(self.text).split()
-
-    @cached_property
-    def word_lengths(self) -> NDArray[np.int64]:
-        """(W,) bytes of each normalised word."""
-        return np.fromiter(map(len, self.words), np.int64, len(self.words))
+        return split_words(self.text)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -84,7 +73,9 @@ def digits(text: Measured, *, max_share: float) -> bool:
 
 def word_length(text: Measured, *, shortest: float, longest: float) -> bool:
     """The mean length of words (bytes) is that of no language: spaced letters, base64, words run together."""
-    return bool(text.words) and not shortest <= text.word_lengths.mean() <= longest
+    count = len(text.words)
+    # The words stand with one space between them.
+    return count > 0 and not shortest <= (len(normalised_words(text.text)) + 1) / count - 1 <= longest
 
 
 def repeated_lines(text: Measured, *, max_lines: float, max_characters: float) -> bool:
@@ -95,22 +86,16 @@ def repeated_lines(text: Measured, *, max_lines: float, max_characters: float) -
 
 def repeated_ngrams(text: Measured, *, top_shares: Sequence[float], repeated_shares: Sequence[float]) -> bool:
     """One run of 2, 3, 4 words, or all repeated runs of 5 to 10 words, cover more than their limits."""
-    if len(text.words) < MIN_REPETITION_WORDS:
-        return False
-    hashes, lengths = word_hashes(text.text), text.word_lengths
-    if any(top_ngram_share(hashes, lengths, words, MIN_TOP_COUNT) > limit
-           for words, limit in enumerate(top_shares, start=2)):
-        return True
-    # A repeated run of ten holds repeated runs of five that cover the same words, so five decides alone if low.
-    if not repeated_shares or repeated_ngram_share(hashes, lengths, 5) <= min(repeated_shares):
-        return False
-    return any(repeated_ngram_share(hashes, lengths, words) > limit
-               for words, limit in enumerate(repeated_shares, start=5))
+    return len(text.words) > 1 and ngrams_repeat(word_hashes(text.text), top_shares, repeated_shares)
 
 
-def language(text: Measured, *, margin: float) -> bool:
-    """Another language explains the words better than Portuguese, by more than `margin` nats."""
-    return text.verdict.advantage > margin
+def language(text: Measured, *, margin: float, margin_per_word: float) -> bool:
+    """Another language explains the words better than Portuguese, by more than both margins (nats).
+
+    The margin per word spares Portuguese that quotes: lessons of English, articles full of foreign names.
+    """
+    advantage = text.verdict.advantage
+    return advantage > margin and advantage > margin_per_word * text.verdict.words
 
 
 def no_prose(text: Measured, *, min_share: float) -> bool:

@@ -17,7 +17,7 @@ MAX_MENU_LINE_CHARACTERS = 40
 # A dash at the beginning is left alone, since it opens what somebody says ("— Assine.").
 _EDGES = " :;…»«›‹<>|•·*→←▲▼[]"
 _SENTENCE_END = (".", "!", "?", ":", ";", ",", "…", "”", '"', "»", ")")
-_ITEM_MARK = re.compile(r"\s*[|•·»›>→]\s*|\s+/\s+")
+_ITEM_MARK = re.compile(r"\s*[|•·»›]\s*|\s+>\s+")
 
 
 def drop_boilerplate(lines: Sequence[str]) -> list[str]:
@@ -39,11 +39,11 @@ def is_boilerplate(line: str) -> bool:
 
 def is_menu_line(line: str) -> bool:
     """Whether `line` is a menu or a trail of links: "Início | Notícias | Contato", "Home » Blog » Receitas"."""
-    # Three short items and their marks: anything longer is something else.
-    if len(line) > MAX_FURNITURE_CHARACTERS or not _ITEM_MARK.search(line):
+    # A colon tells prose ("No Opera: Exibir > Estilo > Escolher"); one letter tells formulas (x > y > z).
+    if len(line) > MAX_FURNITURE_CHARACTERS or not _ITEM_MARK.search(line) or ":" in line:
         return False
     items = [item for item in _ITEM_MARK.split(line) if item]
-    return len(items) >= 3 and all(len(item.split()) <= 4 and len(item) <= 30 for item in items)
+    return len(items) >= 3 and all(2 <= len(item) <= 30 and len(item.split()) <= 4 for item in items)
 
 
 def drop_menus(lines: Sequence[str], *, run_lines: int, max_words: int) -> list[str]:

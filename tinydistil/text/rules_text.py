@@ -112,11 +112,9 @@ def normalise_unicode(text: str) -> str:
     if not all(map(str.isprintable, lines)):
         text = _LINE_ENDS.sub("\n", text.translate(_CP1252))
         lines = [_INVISIBLE.sub("", line.replace("\t", " ")) for line in text.split("\n")]
-    return "\n".join(line for line in map(_single_spaced, lines) if line)
-
-
-def _single_spaced(line: str) -> str:
-    return line if line.isprintable() and "  " not in line and line.strip() == line else " ".join(line.split())
+    elif "  " not in text and all(lines) and lines == list(map(str.strip, lines)):
+        return text
+    return "\n".join(line for line in (" ".join(line.split()) for line in lines) if line)
 
 
 def remove_addresses(text: str) -> str:
@@ -128,7 +126,8 @@ def remove_addresses(text: str) -> str:
 
 
 def _may_hold_address(text: str) -> bool:
-    return "@" in text or "://" in text or "www." in text or "WWW." in text
+    # One character is found ten times as fast as two, and w is rare in Portuguese.
+    return "@" in text or "/" in text and "://" in text or ("w" in text or "W" in text) and "www." in text.lower()
 
 
 def _without_addresses(line: str) -> str:
