@@ -29,11 +29,11 @@ NASTY = [
 
 
 def ids(encoder: WordEncoder, sentence: str, side: int = 0) -> list[int]:
-    return np.frombuffer(encoder.ids([sentence.split()])[side][0], encoder.token_dtypes[side]).tolist()
+    return np.frombuffer(encoder.ids([encoder.split(sentence)])[side][0], encoder.token_dtypes[side]).tolist()
 
 
 def pieces(encoder: WordEncoder, sentence: str) -> list[list[int]]:
-    return [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([sentence.split()])]
+    return [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([encoder.split(sentence)])]
 
 
 def plain(side: Side, sentence: str) -> list[int]:
@@ -57,8 +57,8 @@ def test_any_text_keeps_its_ids_and_its_words(cased: Side, uncased: Side) -> Non
     for _ in range(500):
         text = "".join(source.choices(characters, k=source.randrange(40)))
         if len(text) % 2:  # half of them the other way
-            single.learn(set(text.split()))
-            pair.learn(set(text.split()))
+            single.learn(set(single.split(text)))
+            pair.learn(set(pair.split(text)))
         assert ids(single, text) == plain(cased, text), text
         assert_parallel(pair, text)
 
@@ -121,8 +121,8 @@ def test_real_vocabularies_on_real_text(real_data: Path) -> None:
         with gzip.open(real_data / "corpus" / f"{source}.jsonl.gz", "rt", encoding="utf-8") as lines:
             for line in itertools.islice(lines, 25):
                 text = json.loads(line)["text"]
-                single.learn(set(text.split()))
-                pair.learn(set(text.split()))
+                single.learn(set(single.split(text)))
+                pair.learn(set(pair.split(text)))
                 assert ids(single, text) == plain(bertimbau, text)
                 assert ids(pair, text, 1) == plain(tiny, text)
                 assert_parallel(pair, text)

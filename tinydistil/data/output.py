@@ -53,7 +53,10 @@ class OutputFolder:
         Raises InputError where another run holds it, where it belongs to another origin (the message names the
         first field that differs) or holds files that are not ours. With `overwrite` our files in it go.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"output {folder} cannot be made: {error.strerror}; name a folder") from None
         _refuse_strangers(folder)
         lock = (folder / _LOCK).open("w")
         try:

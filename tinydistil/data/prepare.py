@@ -20,7 +20,7 @@ from tinydistil.data.segment import Segment
 from tinydistil.data.segments import cut_batches, read_items
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
 from tinydistil.data.shards import FORMAT_VERSION, MANIFEST, entries_of
-from tinydistil.data.step import DocumentStep
+from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide
 from tinydistil.errors import require
@@ -173,7 +173,7 @@ def _worst(counts: Counts) -> str:
     if not counts.dropped:
         return "the input holds no document"
     rule = max(counts.dropped, key=lambda name: counts.dropped[name].documents)
-    first = f", first {counts.first_unreadable}" if counts.first_unreadable else ""
+    first = f", first {counts.first_unreadable}" if rule == UNREADABLE else ""
     return f"{counts.dropped[rule].documents:,} were dropped by rule {rule!r}{first}; see {TABLE}"
 
 

@@ -35,7 +35,7 @@ def build_sequences(sentences: Sequence[str], encoder: WordEncoder) -> DocumentS
 
     Concatenated, the sequences are the document's tokens, every one, in order.
     """
-    split = [sentence.split() for sentence in sentences]
+    split = [encoder.split(sentence) for sentence in sentences]
     encoder.learn(set(chain.from_iterable(split)))
     ids = encoder.ids(split)
     pieces = encoder.pieces(split) if len(ids) == 2 else []
@@ -74,10 +74,10 @@ def _cut_long(
     if max(chain.from_iterable(columns), default=0) <= encoder.capacity:
         return columns
     rows: list[Size] = []
-    for chunks, row in zip(split, zip(*columns, strict=True), strict=True):
+    for parts, row in zip(split, zip(*columns, strict=True), strict=True):
         if max(row) <= encoder.capacity:
             rows.append(row)
             continue
-        words = [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([chunks])]
+        words = [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([parts])]
         rows += pack(words + [[1] * len(words[0])] * (len(words) - 1), encoder.capacity)
     return list(zip(*rows, strict=True))

@@ -13,17 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import TypeVar
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, pre_tokenizers
 
-# Punctuation on which every BERT pre-tokenizer splits. It need not be complete: what is not listed stays inside a
-# chunk and is split by the tokenizer itself; listing the common marks makes "casa," and "casa" share an entry.
+# Punctuation on which every BERT pre-tokenizer splits. It need not be complete: what is not listed stays inside
+# a part and is split by the tokenizer itself; listing the common marks lets "casa," and "casa" share an entry.
 _MARKS = r"!-/:-@\[-`{-~“”‘’–—…«»"
-_split_marks = re.compile(f"[{_MARKS}]|[^{_MARKS}]+").findall
+_split_at_marks = re.compile(rf"[^\s{_MARKS}]+|[{_MARKS}]").findall
 
-# About 110 MB of entries a process at most; a full table is emptied, which changes speed, never results.
+# About 60 MB of entries a process at most; a full table is emptied, which changes speed, never results.
 _MAX_ENTRIES = 1 << 18
 _MAX_CACHED_CHARACTERS = 48
 
@@ -31,9 +32,6 @@ _bert_words = pre_tokenizers.BertPreTokenizer()
 
 # One word: for each side, the ids of its pieces.
 Word = tuple[tuple[int, ...], ...]
-# What is known of a text, as bytes: for each side the ids of its pieces, then for each side the pieces of each word.
-Fields = tuple[bytes, ...]
-Value = TypeVar("Value")
 
 
 def narrowest(largest: int) -> np.dtype[np.unsignedinteger]:
@@ -72,67 +70,62 @@ class WordEncoder:
         self._splits_marks = all(
             isinstance(each.pre_tokenizer, pre_tokenizers.BertPreTokenizer) for each in self._tokenizers
         )
-        self._parts: _Table[Fields] = _Table(self._encode_part)
-        chunks = [_Table(partial(self._encode_chunk, field)) for field in range(2 * len(sides))]
-        self._ids, self._pieces = chunks[: len(sides)], chunks[len(sides) :]
+        tables = [_Table(partial(self._encode_part, field)) for field in range(2 * len(sides))]
+        self._ids, self._pieces = tables[: len(sides)], tables[len(sides) :]
 
     def __reduce__(self) -> tuple[type["WordEncoder"], tuple[tuple[Side, ...], int]]:
         return WordEncoder, (self._sides, self.capacity)  # the tables stay behind
 
-    def learn(self, chunks: set[str]) -> None:
-        """Enter `chunks` into the tables, all new parts in one call of the tokenizer: a third of the time of
-        meeting them one by one. Changes no result."""
-        if self._splits_marks:
-            # No set difference: with a subclass of dict that walks through all of the table.
-            new = [chunk for chunk in chunks if chunk not in self._ids[0]]
-            parts = {part for chunk in new for part in _split_marks(chunk) if part not in self._parts}
-            if cached := [part for part in parts if _is_cached(part)]:
-                self._encode_parts(cached)
+    def split(self, sentence: str) -> list[str]:
+        """Parts that are tokenized apart: words and marks or, for tokenizers that may join these, white-space
+        separated chunks."""
+        return _split_at_marks(sentence) if self._splits_marks else sentence.split()
+
+    def learn(self, parts: set[str]) -> None:
+        """Enter new `parts` into the tables by one call of the tokenizer: a third of the time of meeting them
+        one by one. Changes no result."""
+        # No set difference: with a subclass of dict that walks through all of the table.
+        new = [part for part in parts if part not in self._ids[0] and _is_cached(part)]
+        if new and self._splits_marks:
+            self._encode_parts(new)
 
     def ids(self, sentences: Sequence[list[str]]) -> list[list[bytes]]:
-        """For each side and sentence (split at white space) the ids of its pieces, in the side's token type."""
+        """For each side and split sentence, the ids of its pieces, in the side's token type."""
         return [_look_up(table, sentences) for table in self._ids]
 
     def pieces(self, sentences: Sequence[list[str]]) -> list[list[bytes]]:
-        """For each side and sentence (split at white space) the pieces of each word, as `piece_dtype`."""
+        """For each side and split sentence, the number of pieces of each word, as `piece_dtype`."""
         return [_look_up(table, sentences) for table in self._pieces]
 
-    def _encode_chunk(self, field: int, chunk: str) -> bytes:
-        parts = _split_marks(chunk) if self._splits_marks else [chunk]
-        return b"".join([self._parts[part][field] for part in parts])
-
     def _encode_parts(self, parts: list[str]) -> None:
-        """Fill the table of parts; those that are not one word of a usual length are left to `_encode_part`."""
+        """Fill the tables; parts that are not one word of a usual length are left to `_encode_part`."""
         text, starts = " ".join(parts), [0, *accumulate(len(part) + 1 for part in parts)]
-        columns: list[list[bytes]] = []
+        ids: list[list[bytes]] = []
         counts = []
         usual = np.ones(len(parts), bool)
         for tokenizer, dtype in zip(self._tokenizers, self.token_dtypes, strict=True):
             encoding = tokenizer.encode(text, add_special_tokens=False)
             firsts = np.searchsorted([start for start, _ in encoding.offsets], starts)
-            words = np.searchsorted(np.unique(encoding.word_ids, return_index=True)[1], firsts)
             counts.append(np.diff(firsts))
+            # Words are numbered in order, so a part whose number of words is one moves on by one.
+            numbers = cast(list[int], encoding.word_ids)
+            words = np.array([*numbers, numbers[-1] + 1 if numbers else 0])[firsts]
             usual &= (np.diff(words) == 1) & (counts[-1] <= self.capacity)
-            ids, ends = np.array(encoding.ids, dtype).tobytes(), (firsts * dtype.itemsize).tolist()
-            columns.append([ids[first:last] for first, last in pairwise(ends)])
-        for count in counts:
-            raw, width = count.astype(self.piece_dtype).tobytes(), self.piece_dtype.itemsize
-            columns.append([raw[i * width : (i + 1) * width] for i in range(len(parts))])
-        rows = zip(parts, usual.tolist(), zip(*columns, strict=True), strict=True)
-        self._parts.enter({part: fields for part, fits, fields in rows if fits})
+            ids.append(_slices(np.array(encoding.ids, dtype).tobytes(), firsts * dtype.itemsize))
+        steps = np.arange(len(parts) + 1) * self.piece_dtype.itemsize
+        pieces = [_slices(count.astype(self.piece_dtype).tobytes(), steps) for count in counts]
+        for table, column in zip([*self._ids, *self._pieces], [*ids, *pieces], strict=True):
+            table.enter({part: value for part, value, fits in zip(parts, column, usual, strict=True) if fits})
 
-    def _encode_part(self, part: str) -> Fields:
+    def _encode_part(self, field: int, part: str) -> bytes:
+        """One entry of the table of that number: those of the sides' ids, then those of their words' pieces."""
         encodings = [each.encode(part, add_special_tokens=False) for each in self._tokenizers]
         words = [piece for word in _common_words(part, encodings) for piece in self._cut(word)]
-        ids = [
-            np.array([token for word in words for token in word[side]], dtype).tobytes()
-            for side, dtype in enumerate(self.token_dtypes)
-        ]
-        pieces = [
-            np.array([len(word[side]) for word in words], self.piece_dtype).tobytes()
-            for side in range(len(encodings))
-        ]
-        return (*ids, *pieces)
+        sides = len(self._sides)
+        if field < sides:
+            ids = [token for word in words for token in word[field]]
+            return np.array(ids, self.token_dtypes[field]).tobytes()
+        return np.array([len(word[field - sides]) for word in words], self.piece_dtype).tobytes()
 
     def _cut(self, word: Word) -> list[Word]:
         longest, shortest = max(map(len, word)), min(map(len, word))
@@ -148,33 +141,37 @@ class WordEncoder:
         ]
 
 
-class _Table(dict[str, Value]):
+class _Table(dict[str, bytes]):
     """A bounded memory of `compute`'s results."""
 
-    def __init__(self, compute: Callable[[str], Value]) -> None:
+    def __init__(self, compute: Callable[[str], bytes]) -> None:
         super().__init__()
         self._compute = compute
 
-    def __missing__(self, key: str) -> Value:
+    def __missing__(self, key: str) -> bytes:
         value = self._compute(key)
         if _is_cached(key):
             self.enter({key: value})
         return value
 
-    def enter(self, entries: dict[str, Value]) -> None:
+    def enter(self, entries: dict[str, bytes]) -> None:
         """Remember `entries`, and nothing else where there is no room for more."""
         if len(self) + len(entries) > _MAX_ENTRIES:
             self.clear()
         self.update(entries)
 
 
-def _look_up(table: "_Table[bytes]", sentences: Sequence[list[str]]) -> list[bytes]:
-    look_up, join = table.__getitem__, b"".join
-    return [join(map(look_up, chunks)) for chunks in sentences]
-
-
 def _is_cached(text: str) -> bool:
     return len(text) <= _MAX_CACHED_CHARACTERS
+
+
+def _look_up(table: _Table, sentences: Sequence[list[str]]) -> list[bytes]:
+    look_up, join = table.__getitem__, b"".join
+    return [join(map(look_up, parts)) for parts in sentences]
+
+
+def _slices(data: bytes, bounds: NDArray[np.int64]) -> list[bytes]:
+    return [data[first:last] for first, last in pairwise(bounds.tolist())]
 
 
 def _literal(tokenizer: Tokenizer) -> Tokenizer:
