@@ -13,8 +13,28 @@ REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyzáàâãçéêíóôõúABCDEFGHIJKLMNOPQRSTUVWXYZÁÉ0123456789"
 MARKS = list(".,;:!?-()\"'[]")
-CASED = [*SPECIAL, *MARKS, *LETTERS, *(f"##{each}" for each in LETTERS), "casa", "gat", "##inho", "de", "O", "Ama"]
-UNCASED = [*SPECIAL, *MARKS, "amanha", "cas", "##as", "gato", *LETTERS[:26], *(f"##{each}" for each in LETTERS[:26])]
+CASED = [
+    *SPECIAL,
+    *MARKS,
+    *LETTERS,
+    *(f"##{each}" for each in LETTERS),
+    "casa",
+    "gat",
+    "##inho",
+    "de",
+    "O",
+    "Ama",
+]
+UNCASED = [
+    *SPECIAL,
+    *MARKS,
+    "amanha",
+    "cas",
+    "##as",
+    "gato",
+    *LETTERS[:26],
+    *(f"##{each}" for each in LETTERS[:26]),
+]
 WORDS = ["casa", "gatinho", "de", "O", "Amanhã", "abacaxi", ",", ".", "z" * 30, "9" * 12, "\u0301", "日本"]
 
 
@@ -48,16 +68,70 @@ def random_sentences() -> Callable[[random.Random], list[str]]:
     return make
 
 
-SUBJECTS = """A vizinha do terceiro andar|O padeiro da esquina|Minha avó|O menino que vendia jornais|A professora de história
-Um pescador de mãos calejadas|A enfermeira do turno da noite|O carteiro|Quem morava naquela rua|O velho relojoeiro|A moça do guichê
-O motorista do ônibus|Uma senhora de chapéu azul|O fotógrafo da praça|A dona da livraria|Meu primo mais novo""".replace("\n", "|").split("|")
-VERBS = """guardou|procurava desde cedo|esqueceu em casa|mostrou a todos|comprou na feira|devolveu sem explicação|consertou com calma
-deixou sobre a mesa|encontrou por acaso|levou para a escola|pintou de verde|vendeu por pouco|descreveu em detalhes|trocou no mercado""".replace("\n", "|").split("|")
-OBJECTS = """as cartas que vieram de longe|um guarda-chuva sem cabo|o retrato da família|duas caixas de laranjas|a chave do portão
-o livro de receitas|uma bicicleta enferrujada|o mapa da cidade antiga|três cadernos de capa dura|a notícia do jornal de domingo
-um relógio que atrasava|o vestido de festa|as sementes de girassol|a conta do armazém""".replace("\n", "|").split("|")
-ENDINGS = """antes que a chuva chegasse|porque ninguém mais queria|enquanto os outros dormiam|sem dizer uma palavra|e depois foi embora
-na manhã de segunda-feira|como fazia todos os anos|apesar do frio|quando o sino tocou|para surpresa de todos|com a ajuda do irmão|já perto do Natal""".replace("\n", "|").split("|")
+SUBJECTS = """
+A vizinha do terceiro andar
+O padeiro da esquina
+Minha avó
+O menino que vendia jornais
+A professora de história
+Um pescador de mãos calejadas
+A enfermeira do turno da noite
+O carteiro
+Quem morava naquela rua
+O velho relojoeiro
+A moça do guichê
+O motorista do ônibus
+Uma senhora de chapéu azul
+O fotógrafo da praça
+A dona da livraria
+Meu primo mais novo
+""".strip().splitlines()
+VERBS = """
+guardou
+procurava desde cedo
+esqueceu em casa
+mostrou a todos
+comprou na feira
+devolveu sem explicação
+consertou com calma
+deixou sobre a mesa
+encontrou por acaso
+levou para a escola
+pintou de verde
+vendeu por pouco
+descreveu em detalhes
+trocou no mercado
+""".strip().splitlines()
+OBJECTS = """
+as cartas que vieram de longe
+um guarda-chuva sem cabo
+o retrato da família
+duas caixas de laranjas
+a chave do portão
+o livro de receitas
+uma bicicleta enferrujada
+o mapa da cidade antiga
+três cadernos de capa dura
+a notícia do jornal de domingo
+um relógio que atrasava
+o vestido de festa
+as sementes de girassol
+a conta do armazém
+""".strip().splitlines()
+ENDINGS = """
+antes que a chuva chegasse
+porque ninguém mais queria
+enquanto os outros dormiam
+sem dizer uma palavra
+e depois foi embora
+na manhã de segunda-feira
+como fazia todos os anos
+apesar do frio
+quando o sino tocou
+para surpresa de todos
+com a ajuda do irmão
+já perto do Natal
+""".strip().splitlines()
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +144,8 @@ def write_text() -> Callable[[random.Random], str]:
 
     def write(source: random.Random) -> str:
         paragraphs = [
-            " ".join(sentence(source) for _ in range(source.randrange(4, 9))) for _ in range(source.randrange(1, 4))
+            " ".join(sentence(source) for _ in range(source.randrange(4, 9)))
+            for _ in range(source.randrange(1, 4))
         ]
         return "\n".join(paragraphs)
 

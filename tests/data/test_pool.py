@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pool_steps import lengths, troubled
 
+from tinydistil.data.batches import Batch
 from tinydistil.data.pool import WorkerPool
-from tinydistil.data.segments import Batch
 from tinydistil.errors import InputError
 from tinydistil.text.document import Record
 
@@ -29,7 +29,9 @@ def test_results_come_in_order(workers: int) -> None:
     with WorkerPool(lengths, workers) as pool:
         results = list(pool.map(batches))
     assert [batch for batch, _ in results] == batches
-    assert [[outcome.dropped_by for outcome in outcomes] for _, outcomes in results] == [[str(n)] for n in range(60)]
+    assert [[outcome.dropped_by for outcome in outcomes] for _, outcomes in results] == [
+        [str(n)] for n in range(60)
+    ]
 
 
 def test_input_is_read_only_so_far_ahead() -> None:
@@ -60,14 +62,19 @@ def test_the_users_mistake_arrives_as_such(workers: int) -> None:
 
 
 def test_a_bug_arrives_with_the_workers_traceback() -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)worker failed.*pool_steps.*KeyError: 'bug'"), WorkerPool(troubled, 2) as pool:
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)worker failed.*pool_steps.*KeyError: 'bug'"),
+        WorkerPool(troubled, 2) as pool,
+    ):
         list(pool.map(make_batches(["ok", "bug"])))
 
 
 def test_a_killed_worker_is_told() -> None:
-    with pytest.raises(InputError, match=r"worker process was ended \(signal 9\).*fewer --workers"):
-        with WorkerPool(troubled, 2) as pool:
-            list(pool.map(make_batches(["ok"] * 5 + ["kill"] + ["ok"] * 50)))
+    with (
+        pytest.raises(InputError, match=r"worker process was ended \(signal 9\).*fewer --workers"),
+        WorkerPool(troubled, 2) as pool,
+    ):
+        list(pool.map(make_batches(["ok"] * 5 + ["kill"] + ["ok"] * 50)))
 
 
 def alive(process: int) -> bool:

@@ -47,12 +47,14 @@ def named(side: Side, name: str = "cased") -> NamedSide:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinydistil.data.segments._BATCH_BYTES", 4000)
+    monkeypatch.setattr("tinydistil.data.batches._BATCH_BYTES", 4000)
 
 
 @pytest.fixture
 def corpus(tmp_path: Path, write_text: Writer) -> Path:
-    """100 documents in two files, the second compressed; three exact copies and a line that is no JSON among them."""
+    """100 documents in two files, the second compressed; three exact copies and a line that is no JSON among
+    them.
+    """
     source = random.Random(0)
     lines = [json.dumps({"id": str(n), "text": write_text(source)}, ensure_ascii=False) for n in range(97)]
     lines += [lines[3], lines[50], lines[3].upper().replace('"ID"', '"id"').replace('"TEXT"', '"text"')]
@@ -85,7 +87,11 @@ def run(corpus: Path, cased: Side) -> Run:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def counts(prepared: Prepared) -> dict[str, dict[str, dict[str, int]]]:
@@ -123,7 +129,9 @@ def test_broken_off_anywhere_it_ends_alike(run: Run, tmp_path: Path, workers: in
 
 
 @pytest.mark.parametrize("call", range(0, 40, 3))
-def test_a_failing_write_loses_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+def test_a_failing_write_loses_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
     run(tmp_path / "whole")
     calls = 0
 
@@ -143,10 +151,13 @@ def test_a_failing_write_loses_nothing(run: Run, tmp_path: Path, monkeypatch: py
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
 
 
-def test_the_tokens_are_those_of_the_kept_documents(run: Run, tmp_path: Path, corpus: Path, cased: Side) -> None:
+def test_the_tokens_are_those_of_the_kept_documents(
+    run: Run, tmp_path: Path, corpus: Path, cased: Side
+) -> None:
     run(tmp_path / "out", validation_share=0.0)
     expected: list[int] = []
-    for line in [*(corpus / "a.jsonl").read_text().splitlines(), *gzip.open(corpus / "b.jsonl.gz", "rt").read().splitlines()][:98]:
+    lines = (corpus / "a.jsonl").read_bytes() + gzip.decompress((corpus / "b.jsonl.gz").read_bytes())
+    for line in lines.decode().splitlines()[:98]:
         if line != "{broken":
             expected += cased.tokenizer.encode(json.loads(line)["text"], add_special_tokens=False).ids
     shards = TokenShards.open(tmp_path / "out")
@@ -158,11 +169,16 @@ def test_every_document_is_counted_once(run: Run, tmp_path: Path) -> None:
     found = counts(run(tmp_path / "out"))
     assert found["read"]["documents"] == found["items"] == 101
     assert {rule: tally["documents"] for rule, tally in found["dropped"].items()} == {
-        "exact_duplicate": 3, "unreadable": 1
+        "exact_duplicate": 3,
+        "unreadable": 1,
     }
     assert sum(tally["documents"] for tally in found["kept"].values()) == 97
-    assert str(found["first_unreadable"]).endswith("b.jsonl.gz:21: not valid JSON: Expecting property name enclosed in double quotes at column 2")
-    characters = [sum(each["characters"] for each in found[part].values()) for part in ("dropped", "removed", "kept")]
+    assert str(found["first_unreadable"]).endswith(
+        "b.jsonl.gz:21: not valid JSON: Expecting property name enclosed in double quotes at column 2"
+    )
+    characters = [
+        sum(each["characters"] for each in found[part].values()) for part in ("dropped", "removed", "kept")
+    ]
     assert found["read"]["characters"] == sum(characters) + int(str(found["changed"]))
 
 
@@ -180,7 +196,9 @@ def test_near_duplicates_go_and_only_if_asked(run: Run, tmp_path: Path, write_te
 
 def test_documents_of_the_evaluation_sets_go(run: Run, tmp_path: Path, corpus: Path) -> None:
     text = json.loads((corpus / "a.jsonl").read_text().splitlines()[7])["text"]
-    (tmp_path / "test.txt").write_text("Outra frase que não está em lugar nenhum do corpus.\n" + text.split("\n")[0])
+    (tmp_path / "test.txt").write_text(
+        "Outra frase que não está em lugar nenhum do corpus.\n" + text.split("\n")[0]
+    )
     found = counts(run(tmp_path / "out", evaluation=[str(tmp_path / "test.txt")]))
     assert found["dropped"]["evaluation_overlap"]["documents"] >= 1
     assert found["dropped"]["evaluation_overlap"]["documents"] <= 10
@@ -214,7 +232,9 @@ def test_finished_is_left_alone(run: Run, tmp_path: Path) -> None:
     verify(tmp_path / "out")
 
 
-def test_what_a_crash_left_after_the_manifest_goes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_crash_left_after_the_manifest_goes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(OutputFolder, "_discard_uncommitted", lambda self: None)
@@ -293,6 +313,8 @@ def test_a_lost_shard_of_a_finished_segment_is_told(run: Run, tmp_path: Path) ->
 
 def test_no_document_kept(run: Run, tmp_path: Path) -> None:
     (tmp_path / "short.jsonl").write_text('{"text": "Oi."}\n{"text": 5}\n')
-    with pytest.raises(InputError, match=r"no document of 2 was kept; 1 were dropped by rule '\w+'.*table.json"):
+    with pytest.raises(
+        InputError, match=r"no document of 2 was kept; 1 were dropped by rule '\w+'.*table.json"
+    ):
         run(tmp_path / "out", inputs=[str(tmp_path / "short.jsonl")])
     assert not (tmp_path / "out" / "manifest.json").exists()

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 
 import numpy as np
+
 from tinydistil.data.sequences import build_sequences, pack
 from tinydistil.data.words import Side, WordEncoder
 
@@ -13,13 +14,18 @@ Sentences = Callable[[random.Random], list[str]]
 
 def test_sequences_joined_are_the_document(cased: Side, uncased: Side, random_sentences: Sentences) -> None:
     for seed in range(300):
-        sentences, encoder = random_sentences(random.Random(seed)), WordEncoder([cased, uncased], 6 + seed % 35)
+        sentences, encoder = (
+            random_sentences(random.Random(seed)),
+            WordEncoder([cased, uncased], 6 + seed % 35),
+        )
         document = build_sequences(sentences, encoder)
         sizes = np.array(document.sizes, int).reshape(-1, 3)
         assert (sizes[:, :2] <= encoder.capacity).all() and (sizes > 0).all()
         word_ends = np.cumsum(sizes[:, 2])
         for side in (0, 1) if len(sizes) else ():
-            assert document.ids[side] == b"".join(encoder.ids([encoder.split(each) for each in sentences])[side])
+            assert document.ids[side] == b"".join(
+                encoder.ids([encoder.split(each) for each in sentences])[side]
+            )
             assert sizes[:, side].sum() * encoder.token_dtypes[side].itemsize == len(document.ids[side])
             pieces = np.frombuffer(document.pieces[side], encoder.piece_dtype)
             ends = np.cumsum(pieces)[word_ends - 1]

@@ -20,14 +20,18 @@ Sentences = Callable[[random.Random], list[str]]
 Corpus = tuple[Path, list[list[int]]]
 
 
-def write_corpus(folder: Path, documents: list[list[str]], encoder: WordEncoder, *, a_shard: int) -> list[list[int]]:
+def write_corpus(
+    folder: Path, documents: list[list[str]], encoder: WordEncoder, *, a_shard: int
+) -> list[list[int]]:
     """Shards of `a_shard` documents each; returns the tokens of every sequence on the first side."""
     entries, expected = [], []
     for number, first in enumerate(range(0, len(documents), a_shard)):
         builder = ShardBuilder(encoder)
         for sentences in documents[first : first + a_shard]:
             document = build_sequences(sentences, encoder)
-            tokens = np.frombuffer(document.ids[0], encoder.token_dtypes[0]).tolist() if document.sizes else []
+            tokens = (
+                np.frombuffer(document.ids[0], encoder.token_dtypes[0]).tolist() if document.sizes else []
+            )
             for size in document.sizes:
                 expected.append(tokens[: size[0]])
                 tokens = tokens[size[0] :]
@@ -80,7 +84,7 @@ def test_both_tokenizations(tmp_path: Path, cased: Side, uncased: Side, random_s
     expected = write_corpus(tmp_path, documents, encoder, a_shard=20)
     shards = TokenShards.open(tmp_path)
     all_student = [shards.pair(index).student_tokens.tolist() for index in range(len(shards))]
-    assert sum(all_student, []) == [
+    assert [token for sequence in all_student for token in sequence] == [
         token
         for sentences in documents
         for token in np.frombuffer(build_sequences(sentences, encoder).ids[1], "<u2").tolist()
@@ -125,23 +129,50 @@ def test_flipped_bytes_are_found(corpus: Corpus, position: int) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json does not exist; make"),
-    "cut manifest": (lambda folder: (folder / "manifest.json").write_text('{"version": 1'), "manifest.json is damaged"),
+    "cut manifest": (
+        lambda folder: (folder / "manifest.json").write_text('{"version": 1'),
+        "manifest.json is damaged",
+    ),
     "list for manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "holds no JSON object"),
-    "binary manifest": (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\x00"), "manifest.json is damaged"),
-    "other version": (lambda folder: edit(folder, lambda m: m.update(version=9)), "version is 9, this program reads 1"),
+    "binary manifest": (
+        lambda folder: (folder / "manifest.json").write_bytes(b"\xff\x00"),
+        "manifest.json is damaged",
+    ),
+    "other version": (
+        lambda folder: edit(folder, lambda m: m.update(version=9)),
+        "version is 9, this program reads 1",
+    ),
     "no shard list": (lambda folder: edit(folder, lambda m: m.pop("shards")), "no list of shards"),
     "field missing": (lambda folder: edit(folder, lambda m: m["shards"][0].pop("sha256")), "sha256"),
-    "field of another type": (lambda folder: edit(folder, lambda m: m["shards"][0].update(bytes="9")), "shards.bytes"),
-    "unknown field": (lambda folder: edit(folder, lambda m: m["shards"][0].update(colour=9)), "shards.colour"),
+    "field of another type": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(bytes="9")),
+        "shards.bytes",
+    ),
+    "unknown field": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(colour=9)),
+        "shards.colour",
+    ),
     "shards of text": (lambda folder: edit(folder, lambda m: m.update(shards=["x"])), "bad list of shards"),
-    "shard gone": (lambda folder: (folder / "train-000002.safetensors").unlink(), "train-000002.safetensors is missing"),
+    "shard gone": (
+        lambda folder: (folder / "train-000002.safetensors").unlink(),
+        "train-000002.safetensors is missing",
+    ),
     "shard cut short": (
         lambda folder: (folder / "train-000000.safetensors").write_bytes(b"{}"),
         r"train-000000.safetensors has 2 bytes, its manifest says [\d,]+",
     ),
-    "header damaged": (lambda folder: flip(folder / "train-000000.safetensors", 8), "train-000000.safetensors: damaged header"),
-    "header's length damaged": (lambda folder: flip(folder / "train-000000.safetensors", 7), "damaged header"),
-    "counts do not fit": (lambda folder: edit(folder, lambda m: m["shards"][0].update(tokens=9)), "does not match manifest"),
+    "header damaged": (
+        lambda folder: flip(folder / "train-000000.safetensors", 8),
+        "train-000000.safetensors: damaged header",
+    ),
+    "header's length damaged": (
+        lambda folder: flip(folder / "train-000000.safetensors", 7),
+        "damaged header",
+    ),
+    "counts do not fit": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(tokens=9)),
+        "does not match manifest",
+    ),
 }
 
 
@@ -154,7 +185,9 @@ def test_damage_is_named(corpus: Corpus, case: str) -> None:
 
 
 def test_another_tokenizer_is_refused(corpus: Corpus) -> None:
-    with pytest.raises(InputError, match=r"fingerprint of tokenizer is aaaaaaaaaaaa, that of the one given bbbb"):
+    with pytest.raises(
+        InputError, match=r"fingerprint of tokenizer is aaaaaaaaaaaa, that of the one given bbbb"
+    ):
         TokenShards.open(corpus[0], tokenizer_fingerprint="b" * 64)
     with pytest.raises(InputError, match=r"fingerprint of student_tokenizer is None"):
         TokenShards.open(corpus[0], student_fingerprint="b" * 64)

@@ -17,17 +17,55 @@ SCRIPT = ROOT / "scripts" / "prepare.py"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *".,!?-"] + [
     f"{prefix}{letter}" for prefix in ("", "##") for letter in "abcdefghijklmnopqrstuvwxyzáàâãçéêíóôõú"
 ]
-PLACES = "da serra|do litoral|do sertão|da capital|da fronteira|do vale|das ilhas|do planalto|da várzea|do cerrado".split("|")
-PEOPLE = "os pescadores|as professoras|os músicos|as costureiras|os estudantes|as parteiras|os ferreiros|as enfermeiras".split("|")
-DEEDS = "contavam histórias antigas|dividiam o pão quente|esperavam a chuva passar|ensaiavam para a festa|consertavam as redes|plantavam mandioca e feijão|cantavam à luz do lampião|ouviam o rádio baixinho".split("|")
-TIMES = "ao cair da tarde|antes de o sol nascer|nos dias de feira|durante a quaresma|quando o trem atrasava|depois da missa|no fim do inverno|em noites sem lua".split("|")
+PLACES = """
+da serra
+do litoral
+do sertão
+da capital
+da fronteira
+do vale
+das ilhas
+do planalto
+da várzea
+do cerrado
+""".strip().splitlines()
+PEOPLE = """
+os pescadores
+as professoras
+os músicos
+as costureiras
+os estudantes
+as parteiras
+os ferreiros
+as enfermeiras
+""".strip().splitlines()
+DEEDS = """
+contavam histórias antigas
+dividiam o pão quente
+esperavam a chuva passar
+ensaiavam para a festa
+consertavam as redes
+plantavam mandioca e feijão
+cantavam à luz do lampião
+ouviam o rádio baixinho
+""".strip().splitlines()
+TIMES = """
+ao cair da tarde
+antes de o sol nascer
+nos dias de feira
+durante a quaresma
+quando o trem atrasava
+depois da missa
+no fim do inverno
+em noites sem lua
+""".strip().splitlines()
 
 
 def write_document(source: random.Random) -> str:
     """A dozen sentences of plain Portuguese."""
+    choice = source.choice
     return " ".join(
-        f"{source.choice(TIMES).capitalize()}, {source.choice(PEOPLE)} {source.choice(PLACES)} {source.choice(DEEDS)}."
-        for _ in range(12)
+        f"{choice(TIMES).capitalize()}, {choice(PEOPLE)} {choice(PLACES)} {choice(DEEDS)}." for _ in range(12)
     )
 
 
@@ -37,7 +75,10 @@ def write_corpus() -> Callable[[Path, int], Path]:
 
     def write(path: Path, documents: int) -> Path:
         source = random.Random(0)
-        lines = [json.dumps({"id": str(n), "text": write_document(source)}, ensure_ascii=False) for n in range(documents)]
+        lines = [
+            json.dumps({"id": str(n), "text": write_document(source)}, ensure_ascii=False)
+            for n in range(documents)
+        ]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 

@@ -18,7 +18,9 @@ GOOD = "À noite, os vizinhos da vila contavam histórias de quando o rio ainda 
 
 @dataclass
 class Case:
-    """A mistake: `make` prepares it in a folder that holds good.jsonl; `arguments` come after the good ones."""
+    """A mistake: `make` prepares it in a folder that holds good.jsonl; `arguments` come after the good
+    ones.
+    """
 
     message: str
     arguments: list[str] = field(default_factory=list)
@@ -40,24 +42,68 @@ CASES = {
     "input missing": Case(r"--input is missing; name files", ["--input"]),
     "no such file": Case(r"no file or folder 'none.jsonl'; give an existing", ["--input", "none.jsonl"]),
     "no such glob": Case(r"no file matches '\*.vert'", ["--input", "*.vert"]),
-    "unknown format": Case(r"'a.docx' is of no known format; known endings: .txt", ["--input", "a.docx"], text("a.docx", "x")),
-    "empty folder": Case(r"folder 'empty' holds no file", ["--input", "empty"], lambda f: (f / "empty").mkdir()),
-    "link to itself": Case(r"'loop.txt'(;| cannot be followed)", ["--input", "loop.txt"], lambda f: (f / "loop.txt").symlink_to("loop.txt")),
-    "pipe": Case(r"'pipe.txt' is no regular file", ["--input", "pipe.txt"], lambda f: os.mkfifo(f / "pipe.txt")),
+    "unknown format": Case(
+        r"'a.docx' is of no known format; known endings: .txt", ["--input", "a.docx"], text("a.docx", "x")
+    ),
+    "empty folder": Case(
+        r"folder 'empty' holds no file", ["--input", "empty"], lambda f: (f / "empty").mkdir()
+    ),
+    "link to itself": Case(
+        r"'loop.txt'(;| cannot be followed)",
+        ["--input", "loop.txt"],
+        lambda f: (f / "loop.txt").symlink_to("loop.txt"),
+    ),
+    "pipe": Case(
+        r"'pipe.txt' is no regular file", ["--input", "pipe.txt"], lambda f: os.mkfifo(f / "pipe.txt")
+    ),
     # content: nothing is left
-    "empty file": Case(r"no document of 0 was kept; the input holds no document", ["--input", "a.txt"], text("a.txt", "")),
-    "binary": Case(r"first a.txt:1: not UTF-8 text: \d+ of the first \d+ bytes", ["--input", "a.txt"], raw("a.txt", bytes(range(256)) * 40)),
-    "truncated gzip": Case(r"a.jsonl.gz:1: truncated", ["--input", "a.jsonl.gz"], raw("a.jsonl.gz", gzip.compress(os.urandom(9000).hex().encode())[:4000])),
-    "no gzip": Case(r"a.jsonl.gz:1: damaged gzip", ["--input", "a.jsonl.gz"], raw("a.jsonl.gz", b"plain text " * 100)),
-    "json of another field": Case(r"first a.jsonl:1: no field 'text'; fields: 'corpo'", ["--input", "a.jsonl"], text("a.jsonl", '{"corpo": "x"}\n')),
-    "broken json": Case(r"first a.jsonl:2: not valid JSON", ["--input", "a.jsonl"], text("a.jsonl", '\n{"text": \n[]\n')),
+    "empty file": Case(
+        r"no document of 0 was kept; the input holds no document", ["--input", "a.txt"], text("a.txt", "")
+    ),
+    "binary": Case(
+        r"first a.txt:1: not UTF-8 text: \d+ of the first \d+ bytes",
+        ["--input", "a.txt"],
+        raw("a.txt", bytes(range(256)) * 40),
+    ),
+    "truncated gzip": Case(
+        r"a.jsonl.gz:1: truncated",
+        ["--input", "a.jsonl.gz"],
+        raw("a.jsonl.gz", gzip.compress(os.urandom(9000).hex().encode())[:4000]),
+    ),
+    "no gzip": Case(
+        r"a.jsonl.gz:1: damaged gzip", ["--input", "a.jsonl.gz"], raw("a.jsonl.gz", b"plain text " * 100)
+    ),
+    "json of another field": Case(
+        r"first a.jsonl:1: no field 'text'; fields: 'corpo'",
+        ["--input", "a.jsonl"],
+        text("a.jsonl", '{"corpo": "x"}\n'),
+    ),
+    "broken json": Case(
+        r"first a.jsonl:2: not valid JSON", ["--input", "a.jsonl"], text("a.jsonl", '\n{"text": \n[]\n')
+    ),
     "csv without the column": Case(r"a.csv.*'text'", ["--input", "a.csv"], text("a.csv", "id,corpo\n1,x\n")),
-    "line beyond the limit": Case(r"a.txt:1: line is longer than 99 bytes", ["--input", "a.txt", "--set", "read.max_document_bytes=99"], raw("a.txt", b"x" * 5_000_000)),
-    "bytes skipped": Case(r"a.txt:1: 1 undecodable", ["--input", "a.txt", "--set", "read.on_bad_bytes=skip"], raw("a.txt", GOOD.encode() + b"\xff")),
-    "all too short": Case(r"no document of 2 was kept; 2 were dropped by rule 'too_short'; see table.json", ["--input", "a.txt"], text("a.txt", "Oi.\nSim, vou.\n")),
+    "line beyond the limit": Case(
+        r"a.txt:1: line is longer than 99 bytes",
+        ["--input", "a.txt", "--set", "read.max_document_bytes=99"],
+        raw("a.txt", b"x" * 5_000_000),
+    ),
+    "bytes skipped": Case(
+        r"a.txt:1: 1 undecodable",
+        ["--input", "a.txt", "--set", "read.on_bad_bytes=skip"],
+        raw("a.txt", GOOD.encode() + b"\xff"),
+    ),
+    "all too short": Case(
+        r"no document of 2 was kept; 2 were dropped by rule 'too_short'; see table.json",
+        ["--input", "a.txt"],
+        text("a.txt", "Oi.\nSim, vou.\n"),
+    ),
     # options
-    "unknown option": Case(r"unknown option 'max_lenght'; did you mean 'max_length'\?", ["--set", "max_lenght=9"]),
-    "unknown option of a table": Case(r"unknown option 'read.txt_mod'; did you mean 'txt_mode'", ["--set", "read.txt_mod=lines"]),
+    "unknown option": Case(
+        r"unknown option 'max_lenght'; did you mean 'max_length'\?", ["--set", "max_lenght=9"]
+    ),
+    "unknown option of a table": Case(
+        r"unknown option 'read.txt_mod'; did you mean 'txt_mode'", ["--set", "read.txt_mod=lines"]
+    ),
     "no assignment": Case(r"'max_length' must have the form section.key=value", ["--set", "max_length"]),
     "wrong type": Case(r"max_length must be of type int, got 'long'", ["--set", "max_length=long"]),
     "length too small": Case(r"max_length must be in 8..65536, got 3", ["--max-length", "3"]),
@@ -67,22 +113,60 @@ CASES = {
     "samples": Case(r"sample_dropped must be in 0..10000, got -1", ["--sample-dropped", "-1"]),
     "workers": Case(r"--workers must be in 0..1024, got -2", ["--workers", "-2"]),
     "no config file": Case(r"configuration file 'none.toml' does not exist", ["--config", "none.toml"]),
-    "config no toml": Case(r"'a.toml' is not valid TOML", ["--config", "a.toml"], text("a.toml", "max_length = = 3")),
-    "config unknown key": Case(r"unknown option 'cleaning'; did you mean 'clean'", ["--config", "a.toml"], text("a.toml", "[cleaning]\nhtml = true")),
+    "config no toml": Case(
+        r"'a.toml' is not valid TOML", ["--config", "a.toml"], text("a.toml", "max_length = = 3")
+    ),
+    "config unknown key": Case(
+        r"unknown option 'cleaning'; did you mean 'clean'",
+        ["--config", "a.toml"],
+        text("a.toml", "[cleaning]\nhtml = true"),
+    ),
     # tokenizers
     "tokenizer missing": Case(r"--tokenizer is missing; name a folder", ["--tokenizer", ""]),
-    "tokenizer empty folder": Case(r"'empty' has no tokenizer: neither tokenizer.json nor vocab.txt", ["--tokenizer", "./empty"], lambda f: (f / "empty").mkdir()),
-    "tokenizer damaged": Case(r"tokenizer.json' is not a valid tokenizer.json", ["--student-tokenizer", "./bad"], lambda f: ((f / "bad").mkdir(), (f / "bad" / "tokenizer.json").write_text("{"))),
+    "tokenizer empty folder": Case(
+        r"'empty' has no tokenizer: neither tokenizer.json nor vocab.txt",
+        ["--tokenizer", "./empty"],
+        lambda f: (f / "empty").mkdir(),
+    ),
+    "tokenizer damaged": Case(
+        r"tokenizer.json' is not a valid tokenizer.json",
+        ["--student-tokenizer", "./bad"],
+        lambda f: ((f / "bad").mkdir(), (f / "bad" / "tokenizer.json").write_text("{")),
+    ),
     # evaluation sets
     "no such evaluation set": Case(r"evaluation set 'test.xml' does not exist", ["--eval-set", "test.xml"]),
-    "damaged evaluation set": Case(r"evaluation set 'test.xml' cannot be read", ["--eval-set", "test.xml"], text("test.xml", "<pairs><pair>")),
-    "empty evaluation set": Case(r"evaluation set 'test.txt' holds no text of 8 words", ["--eval-set", "test.txt"], text("test.txt", "\n")),
+    "damaged evaluation set": Case(
+        r"evaluation set 'test.xml' cannot be read",
+        ["--eval-set", "test.xml"],
+        text("test.xml", "<pairs><pair>"),
+    ),
+    "empty evaluation set": Case(
+        r"evaluation set 'test.txt' holds no text of 8 words",
+        ["--eval-set", "test.txt"],
+        text("test.txt", "\n"),
+    ),
     # output
-    "output is a file": Case(r"output taken cannot be made: File exists; name a folder", ["--output", "taken"], text("taken", "x")),
-    "output below a file": Case(r"output taken/out cannot be made: Not a directory; name", ["--output", "taken/out"], text("taken", "x")),
-    "output of others": Case(r"output theirs holds 'tese.odt', which this program did not write", ["--output", "theirs"], lambda f: ((f / "theirs").mkdir(), (f / "theirs" / "tese.odt").write_text("x"))),
-    "output damaged": Case(r"config.json is damaged", ["--output", "torn"], lambda f: ((f / "torn").mkdir(), (f / "torn" / "config.json").write_text("{"))),
-    "verify nothing": Case(r"none/manifest.json does not exist; make a corpus with", ["--output", "none", "--verify"]),
+    "output is a file": Case(
+        r"output taken cannot be made: File exists; name a folder", ["--output", "taken"], text("taken", "x")
+    ),
+    "output below a file": Case(
+        r"output taken/out cannot be made: Not a directory; name",
+        ["--output", "taken/out"],
+        text("taken", "x"),
+    ),
+    "output of others": Case(
+        r"output theirs holds 'tese.odt', which this program did not write",
+        ["--output", "theirs"],
+        lambda f: ((f / "theirs").mkdir(), (f / "theirs" / "tese.odt").write_text("x")),
+    ),
+    "output damaged": Case(
+        r"config.json is damaged",
+        ["--output", "torn"],
+        lambda f: ((f / "torn").mkdir(), (f / "torn" / "config.json").write_text("{")),
+    ),
+    "verify nothing": Case(
+        r"none/manifest.json does not exist; make a corpus with", ["--output", "none", "--verify"]
+    ),
 }
 
 
@@ -115,7 +199,10 @@ def test_one_message_and_exit_code_2(
 def test_bad_lines_among_good_ones_are_counted(
     call: Call, tokenizer: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    good = [json.dumps({"text": f"{GOOD} Capítulo {n}. " * (n + 3)}, ensure_ascii=False).encode() for n in range(9)]
+    good = [
+        json.dumps({"text": f"{GOOD} Capítulo {n}. " * (n + 3)}, ensure_ascii=False).encode()
+        for n in range(9)
+    ]
     bad = [b"{", b'{"texto": 1}', b'{"text": 3}', b"[]", b'{"text": "\xff\xfe' + GOOD.encode() * 3 + b'"}']
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(good[:4] + bad + good[4:]))
     arguments = ["--input", tmp_path / "a.jsonl", "--output", tmp_path / "out", "--tokenizer", tokenizer]
@@ -126,7 +213,9 @@ def test_bad_lines_among_good_ones_are_counted(
     assert "undecodable bytes replaced: 2 in 1 documents" in shown
 
 
-def test_a_line_of_200_mb_is_passed_over(call: Call, tokenizer: Path, write_corpus: WriteCorpus, tmp_path: Path) -> None:
+def test_a_line_of_200_mb_is_passed_over(
+    call: Call, tokenizer: Path, write_corpus: WriteCorpus, tmp_path: Path
+) -> None:
     path = write_corpus(tmp_path / "a.jsonl", 5)
     with path.open("ab") as handle:
         handle.write(b'{"text": "')
@@ -135,7 +224,12 @@ def test_a_line_of_200_mb_is_passed_over(call: Call, tokenizer: Path, write_corp
         handle.write(b'"}\n')
     before = peak_mib()
     assert call("--input", path, "--output", tmp_path / "out", "--tokenizer", tokenizer, "--workers", 0) == 0
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]["dropped"]["unreadable"]["documents"] == 1
+    assert (
+        json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]["dropped"]["unreadable"][
+            "documents"
+        ]
+        == 1
+    )
     assert peak_mib() - before < 60
 
 
@@ -149,7 +243,10 @@ def test_verify_names_the_flipped_shard_and_the_wrong_tokenizer(
     path = write_corpus(tmp_path / "a.jsonl", 20)
     out = tmp_path / "out"
     assert call("--input", path, "--output", out, "--tokenizer", tokenizer) == 0
-    assert call("--output", out, "--verify") == 0 and call("--output", out, "--verify", "--tokenizer", tokenizer) == 0
+    assert (
+        call("--output", out, "--verify") == 0
+        and call("--output", out, "--verify", "--tokenizer", tokenizer) == 0
+    )
     assert "all hashes are as the manifest says" in capfd.readouterr().out
     other = tmp_path / "other"
     other.mkdir()
@@ -182,11 +279,29 @@ def test_flags_go_over_set_and_set_over_the_file(
     call: Call, tokenizer: Path, write_corpus: WriteCorpus, tmp_path: Path
 ) -> None:
     path = write_corpus(tmp_path / "a.jsonl", 20)
-    (tmp_path / "a.toml").write_text("max_length = 40\nseed = 4\nsegment_mb = 5\n[duplicates]\nnear = true\nthreshold = 0.7\n")
-    assert call(
-        "--input", path, "--output", tmp_path / "out", "--tokenizer", tokenizer, "--config", tmp_path / "a.toml",
-        "--set", "seed=5", "--set", "segment_mb=6", "--seed", 6, "--no-near-duplicates",
-    ) == 0
+    (tmp_path / "a.toml").write_text(
+        "max_length = 40\nseed = 4\nsegment_mb = 5\n[duplicates]\nnear = true\nthreshold = 0.7\n"
+    )
+    assert (
+        call(
+            "--input",
+            path,
+            "--output",
+            tmp_path / "out",
+            "--tokenizer",
+            tokenizer,
+            "--config",
+            tmp_path / "a.toml",
+            "--set",
+            "seed=5",
+            "--set",
+            "segment_mb=6",
+            "--seed",
+            6,
+            "--no-near-duplicates",
+        )
+        == 0
+    )
     config = json.loads((tmp_path / "out" / "config.json").read_text())["config"]
     assert (config["max_length"], config["seed"], config["segment_mb"]) == (40, 6, 6)
     assert config["duplicates"]["near"] is False and config["duplicates"]["threshold"] == 0.7

@@ -29,7 +29,11 @@ def arguments_of(corpus: Path, tokenizer: Path, output: Path) -> list[object]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -51,7 +55,12 @@ def workers_alive(output: Path) -> bool:
 
 
 def test_interrupted_at_random_moments(
-    corpus: Path, tokenizer: Path, call: Call, start: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path,
+    tokenizer: Path,
+    call: Call,
+    start: Callable[..., object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = tmp_path / "whole"
     began = time.monotonic()

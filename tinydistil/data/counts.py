@@ -26,9 +26,10 @@ class Tally:
 class Counts:
     """Sums over records, of a segment or of a whole corpus.
 
-    read: all documents with their characters as they came. dropped: those that each rule dropped. removed: the
-    characters that rules took out of documents that were kept, and of how many. kept: by split, characters
-    after cleaning. changed: characters that kept documents lost (or gained, < 0) otherwise, by repairs.
+    read: all documents with their characters as they came. dropped: those that each rule dropped. removed:
+    the characters that rules took out of documents that were kept, and of how many. kept: by split,
+    characters after cleaning. changed: characters that kept documents lost (or gained, < 0) otherwise, by
+    repairs.
     """
 
     items: int = 0

@@ -2,7 +2,7 @@
 
     config.json                 the origin, written first; a run with another origin is refused
     train-000000.safetensors    shards, one a segment and split
-    segments/000000.json        counts and shards of segment 0: written last, so its presence commits the segment
+    segments/000000.json        counts and shards of segment 0: written last, its presence commits the segment
     segments/000000.state       keys and signatures of its documents (safetensors)
     manifest.json               written when all segments are; segments/ is removed then
 
@@ -32,7 +32,7 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class DuplicateState:
-    """What later documents are compared with: keys (N, 16) uint8 and signatures (N, P) uint32, P = 0 without."""
+    """What later documents are compared with: keys (N, 16) uint8, signatures (N, P) or (0, 0) uint32."""
 
     keys: NDArray[np.uint8]
     signatures: NDArray[np.uint32]
@@ -50,8 +50,8 @@ class OutputFolder:
     def claim(cls, folder: Path, origin: Mapping[str, object], *, overwrite: bool = False) -> "OutputFolder":
         """Make or re-enter `folder` for a corpus of `origin`, and lock it against a second run.
 
-        Raises InputError where another run holds it, where it belongs to another origin (the message names the
-        first field that differs) or holds files that are not ours. With `overwrite` our files in it go.
+        Raises InputError where another run holds it, where it belongs to another origin (the message names
+        the first field that differs) or holds files that are not ours. With `overwrite` our files in it go.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,11 +155,11 @@ def _is_ours(path: Path) -> bool:
 
 
 def _refuse_strangers(folder: Path) -> None:
-    """An output folder holds our files only: a mistyped --output must never mix with, or clear, a user's own."""
+    """A mistyped --output must never mix with, or clear, files of the user's own."""
     for path in sorted(folder.iterdir()):
         require(
             _is_ours(path),
-            f"output {folder} holds {path.name!r}, which this program did not write; choose an empty or new folder",
+            f"output {folder} holds {path.name!r}, which this program did not write; choose an empty folder",
         )
 
 

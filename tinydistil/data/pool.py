@@ -9,7 +9,7 @@ from multiprocessing.connection import Pipe, wait
 from types import TracebackType
 from typing import cast
 
-from tinydistil.data.segments import Batch
+from tinydistil.data.batches import Batch
 from tinydistil.data.step import Outcome
 from tinydistil.errors import InputError
 from tinydistil.text.document import BadRecord, Record

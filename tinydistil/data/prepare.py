@@ -1,7 +1,7 @@
 """From raw files to a corpus of token shards: counted, resumable, the same bytes for any number of workers.
 
-The caller's process only cuts files into records and takes outcomes in order; workers do everything that looks
-at one document alone (`step`). What looks at all documents, finding duplicates, happens here.
+The caller's process only cuts files into records and takes outcomes in order; workers do everything that
+looks at one document alone (`step`). What looks at all documents, finding duplicates, happens here.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Protocol, cast
 
 from tinydistil.config import from_mapping, to_mapping
 from tinydistil.data.atomic import read_json, write_atomic, write_json
+from tinydistil.data.batches import cut_batches, read_items
 from tinydistil.data.counts import Counts, counts_from
 from tinydistil.data.output import SAMPLES, TABLE, OutputFolder
 from tinydistil.data.pool import WorkerPool
 from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
-from tinydistil.data.segments import cut_batches, read_items
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
 from tinydistil.data.shards import FORMAT_VERSION, MANIFEST, entries_of
 from tinydistil.data.step import UNREADABLE, DocumentStep
@@ -103,9 +103,9 @@ class Prepared:
 def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwrite: bool = False) -> Prepared:
     """Make, go on making, or just find finished, the corpus of `job` in folder `output`.
 
-    `workers` processes do the work, 0 and 1 mean this process alone; they change nothing but the time it takes.
-    Raises InputError for whatever is wrong with input, options or output, and where no document is kept. After
-    an exception of any kind the same call goes on behind the last committed segment.
+    `workers` processes do the work, 0 and 1 mean this process alone; they change nothing but the time it
+    takes. Raises InputError for whatever is wrong with input, options or output, and where no document is
+    kept. After an exception of any kind the same call goes on behind the last committed segment.
     """
     step, origin = job.step(), to_mapping(job.origin())
     with OutputFolder.claim(output, origin, overwrite=overwrite) as folder:

@@ -1,4 +1,4 @@
-"""How far a preparation is, in documents and raw megabytes: a bar on a terminal, a line now and then elsewhere."""
+"""How far a preparation is, in documents and raw bytes: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time

@@ -30,7 +30,7 @@ class Sample:
 
 
 class Samples:
-    """For each (rule, effect) the `size` documents with the smallest hash: the same for any order of arrival."""
+    """For each (rule, effect) the documents with the smallest hash: the same for any order of arrival."""
 
     def __init__(self, config: PrepareConfig) -> None:
         self._config = config
@@ -38,7 +38,7 @@ class Samples:
         self._heaps: dict[tuple[str, str], list[tuple[int, Sample]]] = {}
 
     def offer(self, item: Record | BadRecord, rule: str, effect: str) -> None:
-        """Consider one document; its text is read again only if it enters, about size * ln(n / size) times."""
+        """Consider one document. Only if it enters, some size * ln(n / size) times, it is parsed again."""
         size = self._config.sample_dropped
         if size == 0:
             return

@@ -1,4 +1,4 @@
-"""One segment in the making: documents come in input order, each is dropped as a duplicate or kept in a split."""
+"""One segment in the making: in input order, each document is found a duplicate or kept in a split."""
 
 import hashlib
 from dataclasses import asdict
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tinydistil.data.batches import Item
 from tinydistil.data.counts import Counts
 from tinydistil.data.output import DuplicateState
 from tinydistil.data.samples import KEPT, Samples
-from tinydistil.data.segments import Item
 from tinydistil.data.settings import PrepareConfig
 from tinydistil.data.shards import SPLITS, ShardBuilder
 from tinydistil.data.step import EXACT_DUPLICATE, NEAR_DUPLICATE, Kept, Outcome
@@ -19,7 +19,7 @@ from tinydistil.text.duplicates import KEY_BYTES, DuplicateIndex
 
 
 class Segment:
-    """Everything that committing one segment writes. `index` outlives it: duplicates are found across segments."""
+    """What committing one segment writes. `index` outlives it: duplicates are found across segments."""
 
     def __init__(self, config: PrepareConfig, encoder: WordEncoder, index: DuplicateIndex) -> None:
         self.config = config

@@ -39,10 +39,11 @@ def build_sequences(sentences: Sequence[str], encoder: WordEncoder) -> DocumentS
     encoder.learn(set(chain.from_iterable(split)))
     ids = encoder.ids(split)
     pieces = encoder.pieces(split) if len(ids) == 2 else []
-    widths = [dtype.itemsize for dtype in encoder.token_dtypes] + [encoder.piece_dtype.itemsize] * bool(pieces)
+    dtypes = (*encoder.token_dtypes, encoder.piece_dtype)
+    # With two sides a third column counts the words, by the pieces of either side.
     columns = [
-        [len(each) // width for each in column]
-        for column, width in zip([*ids, *pieces[:1]], widths, strict=True)
+        [len(each) // dtype.itemsize for each in column]
+        for column, dtype in zip([*ids, *pieces[:1]], dtypes, strict=False)
     ]
     return DocumentSequences(
         ids=tuple(map(b"".join, ids)),
@@ -70,7 +71,7 @@ def pack(columns: Sequence[Sequence[int]], capacity: int) -> list[Size]:
 def _cut_long(
     columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder
 ) -> Sequence[Sequence[int]]:
-    """The columns, with each sentence that is longer than a sequence replaced by parts that end where words do."""
+    """The columns, each sentence longer than a sequence replaced by parts that end where words do."""
     if max(chain.from_iterable(columns), default=0) <= encoder.capacity:
         return columns
     rows: list[Size] = []

@@ -20,9 +20,10 @@ _PROBE_BYTES = 1 << 16
 class PrepareConfig:
     """The options of one preparation; see the classes of its tables for those of each stage.
 
-    max_length: tokens of a sequence, [CLS] and [SEP] included. validation_share: of documents, chosen by hash.
-    segment_mb: raw megabytes between two points that a restart can go on from. ngram_words: length of the
-    word sequence that a document may not share with an evaluation set. sample_dropped: examples kept a rule.
+    max_length: tokens of a sequence, [CLS] and [SEP] included. validation_share: of documents, chosen by
+    hash. segment_mb: raw megabytes between two points that a restart can go on from. ngram_words: length of
+    the word sequence that a document may not share with an evaluation set. sample_dropped: examples kept a
+    rule.
     """
 
     max_length: int = 128
@@ -66,7 +67,7 @@ class InputFile:
 
     @classmethod
     def of(cls, path: Path) -> "InputFile":
-        """Describe `path` by its size and a hash of its first and last 64 KiB: instant for files of any size."""
+        """Describe `path` by its size and a hash of its ends: instant for files of any size."""
         size = path.stat().st_size
         with path.open("rb") as handle:
             ends = handle.read(_PROBE_BYTES)

@@ -1,4 +1,4 @@
-"""Token shards on disk: safetensors files that are mapped into memory, and a JSON manifest that vouches for them.
+"""Token shards on disk: memory-mapped safetensors files, and a JSON manifest that vouches for them.
 
 One file holds the sequences of one segment and split, without [CLS] and [SEP]. Its arrays, for S sequences:
 
@@ -41,7 +41,7 @@ Tokens = NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One line of the manifest. Sizes are in tokens unless named otherwise; 0 student tokens without a student."""
+    """One line of the manifest. Student tokens and words are 0 where there is one tokenizer."""
 
     file: str
     split: str
@@ -104,7 +104,7 @@ def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, slots=True)
 class WordPair:
-    """One sequence tokenized twice. `tokens` (T), `student_tokens` (T'), `pieces` and `student_pieces` (W)."""
+    """One sequence tokenized twice: tokens (T), student_tokens (T'), pieces and student_pieces (W)."""
 
     tokens: Tokens
     student_tokens: Tokens
@@ -191,8 +191,10 @@ def _reopen(folder: Path, split: str) -> TokenShards:
 
 
 def check_fit(folder: Path, tokenizer: str | None, student_tokenizer: str | None) -> dict[str, object]:
-    """The manifest in `folder`, if it is of the version read here and of the tokenizers whose fingerprints are
-    given. Raises InputError where it is not."""
+    """The manifest in `folder`, if it has the version read here and, where given, these fingerprints.
+
+    Raises InputError where it has not.
+    """
     path = folder / MANIFEST
     manifest = read_json(path)
     version = manifest.get("version")
@@ -205,7 +207,8 @@ def check_fit(folder: Path, tokenizer: str | None, student_tokenizer: str | None
         found = made_with.get("fingerprint") if isinstance(made_with, dict) else None
         require(
             wanted in (None, found),
-            f"{path}: the fingerprint of {field} is {str(found)[:12]}, that of the one given {str(wanted)[:12]}; "
+            f"{path}: the fingerprint of {field} is {str(found)[:12]}, "
+            f"that of the one given {str(wanted)[:12]}; "
             "give the tokenizer that the corpus was made with, or prepare the corpus again",
         )
     return manifest
@@ -224,7 +227,7 @@ def entries_of(manifest: Mapping[str, object], folder: Path) -> list[ShardEntry]
 
 
 def verify(folder: str | Path) -> list[ShardEntry]:
-    """Hash every shard of a prepared corpus and return the entries; InputError names the first damaged file."""
+    """Hash every shard of a prepared corpus; returns what they are. InputError names a damaged file."""
     folder = Path(folder)
     entries = entries_of(check_fit(folder, None, None), folder)
     for entry in entries:

@@ -41,7 +41,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one record: `kept`, or dropped by the rule named; `characters` are the document's own."""
+    """What became of one record: `kept`, or dropped by a rule; `characters` is the length it came with."""
 
     characters: int
     dropped_by: str | None = None

@@ -11,8 +11,10 @@ from tinydistil.data.shards import SPLITS, ShardEntry, entries_of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line. `effect` is read, dropped (whole documents), removed (parts of kept documents), changed (length
-    of kept documents by repairs; negative where they grew) or kept; `share` is of the characters read."""
+    """One line. `effect` is read, dropped (whole documents), removed (parts of kept documents), changed
+    (length of kept documents by repairs; negative where they grew) or kept; `share` is of the characters
+    read.
+    """
 
     effect: str
     rule: str
@@ -76,16 +78,16 @@ def describe(manifest: Mapping[str, object]) -> str:
     if (damaged := counts.replaced_bytes).documents:
         lines.append(f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents")
     shards = entries_of(manifest, Path())
-    for split in SPLITS:
-        mine = [each for each in shards if each.split == split]
-        tokens, student = sum(each.tokens for each in mine), sum(each.student_tokens for each in mine)
-        sequences, size = sum(each.sequences for each in mine), sum(each.bytes for each in mine)
-        twice = f" ({student:,} of the student's)" if student else ""
-        lines.append(
-            f"{split}: {sequences:,} sequences, {tokens:,} tokens{twice} in {len(mine)} shards of {size:,} bytes"
-        )
+    lines += [_shard_line(split, [each for each in shards if each.split == split]) for split in SPLITS]
     efficiency = cast(dict[str, float], manifest["packing_efficiency"])
     lines.append(
         "packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items())
     )
     return "\n".join(lines)
+
+
+def _shard_line(split: str, shards: Sequence[ShardEntry]) -> str:
+    tokens, student_tokens = sum(each.tokens for each in shards), sum(each.student_tokens for each in shards)
+    twice = f" ({student_tokens:,} of the student's)" if student_tokens else ""
+    sequences, size = sum(each.sequences for each in shards), sum(each.bytes for each in shards)
+    return f"{split}: {sequences:,} sequences, {tokens:,} tokens{twice}, {len(shards)} shards, {size:,} bytes"

@@ -1,4 +1,4 @@
-"""The tokenizers of a corpus, loaded without torch: no process that prepares text needs it (1.5 s, 200 MB)."""
+"""The tokenizers of a corpus, loaded without torch, which no process that prepares text needs."""
 
 import hashlib
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class NamedSide:
 def load_side(folder: str | Path) -> NamedSide:
     """The tokenizer in `folder` (or of that name on the hub).
 
-    Its fingerprint is that of `text.tokenizer.Tokenizer`, which training uses. Raises InputError if there is none.
+    Its fingerprint is that of `text.tokenizer.Tokenizer`, which training uses. InputError if there is none.
     """
     backend, special, _ = load_backend(resolve_folder(folder, weights=False))
     backend.no_truncation()

@@ -15,7 +15,9 @@ from tinydistil.errors import InputError
 
 
 def main(descriptor: int) -> None:
-    """Serve the parent at the other end of socket `descriptor`: first the step, then batches, until it closes."""
+    """Serve the parent at the other end of socket `descriptor`: first the step, then batches, until it
+    closes.
+    """
     connection = Connection(descriptor)
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
