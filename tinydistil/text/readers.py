@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord, Document, Record
 from tinydistil.text.files import ENDINGS, kind_of
-from tinydistil.text.record_stream import DamagedFile, Line, lines, open_stream
+from tinydistil.text.record_stream import DamagedFile, Line, Stream, lines, open_stream
 from tinydistil.text.tables import missing_column, parquet_rows, table_fields, table_rows
 from tinydistil.text.vertical import vertical_attributes, vertical_paragraphs, vertical_records
 
@@ -80,7 +79,7 @@ def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]
         yield BadRecord(file, last_line + 1, str(error))
 
 
-def _records(stream: BinaryIO, file: str, kind: str, config: ReadConfig) -> Iterator[Record | BadRecord]:
+def _records(stream: Stream, file: str, kind: str, config: ReadConfig) -> Iterator[Record | BadRecord]:
     limit = config.max_document_bytes
     if kind == "vert":
         return vertical_records(stream, file, limit)
@@ -95,7 +94,7 @@ def _delimiter(kind: str, config: ReadConfig) -> str:
     return "\t" if kind == "tsv" else config.csv_delimiter
 
 
-def _line_records(stream: BinaryIO, file: str, kind: str, limit: int) -> Iterator[Record | BadRecord]:
+def _line_records(stream: Stream, file: str, kind: str, limit: int) -> Iterator[Record | BadRecord]:
     for number, data in lines(stream, limit):
         if data is None:
             yield BadRecord(file, number, f"line is longer than {limit} bytes")
@@ -103,7 +102,7 @@ def _line_records(stream: BinaryIO, file: str, kind: str, limit: int) -> Iterato
             yield Record(file, number, kind, data)
 
 
-def _blocks(stream: BinaryIO, file: str, limit: int) -> Iterator[Record | BadRecord]:
+def _blocks(stream: Stream, file: str, limit: int) -> Iterator[Record | BadRecord]:
     """Documents separated by blank lines; one that grows past `limit` is counted and skipped to its end."""
     block: list[bytes] = []
     first, size = 1, 0

@@ -6,9 +6,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from tinydistil.text.optional import optional
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Stream: TypeAlias = "io.BufferedReader[io.RawIOBase]"
 
 # 1 MiB: large enough that a system call costs nothing beside the decompression of what it brings.
 BLOCK_BYTES = 1 << 20
@@ -33,17 +38,17 @@ class Line(NamedTuple):
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[BinaryIO]:
+def open_stream(path: Path) -> Iterator[Stream]:
     """The decompressed bytes of `path`, past a byte order mark.
 
     Raises InputError if a package is missing, DamagedFile (here or in the body) if it cannot be read on.
     """
     try:
-        with _decompressed(path) as raw, io.BufferedReader(cast(io.RawIOBase, raw), BLOCK_BYTES) as stream:
+        with io.BufferedReader(_raw(path), BLOCK_BYTES) as stream:
             _refuse_binary(stream.peek(PROBE_BYTES)[:PROBE_BYTES])
             if stream.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
                 stream.read(len(BYTE_ORDER_MARK))
-            yield cast(BinaryIO, stream)
+            yield stream
     except EOFError:
         raise DamagedFile("truncated: the compressed stream ends too early") from None
     except (zlib.error, gzip.BadGzipFile) as error:
@@ -55,15 +60,41 @@ def open_stream(path: Path) -> Iterator[BinaryIO]:
         raise DamagedFile(f"damaged zstd data: {error}") from None
 
 
-def _decompressed(path: Path) -> BinaryIO:
+def _raw(path: Path) -> io.RawIOBase:
     if path.suffix.lower() == ".gz":
-        return cast(BinaryIO, gzip.open(path, "rb"))
+        return _Decompressed(cast(_Source, gzip.open(path, "rb")))
     if path.suffix.lower() == ".zst":
         zstandard = optional("zstandard", needed_by=f"reading {str(path)!r}", extra="formats")
         # A frame may be followed by another, as pzstd and `cat a.zst b.zst` write them.
-        return cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(
+        return _Decompressed(zstandard.ZstdDecompressor().stream_reader(
             path.open("rb"), read_across_frames=True, closefd=True))
-    return cast(BinaryIO, path.open("rb", buffering=0))
+    return path.open("rb", buffering=0)
+
+
+class _Source(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class _Decompressed(io.RawIOBase):
+    """Hands on what one step of decompression gives, so that damage further on costs nothing before it."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        data = self._source.read1(len(target))
+        target[:len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._source.close()
+        super().close()
 
 
 def _refuse_binary(probe: bytes) -> None:
@@ -72,7 +103,7 @@ def _refuse_binary(probe: bytes) -> None:
         raise DamagedFile(f"not UTF-8 text: {control} of the first {len(probe)} bytes are control bytes")
 
 
-def lines(stream: BinaryIO, max_line_bytes: int) -> Iterator[Line]:
+def lines(stream: Stream, max_line_bytes: int) -> Iterator[Line]:
     """The lines of `stream`, ends (LF or CRLF) removed. Memory is bounded by `max_line_bytes`."""
     number = 0
     # + 2: the longest line allowed still comes with its CRLF.
@@ -87,6 +118,6 @@ def lines(stream: BinaryIO, max_line_bytes: int) -> Iterator[Line]:
         yield Line(number, None)
 
 
-def _skip_line(stream: BinaryIO) -> None:
+def _skip_line(stream: Stream) -> None:
     while (rest := stream.readline(BLOCK_BYTES)) and not rest.endswith(b"\n"):
         pass

@@ -10,16 +10,18 @@ import re
 # Before a name or a number these never end a sentence.
 _BEFORE_NAMES = frozenset(
     """sr sra srs sras srta dr dra drs dras prof profa profª d dom exmo exma ilmo ilma rev revmo pe st sto sta
-    eng engª arq adv des min gen cel cap ten sgt maj alm brig gov pres dep sen ver s.a v.exa v.sa v.ex v.s exa
-    exas exª mr mrs ms jr""".split()
+    eng engª arq adv des min gen cel cap ten sgt maj alm brig gov pres dep sen s.a v.exa v.sa v.ex v.s exa
+    exas exª mr mrs ms jr av""".split()
 )
 _BEFORE_NUMBERS = frozenset(
-    """art arts nº no n num p pp pág págs pag fl fls cap caps inc par parág vol vols t ed séc av r tel fone ramal
-    km cf fig figs tab tabs item al v vs aprox ca cód proc rel res lei dec reg sec seç ap apto""".split()
+    """art arts nº no n num p pp pág págs pag fl fls cap caps inc par parág vol vols t ed séc av r tel fone
+    km cf fig figs tab tabs al v vs aprox ca cód proc rel dec reg sec seç ap apto""".split()
 )
-# These may end a sentence, so they are no end only where the next word is in lower case.
-_CANDIDATE = re.compile(r"""(?P<mark>\.{3}|…|[.!?]+)(?P<close>[”"’')\]»]*)(?P<space>\s+)(?=(?P<next>[—–\-“"‘'(\[«¿¡]*\s?\w))""")
-_WORD_BEFORE = re.compile(r"[\w.ªº-]+$")
+# A mark or several, what closes with them, white space.
+_CANDIDATE = re.compile(r"""[.!?…]+[”"’')\]»]*(\s+)""")
+_OPENINGS = "—–-“\"‘'([«¿¡ "
+# No abbreviation is longer, so a word without end is not searched to its beginning.
+MAX_ABBREVIATION_CHARACTERS = 12
 
 
 def split_sentences(paragraph: str) -> list[str]:
@@ -29,30 +31,30 @@ def split_sentences(paragraph: str) -> list[str]:
     """
     sentences, start = [], 0
     for match in _CANDIDATE.finditer(paragraph):
-        if _ends_sentence(paragraph, match):
-            sentences.append(paragraph[start:match.start("space")].strip())
-            start = match.end("space")
+        mark, end = match.span()
+        if _ends_sentence(paragraph, mark, match[0].startswith(". "), end):
+            sentences.append(paragraph[start:match.start(1)].strip())
+            start = end
     sentences.append(paragraph[start:].strip())
     return [sentence for sentence in sentences if sentence]
 
 
-def _ends_sentence(paragraph: str, match: re.Match[str]) -> bool:
-    beginning = match["next"][-1]
-    if beginning.islower():
+def _ends_sentence(paragraph: str, mark: int, lone_dot: bool, following: int) -> bool:
+    """Whether the mark at position `mark` ends a sentence; the next word begins at `following`."""
+    next_word = paragraph[following:following + 4].lstrip(_OPENINGS)
+    if not next_word or next_word[0].islower():
         # "Vem? perguntou ela." and "Ele disse... e saiu": the sentence goes on.
         return False
-    if match["mark"] != "." or match["close"]:
+    if not lone_dot:
         return True
-    # 40 characters: no abbreviation is longer, and a word without end is not searched to its beginning.
-    word = _WORD_BEFORE.search(paragraph[max(0, match.start() - 40):match.start()])
-    return word is None or not _is_abbreviation(word[0], beginning)
+    space = paragraph.rfind(" ", max(0, mark - MAX_ABBREVIATION_CHARACTERS), mark)
+    return not _is_abbreviation(paragraph[space + 1:mark].lstrip(_OPENINGS), next_word[0])
 
 
 def _is_abbreviation(word: str, beginning: str) -> bool:
     """Whether the dot after `word` belongs to it, given the first character of what follows."""
-    lowered = word.lower()
     if len(word) == 1 and word.isupper():
         return True  # an initial: J. K. Rowling
-    if lowered in _BEFORE_NAMES:
-        return not beginning.isdigit()
-    return beginning.isdigit() and lowered in _BEFORE_NUMBERS
+    if beginning.isdigit():
+        return word.lower() in _BEFORE_NUMBERS
+    return word.lower() in _BEFORE_NAMES

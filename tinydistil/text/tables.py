@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from tinydistil.errors import InputError
 from tinydistil.text.document import BadRecord, Record
 from tinydistil.text.optional import optional
-from tinydistil.text.record_stream import Line, lines
+from tinydistil.text.record_stream import Line, Stream, lines
 
 # Rows of a Parquet row group turned to Python at once: at most some MB of documents.
 PARQUET_BATCH_ROWS = 256
@@ -43,7 +43,7 @@ def ends_inside_quotes(line: bytes, delimiter: bytes, inside: bool) -> bool:
     return any(not match.group(1) for match in _quoted_field(delimiter).finditer(line, start))
 
 
-def table_rows(stream: BinaryIO, file: str, kind: str, delimiter: str,
+def table_rows(stream: Stream, file: str, kind: str, delimiter: str,
                quotes: bool, max_bytes: int) -> Iterator[Record | BadRecord]:
     """The rows below the header, each with the header's bytes, so that it can be parsed by itself.
 

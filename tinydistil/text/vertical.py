@@ -6,10 +6,9 @@ So it is read by line, and whatever is not recognised as a tag is a token.
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from tinydistil.text.document import BadRecord, Record
-from tinydistil.text.record_stream import BLOCK_BYTES
+from tinydistil.text.record_stream import BLOCK_BYTES, Stream
 
 # A document begins at "<doc" and also right after "</doc>", should the next opening tag be damaged.
 _BOUNDARY = re.compile(rb"<[ \t]*(?:(?P<opening>doc\b)|/[ \t]*doc\b[^\n]*\n)", re.IGNORECASE)
@@ -21,10 +20,10 @@ _OTHER_TAG = re.compile(r"\n[ \t]*</?[a-z!?][^<>\n]*>[ \t]*(?=\n)", re.IGNORECAS
 _ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\n]*)|'([^'\n]*)|([^\s"'>]+))""")
 
 
-def vertical_records(stream: BinaryIO, file: str, max_bytes: int) -> Iterator[Record | BadRecord]:
+def vertical_records(stream: Stream, file: str, max_bytes: int) -> Iterator[Record | BadRecord]:
     """The documents of a .vert stream, tags included. Memory is bounded by `max_bytes` and a block."""
     buffer, line, too_long = b"", 1, False
-    while block := stream.read(BLOCK_BYTES):
+    while block := stream.read1(BLOCK_BYTES):
         *whole, buffer = _cut(buffer + block)
         for piece in whole:
             if not too_long:
