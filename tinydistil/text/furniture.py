@@ -60,7 +60,7 @@ _PATTERNS = (
     r"(?:copyright )?(?:©|\(c\)) ?(?:\d{4}|copyright|.{1,60}reserv).{0,100}|copyright \d{4}.{0,80}|todos os direitos reservados.{0,40}|all rights reserved.{0,20}",
     r"(?:powered by|desenvolvido por|produzido por|hospedado por|tecnologia|tema|theme) ?:? ?(?:wordpress|blogger|joomla"
     r"|drupal|.{0,30}\.com(?:\.br)?).{0,40}|política de (?:privacidade|cookies)|termos (?:de|e condições de) uso"
-    r"|publicidade|anúncios?|continua (?:após|depois d)a publicidade|propaganda|advertisement",
+    r"|publicidade|anúncios?|continua (?:após |depois d)a publicidade|propaganda|advertisement",
     r"(?:assine|receba|cadastre-se).{0,40}(?:newsletter|boletim|novidades|(?:por|no seu) e-?mail).{0,40}",
     r"(?:habilite|ative|é preciso (?:habilitar|ativar)) o javascript.{0,60}"
     r"|seu navegador não (?:suporta|é compatível).{0,60}",
@@ -69,21 +69,7 @@ FURNITURE = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.I
 
 # The first words of all the patterns above, in lower case; lines that begin with a digit are let through too.
 FIRST_WORDS = frozenset(
-    """jan fev mar abr mai jun jul ago set out nov dez janeiro fevereiro março abril maio junho julho agosto setembro
-    outubro novembro dezembro segunda terça quarta quinta sexta segunda-feira terça-feira quarta-feira quinta-feira
-    sexta-feira sábado domingo seg ter qua qui sex sáb dom às as at publicado publicada postado postada atualizado
-    atualizada criado criada modificado modificada enviado enviada escrito escrita última data por by compartilhe
-    compartilhar compartilhamento curta curtir tuitar tweet tweetar siga siga-nos curta-nos share like pin recomenda
-    recomendar indique indicar facebook twitter whatsapp whats instagram linkedin pinterest telegram google google+
-    orkut email e-mail tumblr reddit envie enviar mande mandar imprimir versão clique home início página menu busca
-    buscar pesquisa pesquisar mapa fale quem contato contatos login entrar sair cadastre-se cadastro registre-se
-    registrar assine navegação voltar topo rodapé post artigo anterior seguinte próximo próxima postagem postagens ir
-    pular saltar você skip leia saiba ver veja mostrar carregar continue read nenhum sem visualizado visto lido
-    acessado acessos visitas visualizações hits deixe escreva adicione faça responder comentários comentário comentar
-    cancelar os campos o tags tag marcadores categoria categorias arquivado palavras-chave etiquetas seção editoria
-    fonte foto fotos crédito créditos avaliação avalie nota classificação no copyright © (c) todos all powered
-    desenvolvido produzido hospedado tecnologia tema theme política termos publicidade anúncio anúncios continua
-    propaganda advertisement receba habilite ative é seu""".split()
+    ["jan", "fev", "mar", "abr", "mai", "jun", "jul", "ago", "set", "out", "nov", "dez", "janeiro", "fevereiro", "março", "abril", "maio", "junho", "julho", "agosto", "setembro", "outubro", "novembro", "dezembro", "segunda", "terça", "quarta", "quinta", "sexta", "segunda-feira", "terça-feira", "quarta-feira", "quinta-feira", "sexta-feira", "sábado", "domingo", "seg", "ter", "qua", "qui", "sex", "sáb", "dom", "às", "as", "at", "publicado", "publicada", "postado", "postada", "atualizado", "atualizada", "criado", "criada", "modificado", "modificada", "enviado", "enviada", "escrito", "escrita", "última", "data", "por", "by", "compartilhe", "compartilhar", "compartilhamento", "curta", "curtir", "tuitar", "tweet", "tweetar", "siga", "siga-nos", "curta-nos", "share", "like", "pin", "recomenda", "recomendar", "indique", "indicar", "facebook", "twitter", "whatsapp", "whats", "instagram", "linkedin", "pinterest", "telegram", "google", "google+", "orkut", "email", "e-mail", "tumblr", "reddit", "envie", "enviar", "mande", "mandar", "imprimir", "versão", "clique", "home", "início", "página", "menu", "busca", "buscar", "pesquisa", "pesquisar", "mapa", "fale", "quem", "contato", "contatos", "login", "entrar", "sair", "cadastre-se", "cadastro", "registre-se", "registrar", "assine", "navegação", "voltar", "topo", "rodapé", "post", "artigo", "anterior", "seguinte", "próximo", "próxima", "postagem", "postagens", "ir", "pular", "saltar", "você", "skip", "leia", "saiba", "ver", "veja", "mostrar", "carregar", "continue", "read", "nenhum", "sem", "visualizado", "visto", "lido", "acessado", "acessos", "visitas", "visualizações", "hits", "deixe", "escreva", "adicione", "faça", "responder", "comentários", "comentário", "comentar", "cancelar", "os", "campos", "o", "tags", "tag", "marcadores", "categoria", "categorias", "arquivado", "palavras-chave", "etiquetas", "seção", "editoria", "fonte", "foto", "fotos", "crédito", "créditos", "avaliação", "avalie", "nota", "classificação", "no", "copyright", "©", "(c)", "todos", "all", "powered", "desenvolvido", "produzido", "hospedado", "tecnologia", "tema", "theme", "política", "termos", "publicidade", "anúncio", "anúncios", "continua", "propaganda", "advertisement", "receba", "habilite", "ative", "é", "seu"]
 )
 
 # Prose about cookies does not court the reader, so one of the courting words must follow.

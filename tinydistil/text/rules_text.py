@@ -24,7 +24,7 @@ _ELEMENTS = (
     "script sub sup table tbody td textarea tfoot th thead title tr tt u ul var video"
 )
 _INLINE = frozenset(
-    "a abbr acronym b big cite code del em font i ins kbd q s small span strike strong sub sup tt u var".split()
+    ["a", "abbr", "acronym", "b", "big", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "q", "s", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var"]
 )
 _TAG = re.compile(rf"<(/?)({'|'.join(_ELEMENTS.split())})\b((?:\s[^<>]*)?/?)>", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(?:(/?)(script|style)\b[^<>]*|(!)--)>?|(--)>", re.IGNORECASE)
@@ -95,7 +95,7 @@ def _without_hidden(text: str) -> str:
     for match in _HIDDEN.finditer(text):
         closing, name, comment, comment_end = match.groups()
         if opening is None or not (closing or comment_end):
-            if name and not closing or comment:
+            if (name and not closing) or comment:
                 opening = match
         elif (opening[2] or "").lower() == (name or "").lower():
             kept.append(text[position:opening.start()])
@@ -127,7 +127,7 @@ def remove_addresses(text: str) -> str:
 
 def _may_hold_address(text: str) -> bool:
     # One character is found ten times as fast as two, and w is rare in Portuguese.
-    return "@" in text or "/" in text and "://" in text or ("w" in text or "W" in text) and "www." in text.lower()
+    return "@" in text or ("/" in text and "://" in text) or (("w" in text or "W" in text) and "www." in text.lower())
 
 
 def _without_addresses(line: str) -> str:
