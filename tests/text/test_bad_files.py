@@ -39,7 +39,8 @@ def test_damaged_gzip_is_one_bad_record(tmp_path: Path, content: bytes, reason: 
     assert len(bad) == 1 and bad[0].reason.startswith(reason)
 
 
-@pytest.mark.parametrize("content", [bytes(range(256)) * 64, "Olá, mundo.\n".encode("utf-16"), b"\x7fELF" + bytes(64)])
+@pytest.mark.parametrize("content", [
+    bytes(range(256)) * 64, "Olá, mundo.\n".encode("utf-16"), b"\x7fELF" + bytes(64)])
 def test_binary_and_utf16_files_are_one_bad_record(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(content)
@@ -62,7 +63,8 @@ def test_invalid_utf8_is_replaced_and_counted_or_skipped(tmp_path: Path) -> None
 @pytest.mark.parametrize(("ending", "before", "after", "filling"), [
     ("txt", "", "\n", b"a" * 997), ("jsonl", '{"text": "', '"}\n', b"a" * 997),
     ("csv", 'text\n"', '"\n', b"a" * 997), ("vert", "<doc>\n", "\n</doc>\n", b"a" * 997),
-    ("vert", '<doc title="', '">\nb\n</doc>\n', b"a" * 997), ("vert", "<doc>\n", "\n</doc>\n", b"a\nb\nc\n" * 166),
+    ("vert", '<doc title="', '">\nb\n</doc>\n', b"a" * 997),
+    ("vert", "<doc>\n", "\n</doc>\n", b"a\nb\nc\n" * 166),
 ])
 def test_a_giant_record_is_counted_in_bounded_memory(
         tmp_path: Path, ending: str, before: str, after: str, filling: bytes) -> None:

@@ -19,13 +19,13 @@ VICTIMS = {
     "too_long": PROSE + " mais" * 250_000,
     "too_short": "Poucas palavras aqui.",
     "undecodable": PROSE.replace("a", "\ufffd"),
-    "symbols": "if (x[i] == y[j]) { a += b * c; d = e / f; } else { return g[h] <= k || m & n; } // fim do laço",
-    "digits": "tabela 10 20 30 1234 5678 91011 preço 1999 2000 2001 total 44556 parcial 7788 9900 soma 123123 fim",
+    "symbols": "if (x[i] == y[j]) { a += b * c; d = e / f; } else { return g[h] <= k || m & n; } // fim",
+    "digits": "tabela 10 20 30 1234 5678 91011 preço 1999 2000 2001 total 44556 parcial 7788 9900 soma 123",
     "word_length": "p a l a v r a s s o l t a s e m t o d a a p á g i n a d e s t e t e x t o",
     "repeated_lines": "\n".join([PROSE, "Clique na foto para ampliar e ver o álbum completo da festa."] * 6),
     "repeated_ngrams": "compre já o seu carro novo " * 12,
-    "language": "El viejo pescador salió temprano de su casa cuando la playa todavía estaba vacía y hacía frío.",
-    "no_prose": "hotel pousada praia passagem barata promoção voo resort Natal Fortaleza Recife Salvador Maceió "
+    "language": "El viejo pescador salió temprano de su casa cuando la playa todavía estaba vacía.",
+    "no_prose": "hotel pousada praia passagem barata promoção voo resort Natal Fortaleza Recife Salvador "
                 "aluguel carro temporada verão férias pacote viagem turismo oferta desconto",
 }
 
@@ -68,7 +68,8 @@ def test_mending_rules_are_counted_and_switched(rule: str, added: str, character
 
 
 def test_sentences_of_the_format_survive_where_the_paragraph_does() -> None:
-    paragraphs = (("Veio o Sr. Lima ontem.", "Ficou."), ("Imprimir",), (PROSE, "Ver http://a.br/b agora. Sim."))
+    paragraphs = (("Veio o Sr. Lima ontem.", "Ficou."), ("Imprimir",),
+                  (PROSE, "Ver http://a.br/b agora. Sim."))
     document = Document("1", "s", "\n".join(" ".join(part) for part in paragraphs), paragraphs)
     cleaned = clean_document(document, CleanConfig()).document
     assert cleaned.sentences is not None and cleaned.sentences[0] == paragraphs[0]
@@ -85,7 +86,8 @@ def test_cleaning_twice_changes_nothing_more() -> None:
 
 
 def test_any_text_ends_in_exactly_one_way_and_pickles() -> None:
-    alphabet = [*"aãeçio .,\n<>/&;@|0\t\ufffd\u200b", "http://", "<p>", "&amp;", "Ã©", "de ", "\r", "\x00", "😀"]
+    alphabet = [*"aãeçio .,\n<>/&;@|0\t\ufffd\u200b", "http://", "<p>", "&amp;", "Ã©", "de ",
+                "\r", "\x00", "😀"]
     pytest.importorskip("ftfy")
     draw = random.Random(1)
     seen = set()
@@ -100,7 +102,8 @@ def test_any_text_ends_in_exactly_one_way_and_pickles() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("max_symbols", 1.5), ("max_digits", -0.1), ("min_words", 0), ("max_characters", 0), ("menu_run_lines", 0),
+    ("max_symbols", 1.5), ("max_digits", -0.1), ("min_words", 0), ("max_characters", 0),
+    ("menu_run_lines", 0),
     ("min_prose", 2.0), ("language_margin", -1.0), ("max_top_ngrams", [0.2, 7.0]), ("max_word_length", 1.0)])
 def test_configuration_checks_itself(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):

@@ -24,7 +24,8 @@ def write(folder: Path, name: str, content: str) -> Path:
 
 def formats(folder: Path) -> list[Path]:
     tokens = "".join(f"{word} O\n" for word in LONG.replace(".", " .").split())
-    squad = {"data": [{"title": "t", "paragraphs": [{"context": LONG, "qas": [{"question": SHORT, "id": 1}]}]}]}
+    squad = {"data": [{"title": "t", "paragraphs": [
+        {"context": LONG, "qas": [{"question": SHORT, "id": 1}]}]}]}
     return [
         write(folder, "a.txt", f"{LONG}\n{SHORT}\n"),
         write(folder, "a.jsonl", json.dumps({"x": [LONG, {"y": SHORT}], "n": 1}) + "\n\n"),
@@ -65,7 +66,8 @@ def test_lengths_are_configurable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("a.json", "{", "cannot be read"), ("a.xml", "<a>", "cannot be read"), ("a.jsonl", "x\n", "cannot be read"),
+    ("a.json", "{", "cannot be read"), ("a.xml", "<a>", "cannot be read"),
+    ("a.jsonl", "x\n", "cannot be read"),
     ("a.bin", "x", "is of no known format"), ("a.txt", "curto\n", "holds no text of 8 words or more"),
     ("a.txt.gz", "x", "cannot be read: damaged gzip")])
 def test_unusable_sets_are_refused_by_name(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -76,8 +78,8 @@ def test_unusable_sets_are_refused_by_name(tmp_path: Path, name: str, content: s
 
 
 def test_the_real_evaluation_sets(data: Path) -> None:
-    paths = [data / "tasks" / name for name in ("assin2/assin2-dev.xml", "sentiment/dev.csv", "lenerbr/dev.conll",
-                                                "faquad/dev.json")]
+    paths = [data / "tasks" / name for name in (
+        "assin2/assin2-dev.xml", "sentiment/dev.csv", "lenerbr/dev.conll", "faquad/dev.json")]
     ngrams = EvaluationNgrams.from_files(paths)
     assert len(ngrams) > 10_000
     texts = [text for path in paths for text in evaluation_texts(path) if len(text.split()) >= 20]

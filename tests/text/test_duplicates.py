@@ -9,7 +9,8 @@ import pytest
 from tinydistil.errors import InputError
 from tinydistil.text.duplicates import DuplicateConfig, DuplicateIndex, bands_and_rows, exact_key, signature
 
-WORDS = [a + b + c for a in ("ba", "co", "du", "fi") for b in ("la", "me", "ni", "ro", "su") for c in ("r", "l", "")]
+WORDS = [a + b + c
+         for a in ("ba", "co", "du", "fi") for b in ("la", "me", "ni", "ro", "su") for c in ("r", "l", "")]
 
 
 def shingles(text: str, length: int = 5) -> set[tuple[str, ...]]:
@@ -86,7 +87,8 @@ def test_the_index_answers_as_datasketchs_own() -> None:
 def test_the_index_is_the_same_rebuilt_and_in_any_process() -> None:
     pytest.importorskip("datasketch")
     draw, config = random.Random(9), DuplicateConfig()
-    saved = [(exact_key(text), signature(text, config)) for text, _ in (pair(draw, 60, 0.1) for _ in range(50))]
+    texts = [pair(draw, 60, 0.1)[0] for _ in range(50)]
+    saved = [(exact_key(text), signature(text, config)) for text in texts]
     index = DuplicateIndex(config)
     for key, value in saved:
         assert not index.seen_exact(key) and not index.seen_near(value)

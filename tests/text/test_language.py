@@ -12,7 +12,21 @@ from tinydistil.text.rules_document import Measured, language
 
 FOREIGN = Path(__file__).parents[2] / "benchmarks" / "foreign_lines.tsv"
 
-PORTUGUESE = ["A casa amarela fica no fim da rua, perto da padaria.", "Não sei se ele vem amanhã, mas gostaria que viesse.", "Os meninos jogavam bola enquanto as mães conversavam na calçada.", "O software open source roda no browser e no desktop.", "Ela mora em La Paz e trabalha em Los Angeles.", "O Facebook comprou o WhatsApp por 19 bilhões de dólares.", "Sexta-feira à noite teremos um show no bar da esquina.", "A palavra inglesa the corresponde aos nossos artigos o e a.", "Deputado Onyx Lorenzoni e senador Wellington Fagundes votaram contra.", "Era uma vez um rei.", "Vende-se esta casa.", "Sim.", "Nélson Rodrigues, Vinícius de Moraes e Carlos Drummond de Andrade"]
+PORTUGUESE = [
+    "A casa amarela fica no fim da rua, perto da padaria.",
+    "Não sei se ele vem amanhã, mas gostaria que viesse.",
+    "Os meninos jogavam bola enquanto as mães conversavam na calçada.",
+    "O software open source roda no browser e no desktop.",
+    "Ela mora em La Paz e trabalha em Los Angeles.",
+    "O Facebook comprou o WhatsApp por 19 bilhões de dólares.",
+    "Sexta-feira à noite teremos um show no bar da esquina.",
+    "A palavra inglesa the corresponde aos nossos artigos o e a.",
+    "Deputado Onyx Lorenzoni e senador Wellington Fagundes votaram contra.",
+    "Era uma vez um rei.",
+    "Vende-se esta casa.",
+    "Sim.",
+    "Nélson Rodrigues, Vinícius de Moraes e Carlos Drummond de Andrade",
+]
 
 
 def is_foreign(text: str) -> bool:
@@ -60,4 +74,5 @@ def test_the_score_is_the_sum_of_log_rates() -> None:
     expected = {code: log(TIER_RATES[0] if "não" in WORDS[code][0].split() else 0.00003)
                 + log(rates.get(code, other)) for code in LANGUAGES}
     verdict = judge(split_words("não"))
-    assert verdict.advantage == pytest.approx(max(v for k, v in expected.items() if k != "pt") - expected["pt"])
+    best = max(value for code, value in expected.items() if code != "pt")
+    assert verdict.advantage == pytest.approx(best - expected["pt"])

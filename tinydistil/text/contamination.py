@@ -90,7 +90,8 @@ def evaluation_texts(path: Path) -> Iterator[str]:
         raise InputError(f"evaluation set {str(path)!r} is of no known format; "
                          f"known endings: {', '.join(_READERS)}")
     try:
-        with open_stream(path) as stream, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
+        with (open_stream(path) as stream,
+              io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text):
             yield from _READERS[ending](text)
     except (ValueError, ElementTree.ParseError, csv.Error, DamagedFile) as error:
         raise InputError(f"evaluation set {str(path)!r} cannot be read: {error}") from None

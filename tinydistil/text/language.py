@@ -2,7 +2,8 @@
 
 Each word of a language's list, and each spelling, adds the logarithm of its rate there; words of no list
 add nothing. So a score is the log-likelihood (nats) of what was recognised, and a document is foreign if
-another language explains that better than Portuguese by a margin (clean.CleanConfig). Legend: N words looked at, L languages.
+another language explains that better than Portuguese, by the margins of clean.CleanConfig.
+Legend: N words looked at, L languages.
 """
 
 from collections.abc import Sequence

@@ -44,7 +44,7 @@ def split_words(text: str) -> list[bytes]:
 
 @lru_cache(maxsize=1)
 def normalised_words(text: str) -> bytes:
-    """The words of `text` with one space between them: what is left when case and punctuation do not count."""
+    """The words of `text` with one space between them: all that counts of it here."""
     return b" ".join(split_words(text))
 
 

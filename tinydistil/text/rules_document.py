@@ -51,7 +51,7 @@ def too_short(text: Measured, *, min_words: int) -> bool:
 
 
 def too_long(text: Measured, *, max_characters: int) -> bool:
-    """More than `max_characters`: on the web a log, a list or a dump, whose beginning is no better than its end."""
+    """More than `max_characters`: on the web a log or a dump, whose beginning is no better than its end."""
     return len(text.text) > max_characters
 
 
@@ -99,5 +99,5 @@ def language(text: Measured, *, margin: float, margin_per_word: float) -> bool:
 
 
 def no_prose(text: Measured, *, min_share: float) -> bool:
-    """Too few of the words that hold Portuguese sentences together: keyword lists, code, unknown languages."""
+    """Too few of the words that hold Portuguese sentences together: keyword lists, code, other languages."""
     return len(text.words) >= MIN_SHARE_WORDS and text.verdict.portuguese_share < min_share

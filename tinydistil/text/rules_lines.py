@@ -38,7 +38,7 @@ def is_boilerplate(line: str) -> bool:
 
 
 def is_menu_line(line: str) -> bool:
-    """Whether `line` is a menu or a trail of links: "Início | Notícias | Contato", "Home » Blog » Receitas"."""
+    """Whether `line` is a menu or a trail of links: "Início | Notícias | Contato", "Home » Blog » Bolos"."""
     # A colon tells prose ("No Opera: Exibir > Estilo > Escolher"); one letter tells formulas (x > y > z).
     if len(line) > MAX_FURNITURE_CHARACTERS or not _ITEM_MARK.search(line) or ":" in line:
         return False

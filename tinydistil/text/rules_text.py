@@ -10,27 +10,29 @@ import unicodedata
 from tinydistil.text.optional import optional
 
 # What UTF-8 of U+0080-U+00FF and of dashes, quotes and dots looks like when it was read as Latin-1, cp1252
-# or Mac Roman. After a capital, Ã with a closing mark is left out: it ends words (“IRMÃ”), though also AVÃ” was AVÔ.
+# or Mac Roman. After a capital, Ã with a closing mark is left out: it ends words (“IRMÃ”).
 _MARKS = "€‚ƒ„†‡ˆ‰Š‹ŒŽ‘“•˜™š›œžŸ"
 _MOJIBAKE = re.compile(
     f"[ÂÃ][\x80-\xba\xbc-\xbf{_MARKS}]|(?<![A-ZÀ-Þ])[ÂÃ][”’»…–—]|â[\x80€][\x80-\xbf{_MARKS}’”…–—¦]|√[£ß©°≠≥¥∫]"
 )
 
-_ELEMENTS = (
-    "a abbr acronym address applet area article aside b base basefont big blockquote body br button canvas "
-    "caption center cite code col dd del div dl dt em embed fieldset figcaption figure font footer form frame "
-    "h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd label legend li link main map meta nav "
-    "noscript object ol optgroup option p param pre q s section select small source span strike strong style "
-    "script sub sup table tbody td textarea tfoot th thead title tr tt u ul var video"
-)
-_INLINE = frozenset(
-    ["a", "abbr", "acronym", "b", "big", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "q", "s", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var"]
-)
+_ELEMENTS = """
+    a abbr acronym address applet area article aside b base basefont big blockquote body br button
+    canvas caption center cite code col dd del div dl dt em embed fieldset figcaption figure font footer
+    form frame h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd label legend li link
+    main map meta nav noscript object ol optgroup option p param pre q s section select small source
+    span strike strong style script sub sup table tbody td textarea tfoot th thead title tr tt u ul var
+    video
+"""
+_INLINE_ELEMENTS = """
+    a abbr acronym b big cite code del em font i ins kbd q s small span strike strong sub sup tt u var
+"""
+_INLINE = frozenset(_INLINE_ELEMENTS.split())
 _TAG = re.compile(rf"<(/?)({'|'.join(_ELEMENTS.split())})\b((?:\s[^<>]*)?/?)>", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(?:(/?)(script|style)\b[^<>]*|(!)--)>?|(--)>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
-# Unassigned to any reader: controls, zero-width and direction marks, soft hyphens, private use, noncharacters.
+# Nothing to a reader: controls, zero-width and direction marks, soft hyphens, private use, noncharacters.
 # BERT's own tokenizer drops them too.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
@@ -56,7 +58,7 @@ def repair_mojibake(text: str) -> str:
     """
     if not any(map(text.__contains__, ("Ã", "Â", "â€", "â\x80", "√"))) or not _MOJIBAKE.search(text):
         return text
-    # ftfy takes 0.1 ms a line, a hundred times what the search costs; and one bad line must not decide for all.
+    # ftfy takes 0.1 ms a line, a hundred times what the search costs; and a bad line must not decide for all.
     ftfy = optional("ftfy", needed_by="the rule 'mojibake'", extra="corpus")
     return "\n".join(
         ftfy.fix_encoding(line) if _MOJIBAKE.search(line) else line for line in text.split("\n")
@@ -127,7 +129,9 @@ def remove_addresses(text: str) -> str:
 
 def _may_hold_address(text: str) -> bool:
     # One character is found ten times as fast as two, and w is rare in Portuguese.
-    return "@" in text or ("/" in text and "://" in text) or (("w" in text or "W" in text) and "www." in text.lower())
+    if "@" in text or ("/" in text and "://" in text):
+        return True
+    return ("w" in text and "www." in text) or ("W" in text and "WWW." in text)
 
 
 def _without_addresses(line: str) -> str:

@@ -8,12 +8,17 @@ inside numbers (3.000), nor where the next word goes on in lower case.
 import re
 
 # Before a name or a number these never end a sentence.
-_BEFORE_NAMES = frozenset(
-    ["sr", "sra", "srs", "sras", "srta", "dr", "dra", "drs", "dras", "prof", "profa", "profª", "d", "dom", "exmo", "exma", "ilmo", "ilma", "rev", "revmo", "pe", "st", "sto", "sta", "eng", "engª", "arq", "adv", "des", "min", "gen", "cel", "cap", "ten", "sgt", "maj", "alm", "brig", "gov", "pres", "dep", "sen", "s.a", "v.exa", "v.sa", "v.ex", "v.s", "exa", "exas", "exª", "mr", "mrs", "ms", "jr", "av"]
-)
-_BEFORE_NUMBERS = frozenset(
-    ["art", "arts", "nº", "no", "n", "num", "p", "pp", "pág", "págs", "pag", "fl", "fls", "cap", "caps", "inc", "par", "parág", "vol", "vols", "t", "ed", "séc", "av", "r", "tel", "fone", "km", "cf", "fig", "figs", "tab", "tabs", "al", "v", "vs", "aprox", "ca", "cód", "proc", "rel", "dec", "reg", "sec", "seç", "ap", "apto"]
-)
+_NAME_ABBREVIATIONS = """
+    sr sra srs sras srta dr dra drs dras prof profa profª d dom exmo exma ilmo ilma rev revmo pe st sto
+    sta eng engª arq adv des min gen cel cap ten sgt maj alm brig gov pres dep sen s.a v.exa v.sa v.ex
+    v.s exa exas exª mr mrs ms jr av
+"""
+_BEFORE_NAMES = frozenset(_NAME_ABBREVIATIONS.split())
+_NUMBER_ABBREVIATIONS = """
+    art arts nº no n num p pp pág págs pag fl fls cap caps inc par parág vol vols t ed séc av r tel fone
+    km cf fig figs tab tabs al v vs aprox ca cód proc rel dec reg sec seç ap apto
+"""
+_BEFORE_NUMBERS = frozenset(_NUMBER_ABBREVIATIONS.split())
 # A mark or several, what closes with them, white space.
 _CANDIDATE = re.compile(r"""[.!?…]+[”"’')\]»]*(\s+)""")
 _OPENINGS = "—–-“\"‘'([«¿¡ "
