@@ -24,7 +24,7 @@ def test_sequences_joined_are_the_document(cased: Side, uncased: Side, random_se
         word_ends = np.cumsum(sizes[:, 2])
         for side in (0, 1) if len(sizes) else ():
             assert document.ids[side] == b"".join(
-                encoder.ids([encoder.split(each) for each in sentences])[side]
+                encoder.encode(sentences)[1][side]
             )
             assert sizes[:, side].sum() * encoder.token_dtypes[side].itemsize == len(document.ids[side])
             pieces = np.frombuffer(document.pieces[side], encoder.piece_dtype)
@@ -38,7 +38,7 @@ def test_sentences_that_fit_are_not_cut(cased: Side, random_sentences: Sentences
         lengths = [size for (size,) in build_sequences(sentences, encoder).sizes]
         ends, position = set(itertools.accumulate(lengths)), 0
         for sentence in sentences:
-            size = len(encoder.ids([encoder.split(sentence)])[0][0]) // 2
+            size = len(encoder.encode([sentence])[1][0][0]) // 2
             if size <= encoder.capacity:
                 assert not any(position < end < position + size for end in ends)
             position += size

@@ -35,9 +35,7 @@ def build_sequences(sentences: Sequence[str], encoder: WordEncoder) -> DocumentS
 
     Concatenated, the sequences are the document's tokens, every one, in order.
     """
-    split = [encoder.split(sentence) for sentence in sentences]
-    encoder.learn(set(chain.from_iterable(split)))
-    ids = encoder.ids(split)
+    split, ids = encoder.encode(sentences)
     pieces = encoder.pieces(split) if len(ids) == 2 else []
     dtypes = (*encoder.token_dtypes, encoder.piece_dtype)
     # With two sides a third column counts the words, by the pieces of either side.

@@ -9,11 +9,9 @@ and a language repeats its words, so pieces are looked up, not computed.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate, pairwise
-from typing import cast
+from itertools import compress, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +20,13 @@ from tokenizers import Encoding, Tokenizer, pre_tokenizers
 # Punctuation on which every BERT pre-tokenizer splits. It need not be complete: what is not listed stays
 # inside a part and is split by the tokenizer itself; listing the common marks lets "casa," and "casa" share
 # an entry.
-_MARKS = r"!-/:-@\[-`{-~“”‘’–—…«»"
-_split_at_marks = re.compile(rf"[^\s{_MARKS}]+|[{_MARKS}]").findall
+_MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~“”‘’–—…«»"
+# One word to every BERT tokenizer, and none without a piece: a mark, or plain Latin letters and digits.
+_is_plain = re.compile(rf"[0-9A-Za-zÀ-ÖØ-öø-ÿ]+|[{re.escape(_MARKS)}]").fullmatch
 
-# About 60 MB of entries a process at most; a full table is emptied, which changes speed, never results.
-_MAX_ENTRIES = 1 << 18
-_MAX_CACHED_CHARACTERS = 48
+# Characters of the parts remembered, some 270,000 parts: full tables are emptied before the next document,
+# which changes speed, never results.
+_MAX_CHARACTERS = 2_500_000
 
 _bert_words = pre_tokenizers.BertPreTokenizer()
 
@@ -71,62 +70,79 @@ class WordEncoder:
         self._splits_marks = all(
             isinstance(each.pre_tokenizer, pre_tokenizers.BertPreTokenizer) for each in self._tokenizers
         )
-        tables = [_Table(partial(self._encode_part, field)) for field in range(2 * len(sides))]
-        self._ids, self._pieces = tables[: len(sides)], tables[len(sides) :]
+        # For each side what a part becomes: the ids of its pieces, and how many pieces each word has.
+        self._ids: list[dict[str, bytes]] = [{} for _ in sides]
+        self._pieces: list[dict[str, bytes]] = [{} for _ in sides]
+        self._characters = 0
 
     def __reduce__(self) -> tuple[type["WordEncoder"], tuple[tuple[Side, ...], int]]:
         return WordEncoder, (self._sides, self.capacity)  # the tables stay behind
 
-    def split(self, sentence: str) -> list[str]:
-        """Parts that are tokenized apart: words and marks or, for tokenizers that may join these, white-space
-        separated chunks."""
-        return _split_at_marks(sentence) if self._splits_marks else sentence.split()
+    def encode(self, sentences: Sequence[str]) -> tuple[list[list[str]], list[list[bytes]]]:
+        """The parts of each sentence; and for each side and sentence the ids of its pieces, in the side's
+        token type, without special tokens."""
+        if self._characters > _MAX_CHARACTERS:
+            for each in (*self._ids, *self._pieces):
+                each.clear()
+            self._characters = 0
+        split, known = self._split(sentences), self._ids[0]
+        ids, rows = _look_up(known, split)
+        if rows:
+            self._learn(list({part for row in rows for part in split[row] if part not in known}))
+            for row, late in zip(rows, _look_up(known, [split[row] for row in rows])[0], strict=True):
+                ids[row] = late
+        return split, [ids, *(_look_up(table, split)[0] for table in self._ids[1:])]
 
-    def learn(self, parts: set[str]) -> None:
-        """Enter new `parts` into the tables by one call of the tokenizer: a third of the time of meeting them
-        one by one. Changes no result."""
-        # No set difference: with a subclass of dict that walks through all of the table.
-        new = [part for part in parts if part not in self._ids[0] and _is_cached(part)]
-        if new and self._splits_marks:
-            self._encode_parts(new)
+    def pieces(self, split: Sequence[list[str]]) -> list[list[bytes]]:
+        """For each side and sentence, the number of pieces of each word, as `piece_dtype`.
 
-    def ids(self, sentences: Sequence[list[str]]) -> list[list[bytes]]:
-        """For each side and split sentence, the ids of its pieces, in the side's token type."""
-        return [_look_up(table, sentences) for table in self._ids]
+        `split` are sentences of the latest call of `encode`, as it split them.
+        """
+        return [_look_up(table, split)[0] for table in self._pieces]
 
-    def pieces(self, sentences: Sequence[list[str]]) -> list[list[bytes]]:
-        """For each side and split sentence, the number of pieces of each word, as `piece_dtype`."""
-        return [_look_up(table, sentences) for table in self._pieces]
+    def _split(self, sentences: Sequence[str]) -> list[list[str]]:
+        text = "\n".join([sentence.replace("\n", " ") for sentence in sentences])
+        if self._splits_marks:
+            # Some dozen passes of str.replace take two thirds of the time of one regular expression.
+            for mark in _MARKS:
+                if mark in text:
+                    text = text.replace(mark, f" {mark} ")
+        return [line.split() for line in text.split("\n")]
 
-    def _encode_parts(self, parts: list[str]) -> None:
-        """Fill the tables; parts that are not one word of a usual length are left to `_encode_part`."""
-        text, starts = " ".join(parts), [0, *accumulate(len(part) + 1 for part in parts)]
+    def _learn(self, parts: list[str]) -> None:
+        """Enter new parts into the tables, all plain ones by one call of the tokenizer."""
+        self._characters += sum(map(len, parts))
+        plain = list(filter(_is_plain, parts)) if self._splits_marks else []
+        if plain:
+            self._learn_plain(plain)
+        for part in parts:
+            if part not in self._ids[0]:
+                self._learn_part(part)
+
+    def _learn_plain(self, parts: list[str]) -> None:
+        """Enter parts that are one word each; those of more than `capacity` pieces are left out."""
+        text, fits = " ".join(parts), np.ones(len(parts), bool)
         ids: list[list[bytes]] = []
-        counts = []
-        usual = np.ones(len(parts), bool)
+        pieces: list[list[bytes]] = []
         for tokenizer, dtype in zip(self._tokenizers, self.token_dtypes, strict=True):
             encoding = tokenizer.encode(text, add_special_tokens=False)
-            firsts = np.searchsorted([start for start, _ in encoding.offsets], starts)
-            counts.append(np.diff(firsts))
-            # Words are numbered in order, so a part whose number of words is one moves on by one.
-            numbers = cast(list[int], encoding.word_ids)
-            words = np.array([*numbers, numbers[-1] + 1 if numbers else 0])[firsts]
-            usual &= (np.diff(words) == 1) & (counts[-1] <= self.capacity)
-            ids.append(_slices(np.array(encoding.ids, dtype).tobytes(), firsts * dtype.itemsize))
-        steps = np.arange(len(parts) + 1) * self.piece_dtype.itemsize
-        pieces = [_slices(count.astype(self.piece_dtype).tobytes(), steps) for count in counts]
-        for table, column in zip([*self._ids, *self._pieces], [*ids, *pieces], strict=True):
-            table.enter({part: value for part, value, fits in zip(parts, column, usual, strict=True) if fits})
+            counts = np.bincount(np.array(encoding.word_ids, np.int64))
+            if len(counts) != len(parts):
+                return  # a token that was added to the vocabulary stands inside a word
+            fits &= counts <= self.capacity
+            ids.append(_slices(np.array(encoding.ids, dtype), counts))
+            pieces.append(_slices(counts.astype(self.piece_dtype), np.ones_like(counts)))
+        for table, column in zip((*self._ids, *self._pieces), (*ids, *pieces), strict=True):
+            table.update(compress(zip(parts, column, strict=True), fits.tolist()))
 
-    def _encode_part(self, field: int, part: str) -> bytes:
-        """An entry of the table of number `field`: first come the sides' ids, then their words' pieces."""
+    def _learn_part(self, part: str) -> None:
         encodings = [each.encode(part, add_special_tokens=False) for each in self._tokenizers]
         words = [piece for word in _common_words(part, encodings) for piece in self._cut(word)]
-        sides = len(self._sides)
-        if field < sides:
-            ids = [token for word in words for token in word[field]]
-            return np.array(ids, self.token_dtypes[field]).tobytes()
-        return np.array([len(word[field - sides]) for word in words], self.piece_dtype).tobytes()
+        for side, dtype in enumerate(self.token_dtypes):
+            ids = [token for word in words for token in word[side]]
+            self._ids[side][part] = np.array(ids, dtype).tobytes()
+            pieces = np.array([len(word[side]) for word in words], self.piece_dtype)
+            self._pieces[side][part] = pieces.tobytes()
 
     def _cut(self, word: Word) -> list[Word]:
         longest, shortest = max(map(len, word)), min(map(len, word))
@@ -142,37 +158,25 @@ class WordEncoder:
         ]
 
 
-class _Table(dict[str, bytes]):
-    """A bounded memory of `compute`'s results."""
-
-    def __init__(self, compute: Callable[[str], bytes]) -> None:
-        super().__init__()
-        self._compute = compute
-
-    def __missing__(self, key: str) -> bytes:
-        value = self._compute(key)
-        if _is_cached(key):
-            self.enter({key: value})
-        return value
-
-    def enter(self, entries: dict[str, bytes]) -> None:
-        """Remember `entries`, and nothing else where there is no room for more."""
-        if len(self) + len(entries) > _MAX_ENTRIES:
-            self.clear()
-        self.update(entries)
-
-
-def _is_cached(text: str) -> bool:
-    return len(text) <= _MAX_CACHED_CHARACTERS
-
-
-def _look_up(table: _Table, sentences: Sequence[list[str]]) -> list[bytes]:
+def _look_up(table: dict[str, bytes], split: Sequence[list[str]]) -> tuple[list[bytes], list[int]]:
+    """The joined entries of each sentence's parts, and the sentences (left empty) that have unknown parts."""
     look_up, join = table.__getitem__, b"".join
-    return [join(map(look_up, parts)) for parts in sentences]
+    found: list[bytes] = []
+    unknown: list[int] = []
+    for row, parts in enumerate(split):
+        try:
+            found.append(join(map(look_up, parts)))
+        except KeyError:
+            found.append(b"")
+            unknown.append(row)
+    return found, unknown
 
 
-def _slices(data: bytes, bounds: NDArray[np.int64]) -> list[bytes]:
-    return [data[first:last] for first, last in pairwise(bounds.tolist())]
+def _slices(values: NDArray[np.generic], counts: NDArray[np.int64]) -> list[bytes]:
+    """The bytes of the first counts[0] values, those of the next counts[1], and so on."""
+    data = values.tobytes()
+    bounds = [0, *np.cumsum(counts * values.itemsize).tolist()]
+    return [data[first:last] for first, last in pairwise(bounds)]
 
 
 def _literal(tokenizer: Tokenizer) -> Tokenizer:
