@@ -81,7 +81,7 @@ def test_repetition_agrees_with_a_plain_count(vocabulary: int) -> None:
         for length in (5, 10):
             assert repeated_share(hashes, length) == pytest.approx(slow_share(words, length))
         counts = [max(Counter(zip(*(words[i:] for i in range(n)), strict=False)).values()) for n in (2, 3, 4)]
-        expected = (any(count > max(3, int(limit * len(words) / n))
+        expected = (any(count > max(5, int(limit * len(words) / n))
                         for count, limit, n in zip(counts, tops, (2, 3, 4), strict=True))
                     or any(slow_share(words, n) > limit for n, limit in enumerate(repeated, start=5)))
         assert ngrams_repeat(hashes, tops, repeated) == expected

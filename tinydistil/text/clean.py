@@ -17,7 +17,8 @@ TEXT_RULES: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("unicode", normalise_unicode),
     ("addresses", remove_addresses),
 )
-LINE_RULES = ("boilerplate", "menus")
+# Menus first: their items are often furniture too ("Contato"), and without these a run would look short.
+LINE_RULES = ("menus", "boilerplate")
 
 
 @dataclass(frozen=True)

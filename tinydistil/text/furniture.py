@@ -45,10 +45,11 @@ _PATTERNS = (
     r"imprimir|versão para impressão",
     r"clique (?:aqui )?para (?:compartilhar|imprimir|enviar por)[^.]{0,80}",
     # navigation
-    r"home|início|página inicial|menu(?: principal)?|buscar?|pesquisar?(?: neste (?:blog|site))?",
+    r"home|início|página inicial|menu(?: principal)?|(?:buscar?|pesquisar?)(?: (?:neste|no) (?:blog|site))?",
     r"mapa do site|fale conosco|quem somos|contatos?|login|entrar|sair|cadastr(?:e-se|o)|registr(?:e-se|ar)",
     r"assine|navegação|voltar(?: (?:ao|para o) (?:topo|início)| à página (?:anterior|inicial))?|topo|rodapé",
-    r"(?:(?:post|artigo|página) )?(?:anterior|seguinte|próxim[oa])|postagens? mais (?:recentes?|antigas?)",
+    r"(?:(?:post|artigo|página) )?(?:anterior|seguinte|próxim[oa])(?: (?:post|artigo|página))?",
+    r"postage(?:m|ns) mais (?:recentes?|antigas?)",
     r"(?:ir|pular|saltar) para o conteúdo(?: principal)?|você está (?:aqui|em):.{0,100}|skip to content",
     r"leia (?:mais|também|na íntegra)|(?:saiba|ver|veja|mostrar|carregar) (?:mais|também|tudo|todos)",
     r"continue lendo.{0,20}|clique aqui(?: para (?:ler|ver) mais)?|read more",

@@ -28,7 +28,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
         além uns umas dois duas três muitos muitas pouco tanto tão logo hoje ontem amanhã alguém ninguém
         algum alguma nenhum nenhuma qualquer mim si comigo dessa desse deste desta nesta neste nesse
         nessa daquele naquele nisso disso noite olhos mãe pai filho filha trabalho água cidade rua novo
-        nova grande algo los las sul via ti hora horas lugar livro padre madre bom boa come polo d""",
+        nova grande algo los las sul via ti hora horas lugar livro padre madre bom boa come polo d ó""",
     ),
     "es": (
         "de la que el en y a los se del las un por con no una su para es al",

@@ -13,8 +13,8 @@ from tinydistil.text.ngrams import STEP, Hashes
 
 TOP_LENGTHS = (2, 3, 4)
 REPEATED_LENGTHS = (5, 6, 7, 8, 9, 10)
-# Turns of phrase repeat a run two or three times ("o preço que os homens pagam ... o preço que as mulheres").
-CHANCE_COUNT = 3
+# Litanies repeat a run a few times ("Partiram de ..., e acamparam-se em ...", Numbers 33).
+CHANCE_COUNT = 5
 MIN_WORDS = 50
 
 
