@@ -28,7 +28,7 @@ from tinydistil.data.batches import read_items
 from tinydistil.data.prepare import Job, prepare
 from tinydistil.data.sequences import build_sequences
 from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.step import DocumentStep, sentences_of
+from tinydistil.data.step import sentences_of
 from tinydistil.data.tokenization import load_side
 from tinydistil.text.clean import clean_document
 from tinydistil.text.document import BadRecord, Document, Record
@@ -49,6 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--input", nargs="+", required=True, metavar="PATH")
     add("--tokenizer", required=True, metavar="DIR")
     add("--eval-set", nargs="+", default=[], metavar="FILE")
+    add("--only", choices=["stages", "throughput", "memory"], help="one part of the measurements")
     add("--rounds", type=int, default=3, help="of each timing (default 3)")
     add("--measure", metavar="JSON", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -207,12 +208,12 @@ def memory(arguments: argparse.Namespace) -> dict[str, float]:
             growth = four["peak_mib"] / once["peak_mib"] - 1
             added = (four["peak_mib"] - once["peak_mib"]) * 2**20 / (four["documents"] - once["documents"])
             print(
-                f"  {'with' if near else 'without'} near-duplicates: {once['peak_mib']:.0f} MiB at 1x ({once['kept']:,} "
-                f"documents kept), {four['peak_mib']:.0f} MiB at 4x ({four['kept']:,}): {growth:+.1%}, "
-                f"{added:.0f} bytes a further document"
+                f"  {'with' if near else 'without'} near-duplicates: {once['peak_mib']:.0f} MiB at 1x "
+                f"({once['kept']:,} documents kept), {four['peak_mib']:.0f} MiB at 4x ({four['kept']:,}): "
+                f"{growth:+.1%}, {added:.0f} bytes a further document"
             )
             result["peak_mib"] = once["peak_mib"]
-        return result
+        return result | {"state_bytes": state_bytes()}
 
 
 def state_bytes(documents: int = 200_000) -> float:
@@ -235,19 +236,25 @@ def main() -> None:
         measure(arguments)
         return
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, "
-        f"load {os.getloadavg()[0]:.1f}"
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
     )
-    stages(arguments)
-    speed = throughput(arguments)
-    peak = memory(arguments)
-    state = state_bytes()
+    if arguments.only in (None, "stages"):
+        stages(arguments)
+    speed = throughput(arguments) if arguments.only in (None, "throughput") else None
+    peak = memory(arguments) if arguments.only in (None, "memory") else None
+    if speed and peak:
+        extrapolate(speed, peak)
+
+
+def extrapolate(speed: dict[str, float], peak: dict[str, float]) -> None:
+    """What the measured figures mean for brWaC, with near-duplicates and two workers."""
     hours = BRWAC_BYTES / MEGABYTE * speed["seconds_a_mb"] / 3600
-    total = peak["peak_mib"] + 2 * speed["worker_peak_mib"] + state * BRWAC_DOCUMENTS / 2**20
+    index_mib = peak["state_bytes"] * BRWAC_DOCUMENTS / 2**20
+    total_mib = peak["peak_mib"] + 2 * speed["worker_peak_mib"] + index_mib
     print(
-        f"brWaC (17.5 GB, 3.53 M documents) with near-duplicates, two workers: {hours:.1f} hours, "
-        f"{total / 1024:.1f} GiB at most in all three processes, of which the index "
-        f"{state * BRWAC_DOCUMENTS / 2**30:.2f} GiB"
+        f"brWaC (17.5 GB, 3.53 M documents) with near-duplicates, two workers: {hours:.1f} hours; "
+        f"{total_mib / 1024:.1f} GiB at most in all three processes, the index {index_mib / 1024:.2f} GiB of it"
     )
 
 

@@ -30,16 +30,27 @@ class WorkerPool:
 
     def __init__(self, step: Step, workers: int) -> None:
         self._step = step
-        self._workers = [_Worker() for _ in range(workers if workers > 1 else 0)]
+        self._count = workers if workers > 1 else 0
+        self._workers: list[_Worker] = []
 
     def __enter__(self) -> "WorkerPool":
-        for worker in self._workers:
-            worker.send(self._step)
+        try:
+            for _ in range(self._count):
+                self._workers.append(_Worker())
+            # All start up side by side before the first is waited for.
+            for worker in self._workers:
+                worker.send(self._step)
+        except BaseException:
+            self._kill()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kill()
+
+    def _kill(self) -> None:
         for worker in self._workers:
             worker.kill()
 

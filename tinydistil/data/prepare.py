@@ -27,6 +27,7 @@ from tinydistil.errors import require
 from tinydistil.text.contamination import EvaluationNgrams
 from tinydistil.text.duplicates import DuplicateIndex
 from tinydistil.text.files import find_files, kind_of
+from tinydistil.text.optional import optional
 from tinydistil.text.record_stream import COMPRESSIONS
 
 # Raw bytes of one unit of the option segment_mb.
@@ -63,6 +64,9 @@ class Job:
         """Resolve files, folders and globs. Raises InputError for what does not exist or cannot be read."""
         for name in evaluation_sets:
             require(Path(name).is_file(), f"evaluation set {name!r} does not exist; give an existing file")
+        if config.clean.mojibake:
+            # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.
+            optional("ftfy", needed_by="cleaning rule 'mojibake'", extra="corpus")
         files, evaluation_files = tuple(find_files(inputs)), tuple(map(Path, evaluation_sets))
         return cls(files, evaluation_files, tuple(sides), config)
 
