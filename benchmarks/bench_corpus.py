@@ -254,7 +254,7 @@ def extrapolate(speed: dict[str, float], peak: dict[str, float]) -> None:
     total_mib = peak["peak_mib"] + 2 * speed["worker_peak_mib"] + index_mib
     print(
         f"brWaC (17.5 GB, 3.53 M documents) with near-duplicates, two workers: {hours:.1f} hours; "
-        f"{total_mib / 1024:.1f} GiB at most in all three processes, the index {index_mib / 1024:.2f} GiB of it"
+        f"{total_mib / 1024:.1f} GiB at most in all three processes, {index_mib / 1024:.2f} of it the index"
     )
 
 

@@ -124,6 +124,8 @@ def check(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Parse, then prepare or check."""
     arguments = parse_arguments()
+    # A file name may hold what the terminal's encoding lacks; the closing table must not fail on it.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stopping():
             check(arguments) if arguments.verify else run(arguments)

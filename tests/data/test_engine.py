@@ -1,7 +1,7 @@
 """Past one machine: the step runs unchanged as a map in datatrove, and its outcomes make the same shards.
 
-datatrove, since a plain function is a pipeline step to it, the same pipeline runs as local processes or as Slurm
-jobs, and it installs in seconds; Ray and Spark bring a cluster runtime that this map does not need.
+datatrove, since a plain function is a pipeline step to it, the same pipeline runs as local processes or as
+Slurm jobs, and it installs in seconds; Ray and Spark bring a cluster runtime that this map does not need.
 """
 
 import json

@@ -23,9 +23,7 @@ def test_sequences_joined_are_the_document(cased: Side, uncased: Side, random_se
         assert (sizes[:, :2] <= encoder.capacity).all() and (sizes > 0).all()
         word_ends = np.cumsum(sizes[:, 2])
         for side in (0, 1) if len(sizes) else ():
-            assert document.ids[side] == b"".join(
-                encoder.encode(sentences)[1][side]
-            )
+            assert document.ids[side] == b"".join(encoder.encode(sentences)[1][side])
             assert sizes[:, side].sum() * encoder.token_dtypes[side].itemsize == len(document.ids[side])
             pieces = np.frombuffer(document.pieces[side], encoder.piece_dtype)
             ends = np.cumsum(pieces)[word_ends - 1]

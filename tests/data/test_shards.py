@@ -165,6 +165,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: flip(folder / "train-000000.safetensors", 8),
         "train-000000.safetensors: damaged header",
     ),
+    "array's name damaged": (
+        lambda folder: flip(folder / "train-000000.safetensors", 11),
+        "train-000000.safetensors: damaged header",
+    ),
     "header's length damaged": (
         lambda folder: flip(folder / "train-000000.safetensors", 7),
         "damaged header",

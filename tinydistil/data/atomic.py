@@ -24,10 +24,13 @@ def write_atomic(path: Path, data: bytes) -> None:
         with partial.open("wb") as handle:
             handle.write(data)
             handle.flush()
+            # Without it a power cut may keep the rename and lose the bytes: a file of zeros under a good
+            # name.
             os.fsync(handle.fileno())
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
+        # On a full disk this room is what the user needs first.
         partial.unlink(missing_ok=True)
         if error.errno in _DISK_FULL:
             raise InputError(
@@ -48,7 +51,12 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
     """Write `values` as indented JSON, atomically. The key order is that of `values`."""
-    write_atomic(path, (json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode())
+    try:
+        data = json.dumps(values, ensure_ascii=False, indent=1).encode()
+    except UnicodeEncodeError:
+        # A file name that is no UTF-8 comes as lone surrogates, which only escapes can carry.
+        data = json.dumps(values, indent=1).encode()
+    write_atomic(path, data + b"\n")
 
 
 def read_json(path: Path) -> dict[str, object]:
@@ -57,7 +65,7 @@ def read_json(path: Path) -> dict[str, object]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; make a corpus with scripts/prepare.py") from None
-    except ValueError as error:
+    except ValueError as error:  # JSON's and Unicode's errors both are
         raise InputError(f"{path} is damaged ({error}); prepare the corpus again with --overwrite") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object; prepare the corpus again with --overwrite")

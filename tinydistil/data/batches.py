@@ -28,6 +28,7 @@ class Batch:
 
 def read_items(files: Sequence[Path], config: ReadConfig) -> Iterator[Item]:
     """Every record of `files`, in order."""
+    # One file after the other: it is the order of the input that decides which of two duplicates is kept.
     for path in files:
         yield from read_records(path, config)
 
@@ -42,6 +43,7 @@ def cut_batches(items: Iterator[Item], segment_bytes: int, *, skip: int = 0) -> 
     batch: list[Item] = []
     for item in islice(items, skip, None):
         batch.append(item)
+        # Raw bytes, since they are known before any work is done; tokens would depend on the rules.
         size += len(item.data) if isinstance(item, Record) else 0
         full = segment + size >= segment_bytes
         if full or size >= _BATCH_BYTES or len(batch) >= _BATCH_ITEMS:

@@ -32,6 +32,7 @@ class Counts:
     repairs.
     """
 
+    # Items are what the reader gave, good or bad: a restart skips that many.
     items: int = 0
     bytes: int = 0
     read: Tally = field(default_factory=Tally)
@@ -46,6 +47,7 @@ class Counts:
         """Count a document that `rule` dropped."""
         self._read(outcome)
         self.dropped.setdefault(rule, Tally()).add(1, outcome.characters)
+        # The first only: with a million broken lines a list would be the largest thing in memory.
         if outcome.bad is not None and self.first_unreadable is None:
             self.first_unreadable = str(outcome.bad)
 
@@ -54,6 +56,7 @@ class Counts:
         assert outcome.kept is not None
         self._read(outcome)
         self.kept[split].add(1, outcome.kept.characters)
+        # What is left of the difference when the rules' own counts are taken off belongs to no rule.
         self.changed += outcome.characters - outcome.kept.characters
         for rule, characters in outcome.kept.removed:
             self.removed.setdefault(rule, Tally()).add(1, characters)
@@ -83,9 +86,13 @@ class Counts:
 
 def counts_from(values: object) -> Counts:
     """Counts from their JSON. Raises InputError where it is not what `asdict` of Counts gives."""
-    require(isinstance(values, dict), f"counts must be a table, got {values!r}")
     tables = ("dropped", "removed", "kept")
+    require(
+        isinstance(values, dict) and all(isinstance(values.get(name), dict) for name in tables),
+        f"counts must be a table with {', '.join(tables)}; prepare the corpus again with --overwrite",
+    )
     plain = {name: value for name, value in cast(dict[str, object], values).items() if name not in tables}
+    # Tables by rule have names that no dataclass can list, so they are converted one entry at a time.
     counts = from_mapping(Counts, plain)
     for name in tables:
         for rule, tally in cast(dict[str, dict[str, dict[str, object]]], values)[name].items():

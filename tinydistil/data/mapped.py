@@ -25,8 +25,10 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
             f"{path} has {size:,} bytes, its manifest says {expected_bytes:,}; "
             "prepare the corpus again with --overwrite"
         )
+    # One map a file, cut into views below: a map for each array would cost a system call and a handle each.
     raw = np.memmap(path, np.uint8, "r").view(np.ndarray)
     try:
+        # The format: 8 bytes with the header's length, the header as JSON, then the arrays.
         header_bytes = int(raw[:8].view("<u8")[0])
         header = json.loads(bytes(raw[8 : 8 + header_bytes]))
         start = 8 + header_bytes
@@ -34,6 +36,7 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
             name: _view(raw[start:], entry["data_offsets"], _DTYPES[entry["dtype"]], entry["shape"])
             for name, entry in header.items()
         }
+    # Whatever a flipped bit makes of length, JSON or fields.
     except (ValueError, KeyError, TypeError, IndexError, MemoryError, AttributeError) as error:
         raise InputError(
             f"{path}: damaged header ({type(error).__name__}); prepare the corpus again with --overwrite"
@@ -45,6 +48,7 @@ def _view(
 ) -> NDArray[np.unsignedinteger]:
     first, last = span
     array: NDArray[np.unsignedinteger] = raw[first:last].view(np.dtype(dtype))
+    # Slicing past the end gives less, silently; the shape says how much it should have been.
     if list(array.shape) != shape:
         raise ValueError("shape does not match its bytes")
     return array

@@ -18,6 +18,7 @@ from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tinydistil.data.atomic import PARTIAL_SUFFIX, read_json, sync_folder, write_atomic, write_json
@@ -57,9 +58,12 @@ class OutputFolder:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"output {folder} cannot be made: {error.strerror}; name a folder") from None
+        # Before anything is written there.
         _refuse_strangers(folder)
         lock = (folder / _LOCK).open("w")
         try:
+            # The system gives this lock back when the process ends, however it ends; a file of its own would
+            # stay.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
@@ -94,12 +98,17 @@ class OutputFolder:
     def states(self) -> Iterator[DuplicateState]:
         """The duplicate state of each committed segment, in order."""
         for path in self._committed_paths():
-            arrays = load_file(path.with_suffix(".state"))
+            state = path.with_suffix(".state")
+            try:
+                arrays = load_file(state)
+            except (OSError, SafetensorError) as error:
+                raise InputError(f"{state} is damaged ({error}); prepare again with --overwrite") from None
             yield DuplicateState(arrays["keys"], arrays["signatures"])
 
     def commit(self, number: int, values: Mapping[str, object], state: DuplicateState) -> None:
         """Make segment `number` final; its shards are written already."""
         self._segments.mkdir(exist_ok=True)
+        # The state first: it is no harm without the JSON, which would be without it.
         name = f"{number:06d}"
         write_atomic(
             self._segments / f"{name}.state", save({"keys": state.keys, "signatures": state.signatures})
@@ -119,6 +128,7 @@ class OutputFolder:
         if self.finished:
             shutil.rmtree(self._segments, ignore_errors=True)
             return
+        # Shards of the segment in work when the last run ended; it is done again, from its beginning.
         listed = {entry.file: entry for each in self.committed() for entry in entries_of(each, self.folder)}
         for path in self._shards():
             if path.name not in listed:
@@ -126,6 +136,7 @@ class OutputFolder:
         for name, entry in listed.items():
             path = self.folder / name
             require(
+                # Hashing all at each restart would take minutes for brWaC; --verify does.
                 path.is_file() and path.stat().st_size == entry.bytes,
                 f"{path}, of a finished segment, is missing or cut short; prepare again with --overwrite",
             )
@@ -164,6 +175,7 @@ def _refuse_strangers(folder: Path) -> None:
 
 
 def _compare(folder: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    # Field by field, not as a whole: the user is told which option it was.
     before, now = flatten(found), flatten(wanted)
     for name in [*now, *before]:
         require(

@@ -60,6 +60,7 @@ class WorkerPool:
         Raises what `step` raised if that is an InputError, RuntimeError with the worker's traceback for
         anything else, InputError where a worker was killed.
         """
+        # No processes at all: easier to debug and to profile, and the reference for all other numbers.
         if not self._workers:
             yield from ((batch, [self._step(item) for item in batch.items]) for batch in batches)
             return
@@ -70,6 +71,7 @@ class WorkerPool:
             self._feed(source, waiting)
             if not waiting:
                 return
+            # Others may finish first; their results wait, since duplicates are decided in input order.
             while waiting[0].number not in done:
                 self._collect(done)
                 self._feed(source, waiting)
@@ -78,6 +80,7 @@ class WorkerPool:
 
     def _feed(self, source: Iterator[Batch], waiting: deque[Batch]) -> None:
         while len(waiting) < _AHEAD_A_WORKER * len(self._workers):
+            # Whoever has least: documents differ a thousandfold in length, so turns would leave some idle.
             worker = min(self._workers, key=lambda each: len(each.numbers))
             batch = next(source, None) if len(worker.numbers) < _BATCHES_A_WORKER else None
             if batch is None:
@@ -101,7 +104,7 @@ class _Worker:
         self.connection, theirs = Pipe()
         self.numbers: deque[int] = deque()  # of the batches it has, oldest first
         # Its own session: Ctrl-C on a terminal reaches the parent alone, which then decides. Not
-        # multiprocessing's spawn, which imports the calling script again, and torch with it (1.5 s, 200 MB).
+        # multiprocessing's spawn, which imports the calling script again, and torch with it if it does so.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tinydistil.data.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -123,11 +126,13 @@ class _Worker:
             reply = self.connection.recv()
         except (EOFError, OSError):
             raise self._gone() from None
+        # A user's mistake or a bug: either way it is raised here as it was there.
         if isinstance(reply, Exception):
             raise reply
         return cast(Sequence[Outcome], reply)
 
     def kill(self) -> None:
+        # SIGKILL, not SIGTERM: a worker holds nothing, and in the midst of a long document it would be late.
         self._process.kill()
         self._process.wait()
         self.connection.close()

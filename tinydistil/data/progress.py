@@ -35,10 +35,11 @@ class Progress:
         """That many more are done."""
         self._documents += documents
         self._bytes += raw_bytes
+        # monotonic: a clock that is set back must not make a rate negative.
         now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str(
-                f"{self._documents / (now - self._began):,.0f} documents/s", refresh=False
+                f"{self._documents / max(1e-9, now - self._began):,.0f} documents/s", refresh=False
             )
             self._bar.update(raw_bytes)
         elif now - self._spoke >= _SECONDS_A_LINE:

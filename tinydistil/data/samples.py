@@ -64,7 +64,8 @@ class Samples:
 
 
 def _rank(item: Record | BadRecord, seed: int) -> int:
-    place = f"{seed} {item.file}:{item.line}".encode()
+    # By its place, not by its text: the copies of an exact duplicate must not all be drawn together.
+    place = f"{seed} {item.file}:{item.line}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(place, digest_size=6).digest(), "big")
 
 
@@ -76,6 +77,7 @@ def _sample(item: Record | BadRecord, rule: str, effect: str, rank: int, config:
         return Sample(
             rank, rule, effect, place, raw[:_MAX_CHARACTERS].decode(errors="replace"), (document.reason,)
         )
+    # Cleaning is pure, so doing it again shows what was done in the worker, which sent no text.
     cleaned = clean_document(document, config.clean).document.text.split("\n")
     left = set(cleaned)
     gone = [line[:_MAX_CHARACTERS] for line in document.text.split("\n") if line not in left]

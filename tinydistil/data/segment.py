@@ -32,6 +32,7 @@ class Segment:
 
     def take(self, item: Item, outcome: Outcome) -> None:
         """Decide about one document and count it."""
+        # An outcome names at most one rule of its own; only who passed them all is compared with others.
         self.counts.items += 1
         rule = outcome.dropped_by
         if outcome.kept is not None:
@@ -52,6 +53,7 @@ class Segment:
     def _keep(self, item: Item, outcome: Outcome) -> None:
         kept = outcome.kept
         assert kept is not None
+        # Only kept documents are remembered: one that looks like a dropped one may still be the first kept.
         self._index.add(kept.key, kept.signature)
         split = split_of(kept.key, self.config)
         self._builders[split].add(kept.sequences)
@@ -75,11 +77,13 @@ class Segment:
     def state(self) -> DuplicateState:
         """What later segments, after a restart, need to know of this one's documents."""
         keys = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, KEY_BYTES)
+        # Saved as they are, not as the index's own tables: those may change with its implementation.
         none = np.empty((0, 0), np.uint32)
         return DuplicateState(keys, np.stack(self._signatures) if self._signatures else none)
 
 
 def split_of(key: bytes, config: PrepareConfig) -> str:
     """The split of a document, by its own hash: where it stands in which file does not matter."""
+    # 64 bits of a keyed hash are a uniform number; the key makes another seed another split.
     digest = hashlib.blake2b(key, key=str(config.seed).encode(), digest_size=8).digest()
     return SPLITS[int.from_bytes(digest, "big") < config.validation_share * 2.0**64]

@@ -68,6 +68,7 @@ class InputFile:
     @classmethod
     def of(cls, path: Path) -> "InputFile":
         """Describe `path` by its size and a hash of its ends: instant for files of any size."""
+        # Not the time of change, which a copy alters, nor all bytes, which would be read twice.
         size = path.stat().st_size
         with path.open("rb") as handle:
             ends = handle.read(_PROBE_BYTES)

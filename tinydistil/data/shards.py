@@ -119,7 +119,9 @@ class TokenShards:
         self.folder, self.split = folder, split
         self._tensors = [map_tensors(folder / entry.file, entry.bytes) for entry in entries]
         self._starts = np.cumsum([0] + [entry.sequences for entry in entries]).tolist()
+        # A cheap check of what is about to be trusted; the rest is left to `verify`.
         for entry, tensors in zip(entries, self._tensors, strict=True):
+            require(_names(entry) <= tensors.keys(), f"{folder / entry.file}: damaged header; {_AGAIN}")
             fits = len(tensors["offsets"]) == entry.sequences + 1 and len(tensors["tokens"]) == entry.tokens
             require(fits, f"{folder / entry.file} does not match {MANIFEST}; {_AGAIN}")
         self.has_words = bool(entries) and entries[0].student_tokens > 0
@@ -172,6 +174,7 @@ class TokenShards:
         return np.concatenate([*parts, np.empty(0, np.int64)])
 
     def _locate(self, index: int) -> tuple[dict[str, Tokens], int]:
+        # Negative indices are refused: in a sampler they are a bug, not a wish for the end.
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         shard = bisect_right(self._starts, index) - 1
@@ -184,6 +187,13 @@ class TokenShards:
 
 
 _AGAIN = "the corpus is damaged, prepare it again with --overwrite"
+
+
+def _names(entry: ShardEntry) -> set[str]:
+    """The arrays a shard must have."""
+    single = {"tokens", "offsets"}
+    student = {"student_tokens", "student_offsets", "word_offsets", "pieces", "student_pieces"}
+    return single | student if entry.student_tokens else single
 
 
 def _reopen(folder: Path, split: str) -> TokenShards:

@@ -65,8 +65,10 @@ class DocumentStep:
         document = item if isinstance(item, BadRecord) else parse_record(item, self.config.read)
         if isinstance(document, BadRecord):
             return Outcome(0, dropped_by=UNREADABLE, bad=document)
+        # Counted as it came, before any rule: so the table's rows add up to what was read.
         characters, replaced = len(document.text), document.replaced
         cleaned = clean_document(document, self.config.clean)
+        # The cleaned text, as the evaluation sets are text without markup; and only of what is still there.
         dropped_by = cleaned.dropped_by
         if dropped_by is None and self.evaluation is not None and self.evaluation.hit(cleaned.document.text):
             dropped_by = EVALUATION_OVERLAP

@@ -26,6 +26,7 @@ class Row:
 def make_table(counts: Counts) -> list[Row]:
     """Rows that add up: read = dropped + removed + changed + kept, in characters; in documents without the
     middle two."""
+    # 1 for an input without a character, whose shares are all 0.
     total = max(1, counts.read.characters)
 
     def row(effect: str, rule: str, tally: Tally) -> Row:
@@ -45,6 +46,7 @@ def _largest_first(tallies: Mapping[str, Tally]) -> list[tuple[str, Tally]]:
 def packing_efficiency(shards: Iterable[ShardEntry], capacity: int) -> dict[str, float]:
     """Tokens by the tokens that full sequences would hold, for each side."""
     shards = list(shards)
+    # A full sequence leaves no room; [CLS] and [SEP] are not counted on either side.
     room = max(1, sum(each.sequences for each in shards) * capacity)
     shares = {"tokens": sum(each.tokens for each in shards) / room}
     if student_tokens := sum(each.student_tokens for each in shards):
@@ -71,7 +73,7 @@ def render(rows: Sequence[Row]) -> str:
 
 def describe(manifest: Mapping[str, object]) -> str:
     """What a finished run says: the table, what could not be read, and what the shards hold."""
-    counts = counts_from(manifest["counts"])
+    counts = counts_from(manifest.get("counts"))
     lines = [render(make_table(counts))]
     if counts.first_unreadable:
         lines.append(f"first unreadable: {counts.first_unreadable}")
@@ -79,7 +81,7 @@ def describe(manifest: Mapping[str, object]) -> str:
         lines.append(f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents")
     shards = entries_of(manifest, Path())
     lines += [_shard_line(split, [each for each in shards if each.split == split]) for split in SPLITS]
-    efficiency = cast(dict[str, float], manifest["packing_efficiency"])
+    efficiency = cast(dict[str, float], manifest.get("packing_efficiency", {}))
     lines.append(
         "packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items())
     )

@@ -32,8 +32,10 @@ def load_side(folder: str | Path) -> NamedSide:
     Its fingerprint is that of `text.tokenizer.Tokenizer`, which training uses. InputError if there is none.
     """
     backend, special, _ = load_backend(resolve_folder(folder, weights=False))
+    # As `Tokenizer` does: what a tokenizer.json says of these would be in the fingerprint.
     backend.no_truncation()
     backend.no_padding()
+    # `Tokenizer.fingerprint` itself cannot be had without torch; a test holds the two together.
     fingerprint = hashlib.sha256(backend.to_str().encode()).hexdigest()
     unknown_id = special.ids(backend)[0]
     name = TokenizerName(str(folder), fingerprint, backend.get_vocab_size(with_added_tokens=True))

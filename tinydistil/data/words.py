@@ -85,6 +85,7 @@ class WordEncoder:
             for each in (*self._ids, *self._pieces):
                 each.clear()
             self._characters = 0
+        # The first side's table decides what is new: all tables are filled, and emptied, together.
         split, known = self._split(sentences), self._ids[0]
         ids, rows = _look_up(known, split)
         if rows:
@@ -149,6 +150,7 @@ class WordEncoder:
         if shortest and longest <= self.capacity:
             return [word]
         parts = -(-longest // self.capacity)
+        # WordPiece itself gives up on a word of more than 100 characters in this way.
         if shortest < parts:
             return [tuple((side.unknown_id,) for side in self._sides)]
         cuts = [[len(ids) * part // parts for part in range(parts + 1)] for ids in word]
@@ -164,6 +166,7 @@ def _look_up(table: dict[str, bytes], split: Sequence[list[str]]) -> tuple[list[
     found: list[bytes] = []
     unknown: list[int] = []
     for row, parts in enumerate(split):
+        # Asking first whether all parts are known would look each up twice, and most sentences are known.
         try:
             found.append(join(map(look_up, parts)))
         except KeyError:
@@ -182,6 +185,7 @@ def _slices(values: NDArray[np.generic], counts: NDArray[np.int64]) -> list[byte
 def _literal(tokenizer: Tokenizer) -> Tokenizer:
     """A copy that reads "[MASK]" in a text as five letters in brackets, and neither truncates nor pads."""
     copy = Tokenizer.from_str(tokenizer.to_str())
+    # A crawled page that says "[MASK]" must not become a masked position of ours.
     copy.encode_special_tokens = True
     copy.no_truncation()
     copy.no_padding()
@@ -201,6 +205,7 @@ def _common_words(part: str, encodings: Sequence[Encoding]) -> list[Word]:
     for encoding in encodings:
         candidates &= {start for start, _ in encoding.offsets}
         candidates -= {inside for start, end in encoding.offsets for inside in range(start + 1, end)}
+    # Where one side joins what another separates, the longer stretch is the word of both.
     bounds = sorted(candidates | {0})
     words: list[tuple[list[int], ...]] = [tuple([] for _ in encodings) for _ in bounds]
     for side, encoding in enumerate(encodings):

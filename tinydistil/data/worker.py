@@ -31,10 +31,12 @@ def main(descriptor: int) -> None:
         except InputError as error:
             reply = error
         except Exception:
+            # As text: the exception itself may not pickle, and its traceback never does.
             reply = RuntimeError(f"worker failed:\n{traceback.format_exc()}")
         try:
             connection.send(reply)
         except OSError:
+            # The parent has gone; nobody is left to tell.
             os._exit(0)
 
 
@@ -45,6 +47,7 @@ def _receive(connection: Connection, inbox: "queue.SimpleQueue[object]") -> None
         try:
             inbox.put(connection.recv())
         except (EOFError, OSError):
+            # Not sys.exit, which ends this thread alone while the other works on for nobody.
             os._exit(0)
 
 
