@@ -21,8 +21,8 @@ VICTIMS = {
     "undecodable": PROSE.replace("a", "\ufffd"),
     "symbols": "if (x[i] == y[j]) { a += b * c; d = e / f; }\n"
                "else { return g[h] <= k || m & n; } // fim do laço",
-    "digits": "tabela 10 20 30 1234 5678 91011 preço 1999 2000 2001 total 44556 parcial 7788 9900 soma 123123 "
-              "mês 11 22 33",
+    "digits": "tabela 10 20 30 1234 5678 91011 preço 1999 2000 2001 total 44556 parcial 7788 9900 soma "
+              "123123 mês 11 22 33",
     "word_length": "p a l a v r a s s o l t a s e m t o d a a p á g i n a d e s t e t e x t o",
     "repeated_lines": "\n".join([PROSE, "Clique na foto para ampliar e ver o álbum completo da festa."] * 6),
     "repeated_ngrams": "compre já o seu carro novo " * 12,

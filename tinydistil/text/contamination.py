@@ -22,6 +22,7 @@ from tinydistil.text.ngrams import Hashes, ngram_hashes, ngram_lengths, word_has
 from tinydistil.text.record_stream import COMPRESSIONS, DamagedFile, open_stream
 
 # Places of the filter for each n-gram: one in 32 foreign n-grams passes it and is looked up exactly.
+# 200,000 n-grams, as of the four sets in use, make a table of 8 MiB, which workers share after a fork.
 FILTER_PLACES = 32
 
 
@@ -48,6 +49,7 @@ class EvaluationNgrams:
             before = sum(map(len, found.values()))
             for text in evaluation_texts(path):
                 hashes = word_hashes(text)
+                # A text shorter than a run is one run; one shorter than min_words would be a mere phrase.
                 length = min(len(hashes), ngram_words)
                 if length >= min_words:
                     found.setdefault(length, []).append(ngram_hashes(hashes, length))
@@ -66,6 +68,7 @@ class EvaluationNgrams:
         for known, ngrams in zip(self.by_length.values(), ngram_lengths(hashes, self.by_length), strict=True):
             # One byte of a table rules out nearly all; a binary search for each would cost tenfold.
             candidates = ngrams[self.present[ngrams & mask]]
+            # "clip" since a hash above all known ones is placed past the end.
             places = np.searchsorted(known, candidates)
             if (known.take(places, mode="clip") == candidates).any():
                 return True
@@ -74,6 +77,7 @@ class EvaluationNgrams:
 
 def _filter(by_length: dict[int, Hashes]) -> NDArray[np.bool_]:
     count = sum(map(len, by_length.values()))
+    # 1024 at least, so that a tiny set has no more false candidates than a large one.
     present = np.zeros(1 << max(10, (FILTER_PLACES * count).bit_length()), np.bool_)
     for hashes in by_length.values():
         present[hashes & np.uint64(len(present) - 1)] = True
@@ -128,6 +132,7 @@ def _tsv(stream: TextIO) -> Iterator[str]:
 def _conll(stream: TextIO) -> Iterator[str]:
     tokens: list[str] = []
     for line in stream:
+        # Token first, tag last; a blank line ends a sentence.
         columns = line.split()
         if columns:
             tokens.append(columns[0])

@@ -15,6 +15,7 @@ class Record:
     line: int
     kind: str
     data: bytes
+    # With it each row can be parsed alone, by any worker, in any order.
     header: bytes = b""
 
 

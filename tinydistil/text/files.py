@@ -15,6 +15,7 @@ ENDINGS = f"known endings: {', '.join(KINDS)}, each also with {' or '.join(COMPR
 
 def kind_of(path: Path) -> str | None:
     """The format that `path`'s name tells, None if it tells none of KINDS."""
+    # Endings are compared in lower case: .TXT and .JSONL.GZ come from older systems.
     name = Path(path.name.lower())
     if name.suffix in COMPRESSIONS:
         name = name.with_suffix("")
@@ -40,6 +41,7 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
 
 def _expand(name: str) -> list[Path]:
     path = Path(name)
+    # A name that exists is taken as it stands, even with [ or * in it.
     if _exists(path):
         return _folder_files(path) if path.is_dir() else [_checked(path)]
     # glob.glob, since Path.glob takes no absolute pattern.
@@ -89,10 +91,12 @@ def _folder_files(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
+    # Device and inode name a folder whatever path leads to it, so a loop of links is seen at once.
     entered: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in entered:
+            # os.walk goes into what is left in this list.
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))

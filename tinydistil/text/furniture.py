@@ -1,7 +1,7 @@
 """Floor 1: what the furniture of Portuguese web pages says: dates, by-lines, sharing, navigation, notices.
 
 The patterns match whole lines. Each begins with one of a few words, so a look at the first word spares
-nearly every line the patterns themselves (25 times faster on news).
+nearly every line the patterns themselves, which halves the time of the rule.
 """
 
 import re

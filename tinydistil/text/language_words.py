@@ -16,7 +16,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
         """como mas foi ao ele das tem à seu sua ou ser quando muito há nos já está eu também só pelo pela
         até isso ela entre era depois sem mesmo aos ter seus quem nas me esse eles estão você tinha
         foram essa num nem suas meu às minha têm numa pelos elas havia seja qual será nós tenho lhe
-        deles essas esses pelas este fosse dele são lo la""",
+        deles essas esses pelas este fosse dele são""",
         """tu te vocês vos lhes meus minhas teu tua teus tuas nosso nossa nossos nossas dela delas esta
         estes estas aquele aquela aqueles aquelas isto aquilo estou estamos esteve estava estavam sou
         somos fui eram sido sendo tido temos tinham vai vão vou pode podem deve devem fazer faz fez
@@ -28,21 +28,23 @@ WORDS: dict[str, tuple[str, str, str]] = {
         além uns umas dois duas três muitos muitas pouco tanto tão logo hoje ontem amanhã alguém ninguém
         algum alguma nenhum nenhuma qualquer mim si comigo dessa desse deste desta nesta neste nesse
         nessa daquele naquele nisso disso noite olhos mãe pai filho filha trabalho água cidade rua novo
-        nova grande algo los las sul via ti hora horas lugar livro padre madre bom boa come polo d ó""",
+        nova grande algo los las sul via ti hora horas lugar livro padre madre bom boa come polo d ó lo la""",
     ),
     "es": (
         "de la que el en y a los se del las un por con no una su para es al",
         """lo como más o pero sus le ya este sí porque esta entre cuando muy sin sobre también me hasta hay
         donde quien desde todo nos durante todos uno les ni ese eso ante ellos esto mí antes algunos qué
         unos yo otro otras otra él esa estos mucho quienes nada muchos cual poco ella fue era son ha han
-        había ser está están tiene""",
+        había ser está están tiene si""",
         """años año día días ciudad vida así dos tres gobierno país siempre nunca ahora entonces aquí allí
         después además aunque mientras hacer hace hizo dijo dice puede pueden según cada mismo misma
         hombre mujer mundo tiempo niños niño casa calle bien mejor gran nuestro nuestra nuestros usted
         ustedes nosotros vosotros tú mi mis tu tus te he hemos eran fueron sido siendo tenía tienen
         quiere quiero voy va vamos hoy ayer mañana aún solo sólo cómo dónde cuándo quién cuyo lugar hijo
         hija señor señora agua noche trabajo contra tan otros dios padre madre nuevo nueva parte forma
-        personas estado presidente veces vez hecho algo nadie""",
+        personas estado presidente veces vez hecho algo nadie cosas cosa gente amor muerte guerra
+        corazón luz verdad siglo poder cualquier alguien todavía jamás quizá quizás tal sea sino hacia
+        ver dar decir saber buen bueno buena malo único libertad ojos mal vale""",
     ),
     "gl": (
         "de a o que e do da en un para é con non unha os no se na por máis as dos",
@@ -132,6 +134,11 @@ SPELLINGS: tuple[tuple[str, dict[str, float], float], ...] = (
     ("th", {"en": 0.05, "de": 0.004, "fr": 0.004}, 0.003),
     ("w", {"en": 0.02, "de": 0.02}, 0.003),
     ("k", {"en": 0.02, "de": 0.03}, 0.004),
+    ("ç", {"pt": 0.01, "fr": 0.004, "ca": 0.004}, 0.00003),
+    ("ss", {"es": 0.0002, "gl": 0.0002}, 0.012),
+    ("ón", {"es": 0.012, "gl": 0.009}, 0.00005),
+    ("dad ", {"es": 0.006}, 0.00005),
+    ("ie", {"es": 0.05, "de": 0.06, "fr": 0.025, "it": 0.025, "en": 0.015}, 0.008),
     ("ê", {"pt": 0.006, "fr": 0.006}, 0.00003),
     ("è", {"fr": 0.012, "it": 0.02, "ca": 0.01}, 0.00003),
     ("ü", {"de": 0.02}, 0.0001),

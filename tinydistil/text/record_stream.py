@@ -45,6 +45,7 @@ def open_stream(path: Path) -> Iterator[Stream]:
     """
     try:
         with io.BufferedReader(_raw(path), BLOCK_BYTES) as stream:
+            # Looked at before anything is cut, so that an image gives one bad record and not thousands.
             _refuse_binary(stream.peek(PROBE_BYTES)[:PROBE_BYTES])
             if stream.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
                 stream.read(len(BYTE_ORDER_MARK))
@@ -68,6 +69,7 @@ def _raw(path: Path) -> io.RawIOBase:
         # A frame may be followed by another, as pzstd and `cat a.zst b.zst` write them.
         return _Decompressed(zstandard.ZstdDecompressor().stream_reader(
             path.open("rb"), read_across_frames=True, closefd=True))
+    # Unbuffered, since a buffer of our own size goes around it.
     return path.open("rb", buffering=0)
 
 
@@ -77,19 +79,30 @@ class _Source(Protocol):
 
 
 class _Decompressed(io.RawIOBase):
-    """Hands on what one step of decompression gives, so that damage further on costs nothing before it."""
+    """Hands on all that was decompressed before some damage, which Python's own buffers would lose."""
 
     def __init__(self, source: _Source) -> None:
         self._source = source
+        self._damage: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        target = memoryview(buffer).cast("B")
-        data = self._source.read1(len(target))
-        target[:len(data)] = data
-        return len(data)
+        if self._damage is not None:
+            raise self._damage
+        target, filled = memoryview(buffer).cast("B"), 0
+        try:
+            # One step gives some 8 KiB; whole blocks spare the layers above most of their calls.
+            while filled < len(target) and (data := self._source.read1(len(target) - filled)):
+                target[filled:filled + len(data)] = data
+                filled += len(data)
+        except Exception as damage:
+            if not filled:
+                raise
+            # Told at the next call: a decompressor that has failed once may not fail again.
+            self._damage = damage
+        return filled
 
     def close(self) -> None:
         if not self.closed:
@@ -109,6 +122,7 @@ def lines(stream: Stream, max_line_bytes: int) -> Iterator[Line]:
     # + 2: the longest line allowed still comes with its CRLF.
     while data := stream.readline(max_line_bytes + 2):
         number += 1
+        # A carriage return goes only with its line feed here; old Macintosh files are one line to us.
         data, whole = data.rstrip(b"\r\n"), data.endswith(b"\n")
         if len(data) <= max_line_bytes:
             yield Line(number, data)

@@ -20,6 +20,7 @@ MIN_WORDS = 50
 
 def repeated_line_shares(lines: Sequence[str]) -> tuple[float, float]:
     """The shares of lines, and of characters in lines, that have stood before in the document."""
+    # Nearly every document leaves here.
     if len(set(lines)) == len(lines):
         return 0.0, 0.0
     seen: set[str] = set()
@@ -63,6 +64,7 @@ def _repeats(ordered: Hashes) -> int:
 
 def _has_count(ordered: Hashes, limit: float) -> bool:
     """Whether some value stands more than `limit` times among the `ordered`."""
+    # Equal values are neighbours once sorted: more than `limit` of them reach over that distance.
     apart = int(limit)
     return apart < len(ordered) and bool((ordered[apart:] == ordered[:len(ordered) - apart]).any())
 
@@ -70,6 +72,7 @@ def _has_count(ordered: Hashes, limit: float) -> bool:
 def repeated_share(hashes: Hashes, length: int) -> float:
     """The share of the (W,) words that stand in a run of `length` words which occurred before."""
     runs = _runs(hashes, length)
+    # Stable, so that of equal runs the first in the text comes first and is left out.
     order = np.argsort(runs, kind="stable")
     again = order[1:][runs[order[1:]] == runs[order[:-1]]]
     covered = np.zeros(len(hashes) + 1, np.int64)

@@ -12,6 +12,7 @@ from tinydistil.text.ngrams import normalised_words, split_words, word_hashes
 from tinydistil.text.repetition import ngrams_repeat, repeated_line_shares
 
 _DIGITS = b"0123456789"
+# ASCII only: bytes.translate counts them at a gigabyte a second.
 # What code, tables and broken extraction are full of; sentence marks, brackets, quotes and % are not here.
 _SYMBOLS = b"#$&*+/<=>@[\\]^_`{|}~"
 # In shorter texts shares say little: "Couvert: R$ 20", "em 2012, 2013 e 2014", a handful of names.
@@ -81,6 +82,7 @@ def word_length(text: Measured, *, shortest: float, longest: float) -> bool:
 def repeated_lines(text: Measured, *, max_lines: float, max_characters: float) -> bool:
     """The shares of repeated lines, or of characters in them, are above the limits."""
     line_share, character_share = repeated_line_shares(text.lines)
+    # Many short ones (share of lines) or a few long ones (share of characters).
     return line_share > max_lines or character_share > max_characters
 
 

@@ -16,6 +16,7 @@ MAX_MENU_LINE_CHARACTERS = 40
 
 # A dash at the beginning is left alone, since it opens what somebody says ("— Assine.").
 _EDGES = " :;…»«›‹<>|•·*→←▲▼[]"
+# Also what ends a list's item or a heading: those lines belong to a text.
 _SENTENCE_END = (".", "!", "?", ":", ";", ",", "…", "”", '"', "»", ")")
 _ITEM_MARK = re.compile(r"\s*[|•·»›]\s*|\s+>\s+")
 
@@ -28,6 +29,7 @@ def drop_boilerplate(lines: Sequence[str]) -> list[str]:
 def is_boilerplate(line: str) -> bool:
     """Whether the whole of `line` is furniture of a page, or a menu written in one line."""
     if len(line) <= MAX_FURNITURE_CHARACTERS:
+        # Full stops stay: "Entrar." and "Assine." are somebody's words.
         bare = line.strip(_EDGES)
         first = bare.partition(" ")[0]
         if (first[:1].isdigit() or first.rstrip(":,.").lower() in FIRST_WORDS) and FURNITURE.fullmatch(bare):
@@ -49,6 +51,7 @@ def is_menu_line(line: str) -> bool:
 def drop_menus(lines: Sequence[str], *, run_lines: int, max_words: int) -> list[str]:
     """Without runs of `run_lines` or more lines of at most `max_words` words that end like no sentence."""
     kept: list[str] = []
+    # The short lines since the last long one; whether they are a menu shows only where they end.
     run: list[str] = []
     for line in lines:
         short = len(line) <= MAX_MENU_LINE_CHARACTERS and not line.endswith(_SENTENCE_END)

@@ -58,7 +58,7 @@ def repair_mojibake(text: str) -> str:
     """
     if not any(map(text.__contains__, ("Ã", "Â", "â€", "â\x80", "√"))) or not _MOJIBAKE.search(text):
         return text
-    # ftfy takes 0.1 ms a line, a hundred times what the search costs; and a bad line must not decide for all.
+    # ftfy takes 0.1 ms a line, ten times what the search costs; and a bad line must not decide for all.
     ftfy = optional("ftfy", needed_by="the rule 'mojibake'", extra="corpus")
     return "\n".join(
         ftfy.fix_encoding(line) if _MOJIBAKE.search(line) else line for line in text.split("\n")
@@ -75,6 +75,7 @@ def strip_html(text: str) -> str:
     if "<" in text and ">" in text:
         if "</" in text or "<!--" in text:
             text = _without_hidden(text)
+        # Names that the text closes somewhere are used as markup there.
         closed = {match[2].lower() for match in _TAG.finditer(text) if match[1]}
         text = _TAG.sub(lambda match: _untagged(match, closed), text)
     if "&" in text:
@@ -87,6 +88,7 @@ def _untagged(match: re.Match[str], closed: set[str]) -> str:
     if name not in closed and "=" not in match[3] and name not in ("br", "hr"):
         return match[0]
     if name in ("td", "th"):
+        # The cells of a row stay on a line.
         return " "
     return "" if name in _INLINE else "\n"
 
@@ -96,6 +98,7 @@ def _without_hidden(text: str) -> str:
     kept, position, opening = [], 0, None
     for match in _HIDDEN.finditer(text):
         closing, name, comment, comment_end = match.groups()
+        # A second opening mark takes the first one's place: less is lost if that one was prose.
         if opening is None or not (closing or comment_end):
             if (name and not closing) or comment:
                 opening = match
@@ -110,7 +113,7 @@ def normalise_unicode(text: str) -> str:
     if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
     lines = text.split("\n")
-    # isprintable is false for everything sought here, at a hundredth of the price of the expressions.
+    # isprintable is false for everything sought here, at a fraction of the price.
     if not all(map(str.isprintable, lines)):
         text = _LINE_ENDS.sub("\n", text.translate(_CP1252))
         lines = [_INVISIBLE.sub("", line.replace("\t", " ")) for line in text.split("\n")]
@@ -139,4 +142,5 @@ def _without_addresses(line: str) -> str:
     if not count:
         return line
     shorter = " ".join(_SPACE_BEFORE_MARK.sub(r"\1\2", shorter).split())
+    # Brackets and bullets that stood around addresses are no text.
     return shorter if any(map(str.isalnum, shorter)) else ""

@@ -47,6 +47,7 @@ def _ends_sentence(paragraph: str, mark: int, lone_dot: bool, following: int) ->
     if not next_word or next_word[0].islower():
         # "Vem? perguntou ela." and "Ele disse... e saiu": the sentence goes on.
         return False
+    # No abbreviation ends in "!", "..." or a closing quote.
     if not lone_dot:
         return True
     space = paragraph.rfind(" ", max(0, mark - MAX_ABBREVIATION_CHARACTERS), mark)

@@ -67,6 +67,7 @@ def table_rows(stream: Stream, file: str, kind: str, delimiter: str,
 
 def _row(source: Iterator[Line], delimiter: bytes, quotes: bool, max_bytes: int) -> Line | None:
     parts: list[bytes] = []
+    # A line end inside quotes belongs to the field, so lines are gathered until the quotes close.
     size, first, inside = 0, 0, False
     for number, data in source:
         first = first or number
@@ -77,6 +78,7 @@ def _row(source: Iterator[Line], delimiter: bytes, quotes: bool, max_bytes: int)
         inside = quotes and ends_inside_quotes(data, delimiter, inside)
         if not inside:
             return Line(first, b"\n".join(parts))
+    # The file ended inside a quoted field.
     return Line(first, None) if parts else None
 
 
@@ -110,6 +112,7 @@ def parquet_rows(path: Path, columns: tuple[str, ...], required: str) -> Iterato
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=present):
                 for row in batch.to_pylist():
                     number += 1
+                    # As JSON, a row needs no reader of its own in the workers.
                     yield Record(str(path), number, "parquet", json.dumps(row, default=str).encode())
     except arrow.ArrowException as error:
         raise InputError(f"Parquet file {str(path)!r} cannot be read: {error}") from None
