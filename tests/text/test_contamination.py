@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,9 @@ def test_hits_are_runs_of_words_whatever_stands_between(tmp_path: Path) -> None:
     assert ngrams.hit(" — ".join(words[3:16])) and not ngrams.hit(" ".join(words[3:15]))
     assert not ngrams.hit(" ".join([*words[:7], "e", *words[7:13]]))
     assert not ngrams.hit(TINY) and not ngrams.hit("") and not ngrams.hit(SHORT.replace("gato", "rato"))
+    decomposed = EvaluationNgrams.from_files(
+        [write(tmp_path, "b.txt", unicodedata.normalize("NFD", LONG.replace("meninos", "irmãos")))])
+    assert decomposed.hit(LONG.replace("meninos", "irmãos"))
     again = pickle.loads(pickle.dumps(ngrams))
     assert again.hit(SHORT) and len(again) == len(ngrams) == 1 + len(words) - 12
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinydistil.text.hash_set import HashSet
-from tinydistil.text.ngrams import ngram_hashes, ngram_lengths, normalised_words, split_words, word_hashes
+from tinydistil.text.ngrams import ngram_hashes, ngram_lengths, normalised_words, word_hashes
 from tinydistil.text.repetition import ngrams_repeat, repeated_line_shares, repeated_share
 
 TEXT = "“Olá,” disse-lhe o João — às 10h30 —, «com 3.000 razões»… Não é?\nE a 1ª vez foi boa; e\u00a0só."
@@ -19,8 +19,6 @@ def test_words_are_letters_and_digits_in_lower_case() -> None:
     assert normalised_words(TEXT).decode() == (
         "olá disse lhe o joão às 10h30 com 3 000 razões não é e a 1ª vez foi boa e só")
     assert normalised_words("") == b"" and normalised_words(" .,;— ") == b""
-    # The same text composed and decomposed.
-    assert split_words("ac\u0327a\u0303o") == split_words("ação") == ["ação".encode()]
 
 
 def test_hashes_are_equal_in_every_process() -> None:

@@ -8,6 +8,7 @@ median), so texts of 8 to 12 words are looked for as a whole.
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class EvaluationNgrams:
         for path in paths:
             before = sum(map(len, found.values()))
             for text in evaluation_texts(path):
-                hashes = word_hashes(text)
+                hashes = word_hashes(unicodedata.normalize("NFC", text))
                 # A text shorter than a run is one run; one shorter than min_words would be a mere phrase.
                 length = min(len(hashes), ngram_words)
                 if length >= min_words:

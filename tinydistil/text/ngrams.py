@@ -4,7 +4,6 @@ Legend: W words, G n-grams.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from zlib import crc32
@@ -31,9 +30,10 @@ _MIX = np.uint64(0xBF58476D1CE4E5B9)
 # one after the other, so the last text's words and hashes are kept.
 @lru_cache(maxsize=1)
 def split_words(text: str) -> list[bytes]:
-    """(W,) the words of `text` (letters and digits) as UTF-8 in lower case. Not to be written to."""
-    if not unicodedata.is_normalized("NFC", text):
-        text = unicodedata.normalize("NFC", text)
+    """(W,) the words of `text` (letters and digits) as UTF-8 in lower case. Not to be written to.
+
+    The text must be in NFC, as the cleaning rule "unicode" leaves it.
+    """
     data = text.lower().encode("utf-8", errors="replace").translate(_ASCII_WORDS)
     for mark in _COMMON_MARKS:
         data = data.replace(mark, b" ")
