@@ -66,5 +66,5 @@ def judge(words: Sequence[bytes]) -> Verdict:
     joined = b" " + b" ".join(words)
     scores = _LOG_RATES[rows].sum(axis=0) + list(map(joined.count, _SPELLINGS)) @ _SPELLING_LOG_RATES  # (L,)
     rival = 1 + int(scores[1:].argmax())  # Portuguese is LANGUAGES[0]
-    share = float(_IS_PORTUGUESE[rows].mean()) if len(words) else 0.0
+    share = np.count_nonzero(_IS_PORTUGUESE[rows]) / max(1, len(words))
     return Verdict(LANGUAGES[rival], float(scores[rival] - scores[0]), share, len(words))
