@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import time
 
 import pytest
 
@@ -85,6 +86,16 @@ def test_cleaning_twice_changes_nothing_more() -> None:
     for text in [*VICTIMS.values(), PROSE]:
         once = clean_document(Document("1", "s", text[:5000]), config).document
         assert clean_document(once, config).document.text == once.text
+
+
+@pytest.mark.parametrize("text", [
+    "." * 300_000, "a" * 300_000, "a " * 150_000, "\n" * 300_000, "a\n" * 150_000, "|\n" * 100_000, 
+    "<b>\n" * 60_000,
+    "Imprimir\n" * 30_000, "\u0301" * 300_000, "ab. " * 75_000, "\ufffd" * 300_000, "www.a.br\n" * 30_000])
+def test_hostile_documents_cost_linear_time(text: str) -> None:
+    start = time.perf_counter()
+    clean_document(Document("1", "s", text), CleanConfig())
+    assert time.perf_counter() - start < 10.0
 
 
 def test_any_text_ends_in_exactly_one_way_and_pickles() -> None:

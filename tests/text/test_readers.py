@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,18 @@ def test_vert_attributes_are_optional_and_loosely_quoted(tmp_path: Path, attribu
     documents, _ = read(path)
     expected = "netg-1" if attributes else "a.vert:1"
     assert [(document.identifier.rstrip(">"), document.text) for document in documents] == [(expected, "Oi")]
+
+
+@pytest.mark.parametrize("title", ["a" * 300_000, "= " * 100_000, "a=" * 100_000, "<" * 200_000,
+                                   " " * 300_000])
+def test_vert_attributes_cost_linear_time(tmp_path: Path, title: str) -> None:
+    path = tmp_path / "a.vert"
+    opening = f'<doc docid="netg-1" title="{title}"'
+    path.write_text(f"{opening}\n<p>\n<s>\nOi\n</s>\n</p>\n</doc>\n", encoding="utf-8")
+    start = time.perf_counter()
+    documents, _ = read(path)
+    assert [(document.identifier, document.text) for document in documents] == [("netg-1", "Oi")]
+    assert time.perf_counter() - start < 5.0
 
 
 def test_vert_is_the_same_for_any_size_of_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

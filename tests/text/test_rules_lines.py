@@ -1,5 +1,7 @@
 """Furniture of pages goes; sentences stay, also those that speak of furniture."""
 
+import time
+
 import pytest
 
 from tinydistil.text.rules_lines import drop_boilerplate, drop_menus, is_boilerplate
@@ -87,6 +89,16 @@ def test_furniture(line: str) -> None:
 @pytest.mark.parametrize("line", SENTENCES)
 def test_sentences_are_no_furniture(line: str) -> None:
     assert not is_boilerplate(line)
+
+
+@pytest.mark.parametrize("part", [
+    "no ", "compartilhe no ", "facebook, ", "12/03/2014 ", "10:30, ", "| ", "por Ana ", "tags: "])
+def test_hostile_lines_cost_little(part: str) -> None:
+    start = time.perf_counter()
+    for line in ((part * 60)[:119], f"compartilhe {part * 60}"[:119], f"publicado {part * 60}"[:118] + "x"):
+        is_boilerplate(line)
+    # Three lines take some 0.1 ms; a pattern that tries all ways would take years.
+    assert time.perf_counter() - start < 1.0
 
 
 def test_only_whole_lines_go() -> None:

@@ -1,6 +1,7 @@
 """Portuguese sentence ends, and what looks like them."""
 
 import random
+import time
 
 import pytest
 
@@ -27,6 +28,15 @@ def test_splits(sentences: list[str]) -> None:
 
 def test_blank_paragraphs_have_no_sentences() -> None:
     assert split_sentences("") == split_sentences("  ") == []
+
+
+@pytest.mark.parametrize("text", [
+    "." * 200_000, '."' * 100_000, ". " * 100_000, "?" + ")" * 200_000, "a." * 100_000,
+    "." + " " * 200_000 + "a"])
+def test_hostile_text_costs_linear_time(text: str) -> None:
+    start = time.perf_counter()
+    split_sentences(text)
+    assert time.perf_counter() - start < 5.0
 
 
 def test_nothing_is_lost_whatever_the_text() -> None:

@@ -53,7 +53,7 @@ _URL = re.compile(
     r"""[<(\[]?(?:(?:https?|ftp)://|www\.)[^\s<>"'“”«»\])]+[^\s<>"'“”«»\]).,;:!?…]/?[>)\]]?""", re.IGNORECASE)
 # The part before @ begins where no such character stands before it, so a long run is searched only once.
 _EMAIL = re.compile(r"[<(\[]?(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+[>)\]]?")
-_SPACE_BEFORE_MARK = re.compile(r" +([.,;:!?)\]])|([(\[]) +")
+_SPACE_BEFORE_MARK = re.compile(r"(?<! ) ++([.,;:!?)\]])|([(\[]) +")
 
 
 def repair_mojibake(text: str) -> str:

@@ -19,8 +19,9 @@ _NUMBER_ABBREVIATIONS = """
     km cf fig figs tab tabs al v vs aprox ca cód proc rel dec reg sec seç ap apto
 """
 _BEFORE_NUMBERS = frozenset(_NUMBER_ABBREVIATIONS.split())
-# A mark or several, what closes with them, white space.
-_CANDIDATE = re.compile(r"""[.!?…]+[”"’')\]»]*(\s+)""")
+# Marks, what closes with them, white space. Tried only where a run of marks begins, so that a line of a
+# hundred thousand dots is looked at once.
+_CANDIDATE = re.compile(r"""(?<![.!?…])[.!?…]++[”"’')\]»]*+(\s++)""")
 _OPENINGS = "—–-“\"‘'([«¿¡ "
 # No abbreviation is longer, so a word without end is not searched to its beginning.
 MAX_ABBREVIATION_CHARACTERS = 12

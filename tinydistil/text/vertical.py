@@ -19,7 +19,7 @@ _SENTENCE = re.compile(r"\n[ \t]*<[ \t]*/?[ \t]*s\b[^\n]*", re.IGNORECASE)
 _GLUE = re.compile(r"\n[ \t]*<[ \t]*/?[ \t]*g\b[^\n]*\n", re.IGNORECASE)
 # Left-overs of HTML on lines of their own; a token such as <3 or < has no ">" and stays.
 _OTHER_TAG = re.compile(r"\n[ \t]*</?[a-z!?][^<>\n]*>[ \t]*(?=\n)", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\n]*)|'([^'\n]*)|([^\s"'>]+))""")
+_ATTRIBUTE = re.compile(r"""(?<![\w-])([\w-]++)\s*+=\s*(?:"([^"\n]*)|'([^'\n]*)|([^\s"'>]+))""")
 
 
 def vertical_records(stream: Stream, file: str, max_bytes: int) -> Iterator[Record | BadRecord]:
