@@ -110,11 +110,15 @@ def test_same_bytes_for_any_number_of_workers(run: Run, tmp_path: Path, cased: S
     assert results[0] == results[1] == results[2] == results[3]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_broken_off_anywhere_it_ends_alike(run: Run, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "patterns"), [(0, ([1], [9], [20], [12, 3, 4], [7, 7, 7])), (2, ([11, 6],))]
+)
+def test_broken_off_anywhere_it_ends_alike(
+    run: Run, tmp_path: Path, workers: int, patterns: tuple[list[int], ...]
+) -> None:
     run(tmp_path / "whole", sample_dropped=2)
     resumed = 0
-    for stops in ([1], [9], [20], [12, 3, 4], [7, 7, 7]):
+    for stops in patterns:
         output = tmp_path / f"broken{stops}"
         for stop in stops:
             progress = Silent(stop)
@@ -125,7 +129,7 @@ def test_broken_off_anywhere_it_ends_alike(run: Run, tmp_path: Path, workers: in
         run(output, workers=workers, progress=last, sample_dropped=2)
         resumed += last.started[0] > 0
         assert contents(output) == contents(tmp_path / "whole")
-    assert resumed >= 4
+    assert resumed >= max(1, len(patterns) - 1)
 
 
 @pytest.mark.parametrize("call", range(0, 40, 3))
