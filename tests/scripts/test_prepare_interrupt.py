@@ -12,8 +12,8 @@ import pytest
 
 Call = Callable[..., int]
 WriteCorpus = Callable[[Path, int], Path]
-# All twenty take a minute; the default run does a few of each kind.
-INTERRUPTS = int(os.environ.get("TINYDISTIL_INTERRUPTS", "4"))
+# All twenty take half a minute; the default run does one of each kind.
+INTERRUPTS = int(os.environ.get("TINYDISTIL_INTERRUPTS", "3"))
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 MESSAGE = "stopped by {}; the same command goes on after the last finished segment"
 
