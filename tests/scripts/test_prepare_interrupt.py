@@ -79,7 +79,7 @@ def test_interrupted_at_random_moments(
             time.sleep(source.uniform(0, 0.8 * whole_seconds))
             asked = SIGNALS[interrupted % 3]
             process.send_signal(asked)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=30)
             if process.returncode != 0:
                 interrupted += 1
                 assert process.returncode == (-9 if asked == signal.SIGKILL else 128 + asked), errors
