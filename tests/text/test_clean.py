@@ -89,7 +89,7 @@ def test_cleaning_twice_changes_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "." * 300_000, "a" * 300_000, "a " * 150_000, "\n" * 300_000, "a\n" * 150_000, "|\n" * 100_000, 
+    "." * 300_000, "a" * 300_000, "a " * 150_000, "\n" * 300_000, "a\n" * 150_000, "|\n" * 100_000,
     "<b>\n" * 60_000,
     "Imprimir\n" * 30_000, "\u0301" * 300_000, "ab. " * 75_000, "\ufffd" * 300_000, "www.a.br\n" * 30_000])
 def test_hostile_documents_cost_linear_time(text: str) -> None:
