@@ -42,9 +42,7 @@ BRWAC_BYTES, BRWAC_DOCUMENTS = 17.5e9, 3.53e6
 
 def parse_arguments() -> argparse.Namespace:
     """The command line. `--measure` is how the program calls itself for one run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--input", nargs="+", required=True, metavar="PATH")
     add("--tokenizer", required=True, metavar="DIR")
@@ -92,9 +90,7 @@ def measure(arguments: argparse.Namespace) -> None:
     )
 
 
-def run(
-    arguments: argparse.Namespace, inputs: Sequence[str], *, near: bool, workers: int
-) -> dict[str, float]:
+def run(arguments: argparse.Namespace, inputs: Sequence[str], *, near: bool, workers: int) -> dict[str, float]:
     """`measure` in a process of its own."""
     command = [sys.executable, __file__, "--input", *inputs, "--tokenizer", arguments.tokenizer]
     command += ["--measure", json.dumps({"near": near, "workers": workers})]
@@ -132,9 +128,7 @@ def stages(arguments: argparse.Namespace) -> None:
     if step.evaluation is not None:
         timed("evaluation overlap", lambda: [step.evaluation.hit(each.text) for each in kept])
     keys = timed("exact key", lambda: [exact_key(each.text) for each in kept])
-    signatures = timed(
-        "near-duplicate signature", lambda: [signature(each.text, config.duplicates) for each in kept]
-    )
+    signatures = timed("near-duplicate signature", lambda: [signature(each.text, config.duplicates) for each in kept])
     index = DuplicateIndex(config.duplicates)
     timed(
         "duplicate index",
@@ -187,9 +181,7 @@ def copies(arguments: argparse.Namespace, folder: Path, count: int) -> list[str]
             for item in read_items(job.files, config.read):
                 document = item if isinstance(item, BadRecord) else parse_record(item, config.read)
                 if isinstance(document, Document):
-                    text = (
-                        f"{document.text}\nEsta é a cópia número {copy} do documento {document.identifier}."
-                    )
+                    text = f"{document.text}\nEsta é a cópia número {copy} do documento {document.identifier}."
                     values = {"id": f"{copy}-{document.identifier}", "text": text}
                     lines.write(json.dumps(values, ensure_ascii=False) + "\n")
         paths.append(str(path))

@@ -64,11 +64,15 @@ def real_text(folder: Path, sources: Sequence[str], count: int, draw: random.Ran
         draw.shuffle(texts)
         wanted = len(sentences) + count // len(sources)
         for text in texts:
-            found = [sentence for line in text.split("\n") for sentence in split_sentences(line)
-                     if sentence.endswith((".", "!", "?")) and is_sentence(sentence)]
+            found = [
+                sentence
+                for line in text.split("\n")
+                for sentence in split_sentences(line)
+                if sentence.endswith((".", "!", "?")) and is_sentence(sentence)
+            ]
             # A few from each text, so that no author or event weighs much.
             start = draw.randrange(max(1, len(found) - SENTENCES_A_DOCUMENT))
-            part = found[start:start + SENTENCES_A_DOCUMENT][:wanted - len(sentences)]
+            part = found[start : start + SENTENCES_A_DOCUMENT][: wanted - len(sentences)]
             sentences += part
             documents += ["\n".join(part)] if part else []
             if len(sentences) >= wanted:
@@ -89,8 +93,7 @@ def row(name: str, found: int, planted: int, wrongly: int, clean: int, note: str
     """One line of the table; precision is of all that was found, recall of all that was planted."""
     precision = found / (found + wrongly) if found + wrongly else 1.0
     recall = f"{100 * found / planted:6.1f} %" if planted else "      - "
-    return (f"{name:34} {100 * precision:6.1f} %  {recall}   {found:5} of {planted:<5} "
-            f"{wrongly:4} of {clean:<6}{note}")
+    return f"{name:34} {100 * precision:6.1f} %  {recall}   {found:5} of {planted:<5} {wrongly:4} of {clean:<6}{note}"
 
 
 def real_sentences(real: Real) -> Iterable[str]:
@@ -98,11 +101,16 @@ def real_sentences(real: Real) -> Iterable[str]:
     for name, texts in (("single lines", real.sentences), ("documents", real.documents)):
         results = [cleaned(text) for text in texts]
         dropped = [result for result in results if result.dropped_by]
-        changed = [result for text, result in zip(texts, results, strict=True)
-                   if not result.dropped_by and lost_sentences(text, result.document.text)]
-        yield (f"real {name:12} {len(texts):5}: dropped {len(dropped)} "
-               f"({100 * len(dropped) / len(texts):.2f} %), sentences taken away or changed in "
-               f"{len(changed)} ({100 * len(changed) / len(texts):.2f} %)")
+        changed = [
+            result
+            for text, result in zip(texts, results, strict=True)
+            if not result.dropped_by and lost_sentences(text, result.document.text)
+        ]
+        yield (
+            f"real {name:12} {len(texts):5}: dropped {len(dropped)} "
+            f"({100 * len(dropped) / len(texts):.2f} %), sentences taken away or changed in "
+            f"{len(changed)} ({100 * len(changed) / len(texts):.2f} %)"
+        )
         for result in [*dropped, *changed][:8]:
             rules = ", ".join(name for name, _ in result.removed)
             yield f"    {result.dropped_by or rules}: {result.document.text[:90]!r}"
@@ -140,8 +148,9 @@ def plant_mojibake(text: str, draw: random.Random) -> str:
     return text
 
 
-def mended(name: str, rule: str, documents: Sequence[str], plant: Callable[[str, random.Random], str],
-           draw: random.Random) -> str:
+def mended(
+    name: str, rule: str, documents: Sequence[str], plant: Callable[[str, random.Random], str], draw: random.Random
+) -> str:
     """Found: the planted document comes back word for word. Wrongly: a clean one was touched by the rule."""
     wrongly = sum(rule in dict(cleaned(text).removed) for text in documents)
     # Texts that other rules change, or that have nothing to garble, could not come back word for word.
@@ -191,7 +200,7 @@ def languages(real: Real, draw: random.Random) -> Iterable[str]:
         wrongly = sum(cleaned(text, by_language).dropped_by == "language" for text in clean)
         for code, texts in lines.items():
             draw.shuffle(texts)
-            groups = ["\n".join(texts[start:start + size]) for start in range(0, len(texts), size)]
+            groups = ["\n".join(texts[start : start + size]) for start in range(0, len(texts), size)]
             found = sum(cleaned(text, by_language).dropped_by == "language" for text in groups)
             yield row(f"language: {code}, a {unit}", found, len(groups), wrongly, len(clean))
 
@@ -208,11 +217,13 @@ def spam(documents: Sequence[str], draw: random.Random) -> Iterable[str]:
         "spam: a phrase again and again": lambda: f"{phrase()}. " * draw.randrange(8, 30),
         "spam: keywords": lambda: " ".join(draw.choices(nouns, k=80)),
         "spam: prices and numbers": lambda: "\n".join(
-            f"{draw.choice(nouns)} {draw.randrange(10**6)} R$ {draw.randrange(10**4)},00 (11) "
-            f"{draw.randrange(10**8)}" for _ in range(15)),
+            f"{draw.choice(nouns)} {draw.randrange(10**6)} R$ {draw.randrange(10**4)},00 (11) {draw.randrange(10**8)}"
+            for _ in range(15)
+        ),
         "spam: code": lambda: "\n".join(
             f"var {draw.choice(nouns)}{i} = document.getElementById('{i}'); if (x[{i}] == null) {{ y += 1; }}"
-            for i in range(10)),
+            for i in range(10)
+        ),
     }
     wrongly = sum(cleaned(text).dropped_by is not None for text in documents)
     for name, make in kinds.items():
@@ -237,13 +248,17 @@ def near_duplicates(texts: Sequence[str], draw: random.Random) -> Iterable[str]:
             similarity = jaccard(words, copy, config.shingle_words)
             found = index.seen_near(signature(" ".join(copy), config))
             levels.setdefault(min(9, int(10 * similarity)), []).append((similarity, found))
-    yield (f"near-duplicates: {len(texts)} real texts, {index.bands} bands of {index.rows} rows, "
-           f"threshold {config.threshold}; {strangers} unrelated texts taken for duplicates")
+    yield (
+        f"near-duplicates: {len(texts)} real texts, {index.bands} bands of {index.rows} rows, "
+        f"threshold {config.threshold}; {strangers} unrelated texts taken for duplicates"
+    )
     for level, pairs in sorted(levels.items()):
         closed = np.mean([1 - (1 - similarity**index.rows) ** index.bands for similarity, _ in pairs])
         hits = np.mean([found for _, found in pairs])
-        yield (f"    Jaccard {level / 10:.1f} to {level / 10 + 0.1:.1f}: found {100 * hits:5.1f} %, "
-               f"closed form {100 * closed:5.1f} %  ({len(pairs)} pairs)")
+        yield (
+            f"    Jaccard {level / 10:.1f} to {level / 10 + 0.1:.1f}: found {100 * hits:5.1f} %, "
+            f"closed form {100 * closed:5.1f} %  ({len(pairs)} pairs)"
+        )
 
 
 def jaccard(first: Sequence[str], second: Sequence[str], length: int) -> float:
@@ -251,7 +266,7 @@ def jaccard(first: Sequence[str], second: Sequence[str], length: int) -> float:
     sets = []
     for words in (first, second):
         plain = split_words(" ".join(words))
-        sets.append({tuple(plain[i:i + length]) for i in range(len(plain) - length + 1)})
+        sets.append({tuple(plain[i : i + length]) for i in range(len(plain) - length + 1)})
     return len(sets[0] & sets[1]) / max(1, len(sets[0] | sets[1]))
 
 
@@ -278,9 +293,12 @@ def memory(documents: int = 20_000) -> Iterable[str]:
 def speed(folder: Path, every: int = 40, repeats: int = 5) -> Iterable[str]:
     """MB of JSON lines a second on one core, the best of some runs over each 40th document of the corpus."""
     reading, cleaning, near = ReadConfig(), CleanConfig(), DuplicateConfig()
-    records = [record for path in find_files([str(folder / "corpus")])
-               for number, record in enumerate(read_records(path, reading))
-               if number % every == 0 and isinstance(record, Record)]
+    records = [
+        record
+        for path in find_files([str(folder / "corpus")])
+        for number, record in enumerate(read_records(path, reading))
+        if number % every == 0 and isinstance(record, Record)
+    ]
     megabytes = sum(len(record.data) for record in records) / 1e6
 
     def key(record: Record) -> str:
@@ -306,13 +324,14 @@ def speed(folder: Path, every: int = 40, repeats: int = 5) -> Iterable[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"),
-                        help="folder with corpus/*.jsonl.gz")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with corpus/*.jsonl.gz")
     parser.add_argument("--sentences", type=int, default=2000, help="real sentences to judge")
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn and planted")
     arguments = parser.parse_args()
-    require((arguments.data / "corpus").is_dir(),
-            f"--data {str(arguments.data)!r} holds no folder corpus/; give the folder of the real data")
+    require(
+        (arguments.data / "corpus").is_dir(),
+        f"--data {str(arguments.data)!r} holds no folder corpus/; give the folder of the real data",
+    )
     draw = random.Random(arguments.seed)
     real = real_text(arguments.data, ("news", "literature"), arguments.sentences, draw)
     print(*real_sentences(real), sep="\n")
@@ -324,7 +343,7 @@ def main() -> None:
     print(furniture(real.documents, draw))
     print(menus(real.documents, draw))
     print(*languages(real, draw), *spam(real.documents, draw), "", sep="\n")
-    long_texts = [" ".join(real.sentences[start:start + 20]) for start in range(0, len(real.sentences), 20)]
+    long_texts = [" ".join(real.sentences[start : start + 20]) for start in range(0, len(real.sentences), 20)]
     print(*near_duplicates(long_texts, draw), *memory(), *speed(arguments.data), sep="\n")
 
 

@@ -31,9 +31,7 @@ FLAGS = {
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--input", nargs="+", metavar="PATH", help="files, folders or glob patterns")
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the shards, empty or ours")
@@ -80,9 +78,7 @@ def resolve_config(arguments: argparse.Namespace) -> PrepareConfig:
 def job_of(arguments: argparse.Namespace) -> Job:
     """What is to be done, every path and option checked."""
     require(bool(arguments.input), "--input is missing; name files, folders or glob patterns")
-    require(
-        bool(arguments.tokenizer), "--tokenizer is missing; name a folder with vocab.txt or tokenizer.json"
-    )
+    require(bool(arguments.tokenizer), "--tokenizer is missing; name a folder with vocab.txt or tokenizer.json")
     require(0 <= arguments.workers <= 1024, f"--workers must be in 0..1024, got {arguments.workers}")
     config = resolve_config(arguments)
     names = [arguments.tokenizer, arguments.student_tokenizer]

@@ -144,8 +144,7 @@ def write_text() -> Callable[[random.Random], str]:
 
     def write(source: random.Random) -> str:
         paragraphs = [
-            " ".join(sentence(source) for _ in range(source.randrange(4, 9)))
-            for _ in range(source.randrange(1, 4))
+            " ".join(sentence(source) for _ in range(source.randrange(4, 9))) for _ in range(source.randrange(1, 4))
         ]
         return "\n".join(paragraphs)
 

@@ -29,9 +29,7 @@ def test_results_come_in_order(workers: int) -> None:
     with WorkerPool(lengths, workers) as pool:
         results = list(pool.map(batches))
     assert [batch for batch, _ in results] == batches
-    assert [[outcome.dropped_by for outcome in outcomes] for _, outcomes in results] == [
-        [str(n)] for n in range(60)
-    ]
+    assert [[outcome.dropped_by for outcome in outcomes] for _, outcomes in results] == [[str(n)] for n in range(60)]
 
 
 def test_input_is_read_only_so_far_ahead() -> None:

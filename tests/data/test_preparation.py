@@ -87,11 +87,7 @@ def run(corpus: Path, cased: Side) -> Run:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def counts(prepared: Prepared) -> dict[str, dict[str, dict[str, int]]]:
@@ -110,9 +106,7 @@ def test_same_bytes_for_any_number_of_workers(run: Run, tmp_path: Path, cased: S
     assert results[0] == results[1] == results[2] == results[3]
 
 
-@pytest.mark.parametrize(
-    ("workers", "patterns"), [(0, ([1], [9], [20], [12, 3, 4], [7, 7, 7])), (2, ([11, 6],))]
-)
+@pytest.mark.parametrize(("workers", "patterns"), [(0, ([1], [9], [20], [12, 3, 4], [7, 7, 7])), (2, ([11, 6],))])
 def test_broken_off_anywhere_it_ends_alike(
     run: Run, tmp_path: Path, workers: int, patterns: tuple[list[int], ...]
 ) -> None:
@@ -133,9 +127,7 @@ def test_broken_off_anywhere_it_ends_alike(
 
 
 @pytest.mark.parametrize("call", range(0, 40, 3))
-def test_a_failing_write_loses_nothing(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
-) -> None:
+def test_a_failing_write_loses_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     run(tmp_path / "whole")
     calls = 0
 
@@ -155,9 +147,7 @@ def test_a_failing_write_loses_nothing(
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
 
 
-def test_the_tokens_are_those_of_the_kept_documents(
-    run: Run, tmp_path: Path, corpus: Path, cased: Side
-) -> None:
+def test_the_tokens_are_those_of_the_kept_documents(run: Run, tmp_path: Path, corpus: Path, cased: Side) -> None:
     run(tmp_path / "out", validation_share=0.0)
     expected: list[int] = []
     lines = (corpus / "a.jsonl").read_bytes() + gzip.decompress((corpus / "b.jsonl.gz").read_bytes())
@@ -180,9 +170,7 @@ def test_every_document_is_counted_once(run: Run, tmp_path: Path) -> None:
     assert str(found["first_unreadable"]).endswith(
         "b.jsonl.gz:21: not valid JSON: Expecting property name enclosed in double quotes at column 2"
     )
-    characters = [
-        sum(each["characters"] for each in found[part].values()) for part in ("dropped", "removed", "kept")
-    ]
+    characters = [sum(each["characters"] for each in found[part].values()) for part in ("dropped", "removed", "kept")]
     assert found["read"]["characters"] == sum(characters) + int(str(found["changed"]))
 
 
@@ -200,9 +188,7 @@ def test_near_duplicates_go_and_only_if_asked(run: Run, tmp_path: Path, write_te
 
 def test_documents_of_the_evaluation_sets_go(run: Run, tmp_path: Path, corpus: Path) -> None:
     text = json.loads((corpus / "a.jsonl").read_text().splitlines()[7])["text"]
-    (tmp_path / "test.txt").write_text(
-        "Outra frase que não está em lugar nenhum do corpus.\n" + text.split("\n")[0]
-    )
+    (tmp_path / "test.txt").write_text("Outra frase que não está em lugar nenhum do corpus.\n" + text.split("\n")[0])
     found = counts(run(tmp_path / "out", evaluation=[str(tmp_path / "test.txt")]))
     assert found["dropped"]["evaluation_overlap"]["documents"] >= 1
     assert found["dropped"]["evaluation_overlap"]["documents"] <= 10
@@ -236,9 +222,7 @@ def test_finished_is_left_alone(run: Run, tmp_path: Path) -> None:
     verify(tmp_path / "out")
 
 
-def test_what_a_crash_left_after_the_manifest_goes(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_crash_left_after_the_manifest_goes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(OutputFolder, "_discard_uncommitted", lambda self: None)
@@ -317,8 +301,6 @@ def test_a_lost_shard_of_a_finished_segment_is_told(run: Run, tmp_path: Path) ->
 
 def test_no_document_kept(run: Run, tmp_path: Path) -> None:
     (tmp_path / "short.jsonl").write_text('{"text": "Oi."}\n{"text": 5}\n')
-    with pytest.raises(
-        InputError, match=r"no document of 2 was kept; 1 were dropped by rule '\w+'.*table.json"
-    ):
+    with pytest.raises(InputError, match=r"no document of 2 was kept; 1 were dropped by rule '\w+'.*table.json"):
         run(tmp_path / "out", inputs=[str(tmp_path / "short.jsonl")])
     assert not (tmp_path / "out" / "manifest.json").exists()

@@ -20,18 +20,14 @@ Sentences = Callable[[random.Random], list[str]]
 Corpus = tuple[Path, list[list[int]]]
 
 
-def write_corpus(
-    folder: Path, documents: list[list[str]], encoder: WordEncoder, *, a_shard: int
-) -> list[list[int]]:
+def write_corpus(folder: Path, documents: list[list[str]], encoder: WordEncoder, *, a_shard: int) -> list[list[int]]:
     """Shards of `a_shard` documents each; returns the tokens of every sequence on the first side."""
     entries, expected = [], []
     for number, first in enumerate(range(0, len(documents), a_shard)):
         builder = ShardBuilder(encoder)
         for sentences in documents[first : first + a_shard]:
             document = build_sequences(sentences, encoder)
-            tokens = (
-                np.frombuffer(document.ids[0], encoder.token_dtypes[0]).tolist() if document.sizes else []
-            )
+            tokens = np.frombuffer(document.ids[0], encoder.token_dtypes[0]).tolist() if document.sizes else []
             for size in document.sizes:
                 expected.append(tokens[: size[0]])
                 tokens = tokens[size[0] :]
@@ -189,9 +185,7 @@ def test_damage_is_named(corpus: Corpus, case: str) -> None:
 
 
 def test_another_tokenizer_is_refused(corpus: Corpus) -> None:
-    with pytest.raises(
-        InputError, match=r"fingerprint of tokenizer is aaaaaaaaaaaa, that of the one given bbbb"
-    ):
+    with pytest.raises(InputError, match=r"fingerprint of tokenizer is aaaaaaaaaaaa, that of the one given bbbb"):
         TokenShards.open(corpus[0], tokenizer_fingerprint="b" * 64)
     with pytest.raises(InputError, match=r"fingerprint of student_tokenizer is None"):
         TokenShards.open(corpus[0], student_fingerprint="b" * 64)

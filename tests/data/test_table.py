@@ -68,9 +68,7 @@ def test_render_aligns() -> None:
 
 
 def test_packing_counts_the_room_left() -> None:
-    one = ShardEntry(
-        "a", "train", sequences=10, tokens=600, student_tokens=900, words=500, bytes=1, sha256=""
-    )
+    one = ShardEntry("a", "train", sequences=10, tokens=600, student_tokens=900, words=500, bytes=1, sha256="")
     assert packing_efficiency([one, one], capacity=100) == {"tokens": 0.6, "student_tokens": 0.9}
 
 

@@ -35,8 +35,7 @@ def ids(encoder: WordEncoder, sentence: str, side: int = 0) -> list[int]:
 
 def pieces(encoder: WordEncoder, sentence: str) -> list[list[int]]:
     return [
-        np.frombuffer(each, encoder.piece_dtype).tolist()
-        for (each,) in encoder.pieces(encoder.encode([sentence])[0])
+        np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces(encoder.encode([sentence])[0])
     ]
 
 
@@ -78,10 +77,7 @@ def test_words_of_both_sides_are_the_same_text(cased: Side, uncased: Side) -> No
     for number, side in enumerate((cased, uncased)):
         tokens = iter([side.tokenizer.id_to_token(each) for each in ids(encoder, text, number)])
         words.append(
-            [
-                "".join(itertools.islice(tokens, count)).replace("##", "")
-                for count in pieces(encoder, text)[number]
-            ]
+            ["".join(itertools.islice(tokens, count)).replace("##", "") for count in pieces(encoder, text)[number]]
         )
     assert words[0] == ["O", "gatinho", ",", "casas", ":", "amanhã", "!"]
     assert words[1] == ["o", "gatinho", ",", "casas", ":", "amanha", "!"]
@@ -122,9 +118,7 @@ def test_types_are_as_small_as_their_values_allow() -> None:
 
 
 def test_real_vocabularies_on_real_text(real_data: Path) -> None:
-    bertimbau, tiny = (
-        load_side(real_data / "models" / name).side for name in ("bertimbau-base-cased", "bert-tiny")
-    )
+    bertimbau, tiny = (load_side(real_data / "models" / name).side for name in ("bertimbau-base-cased", "bert-tiny"))
     single, pair = WordEncoder([bertimbau], capacity=126), WordEncoder([bertimbau, tiny], capacity=126)
     for source in ("news", "docs", "literature"):
         with gzip.open(real_data / "corpus" / f"{source}.jsonl.gz", "rt", encoding="utf-8") as lines:

@@ -76,8 +76,7 @@ def write_corpus() -> Callable[[Path, int], Path]:
     def write(path: Path, documents: int) -> Path:
         source = random.Random(0)
         lines = [
-            json.dumps({"id": str(n), "text": write_document(source)}, ensure_ascii=False)
-            for n in range(documents)
+            json.dumps({"id": str(n), "text": write_document(source)}, ensure_ascii=False) for n in range(documents)
         ]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path

@@ -45,17 +45,13 @@ CASES = {
     "unknown format": Case(
         r"'a.docx' is of no known format; known endings: .txt", ["--input", "a.docx"], text("a.docx", "x")
     ),
-    "empty folder": Case(
-        r"folder 'empty' holds no file", ["--input", "empty"], lambda f: (f / "empty").mkdir()
-    ),
+    "empty folder": Case(r"folder 'empty' holds no file", ["--input", "empty"], lambda f: (f / "empty").mkdir()),
     "link to itself": Case(
         r"'loop.txt'(;| cannot be followed)",
         ["--input", "loop.txt"],
         lambda f: (f / "loop.txt").symlink_to("loop.txt"),
     ),
-    "pipe": Case(
-        r"'pipe.txt' is no regular file", ["--input", "pipe.txt"], lambda f: os.mkfifo(f / "pipe.txt")
-    ),
+    "pipe": Case(r"'pipe.txt' is no regular file", ["--input", "pipe.txt"], lambda f: os.mkfifo(f / "pipe.txt")),
     # content: nothing is left
     "empty file": Case(
         r"no document of 0 was kept; the input holds no document", ["--input", "a.txt"], text("a.txt", "")
@@ -70,9 +66,7 @@ CASES = {
         ["--input", "a.jsonl.gz"],
         raw("a.jsonl.gz", gzip.compress(os.urandom(9000).hex().encode())[:4000]),
     ),
-    "no gzip": Case(
-        r"a.jsonl.gz:1: damaged gzip", ["--input", "a.jsonl.gz"], raw("a.jsonl.gz", b"plain text " * 100)
-    ),
+    "no gzip": Case(r"a.jsonl.gz:1: damaged gzip", ["--input", "a.jsonl.gz"], raw("a.jsonl.gz", b"plain text " * 100)),
     "json of another field": Case(
         r"first a.jsonl:1: no field 'text'; fields: 'corpo'",
         ["--input", "a.jsonl"],
@@ -98,9 +92,7 @@ CASES = {
         text("a.txt", "Oi.\nSim, vou.\n"),
     ),
     # options
-    "unknown option": Case(
-        r"unknown option 'max_lenght'; did you mean 'max_length'\?", ["--set", "max_lenght=9"]
-    ),
+    "unknown option": Case(r"unknown option 'max_lenght'; did you mean 'max_length'\?", ["--set", "max_lenght=9"]),
     "unknown option of a table": Case(
         r"unknown option 'read.txt_mod'; did you mean 'txt_mode'", ["--set", "read.txt_mod=lines"]
     ),
@@ -113,9 +105,7 @@ CASES = {
     "samples": Case(r"sample_dropped must be in 0..10000, got -1", ["--sample-dropped", "-1"]),
     "workers": Case(r"--workers must be in 0..1024, got -2", ["--workers", "-2"]),
     "no config file": Case(r"configuration file 'none.toml' does not exist", ["--config", "none.toml"]),
-    "config no toml": Case(
-        r"'a.toml' is not valid TOML", ["--config", "a.toml"], text("a.toml", "max_length = = 3")
-    ),
+    "config no toml": Case(r"'a.toml' is not valid TOML", ["--config", "a.toml"], text("a.toml", "max_length = = 3")),
     "config unknown key": Case(
         r"unknown option 'cleaning'; did you mean 'clean'",
         ["--config", "a.toml"],
@@ -164,9 +154,7 @@ CASES = {
         ["--output", "torn"],
         lambda f: ((f / "torn").mkdir(), (f / "torn" / "config.json").write_text("{")),
     ),
-    "verify nothing": Case(
-        r"none/manifest.json does not exist; make a corpus with", ["--output", "none", "--verify"]
-    ),
+    "verify nothing": Case(r"none/manifest.json does not exist; make a corpus with", ["--output", "none", "--verify"]),
 }
 
 
@@ -199,10 +187,7 @@ def test_one_message_and_exit_code_2(
 def test_bad_lines_among_good_ones_are_counted(
     call: Call, tokenizer: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    good = [
-        json.dumps({"text": f"{GOOD} Capítulo {n}. " * (n + 3)}, ensure_ascii=False).encode()
-        for n in range(9)
-    ]
+    good = [json.dumps({"text": f"{GOOD} Capítulo {n}. " * (n + 3)}, ensure_ascii=False).encode() for n in range(9)]
     bad = [b"{", b'{"texto": 1}', b'{"text": 3}', b"[]", b'{"text": "\xff\xfe' + GOOD.encode() * 3 + b'"}']
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(good[:4] + bad + good[4:]))
     arguments = ["--input", tmp_path / "a.jsonl", "--output", tmp_path / "out", "--tokenizer", tokenizer]
@@ -225,9 +210,7 @@ def test_a_line_of_200_mb_is_passed_over(
     before = peak_mib()
     assert call("--input", path, "--output", tmp_path / "out", "--tokenizer", tokenizer, "--workers", 0) == 0
     assert (
-        json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]["dropped"]["unreadable"][
-            "documents"
-        ]
+        json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]["dropped"]["unreadable"]["documents"]
         == 1
     )
     assert peak_mib() - before < 60
@@ -243,10 +226,7 @@ def test_verify_names_the_flipped_shard_and_the_wrong_tokenizer(
     path = write_corpus(tmp_path / "a.jsonl", 20)
     out = tmp_path / "out"
     assert call("--input", path, "--output", out, "--tokenizer", tokenizer) == 0
-    assert (
-        call("--output", out, "--verify") == 0
-        and call("--output", out, "--verify", "--tokenizer", tokenizer) == 0
-    )
+    assert call("--output", out, "--verify") == 0 and call("--output", out, "--verify", "--tokenizer", tokenizer) == 0
     assert "all hashes are as the manifest says" in capfd.readouterr().out
     other = tmp_path / "other"
     other.mkdir()

@@ -29,11 +29,7 @@ def arguments_of(corpus: Path, tokenizer: Path, output: Path) -> list[object]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -21,10 +21,13 @@ def data() -> Path:
 def read(path: Path, config: ReadConfig | None = None) -> tuple[list[Document], list[BadRecord]]:
     """All documents and all bad records of a file."""
     config = config or ReadConfig()
-    parsed = [parse_record(record, config) if isinstance(record, Record) else record
-              for record in read_records(path, config)]
-    return ([item for item in parsed if isinstance(item, Document)],
-            [item for item in parsed if isinstance(item, BadRecord)])
+    parsed = [
+        parse_record(record, config) if isinstance(record, Record) else record for record in read_records(path, config)
+    ]
+    return (
+        [item for item in parsed if isinstance(item, Document)],
+        [item for item in parsed if isinstance(item, BadRecord)],
+    )
 
 
 def texts(path: Path, config: ReadConfig | None = None) -> list[str]:

@@ -19,19 +19,23 @@ SENTENCE = "O rio corre devagar até o mar."
 def test_truncated_gzip_keeps_what_came_before(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
     whole = gzip.compress("".join(f"{SENTENCE} {i}\n" for i in range(20_000)).encode())
-    path.write_bytes(whole[:len(whole) // 2])
+    path.write_bytes(whole[: len(whole) // 2])
     documents, bad = read(path)
     assert 1_000 < len(documents) < 20_000
     assert all(document.text == f"{SENTENCE} {i}" for i, document in enumerate(documents))
     assert [str(record) for record in bad] == [
-        f"{path}:{len(documents) + 1}: truncated: the compressed stream ends too early"]
+        f"{path}:{len(documents) + 1}: truncated: the compressed stream ends too early"
+    ]
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (b"isto nao e gzip\n", "damaged gzip data: Not a gzipped file"),
-    (gzip.compress(b"abc\n" * 1000)[:-8] + b"\0" * 8, "damaged gzip data: CRC check failed"),
-    (gzip.compress(b"abc\n") + b"lixo", "damaged gzip data: Not a gzipped file"),
-])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"isto nao e gzip\n", "damaged gzip data: Not a gzipped file"),
+        (gzip.compress(b"abc\n" * 1000)[:-8] + b"\0" * 8, "damaged gzip data: CRC check failed"),
+        (gzip.compress(b"abc\n") + b"lixo", "damaged gzip data: Not a gzipped file"),
+    ],
+)
 def test_damaged_gzip_is_one_bad_record(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(content)
@@ -39,8 +43,7 @@ def test_damaged_gzip_is_one_bad_record(tmp_path: Path, content: bytes, reason: 
     assert len(bad) == 1 and bad[0].reason.startswith(reason)
 
 
-@pytest.mark.parametrize("content", [
-    bytes(range(256)) * 64, "Olá, mundo.\n".encode("utf-16"), b"\x7fELF" + bytes(64)])
+@pytest.mark.parametrize("content", [bytes(range(256)) * 64, "Olá, mundo.\n".encode("utf-16"), b"\x7fELF" + bytes(64)])
 def test_binary_and_utf16_files_are_one_bad_record(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(content)
@@ -53,23 +56,33 @@ def test_invalid_utf8_is_replaced_and_counted_or_skipped(tmp_path: Path) -> None
     path.write_bytes(b"cora\xe7\xe3o partido\nlimpa \xef\xbf\xbd\n")
     documents, bad = read(path)
     assert [(document.text, document.replaced) for document in documents] == [
-        ("cora\ufffd\ufffdo partido", 2), ("limpa \ufffd", 0)]
+        ("cora\ufffd\ufffdo partido", 2),
+        ("limpa \ufffd", 0),
+    ]
     documents, bad = read(path, ReadConfig(on_bad_bytes="skip"))
     assert [document.text for document in documents] == ["limpa \ufffd"]
     assert [(record.line, record.reason) for record in bad] == [(1, "2 undecodable sequences")]
     assert texts(path, ReadConfig(encoding="cp1252"))[0] == "coração partido"
 
 
-@pytest.mark.parametrize(("ending", "before", "after", "filling"), [
-    ("txt", "", "\n", b"a" * 997), ("jsonl", '{"text": "', '"}\n', b"a" * 997),
-    ("csv", 'text\n"', '"\n', b"a" * 997), ("vert", "<doc>\n", "\n</doc>\n", b"a" * 997),
-    ("vert", '<doc title="', '">\nb\n</doc>\n', b"a" * 997),
-    ("vert", "<doc>\n", "\n</doc>\n", b"a\nb\nc\n" * 166),
-])
+@pytest.mark.parametrize(
+    ("ending", "before", "after", "filling"),
+    [
+        ("txt", "", "\n", b"a" * 997),
+        ("jsonl", '{"text": "', '"}\n', b"a" * 997),
+        ("csv", 'text\n"', '"\n', b"a" * 997),
+        ("vert", "<doc>\n", "\n</doc>\n", b"a" * 997),
+        ("vert", '<doc title="', '">\nb\n</doc>\n', b"a" * 997),
+        ("vert", "<doc>\n", "\n</doc>\n", b"a\nb\nc\n" * 166),
+    ],
+)
 def test_a_giant_record_is_counted_in_bounded_memory(
-        tmp_path: Path, ending: str, before: str, after: str, filling: bytes) -> None:
-    path, small = tmp_path / f"a.{ending}.gz", {"txt": "fim\n", "jsonl": '{"text": "fim"}\n', "csv": "fim\n",
-                                                "vert": "<doc>\nfim\n</doc>\n"}[ending]
+    tmp_path: Path, ending: str, before: str, after: str, filling: bytes
+) -> None:
+    path, small = (
+        tmp_path / f"a.{ending}.gz",
+        {"txt": "fim\n", "jsonl": '{"text": "fim"}\n', "csv": "fim\n", "vert": "<doc>\nfim\n</doc>\n"}[ending],
+    )
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(before.encode())
         for _ in range(30_000):  # 30 MB
@@ -94,16 +107,19 @@ def test_a_block_that_is_too_long_is_skipped_to_its_end(tmp_path: Path) -> None:
     assert [(record.line, record.reason) for record in bad] == [(3, "block is longer than 100 bytes")]
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    ('{"text": "aberta', "not valid JSON: Unterminated string starting at at column 10"),
-    ('{"corpo": "x"}', "no field 'text'; fields: 'corpo'"),
-    ('{"text": null}', "no field 'text'"),
-    ('{"text": ["x"]}', "field 'text' is no text but list"),
-    ('["text"]', "a JSON object is expected, got list"),
-    ("[" * 100_000, "maximum recursion depth exceeded"),
-    ('{"text": "x", "n": ' + "9" * 5000 + "}", "Exceeds the limit"),
-    ("\ufeff", "not valid JSON"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "aberta', "not valid JSON: Unterminated string starting at at column 10"),
+        ('{"corpo": "x"}', "no field 'text'; fields: 'corpo'"),
+        ('{"text": null}', "no field 'text'"),
+        ('{"text": ["x"]}', "field 'text' is no text but list"),
+        ('["text"]', "a JSON object is expected, got list"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+        ('{"text": "x", "n": ' + "9" * 5000 + "}", "Exceeds the limit"),
+        ("\ufeff", "not valid JSON"),
+    ],
+)
 def test_broken_jsonl_lines_are_counted_with_their_place(tmp_path: Path, line: str, reason: str) -> None:
     path = tmp_path / "a.jsonl"
     good = json.dumps({"text": SENTENCE}) + "\n"
@@ -143,7 +159,8 @@ def test_table_rows_that_do_not_fit_are_counted(tmp_path: Path) -> None:
     assert [document.text for document in documents] == ["boa"]
     assert [(record.line, record.reason) for record in bad] == [
         (2, "row has 3 fields where the header has 2"),
-        (4, "row is longer than 16000000 bytes, or a quote never closes")]
+        (4, "row is longer than 16000000 bytes, or a quote never closes"),
+    ]
 
 
 def test_nul_bytes_in_text_are_no_reason_to_refuse(tmp_path: Path) -> None:
@@ -172,10 +189,14 @@ def test_find_files_names_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "quebrados").mkdir()
     (tmp_path / "quebrados" / "a.txt").symlink_to(tmp_path / "nada.txt")
     for name, message in [
-        ("nada.txt", "there is no file or folder"), ("nada/*.txt", "no file matches"),
-        ("vazia", "holds no file of a known format"), ("a.pdf", "of no known format; known endings: .txt"),
-        ("*.pdf", "matches no file of a known format"), ("cano.txt", "no regular file"),
-        ("laco.txt", "cannot be followed|no file or folder"), ("quebrados", "leads nowhere"),
+        ("nada.txt", "there is no file or folder"),
+        ("nada/*.txt", "no file matches"),
+        ("vazia", "holds no file of a known format"),
+        ("a.pdf", "of no known format; known endings: .txt"),
+        ("*.pdf", "matches no file of a known format"),
+        ("cano.txt", "no regular file"),
+        ("laco.txt", "cannot be followed|no file or folder"),
+        ("quebrados", "leads nowhere"),
     ]:
         with pytest.raises(InputError, match=message):
             find_files([str(tmp_path / name)])

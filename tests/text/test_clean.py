@@ -11,25 +11,26 @@ from tinydistil.errors import InputError
 from tinydistil.text.clean import DOCUMENT_RULES, LINE_RULES, RULES, TEXT_RULES, CleanConfig, clean_document
 from tinydistil.text.document import Document
 
-PROSE = ("O velho pescador saiu cedo de casa, quando a praia ainda estava vazia e o vento vinha do sul. "
-         "Levava consigo a rede que o pai lhe deixara e uma garrafa de café que a mulher tinha preparado. "
-         "Na volta, contou aos netos que o mar, naquele dia, não quis conversa com ninguém.")
+PROSE = (
+    "O velho pescador saiu cedo de casa, quando a praia ainda estava vazia e o vento vinha do sul. "
+    "Levava consigo a rede que o pai lhe deixara e uma garrafa de café que a mulher tinha preparado. "
+    "Na volta, contou aos netos que o mar, naquele dia, não quis conversa com ninguém."
+)
 
 VICTIMS = {
     "empty": "\n \u200b \n",
     "too_long": PROSE + " mais" * 250_000,
     "too_short": "Poucas palavras aqui.",
     "undecodable": PROSE.replace("a", "\ufffd"),
-    "symbols": "if (x[i] == y[j]) { a += b * c; d = e / f; }\n"
-               "else { return g[h] <= k || m & n; } // fim do laço",
+    "symbols": "if (x[i] == y[j]) { a += b * c; d = e / f; }\nelse { return g[h] <= k || m & n; } // fim do laço",
     "digits": "tabela 10 20 30 1234 5678 91011 preço 1999 2000 2001 total 44556 parcial 7788 9900 soma "
-              "123123 mês 11 22 33",
+    "123123 mês 11 22 33",
     "word_length": "p a l a v r a s s o l t a s e m t o d a a p á g i n a d e s t e t e x t o",
     "repeated_lines": "\n".join([PROSE, "Clique na foto para ampliar e ver o álbum completo da festa."] * 6),
     "repeated_ngrams": "compre já o seu carro novo " * 12,
     "language": "El viejo pescador salió temprano de su casa cuando la playa todavía estaba vacía.",
     "no_prose": "hotel pousada praia passagem barata promoção voo resort Natal Fortaleza Recife Salvador "
-                "aluguel carro temporada verão férias pacote viagem turismo oferta desconto",
+    "aluguel carro temporada verão férias pacote viagem turismo oferta desconto",
 }
 
 
@@ -55,10 +56,17 @@ def test_good_prose_is_kept_untouched() -> None:
     assert cleaned.dropped_by is None and cleaned.removed == () and cleaned.document is document
 
 
-@pytest.mark.parametrize(("rule", "added", "characters"), [
-    ("mojibake", "NÃ£o hÃ¡ pÃ£o.", 3), ("html", "<b>Sim</b>.", 7), ("unicode", "Um\u00ad pouco\u200b.", 2),
-    ("addresses", "Ver http://a.br/b .", 15), ("boilerplate", "Compartilhe no Facebook", 24),
-    ("menus", "Um\nDois\nTrês\nQuatro\nCinco\nSeis", 31)])
+@pytest.mark.parametrize(
+    ("rule", "added", "characters"),
+    [
+        ("mojibake", "NÃ£o hÃ¡ pÃ£o.", 3),
+        ("html", "<b>Sim</b>.", 7),
+        ("unicode", "Um\u00ad pouco\u200b.", 2),
+        ("addresses", "Ver http://a.br/b .", 15),
+        ("boilerplate", "Compartilhe no Facebook", 24),
+        ("menus", "Um\nDois\nTrês\nQuatro\nCinco\nSeis", 31),
+    ],
+)
 def test_mending_rules_are_counted_and_switched(rule: str, added: str, characters: int) -> None:
     if rule == "mojibake":
         pytest.importorskip("ftfy")
@@ -71,8 +79,7 @@ def test_mending_rules_are_counted_and_switched(rule: str, added: str, character
 
 
 def test_sentences_of_the_format_survive_where_the_paragraph_does() -> None:
-    paragraphs = (("Veio o Sr. Lima ontem.", "Ficou."), ("Imprimir",),
-                  (PROSE, "Ver http://a.br/b agora. Sim."))
+    paragraphs = (("Veio o Sr. Lima ontem.", "Ficou."), ("Imprimir",), (PROSE, "Ver http://a.br/b agora. Sim."))
     document = Document("1", "s", "\n".join(" ".join(part) for part in paragraphs), paragraphs)
     cleaned = clean_document(document, CleanConfig()).document
     assert cleaned.sentences is not None and cleaned.sentences[0] == paragraphs[0]
@@ -88,10 +95,23 @@ def test_cleaning_twice_changes_nothing_more() -> None:
         assert clean_document(once, config).document.text == once.text
 
 
-@pytest.mark.parametrize("text", [
-    "." * 300_000, "a" * 300_000, "a " * 150_000, "\n" * 300_000, "a\n" * 150_000, "|\n" * 100_000,
-    "<b>\n" * 60_000,
-    "Imprimir\n" * 30_000, "\u0301" * 300_000, "ab. " * 75_000, "\ufffd" * 300_000, "www.a.br\n" * 30_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "." * 300_000,
+        "a" * 300_000,
+        "a " * 150_000,
+        "\n" * 300_000,
+        "a\n" * 150_000,
+        "|\n" * 100_000,
+        "<b>\n" * 60_000,
+        "Imprimir\n" * 30_000,
+        "\u0301" * 300_000,
+        "ab. " * 75_000,
+        "\ufffd" * 300_000,
+        "www.a.br\n" * 30_000,
+    ],
+)
 def test_hostile_documents_cost_linear_time(text: str) -> None:
     start = time.perf_counter()
     clean_document(Document("1", "s", text), CleanConfig())
@@ -99,8 +119,7 @@ def test_hostile_documents_cost_linear_time(text: str) -> None:
 
 
 def test_any_text_ends_in_exactly_one_way_and_pickles() -> None:
-    alphabet = [*"aãeçio .,\n<>/&;@|0\t\ufffd\u200b", "http://", "<p>", "&amp;", "Ã©", "de ",
-                "\r", "\x00", "😀"]
+    alphabet = [*"aãeçio .,\n<>/&;@|0\t\ufffd\u200b", "http://", "<p>", "&amp;", "Ã©", "de ", "\r", "\x00", "😀"]
     pytest.importorskip("ftfy")
     draw = random.Random(1)
     seen = set()
@@ -114,10 +133,20 @@ def test_any_text_ends_in_exactly_one_way_and_pickles() -> None:
     assert len(seen) >= 4
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("max_symbols", 1.5), ("max_digits", -0.1), ("min_words", 0), ("max_characters", 0),
-    ("menu_run_lines", 0),
-    ("min_prose", 2.0), ("language_margin", -1.0), ("max_top_ngrams", [0.2, 7.0]), ("max_word_length", 1.0)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_symbols", 1.5),
+        ("max_digits", -0.1),
+        ("min_words", 0),
+        ("max_characters", 0),
+        ("menu_run_lines", 0),
+        ("min_prose", 2.0),
+        ("language_margin", -1.0),
+        ("max_top_ngrams", [0.2, 7.0]),
+        ("max_word_length", 1.0),
+    ],
+)
 def test_configuration_checks_itself(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):
         from_mapping(CleanConfig, {field: value})

@@ -11,8 +11,9 @@ import pytest
 from tinydistil.errors import InputError
 from tinydistil.text.contamination import EvaluationNgrams, evaluation_texts
 
-LONG = ("Um grupo de meninos está brincando no quintal enquanto um homem velho olha para eles "
-        "da janela da cozinha e sorri.")
+LONG = (
+    "Um grupo de meninos está brincando no quintal enquanto um homem velho olha para eles da janela da cozinha e sorri."
+)
 SHORT = "O gato dorme em cima do telhado vermelho da escola"  # 10 words
 TINY = "O gato dorme"
 
@@ -25,8 +26,7 @@ def write(folder: Path, name: str, content: str) -> Path:
 
 def formats(folder: Path) -> list[Path]:
     tokens = "".join(f"{word} O\n" for word in LONG.replace(".", " .").split())
-    squad = {"data": [{"title": "t", "paragraphs": [
-        {"context": LONG, "qas": [{"question": SHORT, "id": 1}]}]}]}
+    squad = {"data": [{"title": "t", "paragraphs": [{"context": LONG, "qas": [{"question": SHORT, "id": 1}]}]}]}
     return [
         write(folder, "a.txt", f"{LONG}\n{SHORT}\n"),
         write(folder, "a.jsonl", json.dumps({"x": [LONG, {"y": SHORT}], "n": 1}) + "\n\n"),
@@ -55,7 +55,8 @@ def test_hits_are_runs_of_words_whatever_stands_between(tmp_path: Path) -> None:
     assert not ngrams.hit(" ".join([*words[:7], "e", *words[7:13]]))
     assert not ngrams.hit(TINY) and not ngrams.hit("") and not ngrams.hit(SHORT.replace("gato", "rato"))
     decomposed = EvaluationNgrams.from_files(
-        [write(tmp_path, "b.txt", unicodedata.normalize("NFD", LONG.replace("meninos", "irmãos")))])
+        [write(tmp_path, "b.txt", unicodedata.normalize("NFD", LONG.replace("meninos", "irmãos")))]
+    )
     assert decomposed.hit(LONG.replace("meninos", "irmãos"))
     again = pickle.loads(pickle.dumps(ngrams))
     assert again.hit(SHORT) and len(again) == len(ngrams) == 1 + len(words) - 12
@@ -69,11 +70,17 @@ def test_lengths_are_configurable(tmp_path: Path) -> None:
         EvaluationNgrams.from_files([path], ngram_words=5, min_words=6)
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("a.json", "{", "cannot be read"), ("a.xml", "<a>", "cannot be read"),
-    ("a.jsonl", "x\n", "cannot be read"),
-    ("a.bin", "x", "is of no known format"), ("a.txt", "curto\n", "holds no text of 8 words or more"),
-    ("a.txt.gz", "x", "cannot be read: damaged gzip")])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "{", "cannot be read"),
+        ("a.xml", "<a>", "cannot be read"),
+        ("a.jsonl", "x\n", "cannot be read"),
+        ("a.bin", "x", "is of no known format"),
+        ("a.txt", "curto\n", "holds no text of 8 words or more"),
+        ("a.txt.gz", "x", "cannot be read: damaged gzip"),
+    ],
+)
 def test_unusable_sets_are_refused_by_name(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(InputError, match=rf"evaluation set '.*{name}' {message}"):
         EvaluationNgrams.from_files([write(tmp_path, name, content)])
@@ -82,8 +89,10 @@ def test_unusable_sets_are_refused_by_name(tmp_path: Path, name: str, content: s
 
 
 def test_the_real_evaluation_sets(data: Path) -> None:
-    paths = [data / "tasks" / name for name in (
-        "assin2/assin2-dev.xml", "sentiment/dev.csv", "lenerbr/dev.conll", "faquad/dev.json")]
+    paths = [
+        data / "tasks" / name
+        for name in ("assin2/assin2-dev.xml", "sentiment/dev.csv", "lenerbr/dev.conll", "faquad/dev.json")
+    ]
     ngrams = EvaluationNgrams.from_files(paths)
     assert len(ngrams) > 10_000
     texts = [text for path in paths for text in evaluation_texts(path) if len(text.split()) >= 20]

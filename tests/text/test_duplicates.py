@@ -9,13 +9,12 @@ import pytest
 from tinydistil.errors import InputError
 from tinydistil.text.duplicates import DuplicateConfig, DuplicateIndex, bands_and_rows, exact_key, signature
 
-WORDS = [a + b + c
-         for a in ("ba", "co", "du", "fi") for b in ("la", "me", "ni", "ro", "su") for c in ("r", "l", "")]
+WORDS = [a + b + c for a in ("ba", "co", "du", "fi") for b in ("la", "me", "ni", "ro", "su") for c in ("r", "l", "")]
 
 
 def shingles(text: str, length: int = 5) -> set[tuple[str, ...]]:
     words = text.split()
-    return {tuple(words[i:i + length]) for i in range(len(words) - length + 1)}
+    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
 
 
 def jaccard(first: str, second: str) -> float:
@@ -126,8 +125,10 @@ def test_memory_of_the_index() -> None:
     assert index.bytes_held / 4000 < 10 * 8 * 3 + 10
 
 
-@pytest.mark.parametrize(("field", "value"), [("threshold", 0.0), ("threshold", 1.0), ("num_permutations", 1),
-                                              ("num_permutations", 5000), ("shingle_words", 0)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("threshold", 0.0), ("threshold", 1.0), ("num_permutations", 1), ("num_permutations", 5000), ("shingle_words", 0)],
+)
 def test_configuration_checks_itself(field: str, value: float) -> None:
     with pytest.raises(InputError, match=field):
         DuplicateConfig(**{field: value})  # type: ignore[arg-type]

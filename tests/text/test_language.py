@@ -31,8 +31,9 @@ PORTUGUESE = [
 
 def is_foreign(text: str) -> bool:
     config = CleanConfig()
-    return language(Measured(text, text.split("\n")), margin=config.language_margin,
-                    margin_per_word=config.language_margin_per_word)
+    return language(
+        Measured(text, text.split("\n")), margin=config.language_margin, margin_per_word=config.language_margin_per_word
+    )
 
 
 @pytest.mark.parametrize("line", PORTUGUESE)
@@ -42,12 +43,11 @@ def test_portuguese_stays(line: str) -> None:
 
 @pytest.mark.parametrize("code", ["es", "en", "it", "fr", "ca", "de", "gl"])
 def test_foreign_lines_are_found_and_named(code: str) -> None:
-    lines = [line.split("\t")[1] for line in FOREIGN.read_text(encoding="utf-8").splitlines()
-             if line.startswith(code)]
+    lines = [line.split("\t")[1] for line in FOREIGN.read_text(encoding="utf-8").splitlines() if line.startswith(code)]
     found = [line for line in lines if is_foreign(line)]
     # Single Galician lines may hold no word that Portuguese has not; five together always do.
     assert len(found) >= (0.6 if code == "gl" else 0.95) * len(lines)
-    groups = [" ".join(lines[start:start + 5]) for start in range(0, len(lines), 5)]
+    groups = [" ".join(lines[start : start + 5]) for start in range(0, len(lines), 5)]
     assert all(is_foreign(group) for group in groups)
     assert {judge(split_words(group)).rival for group in groups} == {code}
 
@@ -69,10 +69,13 @@ def test_long_texts_are_sampled_from_end_to_end() -> None:
 def test_the_score_is_the_sum_of_log_rates() -> None:
     # "não" and "del" by hand: two words of one list each, no spelling but ã.
     from math import log
+
     rates = {name: values for name, values, _ in SPELLINGS}["ã"]
     other = next(value for name, _, value in SPELLINGS if name == "ã")
-    expected = {code: log(TIER_RATES[0] if "não" in WORDS[code][0].split() else 0.00003)
-                + log(rates.get(code, other)) for code in LANGUAGES}
+    expected = {
+        code: log(TIER_RATES[0] if "não" in WORDS[code][0].split() else 0.00003) + log(rates.get(code, other))
+        for code in LANGUAGES
+    }
     verdict = judge(split_words("não"))
     best = max(value for code, value in expected.items() if code != "pt")
     assert verdict.advantage == pytest.approx(best - expected["pt"])

@@ -17,14 +17,20 @@ TEXT = "“Olá,” disse-lhe o João — às 10h30 —, «com 3.000 razões»�
 
 def test_words_are_letters_and_digits_in_lower_case() -> None:
     assert normalised_words(TEXT).decode() == (
-        "olá disse lhe o joão às 10h30 com 3 000 razões não é e a 1ª vez foi boa e só")
+        "olá disse lhe o joão às 10h30 com 3 000 razões não é e a 1ª vez foi boa e só"
+    )
     assert normalised_words("") == b"" and normalised_words(" .,;— ") == b""
 
 
 def test_hashes_are_equal_in_every_process() -> None:
     code = f"from tinydistil.text.ngrams import word_hashes; print(word_hashes({TEXT!r}).tolist())"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                           env={"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)})
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)},
+    )
     assert other.stdout.strip() == str(word_hashes(TEXT).tolist())
 
 
@@ -60,7 +66,7 @@ def test_hash_set_agrees_with_a_set() -> None:
 def slow_share(words: list[str], length: int) -> float:
     seen, covered = set(), set()
     for start in range(len(words) - length + 1):
-        run = tuple(words[start:start + length])
+        run = tuple(words[start : start + length])
         if run in seen:
             covered.update(range(start, start + length))
         seen.add(run)
@@ -74,14 +80,14 @@ def test_repetition_agrees_with_a_plain_count(vocabulary: int) -> None:
     for _ in range(60):
         words = [f"p{draw.randrange(vocabulary)}" for _ in range(draw.randrange(60, 300))]
         start = draw.randrange(len(words))
-        words += words[start:start + draw.randrange(200)]
+        words += words[start : start + draw.randrange(200)]
         hashes = word_hashes(" ".join(words))
         for length in (5, 10):
             assert repeated_share(hashes, length) == pytest.approx(slow_share(words, length))
         counts = [max(Counter(zip(*(words[i:] for i in range(n)), strict=False)).values()) for n in (2, 3, 4)]
-        expected = (any(count > max(5, int(limit * len(words) / n))
-                        for count, limit, n in zip(counts, tops, (2, 3, 4), strict=True))
-                    or any(slow_share(words, n) > limit for n, limit in enumerate(repeated, start=5)))
+        expected = any(
+            count > max(5, int(limit * len(words) / n)) for count, limit, n in zip(counts, tops, (2, 3, 4), strict=True)
+        ) or any(slow_share(words, n) > limit for n, limit in enumerate(repeated, start=5))
         assert ngrams_repeat(hashes, tops, repeated) == expected
 
 

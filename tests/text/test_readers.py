@@ -30,7 +30,9 @@ def test_txt_blocks_are_separated_by_blank_lines(tmp_path: Path) -> None:
     path.write_bytes(b"\n\num\r\ndois\r\n\r\n \r\ntr\xc3\xaas\n")
     documents, _ = read(path, ReadConfig(txt_mode="blocks"))
     assert [(document.text, document.identifier) for document in documents] == [
-        ("um\ndois", "a.txt:3"), ("três", "a.txt:7")]
+        ("um\ndois", "a.txt:3"),
+        ("três", "a.txt:7"),
+    ]
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".jsonl.gz", ".JSONL.GZ"])
@@ -42,13 +44,23 @@ def test_jsonl_fields_are_configurable(tmp_path: Path, ending: str) -> None:
     documents, bad = read(path, ReadConfig(text_field="corpo", id_field="n", source_field="de"))
     assert [document.text for document in documents] == LINES and not bad
     assert [(document.identifier, document.source) for document in documents] == [
-        ("0", "jornal"), ("1", "jornal"), ("2", "jornal")]
+        ("0", "jornal"),
+        ("1", "jornal"),
+        ("2", "jornal"),
+    ]
 
 
 @pytest.mark.parametrize(("ending", "delimiter"), [("csv", ","), ("tsv", "\t"), ("csv", ";")])
 def test_tables_agree_with_pythons_csv(tmp_path: Path, ending: str, delimiter: str) -> None:
-    rows = [[1, "simples"], [2, f"com {delimiter} separador"], [3, 'com "aspas" e\nduas\nlinhas'],
-            [4, '"'], [5, '""\n""'], [6, f'{delimiter}"x"{delimiter}'], [7, "fim\n"]]
+    rows = [
+        [1, "simples"],
+        [2, f"com {delimiter} separador"],
+        [3, 'com "aspas" e\nduas\nlinhas'],
+        [4, '"'],
+        [5, '""\n""'],
+        [6, f'{delimiter}"x"{delimiter}'],
+        [7, "fim\n"],
+    ]
     path = tmp_path / f"a.{ending}"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter=delimiter).writerows([["id", "text"], *rows])
@@ -123,17 +135,21 @@ def test_vert_keeps_paragraphs_and_sentences(tmp_path: Path) -> None:
     assert documents[0].source == "http://exemplo.br/a"
 
 
-@pytest.mark.parametrize(("damage", "sentences"), [
-    (lambda t: t.replace("</s>\n<s>", "<s>"), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
-    (lambda t: t.replace("<p>", "<p").replace("</p>", "< /p>"),
-     (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
-    (lambda t: t.replace("</doc>\n", ""), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
-    (lambda t: t.replace("<g/>", "<g />"), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
-    (lambda t: t.replace("\n", "\r\n"), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
-    (lambda t: t.replace("Voltou", "<3\n<b>\nVoltou"),
-     (('Disse "não", e saiu.', "<3 Voltou depois."), ("Fim.",))),
-    (lambda t: "<corpus>\n" + t + "</corpus>\n", (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
-])
+@pytest.mark.parametrize(
+    ("damage", "sentences"),
+    [
+        (lambda t: t.replace("</s>\n<s>", "<s>"), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
+        (
+            lambda t: t.replace("<p>", "<p").replace("</p>", "< /p>"),
+            (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",)),
+        ),
+        (lambda t: t.replace("</doc>\n", ""), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
+        (lambda t: t.replace("<g/>", "<g />"), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
+        (lambda t: t.replace("\n", "\r\n"), (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
+        (lambda t: t.replace("Voltou", "<3\n<b>\nVoltou"), (('Disse "não", e saiu.', "<3 Voltou depois."), ("Fim.",))),
+        (lambda t: "<corpus>\n" + t + "</corpus>\n", (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))),
+    ],
+)
 def test_vert_survives_damaged_tags(tmp_path: Path, damage: object, sentences: object) -> None:
     path = tmp_path / "a.vert"
     path.write_text(damage(VERT), encoding="utf-8", newline="")  # type: ignore[operator]
@@ -158,8 +174,7 @@ def test_vert_attributes_are_optional_and_loosely_quoted(tmp_path: Path, attribu
     assert [(document.identifier.rstrip(">"), document.text) for document in documents] == [(expected, "Oi")]
 
 
-@pytest.mark.parametrize("title", ["a" * 300_000, "= " * 100_000, "a=" * 100_000, "<" * 200_000,
-                                   " " * 300_000])
+@pytest.mark.parametrize("title", ["a" * 300_000, "= " * 100_000, "a=" * 100_000, "<" * 200_000, " " * 300_000])
 def test_vert_attributes_cost_linear_time(tmp_path: Path, title: str) -> None:
     path = tmp_path / "a.vert"
     opening = f'<doc docid="netg-1" title="{title}"'
@@ -215,7 +230,8 @@ def test_parquet_streams_by_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(("ending", "package"), [("txt.zst", "zstandard"), ("parquet", "pyarrow.parquet")])
 def test_missing_package_says_what_to_install(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, package: str) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, package: str
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     path = tmp_path / f"a.{ending}"
     path.write_bytes(b"x")
@@ -223,11 +239,20 @@ def test_missing_package_says_what_to_install(
         read(path)
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("text_field", ""), ("csv_delimiter", ""), ("csv_delimiter", '"'), ("csv_delimiter", "ab"),
-    ("txt_mode", "pages"), ("on_bad_bytes", "ignore"), ("max_document_bytes", 0),
-    ("encoding", "utf-16"), ("encoding", "nenhuma"),
-])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("text_field", ""),
+        ("csv_delimiter", ""),
+        ("csv_delimiter", '"'),
+        ("csv_delimiter", "ab"),
+        ("txt_mode", "pages"),
+        ("on_bad_bytes", "ignore"),
+        ("max_document_bytes", 0),
+        ("encoding", "utf-16"),
+        ("encoding", "nenhuma"),
+    ],
+)
 def test_configuration_checks_itself(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):
         ReadConfig(**{field: value})  # type: ignore[arg-type]

@@ -91,8 +91,9 @@ def test_sentences_are_no_furniture(line: str) -> None:
     assert not is_boilerplate(line)
 
 
-@pytest.mark.parametrize("part", [
-    "no ", "compartilhe no ", "facebook, ", "12/03/2014 ", "10:30, ", "| ", "por Ana ", "tags: "])
+@pytest.mark.parametrize(
+    "part", ["no ", "compartilhe no ", "facebook, ", "12/03/2014 ", "10:30, ", "| ", "por Ana ", "tags: "]
+)
 def test_hostile_lines_cost_little(part: str) -> None:
     start = time.perf_counter()
     for line in ((part * 60)[:119], f"compartilhe {part * 60}"[:119], f"publicado {part * 60}"[:118] + "x"):

@@ -43,9 +43,7 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
         ) from None
 
 
-def _view(
-    raw: NDArray[np.uint8], span: list[int], dtype: str, shape: list[int]
-) -> NDArray[np.unsignedinteger]:
+def _view(raw: NDArray[np.uint8], span: list[int], dtype: str, shape: list[int]) -> NDArray[np.unsignedinteger]:
     first, last = span
     array: NDArray[np.unsignedinteger] = raw[first:last].view(np.dtype(dtype))
     # Slicing past the end gives less, silently; the shape says how much it should have been.

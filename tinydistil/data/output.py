@@ -67,9 +67,7 @@ class OutputFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
-            raise InputError(
-                f"output {folder} is being written by another run; wait for it or end it"
-            ) from None
+            raise InputError(f"output {folder} is being written by another run; wait for it or end it") from None
         output = cls(folder, lock)
         if overwrite:
             output._clear()
@@ -110,9 +108,7 @@ class OutputFolder:
         self._segments.mkdir(exist_ok=True)
         # The state first: it is no harm without the JSON, which would be without it.
         name = f"{number:06d}"
-        write_atomic(
-            self._segments / f"{name}.state", save({"keys": state.keys, "signatures": state.signatures})
-        )
+        write_atomic(self._segments / f"{name}.state", save({"keys": state.keys, "signatures": state.signatures}))
         write_json(self._segments / f"{name}.json", values)
 
     def finish(self, manifest: Mapping[str, object]) -> None:
@@ -154,9 +150,7 @@ class OutputFolder:
         return [path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors")]
 
     def _ours(self) -> list[Path]:
-        return [
-            path for path in self.folder.iterdir() if _is_ours(path) and path.is_file() and path.name != _LOCK
-        ]
+        return [path for path in self.folder.iterdir() if _is_ours(path) and path.is_file() and path.name != _LOCK]
 
 
 def _is_ours(path: Path) -> bool:

@@ -4,8 +4,10 @@ The caller's process only cuts files into records and takes outcomes in order; w
 looks at one document alone (`step`). What looks at all documents, finding duplicates, happens here.
 """
 
+import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -113,7 +115,7 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
     """
     # Both may refuse; only then is the output folder touched.
     step, origin = job.step(), to_mapping(job.origin())
-    with OutputFolder.claim(output, origin, overwrite=overwrite) as folder:
+    with OutputFolder.claim(output, origin, overwrite=overwrite) as folder, _without_cycle_search():
         was_finished = folder.finished
         if not was_finished:
             _make_segments(job, step, folder, workers, progress)
@@ -121,9 +123,19 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
         return Prepared(read_json(output / MANIFEST), was_finished)
 
 
-def _make_segments(
-    job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress
-) -> None:
+@contextmanager
+def _without_cycle_search() -> Iterator[None]:
+    """Switch Python's search for reference cycles off: documents leave none, and looking costs a tenth of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress) -> None:
     done = _total(folder)
     progress.start(done.read.documents, done.bytes)
     # Exactly what an uninterrupted run would know here: the kept documents, in their order.
@@ -136,9 +148,7 @@ def _make_segments(
     # Skipping decompresses again, at some 80 MB/s; positions in a .gz would save that and cost an index.
     items = read_items(job.files, job.config.read)
     with WorkerPool(step, workers) as pool:
-        for batch, outcomes in pool.map(
-            cut_batches(items, round(job.config.segment_mb * _MEGABYTE), skip=done.items)
-        ):
+        for batch, outcomes in pool.map(cut_batches(items, round(job.config.segment_mb * _MEGABYTE), skip=done.items)):
             for item, outcome in zip(batch.items, outcomes, strict=True):
                 segment.take(item, outcome)
             segment.counts.bytes += batch.bytes
@@ -188,8 +198,6 @@ def _worst(counts: Counts) -> str:
 def _write_samples(job: Job, folder: OutputFolder, segments: Sequence[Mapping[str, object]]) -> None:
     samples = Samples(job.config)
     for segment in segments:
-        samples.merge(
-            from_mapping(Sample, each) for each in cast(list[dict[str, object]], segment["samples"])
-        )
+        samples.merge(from_mapping(Sample, each) for each in cast(list[dict[str, object]], segment["samples"]))
     text = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
     write_atomic(folder.folder / SAMPLES, text.encode("utf-8", "replace"))

@@ -27,9 +27,7 @@ class Progress:
         if documents:
             self._say(f"going on after {documents:,} documents ({raw_bytes / 1e6:,.1f} MB) of an earlier run")
         if self._stream.isatty():
-            self._bar = tqdm(
-                total=self._total_bytes, initial=raw_bytes, unit="B", unit_scale=True, file=self._stream
-            )
+            self._bar = tqdm(total=self._total_bytes, initial=raw_bytes, unit="B", unit_scale=True, file=self._stream)
 
     def advance(self, documents: int, raw_bytes: int) -> None:
         """That many more are done."""

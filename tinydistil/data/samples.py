@@ -74,9 +74,7 @@ def _sample(item: Record | BadRecord, rule: str, effect: str, rank: int, config:
     document = parse_record(item, config.read) if isinstance(item, Record) else item
     if isinstance(document, BadRecord):
         raw = item.data if isinstance(item, Record) else b""
-        return Sample(
-            rank, rule, effect, place, raw[:_MAX_CHARACTERS].decode(errors="replace"), (document.reason,)
-        )
+        return Sample(rank, rule, effect, place, raw[:_MAX_CHARACTERS].decode(errors="replace"), (document.reason,))
     # Cleaning is pure, so doing it again shows what was done in the worker, which sent no text.
     cleaned = clean_document(document, config.clean).document.text.split("\n")
     left = set(cleaned)

@@ -68,9 +68,7 @@ def pack(columns: Sequence[Sequence[int]], capacity: int) -> list[Size]:
     return [size for size in zip(*sizes, strict=True) if size[0]]
 
 
-def _cut_long(
-    columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder
-) -> Sequence[Sequence[int]]:
+def _cut_long(columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder) -> Sequence[Sequence[int]]:
     """The columns, each sentence longer than a sequence replaced by parts that end where words do."""
     if max(chain.from_iterable(columns), default=0) <= encoder.capacity:
         return columns

@@ -229,9 +229,7 @@ def entries_of(manifest: Mapping[str, object], folder: Path) -> list[ShardEntry]
     shards = manifest.get("shards")
     require(isinstance(shards, list), f"{folder / MANIFEST}: no list of shards; {_AGAIN}")
     try:
-        return [
-            from_mapping(ShardEntry, each, where="shards.") for each in cast(list[dict[str, object]], shards)
-        ]
+        return [from_mapping(ShardEntry, each, where="shards.") for each in cast(list[dict[str, object]], shards)]
     except (InputError, AttributeError) as error:
         raise InputError(f"{folder / MANIFEST}: bad list of shards ({error}); {_AGAIN}") from None
 

@@ -53,9 +53,7 @@ class Outcome:
 class DocumentStep:
     """Reads, cleans, hashes, signs, checks, tokenizes and cuts one document; see `__call__`."""
 
-    def __init__(
-        self, config: PrepareConfig, sides: Sequence[Side], evaluation: EvaluationNgrams | None
-    ) -> None:
+    def __init__(self, config: PrepareConfig, sides: Sequence[Side], evaluation: EvaluationNgrams | None) -> None:
         self.config = config
         self.encoder = WordEncoder(sides, config.capacity)
         self.evaluation = evaluation

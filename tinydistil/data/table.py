@@ -57,10 +57,7 @@ def packing_efficiency(shards: Iterable[ShardEntry], capacity: int) -> dict[str,
 def render(rows: Sequence[Row]) -> str:
     """The table as aligned text."""
     cells = [("effect", "rule", "documents", "characters", "share")]
-    cells += [
-        (row.effect, row.rule, f"{row.documents:,}", f"{row.characters:,}", f"{row.share:.2%}")
-        for row in rows
-    ]
+    cells += [(row.effect, row.rule, f"{row.documents:,}", f"{row.characters:,}", f"{row.share:.2%}") for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(
@@ -82,9 +79,7 @@ def describe(manifest: Mapping[str, object]) -> str:
     shards = entries_of(manifest, Path())
     lines += [_shard_line(split, [each for each in shards if each.split == split]) for split in SPLITS]
     efficiency = cast(dict[str, float], manifest.get("packing_efficiency", {}))
-    lines.append(
-        "packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items())
-    )
+    lines.append("packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items()))
     return "\n".join(lines)
 
 

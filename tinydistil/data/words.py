@@ -155,8 +155,7 @@ class WordEncoder:
             return [tuple((side.unknown_id,) for side in self._sides)]
         cuts = [[len(ids) * part // parts for part in range(parts + 1)] for ids in word]
         return [
-            tuple(ids[cut[part] : cut[part + 1]] for ids, cut in zip(word, cuts, strict=True))
-            for part in range(parts)
+            tuple(ids[cut[part] : cut[part + 1]] for ids, cut in zip(word, cuts, strict=True)) for part in range(parts)
         ]
 
 

@@ -4,6 +4,7 @@ It holds nothing that matters, so it may be killed at any moment, and it leaves 
 parent has gone, however the parent went.
 """
 
+import gc
 import os
 import queue
 import sys
@@ -18,6 +19,8 @@ def main(descriptor: int) -> None:
     """Serve the parent at the other end of socket `descriptor`: first the step, then batches, until it
     closes.
     """
+    # Documents leave no cycles behind, and looking for some in tables of 270,000 words costs a tenth of the time.
+    gc.disable()
     connection = Connection(descriptor)
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()

@@ -72,17 +72,24 @@ class CleanConfig:
     min_prose: float = 0.12
 
     def __post_init__(self) -> None:
-        for name in ("max_undecodable", "max_symbols", "max_digits", "max_repeated_lines",
-                     "max_repeated_line_characters", "min_prose"):
+        for name in (
+            "max_undecodable",
+            "max_symbols",
+            "max_digits",
+            "max_repeated_lines",
+            "max_repeated_line_characters",
+            "min_prose",
+        ):
             _require_share(name, getattr(self, name))
         for name in ("max_top_ngrams", "max_repeated_ngrams"):
             for share in getattr(self, name):
                 _require_share(name, share)
         for name in ("menu_run_lines", "menu_line_words", "max_characters", "min_words"):
             require(getattr(self, name) >= 1, f"{name} must be >= 1, got {getattr(self, name)}")
-        require(0 <= self.min_word_length < self.max_word_length,
-                f"min_word_length must be below max_word_length, got {self.min_word_length} "
-                f"and {self.max_word_length}")
+        require(
+            0 <= self.min_word_length < self.max_word_length,
+            f"min_word_length must be below max_word_length, got {self.min_word_length} and {self.max_word_length}",
+        )
         for name in ("language_margin", "language_margin_per_word"):
             require(getattr(self, name) >= 0, f"{name} must be >= 0 nats, got {getattr(self, name)}")
 
@@ -147,9 +154,7 @@ def _sentences(document: Document, lines: list[str]) -> tuple[tuple[str, ...], .
 
 def dropping_rule(text: Measured, config: CleanConfig) -> str | None:
     """The name of the first document rule that drops `text`, None if all let it pass."""
-    return next(
-        (name for name, test in _DOCUMENT_TESTS if getattr(config, name, True) and test(text, config)), None
-    )
+    return next((name for name, test in _DOCUMENT_TESTS if getattr(config, name, True) and test(text, config)), None)
 
 
 # The cheapest first. "empty" has no switch: a document without words can never be kept.
@@ -160,14 +165,28 @@ _DOCUMENT_TESTS: tuple[tuple[str, Callable[[Measured, CleanConfig], bool]], ...]
     ("undecodable", lambda text, config: tests.undecodable(text, max_share=config.max_undecodable)),
     ("symbols", lambda text, config: tests.symbols(text, max_share=config.max_symbols)),
     ("digits", lambda text, config: tests.digits(text, max_share=config.max_digits)),
-    ("word_length", lambda text, config: tests.word_length(
-        text, shortest=config.min_word_length, longest=config.max_word_length)),
-    ("repeated_lines", lambda text, config: tests.repeated_lines(
-        text, max_lines=config.max_repeated_lines, max_characters=config.max_repeated_line_characters)),
-    ("repeated_ngrams", lambda text, config: tests.repeated_ngrams(
-        text, top_shares=config.max_top_ngrams, repeated_shares=config.max_repeated_ngrams)),
-    ("language", lambda text, config: tests.language(
-        text, margin=config.language_margin, margin_per_word=config.language_margin_per_word)),
+    (
+        "word_length",
+        lambda text, config: tests.word_length(text, shortest=config.min_word_length, longest=config.max_word_length),
+    ),
+    (
+        "repeated_lines",
+        lambda text, config: tests.repeated_lines(
+            text, max_lines=config.max_repeated_lines, max_characters=config.max_repeated_line_characters
+        ),
+    ),
+    (
+        "repeated_ngrams",
+        lambda text, config: tests.repeated_ngrams(
+            text, top_shares=config.max_top_ngrams, repeated_shares=config.max_repeated_ngrams
+        ),
+    ),
+    (
+        "language",
+        lambda text, config: tests.language(
+            text, margin=config.language_margin, margin_per_word=config.language_margin_per_word
+        ),
+    ),
     ("no_prose", lambda text, config: tests.no_prose(text, min_share=config.min_prose)),
 )
 DOCUMENT_RULES = tuple(name for name, _ in _DOCUMENT_TESTS)

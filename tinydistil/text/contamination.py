@@ -35,16 +35,14 @@ class EvaluationNgrams:
     present: NDArray[np.bool_]
 
     @classmethod
-    def from_files(cls, paths: Sequence[Path], *, ngram_words: int = 13,
-                   min_words: int = 8) -> "EvaluationNgrams":
+    def from_files(cls, paths: Sequence[Path], *, ngram_words: int = 13, min_words: int = 8) -> "EvaluationNgrams":
         """All runs of `ngram_words` words of the texts in `paths`, and whole texts of `min_words` or more.
 
         Every text of a file counts: each string of .json (SQuAD) and .jsonl, each element's text of .xml
         (ASSIN), each field of .csv and .tsv, each line of .txt, each sentence of .conll (first column).
         Raises InputError for a file that is missing, malformed, of another format, or without such texts.
         """
-        require(1 <= min_words <= ngram_words,
-                f"min_words must be 1 to ngram_words = {ngram_words}, got {min_words}")
+        require(1 <= min_words <= ngram_words, f"min_words must be 1 to ngram_words = {ngram_words}, got {min_words}")
         found: dict[int, list[Hashes]] = {}
         for path in paths:
             before = sum(map(len, found.values()))
@@ -54,8 +52,10 @@ class EvaluationNgrams:
                 length = min(len(hashes), ngram_words)
                 if length >= min_words:
                     found.setdefault(length, []).append(ngram_hashes(hashes, length))
-            require(sum(map(len, found.values())) > before,
-                    f"evaluation set {str(path)!r} holds no text of {min_words} words or more")
+            require(
+                sum(map(len, found.values())) > before,
+                f"evaluation set {str(path)!r} holds no text of {min_words} words or more",
+            )
         by_length = {length: np.unique(np.concatenate(parts)) for length, parts in sorted(found.items())}
         return cls(by_length, _filter(by_length))
 
@@ -92,11 +92,9 @@ def evaluation_texts(path: Path) -> Iterator[str]:
     name = Path(path.name.lower())
     ending = (name.with_suffix("") if name.suffix in COMPRESSIONS else name).suffix
     if ending not in _READERS:
-        raise InputError(f"evaluation set {str(path)!r} is of no known format; "
-                         f"known endings: {', '.join(_READERS)}")
+        raise InputError(f"evaluation set {str(path)!r} is of no known format; known endings: {', '.join(_READERS)}")
     try:
-        with (open_stream(path) as stream,
-              io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text):
+        with open_stream(path) as stream, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
             yield from _READERS[ending](text)
     except (ValueError, ElementTree.ParseError, csv.Error, DamagedFile) as error:
         raise InputError(f"evaluation set {str(path)!r} cannot be read: {error}") from None
@@ -144,6 +142,11 @@ def _conll(stream: TextIO) -> Iterator[str]:
 
 
 _READERS: dict[str, Callable[[TextIO], Iterator[str]]] = {
-    ".txt": iter, ".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv, ".xml": _xml, ".json": _json,
+    ".txt": iter,
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".xml": _xml,
+    ".json": _json,
     ".conll": _conll,
 }

@@ -36,10 +36,11 @@ class DuplicateConfig:
     shingle_words: int = 5
 
     def __post_init__(self) -> None:
-        require(0.0 < self.threshold < 1.0, f"threshold must be between 0 and 1, got {self.threshold}; "
-                                            "for exact duplicates alone set near = false")
-        require(2 <= self.num_permutations <= 1024,
-                f"num_permutations must be 2 to 1024, got {self.num_permutations}")
+        require(
+            0.0 < self.threshold < 1.0,
+            f"threshold must be between 0 and 1, got {self.threshold}; for exact duplicates alone set near = false",
+        )
+        require(2 <= self.num_permutations <= 1024, f"num_permutations must be 2 to 1024, got {self.num_permutations}")
         require(self.shingle_words >= 1, f"shingle_words must be >= 1, got {self.shingle_words}")
 
 
@@ -64,7 +65,7 @@ def minhash(shingles: Hashes, num_permutations: int) -> Signature:
     # No shingles leave the greatest value everywhere, the signature of nothing.
     least = np.full(num_permutations, np.iinfo(np.uint64).max, np.uint64)
     for start in range(0, len(shingles), BLOCK_SHINGLES):
-        permuted = np.multiply.outer(factors, shingles[start:start + BLOCK_SHINGLES])  # (P, <= 512)
+        permuted = np.multiply.outer(factors, shingles[start : start + BLOCK_SHINGLES])  # (P, <= 512)
         permuted += terms[:, None]
         np.minimum(least, permuted.min(axis=1), out=least)
     # The upper half of a*x + b mod 2^64 is strongly universal, the lower bits are not (Dietzfelbinger 1996).
@@ -116,7 +117,7 @@ class DuplicateIndex:
         return int.from_bytes(key[:8], "little")
 
     def _band_keys(self, signature: Signature) -> list[int]:
-        used = signature[:self.bands * self.rows].astype(np.uint64).reshape(self.bands, self.rows)
+        used = signature[: self.bands * self.rows].astype(np.uint64).reshape(self.bands, self.rows)
         # Sums of values times fixed odd factors, which differ from band to band: one table holds all bands.
         factors, _ = permutations(self.bands * self.rows)
         keys = mixed((used * factors.reshape(used.shape)).sum(axis=1))
@@ -132,6 +133,7 @@ def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
     try:
         index = datasketch.MinHashLSH(threshold=config.threshold, num_perm=config.num_permutations)
     except ValueError as error:
-        raise InputError(f"threshold {config.threshold} does not go with {config.num_permutations} "
-                         f"permutations: {error}") from None
+        raise InputError(
+            f"threshold {config.threshold} does not go with {config.num_permutations} permutations: {error}"
+        ) from None
     return index.b, index.r

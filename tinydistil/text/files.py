@@ -8,8 +8,15 @@ from pathlib import Path
 from tinydistil.errors import InputError
 from tinydistil.text.record_stream import COMPRESSIONS
 
-KINDS = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv",
-         ".vert": "vert", ".parquet": "parquet"}
+KINDS = {
+    ".txt": "txt",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".vert": "vert",
+    ".parquet": "parquet",
+}
 ENDINGS = f"known endings: {', '.join(KINDS)}, each also with {' or '.join(COMPRESSIONS)}"
 
 

@@ -6,24 +6,36 @@ nearly every line the patterns themselves, which halves the time of the rule.
 
 import re
 
-_MONTH = (r"(?:janeiro|fevereiro|março|abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro"
-          r"|jan|fev|mar|abr|mai|jun|jul|ago|set|out|nov|dez)\.?")
-_WEEKDAY = (r"(?:(?:segunda|terça|quarta|quinta|sexta)(?:-feira)?|sábado|domingo"
-            r"|seg|ter|qua|qui|sex|sáb|dom)\.?")
+_MONTH = (
+    r"(?:janeiro|fevereiro|março|abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro"
+    r"|jan|fev|mar|abr|mai|jun|jul|ago|set|out|nov|dez)\.?"
+)
+_WEEKDAY = (
+    r"(?:(?:segunda|terça|quarta|quinta|sexta)(?:-feira)?|sábado|domingo"
+    r"|seg|ter|qua|qui|sex|sáb|dom)\.?"
+)
 _TIME = r"(?:(?:às|as|at) )?\d{1,2}(?::|h)(?:\d{2})?(?:min|:\d{2})?(?: ?h(?:oras|s)?| ?[ap]m)?"
-_DAY = (rf"(?:\d{{1,2}}[/.-]\d{{1,2}}[/.-]\d{{2,4}}|\d{{4}}-\d{{2}}-\d{{2}}"
-        rf"|\d{{1,2}}º?(?: de |[ /-]){_MONTH}(?:(?: de |, | |[/-])\d{{2,4}})?"
-        rf"|{_MONTH} (?:de )?\d{{1,2}}, \d{{4}})")
+_DAY = (
+    rf"(?:\d{{1,2}}[/.-]\d{{1,2}}[/.-]\d{{2,4}}|\d{{4}}-\d{{2}}-\d{{2}}"
+    rf"|\d{{1,2}}º?(?: de |[ /-]){_MONTH}(?:(?: de |, | |[/-])\d{{2,4}})?"
+    rf"|{_MONTH} (?:de )?\d{{1,2}}, \d{{4}})"
+)
 _GAP = r"[\s,|/•·–—()-]*"
 _STAMP = rf"(?:{_WEEKDAY}{_GAP})?{_DAY}(?:{_GAP}{_TIME})?"
 # Names are told from prose by their capitals, so the patterns ignore case but for this one.
 _NAME = r"(?-i:[A-ZÀ-Þ][\w.'’-]+(?: (?:d[aeo]s? |e )?[A-ZÀ-Þ][\w.'’-]+){0,4})"
-_NETWORK = (r"(?:facebook|twitter|whats ?app|instagram|linkedin|pinterest|telegram|google ?\+|orkut|e-?mail"
-            r"|tumblr|reddit)")
-_THIS = (r"(?:ist[oa]|est[ea] (?:página|artigo|post|notícia|matéria|texto)"
-         r"|(?:a |o )?(?:página|artigo|post|notícia|matéria))")
-_ISSUED = (r"(?:publicad[oa]|postad[oa]|atualizad[oa]|criad[oa]|modificad[oa]|enviad[oa]|escrit[oa]"
-           r"|última (?:atualização|modificação)|data(?: de publicação)?)")
+_NETWORK = (
+    r"(?:facebook|twitter|whats ?app|instagram|linkedin|pinterest|telegram|google ?\+|orkut|e-?mail"
+    r"|tumblr|reddit)"
+)
+_THIS = (
+    r"(?:ist[oa]|est[ea] (?:página|artigo|post|notícia|matéria|texto)"
+    r"|(?:a |o )?(?:página|artigo|post|notícia|matéria))"
+)
+_ISSUED = (
+    r"(?:publicad[oa]|postad[oa]|atualizad[oa]|criad[oa]|modificad[oa]|enviad[oa]|escrit[oa]"
+    r"|última (?:atualização|modificação)|data(?: de publicação)?)"
+)
 
 _PATTERNS = (
     # dates and by-lines

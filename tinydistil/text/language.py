@@ -52,15 +52,13 @@ _ROWS, _LOG_RATES = _table()
 _IS_PORTUGUESE = _LOG_RATES[:, 0] > log(2 * FOREIGN_RATE)
 _IS_PORTUGUESE[0] = False
 _SPELLINGS = tuple(spelling.encode() for spelling, _, _ in SPELLINGS)
-_SPELLING_LOG_RATES = np.log(
-    [[rates.get(language, other) for language in LANGUAGES] for _, rates, other in SPELLINGS]
-)
+_SPELLING_LOG_RATES = np.log([[rates.get(language, other) for language in LANGUAGES] for _, rates, other in SPELLINGS])
 
 
 def judge(words: Sequence[bytes]) -> Verdict:
     """What normalised `words` (see ngrams) say about their language; no words, no advantage."""
     if len(words) > SAMPLE_WORDS:
-        words = words[::-(-len(words) // SAMPLE_WORDS)]
+        words = words[:: -(-len(words) // SAMPLE_WORDS)]
     rows = np.fromiter(map(_ROWS.get, words, repeat(0)), np.intp, len(words))  # (N,)
     # The space in front lets a spelling ask for the beginning of a word.
     joined = b" " + b" ".join(words)

@@ -66,7 +66,7 @@ def ngram_lengths(hashes: Hashes, lengths: Iterable[int]) -> Iterator[Hashes]:
     combined, done = np.zeros(len(hashes), np.uint64), 0
     for length in lengths:
         for offset in range(done, min(length, len(hashes) + 1)):
-            combined = combined[:len(hashes) - offset] * STEP
+            combined = combined[: len(hashes) - offset] * STEP
             combined += hashes[offset:]
         done = length
         yield mixed(combined)

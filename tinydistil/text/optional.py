@@ -11,6 +11,4 @@ def optional(package: str, *, needed_by: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise InputError(
-            f'{needed_by} needs the package {package!r}; pip install "tinydistil[{extra}]"'
-        ) from None
+        raise InputError(f'{needed_by} needs the package {package!r}; pip install "tinydistil[{extra}]"') from None

@@ -41,16 +41,24 @@ class ReadConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.text_field), "text_field is empty; name the field or column that holds the text")
-        require(len(self.csv_delimiter) == 1 and self.csv_delimiter not in '"\r\n',
-                f"csv_delimiter must be one character and no quote, got {self.csv_delimiter!r}")
-        require(self.txt_mode in ("lines", "blocks"),
-                f"txt_mode must be 'lines' (a document a line) or 'blocks' (blank lines between them), "
-                f"got {self.txt_mode!r}")
-        require(self.on_bad_bytes in ("replace", "skip"),
-                f"on_bad_bytes must be 'replace' or 'skip', got {self.on_bad_bytes!r}")
+        require(
+            len(self.csv_delimiter) == 1 and self.csv_delimiter not in '"\r\n',
+            f"csv_delimiter must be one character and no quote, got {self.csv_delimiter!r}",
+        )
+        require(
+            self.txt_mode in ("lines", "blocks"),
+            f"txt_mode must be 'lines' (a document a line) or 'blocks' (blank lines between them), "
+            f"got {self.txt_mode!r}",
+        )
+        require(
+            self.on_bad_bytes in ("replace", "skip"),
+            f"on_bad_bytes must be 'replace' or 'skip', got {self.on_bad_bytes!r}",
+        )
         require(self.max_document_bytes > 0, f"max_document_bytes must be > 0, got {self.max_document_bytes}")
-        require(_keeps_ascii(self.encoding), f"encoding must be 'utf-8' or another superset of ASCII "
-                                             f"such as 'cp1252', got {self.encoding!r}")
+        require(
+            _keeps_ascii(self.encoding),
+            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
+        )
 
 
 def _keeps_ascii(encoding: str) -> bool:
@@ -208,7 +216,12 @@ def _vertical(record: Record, text: str, config: ReadConfig) -> Document:
 
 
 _PARSERS: dict[str, Callable[[Record, str, ReadConfig], Document]] = {
-    "txt": _whole, "jsonl": _json, "parquet": _json, "csv": _table, "tsv": _table, "vert": _vertical,
+    "txt": _whole,
+    "jsonl": _json,
+    "parquet": _json,
+    "csv": _table,
+    "tsv": _table,
+    "vert": _vertical,
 }
 
 

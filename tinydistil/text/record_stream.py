@@ -67,8 +67,9 @@ def _raw(path: Path) -> io.RawIOBase:
     if path.suffix.lower() == ".zst":
         zstandard = optional("zstandard", needed_by=f"reading {str(path)!r}", extra="formats")
         # A frame may be followed by another, as pzstd and `cat a.zst b.zst` write them.
-        return _Decompressed(zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True, closefd=True))
+        return _Decompressed(
+            zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+        )
     # Unbuffered, since a buffer of our own size goes around it.
     return path.open("rb", buffering=0)
 
@@ -95,7 +96,7 @@ class _Decompressed(io.RawIOBase):
         try:
             # One step gives some 8 KiB; whole blocks spare the layers above most of their calls.
             while filled < len(target) and (data := self._source.read1(len(target) - filled)):
-                target[filled:filled + len(data)] = data
+                target[filled : filled + len(data)] = data
                 filled += len(data)
         except Exception as damage:
             if not filled:

@@ -44,8 +44,7 @@ def ngrams_repeat(hashes: Hashes, top_limits: Sequence[float], repeated_limits: 
     if count < MIN_WORDS or not repeated_limits or _repeats(pairs) <= 0.8 * min(repeated_limits) * count:
         return False
     return any(
-        _repeats(np.sort(_runs(hashes, length))) * length > limit * count
-        and repeated_share(hashes, length) > limit
+        _repeats(np.sort(_runs(hashes, length))) * length > limit * count and repeated_share(hashes, length) > limit
         for length, limit in zip(REPEATED_LENGTHS, repeated_limits, strict=False)
     )
 
@@ -66,7 +65,7 @@ def _has_count(ordered: Hashes, limit: float) -> bool:
     """Whether some value stands more than `limit` times among the `ordered`."""
     # Equal values are neighbours once sorted: more than `limit` of them reach over that distance.
     apart = int(limit)
-    return apart < len(ordered) and bool((ordered[apart:] == ordered[:len(ordered) - apart]).any())
+    return apart < len(ordered) and bool((ordered[apart:] == ordered[: len(ordered) - apart]).any())
 
 
 def repeated_share(hashes: Hashes, length: int) -> float:

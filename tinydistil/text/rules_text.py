@@ -20,7 +20,8 @@ _MOJIBAKE = re.compile(
 # Two characters that every match of the pattern holds, to be looked for first.
 _SUSPECTS = {
     **dict.fromkeys("ÂÃ", frozenset(map(chr, range(0x80, 0xC0))) | frozenset(_MARKS + _CLOSING_MARKS)),
-    "â": frozenset("\x80€"), "√": frozenset("£ß©°≠≥¥∫"),
+    "â": frozenset("\x80€"),
+    "√": frozenset("£ß©°≠≥¥∫"),
 }
 
 _ELEMENTS = """
@@ -50,7 +51,8 @@ _LINE_ENDS = re.compile("[\x0b\x0c\u2028\u2029]")
 _CP1252 = {byte: bytes([byte]).decode("cp1252", errors="ignore") for byte in range(0x80, 0xA0)}
 
 _URL = re.compile(
-    r"""[<(\[]?(?:(?:https?|ftp)://|www\.)[^\s<>"'“”«»\])]+[^\s<>"'“”«»\]).,;:!?…]/?[>)\]]?""", re.IGNORECASE)
+    r"""[<(\[]?(?:(?:https?|ftp)://|www\.)[^\s<>"'“”«»\])]+[^\s<>"'“”«»\]).,;:!?…]/?[>)\]]?""", re.IGNORECASE
+)
 # The part before @ begins where no such character stands before it, so a long run is searched only once.
 _EMAIL = re.compile(r"[<(\[]?(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+[>)\]]?")
 _SPACE_BEFORE_MARK = re.compile(r"(?<! ) ++([.,;:!?)\]])|([(\[]) +")
@@ -66,16 +68,14 @@ def repair_mojibake(text: str) -> str:
         return text
     # ftfy takes 0.1 ms a line, ten times what the search costs; and a bad line must not decide for all.
     ftfy = optional("ftfy", needed_by="the rule 'mojibake'", extra="corpus")
-    return "\n".join(
-        ftfy.fix_encoding(line) if _MOJIBAKE.search(line) else line for line in text.split("\n")
-    )
+    return "\n".join(ftfy.fix_encoding(line) if _MOJIBAKE.search(line) else line for line in text.split("\n"))
 
 
 def _suspicious(text: str) -> bool:
     for lead, followers in _SUSPECTS.items():
         place = text.find(lead)
         while place >= 0:
-            if text[place + 1:place + 2] in followers:
+            if text[place + 1 : place + 2] in followers:
                 return True
             place = text.find(lead, place + 1)
     return False
@@ -119,7 +119,7 @@ def _without_hidden(text: str) -> str:
             if (name and not closing) or comment:
                 opening = match
         elif (opening[2] or "").lower() == (name or "").lower():
-            kept.append(text[position:opening.start()])
+            kept.append(text[position : opening.start()])
             position, opening = match.end(), None
     return "".join([*kept, text[position:]])
 

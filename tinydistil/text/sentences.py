@@ -20,8 +20,9 @@ _NUMBER_ABBREVIATIONS = """
 """
 _BEFORE_NUMBERS = frozenset(_NUMBER_ABBREVIATIONS.split())
 # Marks, what closes with them, white space. Tried only where a run of marks begins, so that a line of a
-# hundred thousand dots is looked at once.
-_CANDIDATE = re.compile(r"""(?<![.!?…])[.!?…]++[”"’')\]»]*+(\s++)""")
+# hundred thousand dots is looked at once; the look back stands behind the first mark, since a pattern that
+# begins with it would be tried at every character.
+_CANDIDATE = re.compile(r"""[.!?…](?<![.!?…][.!?…])[.!?…]*+[”"’')\]»]*+(\s++)""")
 _OPENINGS = "—–-“\"‘'([«¿¡ "
 # No abbreviation is longer, so a word without end is not searched to its beginning.
 MAX_ABBREVIATION_CHARACTERS = 12
@@ -36,7 +37,7 @@ def split_sentences(paragraph: str) -> list[str]:
     for match in _CANDIDATE.finditer(paragraph):
         mark, end = match.span()
         if _ends_sentence(paragraph, mark, match[0].startswith(". "), end):
-            sentences.append(paragraph[start:match.start(1)].strip())
+            sentences.append(paragraph[start : match.start(1)].strip())
             start = end
     sentences.append(paragraph[start:].strip())
     return [sentence for sentence in sentences if sentence]
@@ -44,7 +45,7 @@ def split_sentences(paragraph: str) -> list[str]:
 
 def _ends_sentence(paragraph: str, mark: int, lone_dot: bool, following: int) -> bool:
     """Whether the mark at position `mark` ends a sentence; the next word begins at `following`."""
-    next_word = paragraph[following:following + 4].lstrip(_OPENINGS)
+    next_word = paragraph[following : following + 4].lstrip(_OPENINGS)
     if not next_word or next_word[0].islower():
         # "Vem? perguntou ela." and "Ele disse... e saiu": the sentence goes on.
         return False
@@ -52,7 +53,7 @@ def _ends_sentence(paragraph: str, mark: int, lone_dot: bool, following: int) ->
     if not lone_dot:
         return True
     space = paragraph.rfind(" ", max(0, mark - MAX_ABBREVIATION_CHARACTERS), mark)
-    return not _is_abbreviation(paragraph[space + 1:mark].lstrip(_OPENINGS), next_word[0])
+    return not _is_abbreviation(paragraph[space + 1 : mark].lstrip(_OPENINGS), next_word[0])
 
 
 def _is_abbreviation(word: str, beginning: str) -> bool:

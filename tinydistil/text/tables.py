@@ -22,7 +22,7 @@ INSIDE_QUOTES = rb'(?:[^"]++|"")*+("?)'
 @lru_cache(maxsize=8)
 def _quoted_field(delimiter: bytes) -> re.Pattern[bytes]:
     # A quote opens a field only at its beginning; elsewhere (5" de tela) it is an ordinary character.
-    return re.compile(rb'(?:^|' + re.escape(delimiter) + rb')"' + INSIDE_QUOTES)
+    return re.compile(rb"(?:^|" + re.escape(delimiter) + rb')"' + INSIDE_QUOTES)
 
 
 _CONTINUED = re.compile(INSIDE_QUOTES)
@@ -43,8 +43,9 @@ def ends_inside_quotes(line: bytes, delimiter: bytes, inside: bool) -> bool:
     return any(not match.group(1) for match in _quoted_field(delimiter).finditer(line, start))
 
 
-def table_rows(stream: Stream, file: str, kind: str, delimiter: str,
-               quotes: bool, max_bytes: int) -> Iterator[Record | BadRecord]:
+def table_rows(
+    stream: Stream, file: str, kind: str, delimiter: str, quotes: bool, max_bytes: int
+) -> Iterator[Record | BadRecord]:
     """The rows below the header, each with the header's bytes, so that it can be parsed by itself.
 
     A quote that never closes costs the rows up to `max_bytes` after it, counted as one bad record.
@@ -88,8 +89,7 @@ def table_fields(row: str, header: str, delimiter: str, quotes: bool) -> dict[st
     csv.field_size_limit(max(csv.field_size_limit(), len(row) + 1))
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     names, values = (
-        next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting))
-        for text in (header, row)
+        next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)) for text in (header, row)
     )
     if len(values) != len(names):
         raise ValueError(f"row has {len(values)} fields where the header has {len(names)}")
@@ -120,5 +120,7 @@ def parquet_rows(path: Path, columns: tuple[str, ...], required: str) -> Iterato
 
 def missing_column(file: str, column: str, names: list[str]) -> InputError:
     """The error for a table without the column that was asked for."""
-    return InputError(f"{file!r} has no column {column!r}; its columns: {', '.join(map(repr, names))}. "
-                      "Set the text field (or the delimiter) to fit")
+    return InputError(
+        f"{file!r} has no column {column!r}; its columns: {', '.join(map(repr, names))}. "
+        "Set the text field (or the delimiter) to fit"
+    )

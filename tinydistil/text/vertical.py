@@ -40,7 +40,7 @@ def vertical_records(stream: Stream, file: str, max_bytes: int) -> Iterator[Reco
             line += buffer.count(b"\n")
             # The unfinished last line may hold half a tag; a line longer than that holds none, and the
             # dot keeps what follows from looking like the beginning of a line.
-            last = buffer[buffer.rfind(b"\n") + 1:]
+            last = buffer[buffer.rfind(b"\n") + 1 :]
             buffer = last if len(last) < BLOCK_BYTES else b"."
     if not too_long:
         yield from _record(buffer, file, line, max_bytes)
@@ -51,7 +51,7 @@ def _cut(data: bytes) -> list[bytes]:
     cuts = [0]
     for match in _BOUNDARY.finditer(data):
         line_start = data.rfind(b"\n", 0, match.start()) + 1
-        if data[line_start:match.start()].strip(b" \t"):
+        if data[line_start : match.start()].strip(b" \t"):
             continue  # a token that looks like a tag inside a line
         position = line_start if match["opening"] else match.end()
         if position > cuts[-1]:
@@ -78,8 +78,9 @@ def vertical_attributes(text: str) -> dict[str, str]:
     if not opening.lower().startswith("<doc"):
         return {}
     # The first of a name wins: a title may hold quotes and what looks like attributes.
-    return {name.lower(): first or second or bare
-            for name, first, second, bare in reversed(_ATTRIBUTE.findall(opening))}
+    return {
+        name.lower(): first or second or bare for name, first, second, bare in reversed(_ATTRIBUTE.findall(opening))
+    }
 
 
 def vertical_paragraphs(text: str) -> tuple[tuple[str, ...], ...]:
