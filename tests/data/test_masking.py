@@ -34,7 +34,7 @@ def masked(count: int = 8, *, config: MaskConfig | None = None, seed: int = 0, e
 
 
 def test_shares_within_three_sigma_over_a_million_tokens() -> None:
-    ids, ordinary, _ = batch(17_000)
+    _, ordinary, _ = batch(17_000)
     result = masked(17_000)
     tokens = int(ordinary.sum())
     assert tokens > 1_000_000
@@ -88,7 +88,7 @@ def test_seed_and_epoch_change_the_masks() -> None:
 
 def test_quota_is_bounded() -> None:
     config = MaskConfig(rate=0.4)
-    ids, ordinary, _ = batch(300)
+    _, ordinary, _ = batch(300)
     result = masked(300, config=config)
     counts = np.bincount(result.rows // 128, minlength=300)
     for count, tokens in zip(counts, ordinary.sum(1), strict=True):
