@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from tinydistil.errors import require
 
-IGNORED = -100
-
 # Streams of random numbers that must not tell of each other.
 _CHOICE, _ROUNDING, _FATE, _WORD = range(4)
 
