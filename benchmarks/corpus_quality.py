@@ -1,0 +1,295 @@
+"""Quality of the cleaning rules and of the duplicate search, on planted cases and on real sentences.
+
+    python benchmarks/corpus_quality.py [--data ../shared/data] [--sentences 2000] [--seed 1]
+
+Planted: real Portuguese paragraphs made dirty in known ways, foreign lines, spam; see each function.
+Precision counts what a rule took of paragraphs and sentences that were left clean.
+"""
+
+import argparse
+import gzip
+import html
+import json
+import random
+import tracemalloc
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tinydistil.errors import require, run_script
+from tinydistil.text.clean import CleanConfig, Cleaned, clean_document
+from tinydistil.text.document import Document
+from tinydistil.text.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
+from tinydistil.text.ngrams import split_words
+from tinydistil.text.optional import optional
+from tinydistil.text.rules_text import normalise_unicode
+from tinydistil.text.sentences import split_sentences
+
+HERE = Path(__file__).parent
+# Single sentences are judged, so the rule on length stands aside.
+ANY_LENGTH = CleanConfig(too_short=False)
+SENTENCES_A_DOCUMENT = 5
+
+INLINE_TAGS = ("<b>{}</b>", '<a href="/x?a=1&amp;b=2">{}</a>', '<span class="d">{}</span>', "<em>{}</em>")
+MENU_ITEMS = """
+    Notícias Esportes Cultura Economia Política Saúde Educação Turismo Vídeos Galeria Agenda Contato Clima
+    Empregos Imóveis Veículos Classificados Blogs Colunistas Opinião
+"""
+GOODS = """
+    hotel pousada passagem carro seguro crédito empréstimo cartão celular perfume relógio tênis curso apostila
+    concurso imóvel aluguel promoção desconto oferta frete loja remédio dieta
+"""
+
+
+@dataclass(frozen=True)
+class Real:
+    """Clean real text: single sentences, and documents of a few consecutive ones (a paragraph a line)."""
+
+    sentences: list[str]
+    documents: list[str]
+
+
+def real_text(folder: Path, sources: Sequence[str], count: int, draw: random.Random) -> Real:
+    """`count` sentences of five words and more, the same number from each source, and what surrounds them."""
+    sentences: list[str] = []
+    documents: list[str] = []
+    for source in sources:
+        with gzip.open(folder / "corpus" / f"{source}.jsonl.gz", "rt", encoding="utf-8") as file:
+            texts = [json.loads(line)["text"] for line in file]
+        draw.shuffle(texts)
+        wanted = len(sentences) + count // len(sources)
+        for text in texts:
+            found = [sentence for line in text.split("\n") for sentence in split_sentences(line)
+                     if len(sentence.split()) >= 5 and sentence.endswith((".", "!", "?"))]
+            # A few from each text, so that no author or event weighs much.
+            start = draw.randrange(max(1, len(found) - SENTENCES_A_DOCUMENT))
+            part = found[start:start + SENTENCES_A_DOCUMENT][:wanted - len(sentences)]
+            sentences += part
+            documents += ["\n".join(part)] if part else []
+            if len(sentences) >= wanted:
+                break
+    return Real(sentences, documents)
+
+
+def cleaned(text: str, config: CleanConfig = ANY_LENGTH) -> Cleaned:
+    return clean_document(Document("planted", "planted", text), config)
+
+
+def row(name: str, found: int, planted: int, wrongly: int, clean: int, note: str = "") -> str:
+    """One line of the table; precision is of all that was found, recall of all that was planted."""
+    precision = found / (found + wrongly) if found + wrongly else 1.0
+    recall = f"{100 * found / planted:6.1f} %" if planted else "      - "
+    return (f"{name:34} {100 * precision:6.1f} %  {recall}   {found:5} of {planted:<5} "
+            f"{wrongly:4} of {clean:<6}{note}")
+
+
+def real_sentences(real: Real) -> Iterable[str]:
+    """False positives: sentences that a rule drops or changes, alone and in documents."""
+    for name, texts in (("single lines", real.sentences), ("documents", real.documents)):
+        results = [cleaned(text) for text in texts]
+        dropped = [result for result in results if result.dropped_by]
+        changed = [result for text, result in zip(texts, results, strict=True)
+                   if not result.dropped_by and lost_sentences(text, result.document.text)]
+        yield (f"real {name:12} {len(texts):5}: dropped {len(dropped)} "
+               f"({100 * len(dropped) / len(texts):.2f} %), sentences taken away or changed in "
+               f"{len(changed)} ({100 * len(changed) / len(texts):.2f} %)")
+        for result in [*dropped, *changed][:8]:
+            rules = ", ".join(name for name, _ in result.removed)
+            yield f"    {result.dropped_by or rules}: {result.document.text[:90]!r}"
+
+
+def lost_sentences(before: str, after: str) -> int:
+    """How many lines of `before` have other words, or are missing, `after`.
+
+    Invisible characters and cp1252 dashes read as Latin-1, which news sites are full of, are no words.
+    """
+    left = {tuple(split_words(line)) for line in after.split("\n")}
+    return sum(tuple(split_words(line)) not in left for line in normalise_unicode(before).split("\n"))
+
+
+def plant_html(text: str, draw: random.Random) -> str:
+    """A page around `text`: paragraphs, inline tags on words, entities, a script, a comment."""
+    lines = []
+    for line in text.split("\n"):
+        words = html.escape(line, quote=False).split(" ")
+        place = draw.randrange(len(words))
+        words[place] = draw.choice(INLINE_TAGS).format(words[place])
+        joined = " ".join(words)
+        if draw.random() < 0.5:
+            joined = "".join(f"&#{ord(letter)};" if letter in "ãçéí" else letter for letter in joined)
+        lines.append(f'<p class="texto">{joined}</p>' if draw.random() < 0.7 else f"{joined}<br />")
+    top, bottom = "<!-- topo --><script>var a = 1 < 2;</script>", "<style>p { margin: 0 }</style>"
+    return "\n".join([top, *lines, bottom])
+
+
+def plant_mojibake(text: str, draw: random.Random) -> str:
+    """`text` in UTF-8 read as cp1252 (its five missing bytes as Latin-1) or as Latin-1, once or twice."""
+    for _ in range(1 if draw.random() < 0.8 else 2):
+        wrong = "sloppy-windows-1252" if draw.random() < 0.7 else "latin-1"
+        text = text.encode().decode(wrong)
+    return text
+
+
+def mended(name: str, rule: str, documents: Sequence[str], plant: Callable[[str, random.Random], str],
+           draw: random.Random) -> str:
+    """Found: the planted document comes back word for word. Wrongly: a clean one was touched by the rule."""
+    wrongly = sum(rule in dict(cleaned(text).removed) for text in documents)
+    # Texts that other rules change, or that have nothing to garble, could not come back word for word.
+    cases = [(text, plant(text, draw)) for text in documents if not cleaned(text).removed]
+    cases = [(text, dirty) for text, dirty in cases if dirty != text]
+    found = sum(split_words(cleaned(dirty).document.text) == split_words(text) for text, dirty in cases)
+    return row(name, found, len(cases), wrongly, len(documents))
+
+
+def furniture(documents: Sequence[str], draw: random.Random) -> str:
+    """Lines of pages put between real lines. Found: the line is gone; wrongly: a real one is."""
+    planted = (HERE / "furniture_lines.txt").read_text(encoding="utf-8").splitlines()
+    found = total = wrongly = clean = 0
+    for text in documents:
+        lines = text.split("\n")
+        extra = draw.sample(planted, 2)
+        for line in extra:
+            lines.insert(draw.randrange(len(lines) + 1), line)
+        left = set(cleaned("\n".join(lines)).document.text.split("\n"))
+        found += sum(line not in left for line in extra)
+        total += len(extra)
+        wrongly += lost_sentences(text, "\n".join(left))
+        clean += len(text.split("\n"))
+    missed = [line for line in planted if cleaned(f"Uma frase.\n{line}").document.text.endswith(line)]
+    return row("menus, dates, shares, cookies", found, total, wrongly, clean, f" missed: {missed}")
+
+
+def menus(documents: Sequence[str], draw: random.Random) -> str:
+    """Menus of six to twelve items, one a line. Found: all of it is gone."""
+    found = wrongly = 0
+    for text in documents:
+        menu = draw.sample(MENU_ITEMS.split(), draw.randrange(6, 13))
+        left = cleaned("\n".join([*menu, text])).document.text
+        found += not set(menu) & set(left.split("\n"))
+        wrongly += lost_sentences(text, left) > 0
+    return row("menus over many lines", found, len(documents), wrongly, len(documents))
+
+
+def languages(real: Real, draw: random.Random) -> Iterable[str]:
+    """Foreign lines alone, and five together, against as many real Portuguese ones as there are."""
+    lines: dict[str, list[str]] = {}
+    for line in (HERE / "foreign_lines.tsv").read_text(encoding="utf-8").splitlines():
+        code, text = line.split("\t")
+        lines.setdefault(code, []).append(text)
+    by_language = replace(ANY_LENGTH, **{name: False for name in ("repeated_ngrams", "no_prose")})
+    for size, unit, clean in ((1, "line", real.sentences), (5, "document", real.documents)):
+        wrongly = sum(cleaned(text, by_language).dropped_by == "language" for text in clean)
+        for code, texts in lines.items():
+            draw.shuffle(texts)
+            groups = ["\n".join(texts[start:start + size]) for start in range(0, len(texts), size)]
+            found = sum(cleaned(text, by_language).dropped_by == "language" for text in groups)
+            yield row(f"language: {code}, a {unit}", found, len(groups), wrongly, len(clean))
+
+
+def spam(documents: Sequence[str], draw: random.Random) -> Iterable[str]:
+    """Four kinds of pages that are no prose, a hundred each; wrongly: real documents dropped by any rule."""
+    nouns = GOODS.split()
+
+    def phrase() -> str:
+        verb = draw.choice(("compre", "confira", "aproveite"))
+        return " ".join([verb, *draw.sample(nouns, 3), "barato hoje"])
+
+    kinds: dict[str, Callable[[], str]] = {
+        "spam: a phrase again and again": lambda: f"{phrase()}. " * draw.randrange(8, 30),
+        "spam: keywords": lambda: " ".join(draw.choices(nouns, k=80)),
+        "spam: prices and numbers": lambda: "\n".join(
+            f"{draw.choice(nouns)} {draw.randrange(10**6)} R$ {draw.randrange(10**4)},00 (11) "
+            f"{draw.randrange(10**8)}" for _ in range(15)),
+        "spam: code": lambda: "\n".join(
+            f"var {draw.choice(nouns)}{i} = document.getElementById('{i}'); if (x[{i}] == null) {{ y += 1; }}"
+            for i in range(10)),
+    }
+    wrongly = sum(cleaned(text).dropped_by is not None for text in documents)
+    for name, make in kinds.items():
+        found = sum(cleaned(make()).dropped_by is not None for _ in range(100))
+        yield row(name, found, 100, wrongly, len(documents))
+
+
+def near_duplicates(texts: Sequence[str], draw: random.Random) -> Iterable[str]:
+    """Copies of real texts with words changed, by exact Jaccard similarity, against the closed form."""
+    config = DuplicateConfig()
+    index = DuplicateIndex(config)
+    signatures = [signature(text, config) for text in texts]
+    strangers = 0
+    for text, value in zip(texts, signatures, strict=True):
+        strangers += index.seen_near(value)
+        index.add(exact_key(text), value)
+    levels: dict[int, list[tuple[float, bool]]] = {}
+    for text in texts:
+        words = text.split()
+        for rate in (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1):
+            copy = [draw.choice(words) if draw.random() < rate else word for word in words]
+            similarity = jaccard(words, copy, config.shingle_words)
+            found = index.seen_near(signature(" ".join(copy), config))
+            levels.setdefault(min(9, int(10 * similarity)), []).append((similarity, found))
+    yield (f"near-duplicates: {len(texts)} real texts, {index.bands} bands of {index.rows} rows, "
+           f"threshold {config.threshold}; {strangers} unrelated texts taken for duplicates")
+    for level, pairs in sorted(levels.items()):
+        closed = np.mean([1 - (1 - similarity**index.rows) ** index.bands for similarity, _ in pairs])
+        hits = np.mean([found for _, found in pairs])
+        yield (f"    Jaccard {level / 10:.1f} to {level / 10 + 0.1:.1f}: found {100 * hits:5.1f} %, "
+               f"closed form {100 * closed:5.1f} %  ({len(pairs)} pairs)")
+
+
+def jaccard(first: Sequence[str], second: Sequence[str], length: int) -> float:
+    """Brute force on the normalised words, as the signature sees them."""
+    sets = []
+    for words in (first, second):
+        plain = split_words(" ".join(words))
+        sets.append({tuple(plain[i:i + length]) for i in range(len(plain) - length + 1)})
+    return len(sets[0] & sets[1]) / max(1, len(sets[0] | sets[1]))
+
+
+def memory(documents: int = 20_000) -> Iterable[str]:
+    """Bytes a document of our index and of datasketch's, on random signatures (nothing in common)."""
+    datasketch = optional("datasketch", needed_by="the comparison", extra="corpus")
+    config, numbers = DuplicateConfig(), np.random.default_rng(1)
+    values = numbers.integers(2**32, size=(documents, config.num_permutations), dtype=np.uint32)
+    index = DuplicateIndex(config)
+    for number, value in enumerate(values):
+        index.add(number.to_bytes(16, "little"), value)
+    yield f"memory: ours {index.bytes_held / documents:.0f} bytes a document ({documents} documents)"
+    tracemalloc.start()
+    theirs = datasketch.MinHashLSH(threshold=config.threshold, num_perm=config.num_permutations)
+    minhash = datasketch.MinHash(num_perm=config.num_permutations)
+    for number, value in enumerate(values[:2000]):
+        minhash.hashvalues = value.astype(np.uint64)
+        theirs.insert(number, minhash)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    yield f"memory: datasketch {held / 2000:.0f} bytes a document (2000 documents)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"),
+                        help="folder with corpus/*.jsonl.gz")
+    parser.add_argument("--sentences", type=int, default=2000, help="real sentences to judge")
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn and planted")
+    arguments = parser.parse_args()
+    require((arguments.data / "corpus").is_dir(),
+            f"--data {str(arguments.data)!r} holds no folder corpus/; give the folder of the real data")
+    draw = random.Random(arguments.seed)
+    real = real_text(arguments.data, ("news", "literature"), arguments.sentences, draw)
+    print(*real_sentences(real), sep="\n")
+    print(f"\n{'planted':34} {'precision':>8}  {'recall':>8}   {'found':13} wrongly, of clean ones")
+    # Importing ftfy registers the codec sloppy-windows-1252.
+    optional("ftfy", needed_by="the rule 'mojibake'", extra="corpus")
+    print(mended("HTML", "html", real.documents, plant_html, draw))
+    print(mended("mojibake", "mojibake", real.documents, plant_mojibake, draw))
+    print(furniture(real.documents, draw))
+    print(menus(real.documents, draw))
+    print(*languages(real, draw), *spam(real.documents, draw), "", sep="\n")
+    long_texts = [" ".join(real.sentences[start:start + 20]) for start in range(0, len(real.sentences), 20)]
+    print(*near_duplicates(long_texts, draw), *memory(), sep="\n")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,138 @@
+"""Prepare a corpus: raw text (.txt, .jsonl, .csv, .tsv, .vert, .parquet; plain, .gz or .zst) to token shards.
+
+    python scripts/prepare.py --input corpus/ --output shards/ --tokenizer bertimbau/
+
+Run it again after an interruption, with the same arguments, and it goes on where it was.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tinydistil.config import assign, from_mapping, read_toml
+from tinydistil.data.prepare import Job, prepare
+from tinydistil.data.progress import Progress
+from tinydistil.data.settings import PrepareConfig
+from tinydistil.data.shards import check_fit, verify
+from tinydistil.data.stopping import Stopped, stopping
+from tinydistil.data.table import describe
+from tinydistil.data.tokenization import load_side
+from tinydistil.errors import require, run_script
+
+# Flags that are options of PrepareConfig under another name.
+FLAGS = {
+    "max_length": "max_length",
+    "seed": "seed",
+    "sample_dropped": "sample_dropped",
+    "near_duplicates": "duplicates.near",
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--input", nargs="+", metavar="PATH", help="files, folders or glob patterns")
+    add("--output", required=True, type=Path, metavar="DIR", help="folder of the shards, empty or ours")
+    add(
+        "--tokenizer",
+        metavar="DIR",
+        help="folder or hub name of the tokenizer (the teacher's, if there are two)",
+    )
+    add("--student-tokenizer", metavar="DIR", help="tokenize the same words a second time")
+    add("--max-length", type=int, help="tokens of a sequence with [CLS] and [SEP] (default 128)")
+    add("--workers", type=int, default=available_cores(), help="processes (default: one a core)")
+    add("--eval-set", nargs="+", default=[], metavar="FILE", help="drop documents that overlap with these")
+    add(
+        "--near-duplicates",
+        action=argparse.BooleanOptionalAction,
+        help="look for near-duplicates (default yes)",
+    )
+    add("--config", type=Path, metavar="FILE.toml", help="options, see PrepareConfig")
+    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option, over --config")
+    add("--sample-dropped", type=int, metavar="K", help="write K examples of each rule to samples.jsonl")
+    add("--seed", type=int, help="of the split and the samples (default 0)")
+    add("--overwrite", action="store_true", help="discard what an earlier run left in --output")
+    add("--verify", action="store_true", help="only check the shards in --output against their hashes")
+    return parser.parse_args()
+
+
+def available_cores() -> int:
+    """Cores this process may run on, which a container may limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resolve_config(arguments: argparse.Namespace) -> PrepareConfig:
+    """Defaults, then --config, then --set, then the flags."""
+    values = read_toml(arguments.config) if arguments.config else {}
+    for assignment in arguments.set:
+        assign(values, assignment)
+    for flag, option in FLAGS.items():
+        value = getattr(arguments, flag)
+        if value is not None:
+            assign(values, f"{option}={str(value).lower()}")
+    return from_mapping(PrepareConfig, values)
+
+
+def job_of(arguments: argparse.Namespace) -> Job:
+    """What is to be done, every path and option checked."""
+    require(bool(arguments.input), "--input is missing; name files, folders or glob patterns")
+    require(
+        bool(arguments.tokenizer), "--tokenizer is missing; name a folder with vocab.txt or tokenizer.json"
+    )
+    require(0 <= arguments.workers <= 1024, f"--workers must be in 0..1024, got {arguments.workers}")
+    config = resolve_config(arguments)
+    names = [arguments.tokenizer, arguments.student_tokenizer]
+    sides = [load_side(name) for name in names if name is not None]
+    return Job.of(arguments.input, sides, config, arguments.eval_set)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prepare, with a progress display, and tell the result."""
+    job = job_of(arguments)
+    progress = Progress(job.plain_bytes())
+    try:
+        prepared = prepare(
+            job,
+            arguments.output,
+            workers=arguments.workers,
+            progress=progress,
+            overwrite=arguments.overwrite,
+        )
+    finally:
+        progress.close()
+    if prepared.was_finished:
+        print(f"{arguments.output} is finished already; nothing to do (--overwrite makes it anew)")
+    print(describe(prepared.manifest))
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Compare the shards with their hashes, and the manifest with the tokenizers that were given."""
+    fingerprints = [
+        None if name is None else load_side(name).name.fingerprint
+        for name in (arguments.tokenizer, arguments.student_tokenizer)
+    ]
+    check_fit(arguments.output, *fingerprints)
+    entries = verify(arguments.output)
+    total = sum(entry.bytes for entry in entries)
+    print(f"{len(entries)} shards, {total:,} bytes: all hashes are as the manifest says")
+
+
+def main() -> None:
+    """Parse, then prepare or check."""
+    arguments = parse_arguments()
+    # A file name may hold what the terminal's encoding lacks; the closing table must not fail on it.
+    sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with stopping():
+            check(arguments) if arguments.verify else run(arguments)
+    except Stopped as stop:
+        print(f"stopped by {stop}; the same command goes on after the last finished segment", file=sys.stderr)
+        sys.exit(stop.exit_code)
+
+
+if __name__ == "__main__":
+    run_script(main)

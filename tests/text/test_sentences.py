@@ -1,0 +1,38 @@
+"""Portuguese sentence ends, and what looks like them."""
+
+import random
+
+import pytest
+
+from tinydistil.text.sentences import split_sentences
+
+
+@pytest.mark.parametrize("sentences", [
+    ["O Sr. Silva chegou às 10h.", "Ele trouxe 3.000 reais."],
+    ["Segundo o art. 5º da Constituição, todos são iguais.", "Ponto."],
+    ["“Vem?” perguntou ela.", "Ele não respondeu... e saiu.", "Fim!"],
+    ["J. K. Rowling escreveu isso na pág. 12.", "O Dr. João e a Dra. Ana vieram."],
+    ["Ele disse: “Não vou.”", "E ficou.", "— Sim! — disse ela.", "— Não?", "Não."],
+    ["O nº. 7 venceu na Av. Paulista.", "Viva!"],
+    ["Machado de Assis nasceu em 1839.", "1908 foi o ano da morte."],
+    ["Que?!", "Como assim??", "Nada…", "Tudo..."],
+    ["V. Exa. sabe que a Sra. Maria e o Min. Barroso discordam.", "Ela falou primeiro."],
+    ["Ele quer ver.", "Maria não."],
+    ["Custa R$ 1.000,00 (mil reais).", "(Ou menos.)", "Talvez."],
+    ["sem ponto nem maiúscula"],
+])
+def test_splits(sentences: list[str]) -> None:
+    assert split_sentences(" ".join(sentences)) == sentences
+
+
+def test_blank_paragraphs_have_no_sentences() -> None:
+    assert split_sentences("") == split_sentences("  ") == []
+
+
+def test_nothing_is_lost_whatever_the_text() -> None:
+    draw = random.Random(2)
+    for _ in range(500):
+        parts = [*"aAéÉ1.!?…,;:)(”“\"'— ", "Sr. ", "art. ", ". ", "... "]
+        text = "".join(draw.choices(parts, k=draw.randrange(60)))
+        assert " ".join(split_sentences(text)).split() == text.split()
+        assert all(split_sentences(text))

@@ -1,0 +1,89 @@
+"""What a prepared corpus is made with: every value that changes its bytes, and no other."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinydistil.data.tokenization import TokenizerName
+from tinydistil.errors import require
+from tinydistil.text.clean import CleanConfig
+from tinydistil.text.duplicates import DuplicateConfig
+from tinydistil.text.readers import ReadConfig
+
+# Positions that [CLS] and [SEP] will take in every sequence.
+SPECIAL_TOKENS = 2
+# Head and tail of an input file that are hashed to notice another file under the same name.
+_PROBE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """The options of one preparation; see the classes of its tables for those of each stage.
+
+    max_length: tokens of a sequence, [CLS] and [SEP] included. validation_share: of documents, chosen by
+    hash. segment_mb: raw megabytes between two points that a restart can go on from. ngram_words: length of
+    the word sequence that a document may not share with an evaluation set. sample_dropped: examples kept a
+    rule.
+    """
+
+    max_length: int = 128
+    validation_share: float = 0.1
+    seed: int = 0
+    # 64 MB is half a minute of one core's work to lose at a kill, and shards of some 25 MB.
+    segment_mb: float = 64.0
+    # 13 words, as GPT-3 (appendix C): shorter ones hit proverbs and legal formulas.
+    ngram_words: int = 13
+    sample_dropped: int = 0
+    read: ReadConfig = field(default_factory=ReadConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
+    duplicates: DuplicateConfig = field(default_factory=DuplicateConfig)
+
+    def __post_init__(self) -> None:
+        require(8 <= self.max_length <= 65_536, f"max_length must be in 8..65536, got {self.max_length}")
+        require(
+            0 <= self.validation_share < 1,
+            f"validation_share must be at least 0 and below 1, got {self.validation_share}",
+        )
+        require(0.001 <= self.segment_mb <= 4096, f"segment_mb must be in 0.001..4096, got {self.segment_mb}")
+        require(2 <= self.ngram_words <= 100, f"ngram_words must be in 2..100, got {self.ngram_words}")
+        require(
+            0 <= self.sample_dropped <= 10_000,
+            f"sample_dropped must be in 0..10000, got {self.sample_dropped}",
+        )
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of text in a full sequence."""
+        return self.max_length - SPECIAL_TOKENS
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """An input file's name and what tells it from another of that name."""
+
+    file: str
+    bytes: int
+    sha256_of_ends: str
+
+    @classmethod
+    def of(cls, path: Path) -> "InputFile":
+        """Describe `path` by its size and a hash of its ends: instant for files of any size."""
+        # Not the time of change, which a copy alters, nor all bytes, which would be read twice.
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            ends = handle.read(_PROBE_BYTES)
+            handle.seek(max(0, size - _PROBE_BYTES))
+            ends += handle.read(_PROBE_BYTES)
+        return cls(str(path), size, hashlib.sha256(ends).hexdigest())
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Everything a corpus depends on. Two runs with equal origins write equal bytes."""
+
+    version: int
+    tokenizer: TokenizerName
+    student_tokenizer: TokenizerName | None
+    inputs: tuple[InputFile, ...]
+    evaluation_sets: tuple[InputFile, ...]
+    config: PrepareConfig

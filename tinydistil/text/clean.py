@@ -1,0 +1,161 @@
+"""Floor 1: all cleaning rules in order; every document ends kept or dropped by exactly one named rule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tinydistil.errors import require
+from tinydistil.text import rules_document as tests
+from tinydistil.text.document import Document
+from tinydistil.text.rules_document import Measured
+from tinydistil.text.rules_lines import drop_boilerplate, drop_menus
+from tinydistil.text.rules_text import normalise_unicode, remove_addresses, repair_mojibake, strip_html
+from tinydistil.text.sentences import split_sentences
+
+TEXT_RULES: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("mojibake", repair_mojibake),
+    ("html", strip_html),
+    ("unicode", normalise_unicode),
+    ("addresses", remove_addresses),
+)
+# Menus first: their items are often furniture too ("Contato"), and without these a run would look short.
+LINE_RULES = ("menus", "boilerplate")
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """A switch for each rule, and its limits. Shares are between 0 and 1."""
+
+    mojibake: bool = True
+    html: bool = True
+    unicode: bool = True
+    addresses: bool = True
+    boilerplate: bool = True
+    menus: bool = True
+    menu_run_lines: int = 6
+    menu_line_words: int = 4
+    too_long: bool = True
+    # A long novel has some 900,000 characters; nothing that long on the web is written by one person.
+    max_characters: int = 1_000_000
+    too_short: bool = True
+    min_words: int = 10
+    undecodable: bool = True
+    max_undecodable: float = 0.02
+    symbols: bool = True
+    max_symbols: float = 0.08
+    digits: bool = True
+    max_digits: float = 0.20
+    word_length: bool = True
+    min_word_length: float = 2.5
+    max_word_length: float = 10.0
+    repeated_lines: bool = True
+    max_repeated_lines: float = 0.30
+    max_repeated_line_characters: float = 0.20
+    repeated_ngrams: bool = True
+    max_top_ngrams: tuple[float, ...] = (0.30, 0.30, 0.30)
+    max_repeated_ngrams: tuple[float, ...] = (0.50, 0.48, 0.46, 0.44, 0.42, 0.40)
+    language: bool = True
+    # Nats: e^7 is odds of a thousand to one.
+    language_margin: float = 7.0
+    language_margin_per_word: float = 0.3
+    no_prose: bool = True
+    min_prose: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("max_undecodable", "max_symbols", "max_digits", "max_repeated_lines",
+                     "max_repeated_line_characters", "min_prose"):
+            _require_share(name, getattr(self, name))
+        for name in ("max_top_ngrams", "max_repeated_ngrams"):
+            for share in getattr(self, name):
+                _require_share(name, share)
+        for name in ("menu_run_lines", "menu_line_words", "max_characters", "min_words"):
+            require(getattr(self, name) >= 1, f"{name} must be >= 1, got {getattr(self, name)}")
+        require(0 <= self.min_word_length < self.max_word_length,
+                f"min_word_length must be below max_word_length, got {self.min_word_length} "
+                f"and {self.max_word_length}")
+        for name in ("language_margin", "language_margin_per_word"):
+            require(getattr(self, name) >= 0, f"{name} must be >= 0 nats, got {getattr(self, name)}")
+
+
+def _require_share(name: str, value: float) -> None:
+    require(0.0 <= value <= 1.0, f"{name} must be a share between 0 and 1, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """`document` as cleaned; `dropped_by` names the one rule that drops it, None if it is kept.
+
+    `removed` pairs each text and line rule that changed the text with the characters it took away.
+    """
+
+    document: Document
+    dropped_by: str | None
+    removed: tuple[tuple[str, int], ...]
+
+
+def clean_document(document: Document, config: CleanConfig) -> Cleaned:
+    """Mend `document`, take out lines that are no text, and judge what is left. Pure.
+
+    Raises InputError if a package that a rule needs for this document is missing.
+    """
+    text, removed = document.text, []
+    for name, rule in TEXT_RULES:
+        if getattr(config, name):
+            changed = rule(text)
+            if changed != text:
+                removed.append((name, max(0, len(text) - len(changed))))
+            text = changed
+    lines = text.split("\n")
+    for name in LINE_RULES:
+        if getattr(config, name):
+            kept = _line_rule(name, lines, config)
+            if len(kept) != len(lines):
+                # + 1 for each line's end.
+                removed.append((name, sum(map(len, lines)) - sum(map(len, kept)) + len(lines) - len(kept)))
+            lines = kept
+    text = "\n".join(lines)
+    if text != document.text:
+        document = replace(document, text=text, sentences=_sentences(document, lines))
+    return Cleaned(document, dropping_rule(Measured(text, lines), config), tuple(removed))
+
+
+def _line_rule(name: str, lines: list[str], config: CleanConfig) -> list[str]:
+    if name == "boilerplate":
+        return drop_boilerplate(lines)
+    return drop_menus(lines, run_lines=config.menu_run_lines, max_words=config.menu_line_words)
+
+
+def _sentences(document: Document, lines: list[str]) -> tuple[tuple[str, ...], ...] | None:
+    """The format's own sentences where a paragraph is unchanged, else those of its cleaned text."""
+    if document.sentences is None:
+        return None
+    original = {" ".join(sentences): sentences for sentences in document.sentences}
+    return tuple(original.get(line) or tuple(split_sentences(line)) for line in lines if line)
+
+
+def dropping_rule(text: Measured, config: CleanConfig) -> str | None:
+    """The name of the first document rule that drops `text`, None if all let it pass."""
+    return next(
+        (name for name, test in _DOCUMENT_TESTS if getattr(config, name, True) and test(text, config)), None
+    )
+
+
+# The cheapest first. "empty" has no switch: a document without words can never be kept.
+_DOCUMENT_TESTS: tuple[tuple[str, Callable[[Measured, CleanConfig], bool]], ...] = (
+    ("empty", lambda text, config: not text.words),
+    ("too_long", lambda text, config: tests.too_long(text, max_characters=config.max_characters)),
+    ("too_short", lambda text, config: tests.too_short(text, min_words=config.min_words)),
+    ("undecodable", lambda text, config: tests.undecodable(text, max_share=config.max_undecodable)),
+    ("symbols", lambda text, config: tests.symbols(text, max_share=config.max_symbols)),
+    ("digits", lambda text, config: tests.digits(text, max_share=config.max_digits)),
+    ("word_length", lambda text, config: tests.word_length(
+        text, shortest=config.min_word_length, longest=config.max_word_length)),
+    ("repeated_lines", lambda text, config: tests.repeated_lines(
+        text, max_lines=config.max_repeated_lines, max_characters=config.max_repeated_line_characters)),
+    ("repeated_ngrams", lambda text, config: tests.repeated_ngrams(
+        text, top_shares=config.max_top_ngrams, repeated_shares=config.max_repeated_ngrams)),
+    ("language", lambda text, config: tests.language(
+        text, margin=config.language_margin, margin_per_word=config.language_margin_per_word)),
+    ("no_prose", lambda text, config: tests.no_prose(text, min_share=config.min_prose)),
+)
+DOCUMENT_RULES = tuple(name for name, _ in _DOCUMENT_TESTS)
+RULES = (*(name for name, _ in TEXT_RULES), *LINE_RULES, *DOCUMENT_RULES)

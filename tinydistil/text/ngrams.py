@@ -1,0 +1,78 @@
+"""Floor 1: words and word n-grams as 64-bit hashes, vectorised; what duplicates and contamination compare.
+
+Legend: W words, G n-grams.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+
+_SPACE, _DIGITS_AND_LETTERS = ord(" "), re.compile(rb"[0-9a-z_\x80-\xff]")
+# ASCII that is neither letter nor digit separates words.
+_ASCII_WORDS = bytes(byte if _DIGITS_AND_LETTERS.fullmatch(bytes([byte])) else _SPACE for byte in range(256))
+# UTF-8 of U+00A0-U+00BF (« » º ª ...) but the letters ª º, and of U+2000-U+206F (quotes, dashes, bullets).
+_OTHER_SEPARATORS = re.compile(rb"\xc2[\xa0-\xa9\xab-\xb9\xbb-\xbf]|\xe2[\x80\x81][\x80-\xbf]")
+
+# Replacing these six first spares most texts the expression, which costs five times as much.
+_COMMON_MARKS = tuple(mark.encode() for mark in "“”’–—…")
+
+STEP = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(0xBF58476D1CE4E5B9)
+
+
+# The cleaning rules, the exact key, the signature and the contamination of a document ask for the same words
+# one after the other, so the last text's words and hashes are kept: that halves the time of them all.
+@lru_cache(maxsize=1)
+def split_words(text: str) -> list[bytes]:
+    """(W,) the words of `text` (letters and digits) as UTF-8 in lower case. Not to be written to."""
+    if not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+    data = text.lower().encode("utf-8", errors="replace").translate(_ASCII_WORDS)
+    for mark in _COMMON_MARKS:
+        data = data.replace(mark, b" ")
+    if b"\xe2\x80" in data or b"\xc2" in data or b"\xe2\x81" in data:
+        data = _OTHER_SEPARATORS.sub(b" ", data)
+    return data.split()
+
+
+@lru_cache(maxsize=1)
+def normalised_words(text: str) -> bytes:
+    """The words of `text` with one space between them: all that counts of it here."""
+    return b" ".join(split_words(text))
+
+
+@lru_cache(maxsize=1)
+def word_hashes(text: str) -> Hashes:
+    """(W,) a hash of each word of `text`; equal on every machine. Not to be written to."""
+    # 32 bits tell a million words apart but for a hundred pairs; runs of words get all 64 bits.
+    words = split_words(text)
+    return mixed(np.fromiter(map(crc32, words), np.uint64, len(words)))
+
+
+def ngram_hashes(hashes: Hashes, length: int) -> Hashes:
+    """(G,) hashes of all runs of `length` words; G = W - length + 1, or 0 where there are fewer words."""
+    return next(ngram_lengths(hashes, [length]))
+
+
+def ngram_lengths(hashes: Hashes, lengths: Iterable[int]) -> Iterator[Hashes]:
+    """The ngram_hashes for each of the ascending `lengths`, the shorter ones extended to the longer."""
+    combined, done = np.zeros(len(hashes), np.uint64), 0
+    for length in lengths:
+        for offset in range(done, min(length, len(hashes) + 1)):
+            combined = combined[:len(hashes) - offset] * STEP
+            combined += hashes[offset:]
+        done = length
+        yield mixed(combined)
+
+
+def mixed(values: Hashes) -> Hashes:
+    """Spread every bit over the whole 64 (a round of splitmix64), as sums and products do not."""
+    values = (values ^ (values >> np.uint64(30))) * _MIX
+    return values ^ (values >> np.uint64(31))

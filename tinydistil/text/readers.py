@@ -1,0 +1,217 @@
+"""Floor 1: from paths to records to documents.
+
+`read_records` only cuts files into records, so that one process can feed many; `parse_record` does the
+decoding and runs in the workers. Nothing holds more than one document and one block of a file.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from tinydistil.errors import InputError, require
+from tinydistil.text.document import BadRecord, Document, Record
+from tinydistil.text.files import ENDINGS, kind_of
+from tinydistil.text.record_stream import DamagedFile, Line, Stream, lines, open_stream
+from tinydistil.text.tables import missing_column, parquet_rows, table_fields, table_rows
+from tinydistil.text.vertical import vertical_attributes, vertical_paragraphs, vertical_records
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """How files are read. `encoding` may be any of Python's; a UTF-8 byte order mark is always skipped."""
+
+    text_field: str = "text"
+    id_field: str = "id"
+    source_field: str = "source"
+    csv_delimiter: str = ","
+    table_quotes: bool = True
+    txt_mode: str = "lines"
+    encoding: str = "utf-8"
+    on_bad_bytes: str = "replace"
+    # brWaC's documents are some 5 KB; 16 MB lets whole books pass and still bounds memory.
+    max_document_bytes: int = 16_000_000
+
+    def __post_init__(self) -> None:
+        require(bool(self.text_field), "text_field is empty; name the field or column that holds the text")
+        require(len(self.csv_delimiter) == 1 and self.csv_delimiter not in '"\r\n',
+                f"csv_delimiter must be one character and no quote, got {self.csv_delimiter!r}")
+        require(self.txt_mode in ("lines", "blocks"),
+                f"txt_mode must be 'lines' (a document a line) or 'blocks' (blank lines between them), "
+                f"got {self.txt_mode!r}")
+        require(self.on_bad_bytes in ("replace", "skip"),
+                f"on_bad_bytes must be 'replace' or 'skip', got {self.on_bad_bytes!r}")
+        require(self.max_document_bytes > 0, f"max_document_bytes must be > 0, got {self.max_document_bytes}")
+        require(_keeps_ascii(self.encoding), f"encoding must be 'utf-8' or another superset of ASCII "
+                                             f"such as 'cp1252', got {self.encoding!r}")
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    """Whether lines, quotes and tags can be found in undecoded bytes (not so in UTF-16)."""
+    try:
+        return '\n"<,\t{'.encode(encoding) == b'\n"<,\t{'
+    except (LookupError, UnicodeError):
+        return False
+
+
+def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]:
+    """The records of `path` in file order; damage ends the file with a BadRecord, never an exception.
+
+    Raises InputError if the file's kind is unknown, a package or a table's text column is missing.
+    """
+    kind, file, last_line = kind_of(path), str(path), 0
+    require(kind is not None, f"{file!r} is of no known format; {ENDINGS}")
+    if kind == "parquet":
+        names = (config.id_field, config.source_field, config.text_field)
+        yield from parquet_rows(path, names, config.text_field)
+        return
+    try:
+        with open_stream(path) as stream:
+            for record in _records(stream, file, str(kind), config):
+                last_line = record.line
+                yield record
+    except DamagedFile as error:
+        yield BadRecord(file, last_line + 1, str(error))
+
+
+def _records(stream: Stream, file: str, kind: str, config: ReadConfig) -> Iterator[Record | BadRecord]:
+    limit = config.max_document_bytes
+    if kind == "vert":
+        return vertical_records(stream, file, limit)
+    if kind in ("csv", "tsv"):
+        return table_rows(stream, file, kind, _delimiter(kind, config), config.table_quotes, limit)
+    if kind == "txt" and config.txt_mode == "blocks":
+        return _blocks(stream, file, limit)
+    return _line_records(stream, file, kind, limit)
+
+
+def _delimiter(kind: str, config: ReadConfig) -> str:
+    return "\t" if kind == "tsv" else config.csv_delimiter
+
+
+def _line_records(stream: Stream, file: str, kind: str, limit: int) -> Iterator[Record | BadRecord]:
+    for number, data in lines(stream, limit):
+        if data is None:
+            yield BadRecord(file, number, f"line is longer than {limit} bytes")
+        elif data and not data.isspace():
+            yield Record(file, number, kind, data)
+
+
+def _blocks(stream: Stream, file: str, limit: int) -> Iterator[Record | BadRecord]:
+    """Documents separated by blank lines; one that grows past `limit` is counted and skipped to its end."""
+    block: list[bytes] = []
+    first, size = 1, 0
+    for number, data in chain(lines(stream, limit), [Line(0, b"")]):
+        if data == b"" or (data is not None and data.isspace()):
+            if size > limit:
+                yield BadRecord(file, first, f"block is longer than {limit} bytes")
+            elif block:
+                yield Record(file, first, "txt", b"\n".join(block))
+            block, size = [], 0
+            continue
+        first = first if size else number
+        size += limit + 1 if data is None else len(data) + 1
+        if size > limit:
+            block.clear()
+        elif data is not None:
+            block.append(data)
+
+
+def parse_record(record: Record, config: ReadConfig) -> Document | BadRecord:
+    """Decode `record` into a document, or say why that cannot be done. Pure; raises only InputError."""
+    try:
+        text, replaced = _decode(record.data, config)
+        document = _PARSERS[record.kind](record, text, config)
+    except (ValueError, RecursionError, csv.Error) as error:
+        if isinstance(error, InputError):
+            raise
+        return BadRecord(record.file, record.line, _reason(error))
+    if b"\\u" in record.data and (lone := len(_SURROGATE.findall(document.text))):
+        # JSON may escape half a surrogate pair; such a string cannot be written as UTF-8.
+        document = replace(document, text=_SURROGATE.sub("\ufffd", document.text))
+        replaced += lone
+    if config.on_bad_bytes == "skip" and replaced:
+        return BadRecord(record.file, record.line, f"{replaced} undecodable sequences")
+    return replace(document, replaced=replaced) if replaced else document
+
+
+def _decode(data: bytes, config: ReadConfig) -> tuple[str, int]:
+    """The text of `data`, and how many undecodable sequences in it became U+FFFD."""
+    try:
+        return data.decode(config.encoding), 0
+    except UnicodeDecodeError:
+        text = data.decode(config.encoding, errors="replace")
+        # U+FFFD that the file holds itself is not our replacement.
+        return text, text.count("\ufffd") - data.count("\ufffd".encode())
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON: {error.msg} at column {error.colno}"
+    return str(error) or type(error).__name__
+
+
+def _whole(record: Record, text: str, config: ReadConfig) -> Document:
+    return Document(_place(record), _stem(record), _newlines(text))
+
+
+def _json(record: Record, text: str, config: ReadConfig) -> Document:
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"a JSON object is expected, got {type(values).__name__}")
+    return _from_fields(record, values, config)
+
+
+def _table(record: Record, text: str, config: ReadConfig) -> Document:
+    header = record.header.decode(config.encoding, errors="replace")
+    fields = table_fields(text, header, _delimiter(record.kind, config), config.table_quotes)
+    if config.text_field not in fields:
+        raise missing_column(record.file, config.text_field, list(fields))
+    return _from_fields(record, fields, config)
+
+
+def _from_fields(record: Record, fields: Mapping[str, object], config: ReadConfig) -> Document:
+    text = fields.get(config.text_field)
+    if text is None:
+        raise ValueError(f"no field {config.text_field!r}; fields: {', '.join(map(repr, fields))}")
+    if not isinstance(text, str):
+        raise ValueError(f"field {config.text_field!r} is no text but {type(text).__name__}")
+    identifier, source = fields.get(config.id_field), fields.get(config.source_field)
+    return Document(
+        identifier=_place(record) if identifier in (None, "") else str(identifier),
+        source=_stem(record) if source in (None, "") else str(source),
+        text=_newlines(text),
+    )
+
+
+def _vertical(record: Record, text: str, config: ReadConfig) -> Document:
+    text = _newlines(text)
+    attributes, paragraphs = vertical_attributes(text), vertical_paragraphs(text)
+    return Document(
+        identifier=attributes.get("docid") or _place(record),
+        source=attributes.get("uri") or _stem(record),
+        text="\n".join(" ".join(sentences) for sentences in paragraphs),
+        sentences=paragraphs,
+    )
+
+
+_PARSERS: dict[str, Callable[[Record, str, ReadConfig], Document]] = {
+    "txt": _whole, "jsonl": _json, "parquet": _json, "csv": _table, "tsv": _table, "vert": _vertical,
+}
+
+
+def _place(record: Record) -> str:
+    return f"{Path(record.file).name}:{record.line}"
+
+
+def _stem(record: Record) -> str:
+    return Path(record.file).name.partition(".")[0]
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
