@@ -1,0 +1,53 @@
+"""People, cities, and words that every topic shares."""
+
+NOUNS = """
+nome(name): Ana/f Beatriz/f Camila/f Daniela/f Eduarda/f Fernanda/f Gabriela/f Helena/f Isabel/f Juliana/f Larissa/f Letícia/f Luísa/f Mariana/f Natália/f Patrícia/f Rafaela/f Renata/f Sofia/f Teresa/f Vanessa/f Alice/f Carolina/f Cecília/f Elisa/f Joana/f Lúcia/f Marta/f Raquel/f Simone/f Tatiana/f Valéria/f André/m Bruno/m Carlos/m Daniel/m Eduardo/m Felipe/m Gabriel/m Henrique/m Igor/m João/m Leonardo/m Lucas/m Marcelo/m Mateus/m Paulo/m Pedro/m Rafael/m Ricardo/m Rodrigo/m Sérgio/m Tiago/m Vítor/m Antônio/m Caio/m Diego/m Fábio/m Gustavo/m Hugo/m Jorge/m Luís/m Marcos/m Otávio/m Renato/m Samuel/m
+parente(kin): pai/m mãe/f irmão/mf avô/m avó/f tio/mf primo/mf filho/mf marido/m mulher/f sobrinho/mf neto/mf padrinho/m madrinha/f sogro/m sogra/f cunhado/mf amigo/mf vizinho/mf namorado/mf colega/c afilhado/mf
+cidade(city): Recife/m Salvador/f Fortaleza/f Curitiba/f Manaus/f Belém/f Natal/f Brasília/f São_Paulo/f Belo_Horizonte/f Goiânia/f Florianópolis/f Porto_Alegre/f Cuiabá/f Campinas/f Santos/f Olinda/f Ouro_Preto/f Maceió/f João_Pessoa/f Aracaju/f Teresina/f São_Luís/f Vitória/f Londrina/f Niterói/f Rio_de_Janeiro/m* Petrópolis/f Ilhéus/f Blumenau/f
+colega(kin): colega/c amigo/mf vizinho/mf
+estranho(person): homem/m mulher/f moça/f rapaz/m senhor/mf jovem/c estrangeiro/mf
+"""  # noqa: E501
+
+ADJECTIVES = """
+nome: alto baixo simpático tímido inteligente educado engraçado calmo teimoso generoso paciente sincero corajoso curioso organizado distraído cansado@ feliz@ triste@ preocupado@ nervoso@ animado@ tranquilo@ doente@ ocupado@ atrasado@ contente@ satisfeito@ sozinho@ pronto@ acordado@ irritado@ surpreso@ orgulhoso@
+parente: querido alto simpático carinhoso inteligente engraçado calmo teimoso generoso paciente sincero corajoso jovem cansado@ feliz@ triste@ preocupado@ nervoso@ animado@ tranquilo@ doente@ ocupado@ atrasado@ contente@ sozinho@ emocionado@
+estranho: alto elegante simpático desconhecido educado jovem cansado@ nervoso@ apressado@
+cidade: bonito grande antigo tranquilo quente moderno histórico distante agitado famoso
+"""  # noqa: E501
+
+SYNONYMS = """
+"""
+
+HYPERNYMS = ""
+
+# Adverbials by the tense they go with.
+TIMES = {
+    "present": (
+        "todos os dias", "aos domingos", "de manhã", "à noite", "às vezes", "toda semana", "quase todo dia",
+        "nos fins de semana", "à tarde", "aos sábados", "de vez em quando", "toda segunda-feira", "o ano inteiro",
+        "nas férias", "uma vez por mês", "duas vezes por semana", "três vezes por ano", "nos dias de semana",
+        "ultimamente", "sempre que pode",
+    ),
+    "preterite": (
+        "ontem", "na semana passada", "no domingo passado", "hoje de manhã", "há dois dias", "anteontem",
+        "no ano passado", "no mês passado", "ontem à noite", "na segunda-feira", "na terça-feira", "na sexta-feira",
+        "há uma semana", "há três meses", "no sábado à tarde", "em janeiro", "em março", "em junho", "em setembro",
+        "em dezembro", "no começo do mês", "no fim da tarde", "naquela manhã", "na véspera do feriado",
+        "há poucas horas", "no verão passado", "durante o feriado",
+    ),
+    "imperfect": (
+        "naquela época", "antigamente", "todo verão", "naquele tempo", "quase sempre", "todas as tardes",
+        "naqueles anos", "todos os domingos", "nos dias de chuva", "de vez em quando", "todas as noites",
+        "aos sábados", "no inverno",
+    ),
+    "future": (
+        "amanhã", "na semana que vem", "no próximo ano", "depois de amanhã", "em breve", "no mês que vem",
+        "no próximo domingo", "mais tarde", "daqui a dois dias", "hoje à noite", "na próxima sexta-feira",
+        "daqui a uma semana", "no fim do mês", "nas próximas férias", "em julho", "em novembro",
+    ),
+}  # fmt: skip
+
+MANNERS = (
+    "com calma", "com cuidado", "com pressa", "com paciência", "em silêncio", "sem ajuda", "com alegria", "de novo",
+    "sem reclamar", "com atenção", "devagar", "depressa",
+)  # fmt: skip
