@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 from tinydistil.text.embedded.draws import Draws
 from tinydistil.text.embedded.entries import Frame, Noun, Slot
-from tinydistil.text.embedded.lexicon.common import MANNERS, TIMES
+from tinydistil.text.embedded.lexicon.common import MANNERS, TEMPORAL, TIMES
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import NounPhrase, after, draw_person, draw_phrase, phrase_text
 from tinydistil.text.embedded.verbs import Row, Verb, conjugate
 
 CLITICS = ("me", "se", "nos", "se")
+_COUNTED = frozenset(("poucos", "todos", "vários", "muitos", "alguns", "nenhum", "cada"))
 TENSES = ("present", "preterite", "imperfect", "future")
 
 
@@ -159,7 +160,7 @@ def draw_tense(draws: Draws, frame: Frame) -> str:
     kind = draws.below(100)
     if frame.state:
         return "present" if kind < 55 else "imperfect" if kind < 90 else "future"
-    return "preterite" if kind < 60 else "present" if kind < 76 else "imperfect" if kind < 86 else "future"
+    return "preterite" if kind < 64 else "present" if kind < 80 else "imperfect" if kind < 87 else "future"
 
 
 def draw_clause(
@@ -198,6 +199,18 @@ def draw_clause(
     elif most_circumstances > 1 and not frame.state and not frame.impersonal and draws.chance(0.2):
         circumstances.append(Part("", None, draws.pick(MANNERS)))
     return Clause(frame, subject, tuple(complements), tuple(circumstances), tense)
+
+
+def can_negate(clause: Clause) -> bool:
+    """Whether "não" reads well: not beside a quantity ("não leu poucos livros") nor without a subject."""
+    phrases = [clause.subject, *(part.phrase for part in clause.complements)]
+    counted = [phrase for phrase in phrases if phrase is not None and phrase.determiner in _COUNTED]
+    return not counted and not clause.frame.impersonal
+
+
+def says_when(clause: Clause) -> bool:
+    """Whether a circumstance already tells the time."""
+    return any(part.words.startswith(TEMPORAL) for part in clause.circumstances)
 
 
 def draw_time(draws: Draws, tense: str) -> str:

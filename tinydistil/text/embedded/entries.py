@@ -115,14 +115,14 @@ class _Reader:
         for each in pairs:
             form = feminine(lemma) if gender == "mf" and each == "f" else lemma
             concept = self.concepts.get(lemma, lemma) if gender in ("mf", "c") else self.concepts.get(form, form)
-            noun = self.nouns.get((form, each, style))
+            noun = self.nouns.get((form, each, group))
             if noun is None:
                 one_number = "+" in mark or style in ("name", "city")
                 noun = Noun(
                     form, form if one_number else plural(form), each, group, style, concept,
                     plural_only="+" in mark, article="*" in mark,
                 )  # fmt: skip
-                self.nouns[form, each, style] = noun
+                self.nouns[form, each, group] = noun
             self.groups.setdefault(group, []).append(noun)
 
     def read_adjectives(self, text: str) -> None:

@@ -241,6 +241,8 @@ def draw_phrase(
         return NounPhrase(noun, code == "" and draws.chance(0.15), owned_by(subject), _adjective(draws, noun, 0.2))
     if code:
         determiner, many = draws.pick(_BY_CODE[code])
+        if code == "b":
+            return NounPhrase(noun, many, determiner)
     elif draws.chance(0.15):
         determiner, many = draws.pick(QUANTITIES), True
     else:

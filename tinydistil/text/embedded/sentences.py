@@ -5,8 +5,8 @@ from functools import lru_cache
 
 from tinydistil.errors import require
 from tinydistil.text.embedded.clauses import (
-    CLITICS, TENSES, Clause, clause_text, draw_clause, draw_tense, draw_time, finite, gerund, infinitive, part_text,
-    passive_part, passive_text, person_index, row, subject_text, tail,
+    Clause, can_negate, clause_text, draw_clause, draw_tense, draw_time, finite, gerund, infinitive, part_text,
+    passive_part, passive_text, person_index, row, says_when, subject_text, tail,
 )
 from tinydistil.text.embedded.draws import Draws, require_position
 from tinydistil.text.embedded.entries import TOPICS, Adjective, Frame, Noun, lexicon
@@ -22,8 +22,9 @@ WISHES = ("espero que", "talvez", "é bom que", "é importante que", "tomara que
 FILLERS = ("na verdade", "pelo jeito", "por sorte", "infelizmente", "felizmente", "de repente", "no fim", "afinal")
 IRREGULAR_COMPARATIVES = {"bom": "melhor", "ruim": "pior", "grande": "maior", "pequeno": "menor", "mau": "pior"}
 REASONS = (
-    "estava chovendo", "era feriado", "fazia muito frio", "o dia estava bonito", "não havia outra saída",
-    "a semana tinha sido longa", "já era tarde", "faltava tempo", "todos estavam com fome", "a casa estava cheia",
+    ("ter", "tempo"), ("ter", "vontade"), ("querer", "ajudar"), ("estar", "com pressa"), ("estar", "de folga"),
+    ("precisar", "disso"), ("querer", "aprender"), ("ter", "prometido"), ("estar", "de bom humor"), ("estar", "com saudade"),
+    ("ter", "dinheiro"), ("gostar", "disso"), ("ter", "medo de se arrepender"), ("querer", "mudar de vida"),
 )  # fmt: skip
 
 
@@ -68,10 +69,13 @@ def draw_of(
     subject: NounPhrase | None = None,
     pronouns: bool = True,
     most_circumstances: int = 2,
+    beside: Clause | None = None,
 ) -> Clause:
-    """A clause of the topic whose frame is of `kind`: "people", "passive" or "event"."""
+    """A clause of the topic whose frame is of `kind` ("people", "passive", "event"), of another verb than `beside`."""
     while True:
         frame = draws.pick(_frames(topic, kind))
+        if beside is not None and frame.verb is beside.frame.verb:
+            continue
         clause = draw_clause(
             draws, frame, tense=tense, subject=subject, pronouns=pronouns, most_circumstances=most_circumstances
         )
@@ -85,9 +89,9 @@ def simple(draws: Draws, topic: str) -> str:
     if clause is None:
         return simple(draws, topic)
     subject = clause.subject
-    negated = draws.chance(0.13) and not clause.frame.impersonal
+    negated = draws.chance(0.13) and can_negate(clause)
     ends_open = bool(clause.circumstances) and clause.circumstances[-1].phrase is None
-    timed = draws.chance(0.25 if ends_open else 0.5)
+    timed = draws.chance(0.25 if ends_open else 0.5) and not says_when(clause)
     time = draw_time(draws, clause.tense) if timed and not clause.frame.state else ""
     clause = clause._replace(negated=negated, time=time)
     if subject is not None and subject.noun.person == 1 and not clause.frame.reflexive and draws.chance(0.5):
@@ -115,9 +119,10 @@ def modal(draws: Draws, topic: str) -> str:
     clause = draw_of(draws, topic, "people")
     index = person_index(clause.subject)
     kind = draws.below(10)
-    negation = "não " if draws.chance(0.15) else ""
+    negation = "não " if draws.chance(0.15) and can_negate(clause) else ""
     if kind < 3:
-        verb, time = row(conjugate("ir"), "present")[index], draw_time(draws, "future")
+        verb = row(conjugate("ir"), "present")[index]
+        time = "" if says_when(clause) else draw_time(draws, "future")
     elif kind < 5:
         starter = draws.pick((("começar", "a"), ("voltar", "a"), ("acabar", "de"), ("deixar", "de"), ("parar", "de")))
         verb, time, negation = f"{row(conjugate(starter[0]), 'preterite')[index]} {starter[1]}", "", ""
@@ -158,7 +163,7 @@ def object_relative(draws: Draws, topic: str) -> str:
 def subject_relative(draws: Draws, topic: str) -> str:
     """A person told apart by another clause: "a moça que mora em Natal perdeu o ônibus"."""
     first = draw_of(draws, topic, "people", tense=draws.pick(("present", "preterite")), most_circumstances=1)
-    second = draw_of(draws, topic, "people", tense="preterite", subject=first.subject, pronouns=False)
+    second = draw_of(draws, topic, "people", tense="preterite", subject=first.subject, beside=first)
     subject = first.subject
     assert subject is not None
     if subject.noun.person == 1 or subject.noun.singular in ("ele", "ela", "eles", "elas", "a gente"):
@@ -174,32 +179,35 @@ def subordinate(draws: Draws, topic: str) -> str:
     kind = draws.below(6)
     if kind == 0:
         first = draw_of(draws, topic, "people", tense="preterite", pronouns=False, most_circumstances=1)
-        second = draw_of(draws, topic, "people", tense="imperfect", pronouns=False, most_circumstances=1)
+        second = draw_of(draws, topic, "people", tense="imperfect", pronouns=False, most_circumstances=1, beside=first)
         return finish(f"enquanto {clause_text(second)}, {clause_text(first)}")
     if kind == 1:
         first = draw_of(draws, topic, "people", tense="preterite", most_circumstances=1)
-        second = draw_of(draws, topic, "people", tense="preterite", most_circumstances=0)
+        second = draw_of(draws, topic, "people", tense="preterite", most_circumstances=0, beside=first)
         return finish(f"quando {clause_text(second)}, {clause_text(first)}")
     if kind < 4:
         first = draw_of(draws, topic, "people", tense="preterite", most_circumstances=1)
-        second = draw_of(draws, topic, "people", subject=first.subject, most_circumstances=1)
+        second = draw_of(draws, topic, "people", subject=first.subject, most_circumstances=0, beside=first)
         index = person_index(first.subject)
         link = draws.pick(("depois de", "antes de", "em vez de", "além de"))
         return finish(f"{link} {infinitive(second.frame, index)}{tail(second)}, {clause_text(first)}")
     if kind == 4:
         first = draw_of(draws, topic, "people", tense="future", most_circumstances=1)
-        second = draw_of(draws, topic, "people", tense="future", most_circumstances=0)
+        second = draw_of(draws, topic, "people", tense="future", most_circumstances=0, beside=first)
         link = draws.pick(("se", "quando"))
         return finish(f"{link} {clause_text(second, 'future_subjunctive')}, {clause_text(first)}")
     first = draw_of(draws, topic, "people", tense="preterite", most_circumstances=1)
-    reason = draws.pick(REASONS)
-    return finish(f"como {reason}, {clause_text(first)}" if draws.chance(0.3) else f"{clause_text(first)} porque {reason}")
+    verb, rest = draws.pick(REASONS)
+    reason = f"{row(conjugate(verb), 'imperfect')[person_index(first.subject)]} {rest}"
+    if draws.chance(0.3):
+        return finish(f"como {reason}, {clause_text(first)}")
+    return finish(f"{clause_text(first)} porque {reason}")
 
 
 def subjunctive(draws: Draws, topic: str) -> str:
     """Talvez, espero que ... with the present subjunctive."""
     clause = draw_of(draws, topic, "event", tense="future", most_circumstances=1)
-    text = clause_text(clause._replace(negated=draws.chance(0.15)), "subjunctive")
+    text = clause_text(clause._replace(negated=draws.chance(0.15) and can_negate(clause)), "subjunctive")
     time = f" {draw_time(draws, 'future')}" if not clause.circumstances else ""
     wish = draws.pick(WISHES)
     if clause.subject is not None and clause.subject.noun.singular == "eu" and wish in ("espero que", "duvido que"):
@@ -240,7 +248,9 @@ def question(draws: Draws, topic: str) -> str:
         return finish(f"será que {clause_text(clause)}", "?")
     clause = draw_of(draws, topic, "passive", most_circumstances=1)
     part = passive_part(clause)
-    if part is None or part.phrase is None or part.phrase.noun.style not in ("count", "own", "person"):
+    if part is None or part.phrase is None or part.phrase.noun.style not in ("count", "own", "person") or (
+        part.phrase.noun.plural_only
+    ):
         return finish(clause_text(clause._replace(subject=YOU[0])), "?")
     noun = part.phrase.noun
     rest = clause._replace(complements=clause.complements[1:])
@@ -318,11 +328,13 @@ def coordination(draws: Draws, topic: str) -> str:
     tense = draws.pick(("preterite", "preterite", "future", "present"))
     first = draw_of(draws, topic, "people", tense=tense, most_circumstances=1)
     if draws.chance(0.6):
-        second = draw_of(draws, topic, "people", tense=tense, subject=first.subject, most_circumstances=1)
+        second = draw_of(
+            draws, topic, "people", tense=tense, subject=first.subject, most_circumstances=1, beside=first
+        )
         verb = finite(second.frame, tense, person_index(second.subject))
         return finish(f"{clause_text(first)} e {draws.pick(('', 'depois ', 'em seguida '))}{verb}{tail(second)}")
-    second = draw_of(draws, topic, "people", tense=tense, most_circumstances=0)
-    if draws.chance(0.5):
+    second = draw_of(draws, topic, "people", tense=tense, pronouns=False, most_circumstances=0, beside=first)
+    if draws.chance(0.5) and can_negate(second):
         return finish(f"{clause_text(first)}, mas {clause_text(second._replace(negated=True))}")
     return finish(f"{clause_text(first)}, e {clause_text(second)}")
 

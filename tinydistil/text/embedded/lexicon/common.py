@@ -26,7 +26,7 @@ TIMES = {
         "todos os dias", "aos domingos", "de manhã", "à noite", "às vezes", "toda semana", "quase todo dia",
         "nos fins de semana", "à tarde", "aos sábados", "de vez em quando", "toda segunda-feira", "o ano inteiro",
         "nas férias", "uma vez por mês", "duas vezes por semana", "três vezes por ano", "nos dias de semana",
-        "ultimamente", "sempre que pode",
+        "ultimamente",
     ),
     "preterite": (
         "ontem", "na semana passada", "no domingo passado", "hoje de manhã", "há dois dias", "anteontem",
@@ -47,7 +47,14 @@ TIMES = {
     ),
 }  # fmt: skip
 
-MANNERS = (
-    "com calma", "com cuidado", "com pressa", "com paciência", "em silêncio", "sem ajuda", "com alegria", "de novo",
-    "sem reclamar", "com atenção", "devagar", "depressa",
+MANNERS = ("de novo", "mais uma vez", "com calma")
+
+# First words of fixed circumstances that already say when: no second time beside them.
+TEMPORAL = (
+    "todas ", "todos ", "durante ", "depois ", "antes ", "às ", "ao ", "aos ", "há ", "desde ", "até ", "à noite",
+    "à tarde", "de manhã", "de madrugada", "uma ", "duas ", "três ", "logo ", "mais cedo", "cedo", "tarde", "em janeiro",
+    "no fim", "no começo", "no domingo", "no Natal", "no inverno", "no verão", "no feriado", "nas férias", "na véspera",
+    "na primavera", "a tarde", "a noite", "o dia", "o ano", "o mês", "toda ", "todo ", "de segunda", "a partir",
+    "pela primeira", "pela segunda", "mais uma vez", "de noite", "no quinto", "no último", "na última", "por um dia",
+    "dia e noite", "de vez",
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Football and other games."""
 
 NOUNS = """
-jogador(person): jogador/mf atacante/c zagueiro/mf lateral/c volante/c atleta/c artilheiro/mf camisa_dez/c
+jogador(person): jogador/mf atacante/c zagueiro/mf lateral/c volante/c atleta/c artilheiro/mf
 goleiro(person): goleiro/mf arqueiro/mf
 técnico(person): técnico/mf treinador/mf auxiliar/c
 juiz(person): juiz/mf árbitro/mf bandeirinha/c

@@ -18,7 +18,8 @@ osso: braço/m perna/f dedo/m
 receita_médica: receita/f atestado/m
 equipamento: termômetro/m maca/f ambulância/f seringa/f máscara/f balança/f
 hábito(mass): exercício/m caminhada/f dieta/f sono/m
-academia(place): academia/f parque/m piscina/f ciclovia/f
+academia(place): academia/f parque/m
+caminho_saudável(place): parque/m ciclovia/f praia/f calçadão/m
 cirurgião_só(person): cirurgião/mf
 consulta_só: consulta/f
 vacina_só: vacina/f
@@ -75,7 +76,7 @@ pegar | P criança | doença.b | em escola ; !no inverno ; !durante a viagem
 curar | médico remédio.d | *doença.d | !em poucos dias ; !com repouso
 sentir | P paciente | sintoma.b | !depois do almoço ; !à noite ; !desde ontem
 quebrar | P criança jogador | osso.u | em escada_queda ; !no jogo ; !em um acidente
-machucar | P criança jogador | corpo.u | em escada_queda ; !no jogo ; !com uma faca
+machucar | P criança jogador | corpo.u | em escada_queda ; !no jogo ; !em casa
 doer | doído.u | | !muito ; !à noite ; !depois da corrida
 recuperar-se | P paciente | de doença.d cirurgia_só.d | !em casa ; !depressa ; em hospital
 tratar | dentista | *dente_só.d | de paciente criança ; !sem dor ; em consultório
@@ -84,7 +85,7 @@ escovar | P criança | dentes.d | !depois de comer ; !antes de dormir ; !com pou
 comprar | P paciente | *remédio | em farmácia_só ; !com receita ; !para a gripe
 vender | farmacêutico | *remédio.i remédio.p | !sem receita ; para paciente.d ; !pela metade do preço
 praticar | P | *exercício_só.p | em academia ; !três vezes por semana ; !antes do trabalho
-caminhar | P | | em academia ; com parente ; !durante uma hora ; !por recomendação médica
+caminhar | P | | em caminho_saudável ; com parente ; !durante uma hora ; !por recomendação médica
 nadar | P criança | | em piscina_só ; !com o professor ; !durante uma hora
 descansar | P paciente | | !depois da cirurgia ; !por ordem do médico ; em sofá_só
 vacinar | enfermeiro | *criança.d paciente.d | em posto ; contra gripe_só.d

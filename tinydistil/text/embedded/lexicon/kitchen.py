@@ -17,7 +17,8 @@ comércio(place): restaurante/m padaria/f lanchonete/f feira/f mercado/m confeit
 cozinheiro(person): cozinheiro/mf padeiro/mf confeiteiro/mf chefe_de_cozinha/c
 garçom(person): garçom/mf
 freguês(person): cliente/c freguês/mf
-receita: receita/f livro_de_receitas/m
+receita: receita/f
+cozido_de(mass): arroz/m feijão/m carne/f frango/m peixe/m
 refeição(unique): almoço/m jantar/m lanche/m café_da_manhã/m
 tempero(mass): coentro/m salsinha/f pimenta/f orégano/m canela/f manjericão/m
 cardápio(unique): cardápio/m conta/f sobremesa/f
@@ -60,13 +61,13 @@ refeição: pronto@ gostoso@ simples atrasado@
 
 FRAMES = """
 comer | P freguês | *prato fruta doce salgado | em comércio cozinha ; !depois do jantar ; !sem pressa ; !com vontade
-comer | P | ingrediente.b ; com legume.p | em refeição_no.u ; em cozinha
+comer | P | cozido_de.b ; com legume.p | em refeição_no.u ; em cozinha
 beber | P freguês | bebida suco_de | em comércio ; !depois da corrida ; !sem açúcar ; !em um copo grande
 tomar | P freguês | bebida.b suco_de.b | em comércio cozinha ; !antes de sair ; !no café da manhã
 preparar | P cozinheiro | *prato doce | para parente freguês ; em cozinha ; !com uma receita nova ; com tempero.b
 fazer | P cozinheiro | *doce.i prato.i | para parente ; !para o aniversário ; em cozinha ; !com muito carinho
 assar | P cozinheiro | *doce salgado | em forno_só ; !durante uma hora ; !em fogo baixo
-cozinhar | P cozinheiro | *legume.d ingrediente.d | em panela.i ; !em fogo baixo ; com tempero.b ; !por vinte minutos
+cozinhar | P cozinheiro | *legume.d cozido_de.d | em panela.i ; !em fogo baixo ; com tempero.b ; !por vinte minutos
 fritar | P cozinheiro | *salgado.d legume.d | em óleo.b ; !em uma frigideira velha
 cortar | P cozinheiro | *legume.d fruta.d doce.d | !com uma faca afiada ; !em pedaços pequenos ; !em fatias
 descascar | P cozinheiro | *legume.d fruta.d | !com cuidado ; em cozinha ; !antes do almoço

@@ -87,7 +87,7 @@ imposto: alto novo injusto caro
 obra: caro atrasado@ pronto@ parado@ importante
 notícia: falso importante longo triste recente
 jornal: antigo local
-denúncia: grave recente falso
+denúncia: grave recente
 protesto: pacífico grande violento longo
 eleição: disputado importante próximo
 decisão: difícil importante polêmico urgente final

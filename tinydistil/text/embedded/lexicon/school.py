@@ -9,7 +9,7 @@ prova: prova/f exame/m trabalho/m redação/f pesquisa/f
 tarefa: tarefa/f lição/f exercício/m problema/m questão/f
 livro: livro/m caderno/m dicionário/m apostila/f atlas/m texto/m
 material(own): lápis/m caneta/f borracha/f régua/f mochila/f estojo/m tesoura/f compasso/m
-escola(place): escola/f colégio/m faculdade/f universidade/f creche/f
+escola(place): escola/f colégio/m faculdade/f universidade/f
 sala(place): sala_de_aula/f biblioteca/f laboratório/m pátio/m auditório/m quadra/f
 aula: aula/f palestra/f reunião/f
 quadro(unique): quadro/m lousa/f
@@ -28,6 +28,8 @@ texto_só: texto/m resumo/m relatório/m
 papelaria(place): papelaria/f livraria/f
 exame_só: exame/m vestibular/m concurso/m
 aula_só: reunião/f
+nota_só: nota_alta/f nota_baixa/f boa_nota/f nota_máxima/f
+perguntado(unique): significado_da_palavra/m data_da_prova/f nome_do_livro/m hora_da_saída/f
 passeio: museu/m teatro/m fábrica/f
 prova_escrita: trabalho/m pesquisa/f
 turma_outra(unique): turma/f
@@ -41,7 +43,7 @@ aluno: aplicado estudioso atento@ distraído preguiçoso inteligente novo nervos
 direção: exigente competente ocupado@ simpático novo
 prova: difícil fácil longo importante final bimestral
 tarefa: difícil fácil longo complicado simples
-livro: novo velho interessante grosso caro emprestado@ didático
+livro: novo velho interessante grosso caro emprestado@
 material: novo colorido quebrado@ perdido@ barato
 escola: público particular grande bom antigo distante moderno
 sala: amplo cheio@ vazio@ silencioso@ iluminado@
@@ -61,7 +63,7 @@ aplicar | professor | *prova.i | em sala ; !sem aviso ; !na última aula
 fazer | P aluno | *prova.d tarefa.d | em sala ; !a lápis ; com colega_só ; !sem consultar o livro
 entregar | aluno | *prova.d tarefa.d | para professor ; !no prazo ; !com atraso ; !antes do recreio
 responder | aluno | a dúvida.d | !em voz alta ; !sem hesitar
-perguntar | aluno | a professor.d | !o significado da palavra ; !a data da prova ; !a hora da saída
+perguntar | aluno | perguntado.d ; a professor.d | !em voz baixa ; !no fim da aula
 copiar | aluno | *conteúdo.d tarefa.d | em caderno_só ; !do quadro ; !com letra bonita
 resolver | aluno P | *tarefa.d | em quadro ; !em poucos minutos ; com professor
 escrever | aluno P | *redação_só.i texto_só.i | !sobre as férias ; !sobre a família ; em caderno_só ; !sobre o meio ambiente
@@ -78,7 +80,7 @@ assistir | aluno P turma.d | a aula.d | em auditório_só ; !até o fim
 conversar | aluno | com colega_só | em sala ; !durante a aula ; !no recreio
 faltar | aluno P professor | a aula.d | !por causa da chuva ; !sem justificativa ; !por estar doente
 chegar | aluno P professor | a escola | !com atraso ; !na hora certa ; !antes do sinal ; !de bicicleta
-tirar | aluno P | *nota.i | !em matemática ; !em português ; !na prova final
+tirar | aluno P | *nota_só.i | !em matemática ; !em português ; !na prova final
 receber | aluno P | *nota.i | de professor direção ; !no fim do ano
 passar | aluno P | em exame_só.d | !com nota alta ; !na primeira tentativa
 elogiar | professor direção | *aluno.d turma.d | !na frente de todos ; !pelo esforço
