@@ -82,11 +82,10 @@ class Loop:
             while not self._finished():
                 result = self._one_step()
                 self.state.seconds = time.monotonic() - started
-                # The loop's own decisions are rank 0's: clocks differ, and half a decision is a hang.
-                stop = not self.ranks.all_agree(not request.asked)
                 if result.taken:
                     self._after_step(result)
-                if stop:
+                # Asked of one, agreed by all: half a decision is a hang.
+                if not self.ranks.all_agree(not request.asked):
                     self._save()
                     self.records.say(f"asked to stop: saved at step {self.state.steps}; go on with --resume auto")
                     return False

@@ -31,7 +31,7 @@ SAME_ACTION = {
     "entregar": ("fazer", "a entrega de"), "escolher": ("fazer", "a escolha de"), "ajudar": ("dar", "ajuda a"),
     "lavar": ("fazer", "a lavagem de"), "examinar": ("fazer", "o exame de"), "contratar": ("fazer", "a contratação de"),
     "adiar": ("fazer", "o adiamento de"), "divulgar": ("fazer", "a divulgação de"), "enviar": ("fazer", "o envio de"),
-    "narrar": ("fazer", "a narração de"), "colher": ("fazer", "a colheita de"), "servir": ("fazer", "o serviço de"),
+    "narrar": ("fazer", "a narração de"), "colher": ("fazer", "a colheita de"),
 }  # fmt: skip
 # Words around a statement that change nothing in what is stated.
 FRAMINGS = ("é verdade que", "é fato que", "todo mundo sabe que", "o fato é que", "é certo que", "sabe-se que")
@@ -145,7 +145,7 @@ def _verb(draws: Draws, event: Clause) -> tuple[str, str]:
     negation = "não " if event.negated else ""
     noun = SAME_ACTION.get(frame.verb.infinitive)
     item = item_of(event)
-    if noun is not None and item.determiner not in ("nenhum", "") and draws.chance(0.5):
+    if noun is not None and item.determiner not in ("nenhum", "", "mais de um") and draws.chance(0.5):
         return f"{negation}{row(conjugate(noun[0]), event.tense)[index]}", noun[1]
     words = lexicon().synonyms.get(frame.verb.infinitive, ())
     if words and draws.chance(0.6):

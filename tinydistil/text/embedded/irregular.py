@@ -37,7 +37,7 @@ PARTICIPLES = {
     "vir": "vindo", "pôr": "posto", "propor": "proposto", "compor": "composto", "expor": "exposto", "ganhar": "ganho",
     "gastar": "gasto", "pagar": "pago", "entregar": "entregue", "aceitar": "aceito", "eleger": "eleito",
     "acender": "aceso", "limpar": "limpo", "prender": "preso", "imprimir": "impresso", "satisfazer": "satisfeito",
-    "inscrever": "inscrito",
+    "inscrever": "inscrito", "pegar": "pego",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ DETERMINER_FORMS = {
     "nosso": ("nosso", "nossa", "nossos", "nossas"),
     "algum": ("algum", "alguma", "alguns", "algumas"),
     "nenhum": ("nenhum", "nenhuma", "", ""),
+    "mais de um": ("mais de um", "mais de uma", "", ""),
     "outro": ("outro", "outra", "outros", "outras"),
     "cada": ("cada", "cada", "", ""),
     "vários": ("", "", "vários", "várias"),

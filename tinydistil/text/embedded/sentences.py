@@ -354,7 +354,7 @@ def pluperfect(draws: Draws, topic: str) -> str:
 
 def _compound_participle(frame: Frame) -> str:
     """With ter the regular participle stands where a verb has two: "tinha limpado", but "foi limpo"."""
-    regular = {"limpar", "aceitar", "entregar", "prender", "eleger", "acender", "imprimir"}
+    regular = {"limpar", "aceitar", "entregar", "prender", "eleger", "acender", "imprimir", "pegar"}
     verb = frame.verb
     if verb.infinitive in regular:
         return verb.infinitive[:-2] + ("ado" if verb.infinitive.endswith("ar") else "ido")

@@ -1,9 +1,10 @@
 """Pairs of sentences with a similarity from 1 to 5 that follows from what they mean.
 
-The rule. An event has up to five facts: the action (weight 3), who acts (2), the object (3), the circumstance (1)
-and the time (1). Two sentences agree on a fact wholly (1) if it means the same in both, by half (0.5) if the objects
-or the circumstances are different things that the same action takes, or the same thing in another number; else 0.
-Facts that neither tells do not count. With A the weighted mean of the agreements,
+The rule. An event has up to five facts: the action (weight 3), who acts (2), the object (3), the circumstances (1:
+to whom, where, with what) and the time (1). Two sentences agree on a fact wholly (1) if it means the same in both;
+by half (0.5) if it is the same person or thing in another number or with another determiner or adjective, or if the
+objects or circumstances are different things that the same action takes; else 0. Facts that neither tells do not
+count. With A the weighted mean of the agreements,
 
     score = 1 + 4 A            both affirmed or both denied
     score = 1 + 4 A * 0.5      one denies what the other affirms
@@ -14,7 +15,7 @@ rounded to one decimal. So a paraphrase has 5, another topic 1.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tinydistil.text.embedded.clauses import Clause, draw_subject
+from tinydistil.text.embedded.clauses import Clause, Part, draw_subject
 from tinydistil.text.embedded.draws import Draws, permuted_class, require_position, require_split
 from tinydistil.text.embedded.entries import TOPICS
 from tinydistil.text.embedded.events import (
@@ -46,6 +47,13 @@ def _alike(first: NounPhrase, second: NounPhrase, *, kind: bool) -> float:
     return 0.5
 
 
+def _part_alike(first: Part, second: Part, *, kind: bool) -> float:
+    """Agreement of two circumstances: those after different prepositions say different things."""
+    if first.phrase is None or second.phrase is None:
+        return float(first.words == second.words != "")
+    return _alike(first.phrase, second.phrase, kind=kind) if first.preposition == second.preposition else 0.0
+
+
 def agreement(first: Clause, second: Clause) -> float:
     """The weighted mean agreement A of two events, from 0 to 1 (the rule above)."""
     assert first.subject is not None and second.subject is not None
@@ -55,17 +63,11 @@ def agreement(first: Clause, second: Clause) -> float:
         "agent": _alike(first.subject, second.subject, kind=False),
         "object": _alike(item_of(first), item_of(second), kind=same_action and first.frame is second.frame),
     }
-    places = [event.circumstances[:1] for event in (first, second)]
-    if places[0] and places[1]:
-        here, there = places[0][0], places[1][0]
-        if here.phrase is None or there.phrase is None:
-            scores["circumstance"] = float(here.words == there.words != "")
-        elif here.preposition == there.preposition:
-            scores["circumstance"] = _alike(here.phrase, there.phrase, kind=first.frame is second.frame)
-        else:
-            scores["circumstance"] = 0.0
-    elif places[0] or places[1]:
-        scores["circumstance"] = 0.0
+    here, there = ((*event.complements[1:], *event.circumstances) for event in (first, second))
+    if here or there:
+        kind = first.frame is second.frame
+        met = [_part_alike(one, other, kind=kind) for one, other in zip(here, there, strict=False)]
+        scores["circumstance"] = sum(met) / max(len(here), len(there))
     if first.time or second.time:
         scores["time"] = float(first.time == second.time)
     weight = sum(WEIGHTS[fact] for fact in scores)

@@ -51,7 +51,7 @@ bicho: manso brincalhão bonito pequeno preguiçoso assustado@ faminto@ obedient
 criança: pequeno esperto curioso alegre obediente cansado@ doente@ assustado@ comportado magro
 brinquedo: novo colorido quebrado@ caro antigo pequeno divertido
 festa: animado inesquecível bonito simples lindo
-recordação: antigo bonito amarelado@ longo emocionante
+recordação: antigo bonito amarelado@ emocionante
 presente: caro bonito lindo simples delicado
 conserto: quebrado@ velho novo moderno barato
 conta: caro atrasado@ alto

@@ -18,6 +18,7 @@ cozinheiro(person): cozinheiro/mf padeiro/mf confeiteiro/mf chefe_de_cozinha/c
 garçom(person): garçom/mf
 freguês(person): cliente/c freguês/mf
 receita: receita/f
+massa(mass): farinha/f açúcar/m manteiga/f leite/m mel/m fermento/m
 cozido_de(mass): arroz/m feijão/m carne/f frango/m peixe/m
 refeição(unique): almoço/m jantar/m lanche/m café_da_manhã/m
 tempero(mass): coentro/m salsinha/f pimenta/f orégano/m canela/f manjericão/m
@@ -71,7 +72,7 @@ cozinhar | P cozinheiro | *legume.d cozido_de.d | em panela.i ; !em fogo baixo ;
 fritar | P cozinheiro | *salgado.d legume.d | em óleo.b ; !em uma frigideira velha
 cortar | P cozinheiro | *legume.d fruta.d doce.d | !com uma faca afiada ; !em pedaços pequenos ; !em fatias
 descascar | P cozinheiro | *legume.d fruta.d | !com cuidado ; em cozinha ; !antes do almoço
-misturar | P cozinheiro | *ingrediente.d ; com ingrediente.d | em tigela_só ; !com uma colher grande ; !devagar
+misturar | P cozinheiro | *massa.d ; com massa.d | em tigela_só ; !com uma colher grande ; !devagar
 colocar | P cozinheiro | *tempero.b ingrediente.b ; em prato.d | !aos poucos ; !no fim
 provar | P cozinheiro freguês | *prato.d doce.d | !antes de servir ; !com uma colher ; !pela primeira vez
 servir | P garçom | *refeição.d prato.d bebida.d | para freguês parente ; !na hora certa ; em prato_de_servir.i
