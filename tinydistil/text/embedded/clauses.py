@@ -10,6 +10,7 @@ from tinydistil.text.embedded.phrases import NounPhrase, after, draw_person, dra
 from tinydistil.text.embedded.verbs import Row, Verb, conjugate
 
 CLITICS = ("me", "se", "nos", "se")
+_PER = ("por semana", "por dia", "por mês")
 _COUNTED = frozenset(("poucos", "todos", "vários", "muitos", "alguns", "nenhum", "cada"))
 TENSES = ("present", "preterite", "imperfect", "future")
 
@@ -151,8 +152,10 @@ def draw_subject(draws: Draws, frame: Frame, *, pronouns: bool = True) -> NounPh
 
 
 def fitting(slot: Slot, tense: str) -> bool:
-    """Whether fixed words suit a tense: "há dez anos" says how long something has lasted, so not of the future."""
-    return not slot.words.startswith(("há ", "desde ")) or tense in ("present", "imperfect")
+    """Whether fixed words suit a tense: "há dez anos" says how long a thing has lasted, "todo ano" how often: neither of one event."""
+    words = slot.words
+    lasts = words.startswith(("há ", "desde ", "todas as ", "todos os ", "todo ano")) or words.endswith(_PER)
+    return not lasts or tense in ("present", "imperfect")
 
 
 def draw_tense(draws: Draws, frame: Frame) -> str:

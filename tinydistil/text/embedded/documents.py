@@ -1,11 +1,19 @@
 """Short texts about one topic, told of the same people, who come back by name and by pronoun."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from tinydistil.text.embedded.clauses import (
-    Clause, clause_text, draw_clause, draw_time, finite, passive_part, row, says_when, tail,
+    Clause,
+    clause_text,
+    draw_clause,
+    draw_time,
+    finite,
+    passive_part,
+    row,
+    says_when,
+    tail,
 )
 from tinydistil.text.embedded.draws import Draws, require_position
 from tinydistil.text.embedded.entries import TOPICS, Frame, Noun, lexicon
@@ -60,7 +68,7 @@ class Person(NamedTuple):
         return SHE if self.name.gender == "f" else HE
 
 
-@lru_cache(maxsize=None)
+@cache
 def _frames(topic: str, trade: str) -> tuple[Frame, ...]:
     """What somebody of a trade ("" for none) may do in a story: events, of people in general or of the trade."""
     return tuple(
@@ -70,7 +78,7 @@ def _frames(topic: str, trade: str) -> tuple[Frame, ...]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _trades(topic: str, gender: str) -> tuple[Noun, ...]:
     return tuple(n for group in TRADES[topic] for n in lexicon().groups[group] if n.gender == gender)
 
@@ -185,10 +193,7 @@ class _Teller:
         """The clause with its subject named, by pronoun or left out, whichever stays clear."""
         same = self.last is not None and self.last == subject
         if same and self.draws.chance(0.75):
-            if subject.second is not None:
-                pronoun = THEY[subject.gender]
-            else:
-                pronoun = who.pronoun
+            pronoun = THEY[subject.gender] if subject.second is not None else who.pronoun
             if self.draws.chance(0.3) and not clause.frame.reflexive:
                 return finite(clause.frame, clause.tense, subject.person_index) + tail(clause)
             return clause_text(clause._replace(subject=pronoun))

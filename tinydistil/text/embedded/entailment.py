@@ -17,7 +17,17 @@ from tinydistil.text.embedded.clauses import Clause
 from tinydistil.text.embedded.draws import Draws, permuted_class, require_position, require_split
 from tinydistil.text.embedded.entries import Noun, lexicon
 from tinydistil.text.embedded.events import (
-    COUNTS, SAME_TIME, draw_event, in_split, is_counted, item_of, other_place, renamed, retold, same_kind, told,
+    COUNTS,
+    SAME_TIME,
+    draw_event,
+    in_split,
+    is_counted,
+    item_of,
+    other_place,
+    renamed,
+    retold,
+    same_kind,
+    told,
     with_item,
 )
 from tinydistil.text.embedded.phrases import lasting

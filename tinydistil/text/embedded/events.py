@@ -1,9 +1,19 @@
 """Events told in several ways with one meaning: the ground of the similarity and entailment pairs."""
 
-from functools import lru_cache
+from functools import cache
 
 from tinydistil.text.embedded.clauses import (
-    Clause, Part, draw_clause, finite, part_text, passive_part, passive_text, person_index, row, subject_text, tail,
+    Clause,
+    Part,
+    draw_clause,
+    finite,
+    part_text,
+    passive_part,
+    passive_text,
+    person_index,
+    row,
+    subject_text,
+    tail,
 )
 from tinydistil.text.embedded.draws import Draws, split_of
 from tinydistil.text.embedded.entries import TOPICS, Frame, Noun, lexicon
@@ -37,7 +47,7 @@ SAME_ACTION = {
 FRAMINGS = ("é verdade que", "é fato que", "todo mundo sabe que", "o fato é que", "é certo que", "sabe-se que")
 
 
-@lru_cache(maxsize=None)
+@cache
 def event_frames(topic: str, people: bool) -> tuple[Frame, ...]:
     """Frames with somebody who acts and a direct object; `people`: the object too can be anybody."""
     found = []
@@ -47,7 +57,7 @@ def event_frames(topic: str, people: bool) -> tuple[Frame, ...]:
         nouns = [noun for noun, _ in frame.complements[0].nouns]
         living = any(noun.style in ("kin", "name") for noun in nouns)
         acts = frame.people or all(noun.style == "person" for noun, _ in frame.subjects)
-        if acts and (frame.people and living or not people):
+        if acts and ((frame.people and living) or not people):
             found.append(frame)
     return tuple(found)
 
@@ -124,7 +134,7 @@ def renamed(phrase: NounPhrase, noun: Noun) -> NounPhrase:
     return phrase._replace(noun=noun)
 
 
-@lru_cache(maxsize=None)
+@cache
 def twins(noun: Noun) -> tuple[Noun, ...]:
     """Other words for the same thing or kind of person."""
     return tuple(

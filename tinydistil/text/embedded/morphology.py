@@ -1,14 +1,14 @@
 """Plurals and feminines of Portuguese nouns and adjectives, by rule with the exceptions listed."""
 
-from functools import lru_cache
+from functools import cache
 
 PLURAL_EXCEPTIONS = {
     "pão": "pães", "cão": "cães", "capitão": "capitães", "alemão": "alemães", "tabelião": "tabeliães",
     "irmão": "irmãos", "mão": "mãos", "cidadão": "cidadãos", "grão": "grãos", "chão": "chãos", "órgão": "órgãos",
     "órfão": "órfãos", "cristão": "cristãos", "mal": "males", "cônsul": "cônsules", "gol": "gols", "mel": "méis",
     "guarda-chuva": "guarda-chuvas", "meio-campo": "meio-campos", "pão-duro": "pães-duros",
-    "guarda-roupa": "guarda-roupas", "beija-flor": "beija-flores", "segunda-feira": "segundas-feiras",
-    "sexta-feira": "sextas-feiras", "micro-ondas": "micro-ondas", "bem-te-vi": "bem-te-vis",
+    "guarda-roupa": "guarda-roupas", "beija-flor": "beija-flores", "lobo-guará": "lobos-guarás",
+    "micro-ondas": "micro-ondas", "bem-te-vi": "bem-te-vis",
     "vice-prefeito": "vice-prefeitos", "vice-prefeita": "vice-prefeitas", "primeiro-ministro": "primeiros-ministros",
     "qualquer": "quaisquer",
 }  # fmt: skip
@@ -53,7 +53,7 @@ def _pluralise_word(word: str) -> str:
     return word if word[-1] in "sx" else word + "s"
 
 
-@lru_cache(maxsize=None)
+@cache
 def plural(phrase: str) -> str:
     """The plural of a noun or adjective in the singular.
 
@@ -66,7 +66,7 @@ def plural(phrase: str) -> str:
     return " ".join(map(_pluralise_word, words))
 
 
-@lru_cache(maxsize=None)
+@cache
 def feminine(word: str) -> str:
     """The feminine singular of a masculine singular noun or adjective."""
     if word in FEMININE_EXCEPTIONS:
@@ -93,7 +93,7 @@ def agree(adjective: str, gender: str, is_plural: bool) -> str:
     return plural(form) if is_plural else form
 
 
-@lru_cache(maxsize=None)
+@cache
 def adverb(adjective: str) -> str:
     """The adverb in -mente; a written accent moves away with the stress: rápido, rapidamente."""
     plain = feminine(adjective).translate(str.maketrans("áéíóúâêô", "aeiouaeo"))

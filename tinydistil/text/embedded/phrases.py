@@ -1,6 +1,6 @@
 """Noun phrases: determiners that agree, adjectives in their place, prepositions that melt into articles."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from tinydistil.text.embedded.draws import Draws
@@ -138,7 +138,7 @@ def after(preposition: str, text: str) -> str:
     return f"{before} {melted}{space}{rest}".lstrip()
 
 
-@lru_cache(maxsize=None)
+@cache
 def attributes(noun: Noun) -> tuple[Adjective, ...]:
     """The adjectives that suit a noun: its group's, or those of the first group of its style that holds it."""
     words = lexicon()
@@ -150,7 +150,7 @@ def attributes(noun: Noun) -> tuple[Adjective, ...]:
     return ()
 
 
-@lru_cache(maxsize=None)
+@cache
 def lasting(noun: Noun) -> tuple[str, ...]:
     """The adjectives that can stand beside the noun in a phrase: those that go with ser."""
     return tuple(adjective.lemma for adjective in attributes(noun) if not adjective.passing)

@@ -1,18 +1,35 @@
 """Sentences: a clause told as a statement, a question, a wish, a comparison, with clauses inside or beside it."""
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 
-from tinydistil.errors import require
 from tinydistil.text.embedded.clauses import (
-    Clause, can_negate, clause_text, draw_clause, draw_tense, draw_time, finite, gerund, infinitive, part_text,
-    passive_part, passive_text, person_index, row, says_when, subject_text, tail,
+    Clause,
+    can_negate,
+    clause_text,
+    draw_clause,
+    draw_time,
+    finite,
+    gerund,
+    infinitive,
+    passive_part,
+    passive_text,
+    person_index,
+    row,
+    says_when,
+    subject_text,
+    tail,
 )
 from tinydistil.text.embedded.draws import Draws, require_position
 from tinydistil.text.embedded.entries import TOPICS, Adjective, Frame, Noun, lexicon
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import (
-    YOU, NounPhrase, after, attributes, determiner_form, draw_person, draw_phrase, phrase_text,
+    YOU,
+    NounPhrase,
+    attributes,
+    draw_person,
+    draw_phrase,
+    phrase_text,
 )
 from tinydistil.text.embedded.verbs import conjugate
 
@@ -49,7 +66,7 @@ def _any(draws: Draws, topic: str, **options: object) -> Clause:
             return clause
 
 
-@lru_cache(maxsize=None)
+@cache
 def _frames(topic: str, kind: str) -> tuple[Frame, ...]:
     """Frames of the topic by what a pattern needs: somebody acting, an object to make passive, no state."""
     frames = lexicon().frames[topic]
@@ -268,7 +285,7 @@ def _copula(thing: NounPhrase, adjective: Adjective, tense: str) -> str:
     return f"{row(verb, tense)[thing.person_index]} {form}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _described(topic: str) -> tuple[tuple[str, Noun], ...]:
     """(group, noun) of the topic's frames for which adjectives are known."""
     found: dict[Noun, None] = {}
@@ -292,7 +309,7 @@ def description(draws: Draws, topic: str) -> str:
     verb = "não " if draws.chance(0.12) else ""
     degree = draws.pick(("", "", "muito ", "bastante ", "um pouco ", "cada vez mais "))
     copula, _, form = _copula(thing, first, tense).partition(" ")
-    if degree in ("cada vez mais ", "um pouco ") and (verb or not first.passing):
+    if verb or (degree in ("cada vez mais ", "um pouco ") and not first.passing):
         degree = ""
     text = f"{phrase_text(thing)} {verb}{copula} {degree}{form}"
     if second.passing == first.passing and second is not first and not degree and not verb and draws.chance(0.5):

@@ -12,7 +12,14 @@ from typing import NamedTuple
 from tinydistil.text.embedded.draws import Draws, permuted_class, require_position, require_split, split_of
 from tinydistil.text.embedded.lexicon.common import TIMES
 from tinydistil.text.embedded.lexicon.opinions import (
-    BLAME, DISLIKED, EVEN, KINDS, LIKED, PRAISE, TARGETS, WHO,
+    BLAME,
+    DISLIKED,
+    EVEN,
+    KINDS,
+    LIKED,
+    PRAISE,
+    TARGETS,
+    WHO,
 )  # fmt: skip
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import after, determiner_form
@@ -75,7 +82,7 @@ def _kinds() -> tuple[_Kind, ...]:
             _Kind(
                 _words(targets[name]), _words(aspects), (*praise.split(), *PRAISE), (*blame.split(), *BLAME),
                 tuple(fact.strip() for fact in facts.split(";")),
-            )  # fmt: skip
+            )
         )
     return tuple(kinds)
 
@@ -145,10 +152,11 @@ def _not_bad(view: _View) -> str:
 
 def _expected(view: _View) -> str:
     bad, good = _bad(view, view.thing), _good(view, view.thing)
+    a_thing = f"{determiner_form('um', view.thing.gender, False)} {view.thing.form}"
     return view.draws.pick((
         f"pensei que {_the(view.thing)} fosse {bad}, mas é {good}",
         f"disseram que {_the(view.thing)} era {bad}, e na verdade é {good}",
-        f"esperava {determiner_form('um', view.thing.gender, False)} {view.thing.form} {bad} e encontrei algo {view.draws.pick(view.good)}",
+        f"esperava {a_thing} {bad} e encontrei algo {view.draws.pick(view.good)}",
     ))  # fmt: skip
 
 
@@ -170,7 +178,8 @@ def _idiom(view: _View) -> str:
 def _comparison(view: _View) -> str:
     who = view.draws.pick([who for who in WHO if who != "eu"])
     bad = _bad(view, view.thing)
-    return f"{who} disse que {_the(view.thing)} é {bad}, mas eu {_verdict(view.draws.pick(view.likes), _the(view.thing))}"
+    verdict = _verdict(view.draws.pick(view.likes), _the(view.thing))
+    return f"{who} disse que {_the(view.thing)} é {bad}, mas eu {verdict}"
 
 
 TOLD: tuple[Callable[[_View], str], ...] = (
@@ -194,6 +203,8 @@ def _neutral(draws: Draws, kind: _Kind, thing: _Word, aspect: _Word) -> str:
 def _draw(draws: Draws, label: str) -> str:
     kind = draws.pick(_kinds())
     thing, aspect = draws.pick(kind.targets), draws.pick(kind.aspects)
+    if thing.form == aspect.form:
+        return _draw(draws, label)
     if label == "neutral":
         text = _neutral(draws, kind, thing, aspect)
     else:

@@ -19,7 +19,17 @@ from tinydistil.text.embedded.clauses import Clause, Part, draw_subject
 from tinydistil.text.embedded.draws import Draws, permuted_class, require_position, require_split
 from tinydistil.text.embedded.entries import TOPICS
 from tinydistil.text.embedded.events import (
-    COUNTS, SAME_TIME, draw_event, in_split, is_counted, item_of, other_place, renamed, retold, same_kind, with_item,
+    COUNTS,
+    SAME_TIME,
+    draw_event,
+    in_split,
+    is_counted,
+    item_of,
+    other_place,
+    renamed,
+    retold,
+    same_kind,
+    with_item,
 )
 from tinydistil.text.embedded.phrases import NounPhrase
 
@@ -38,9 +48,9 @@ class SimilarityPair:
 
 def _alike(first: NounPhrase, second: NounPhrase, *, kind: bool) -> float:
     """Agreement of two phrases; `kind`: different things of one kind agree by half."""
-    if first.noun.concept != second.noun.concept or first.noun.gender != second.noun.gender and (
+    if first.noun.concept != second.noun.concept or (first.noun.gender != second.noun.gender and (
         first.noun.style == "person"
-    ):
+    )):
         return 0.5 if kind else 0.0
     if (first.plural, first.determiner, first.adjective) == (second.plural, second.determiner, second.adjective):
         return 1.0 if first.owner is second.owner and first.second is second.second else 0.5

@@ -1,7 +1,7 @@
 """Conjugation: regular verbs by rule, with spelling and stem changes; irregular verbs from their table."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from tinydistil.text.embedded.irregular import IRREGULAR, IRREGULAR_FIRST, PARTICIPLES
 
@@ -121,7 +121,7 @@ def _participle(infinitive: str) -> str:
     return infinitive[:-2] + ("ado" if infinitive.endswith("ar") else "ido")
 
 
-@lru_cache(maxsize=None)
+@cache
 def conjugate(infinitive: str) -> Verb:
     """Every form of the verb `infinitive` (without "-se")."""
     if infinitive in IRREGULAR:

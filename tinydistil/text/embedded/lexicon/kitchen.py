@@ -63,7 +63,7 @@ refeição: pronto@ gostoso@ simples atrasado@
 FRAMES = """
 comer | P freguês | *prato fruta doce salgado | em comércio cozinha ; !depois do jantar ; !sem pressa ; !com vontade
 comer | P | cozido_de.b ; com legume.p | em refeição_no.u ; em cozinha
-beber | P freguês | bebida suco_de | em comércio ; !depois da corrida ; !sem açúcar ; !em um copo grande
+beber | P freguês | bebida suco_de | em comércio ; !depois da corrida ; !bem devagar ; !em um copo grande
 tomar | P freguês | bebida.b suco_de.b | em comércio cozinha ; !antes de sair ; !no café da manhã
 preparar | P cozinheiro | *prato doce | para parente freguês ; em cozinha ; !com uma receita nova ; com tempero.b
 fazer | P cozinheiro | *doce.i prato.i | para parente ; !para o aniversário ; em cozinha ; !com muito carinho

@@ -110,7 +110,7 @@ criar~ | P agricultor | *gado.p ave.p | em fazenda ; !para vender ; !há muitos 
 plantar | P agricultor | *plantação.b árvore.i | em terra ; !depois da chuva ; em fazenda_p
 colher | P agricultor | *plantação.d horta.p fruta.p | em fazenda_p ; !antes da chuva ; !na hora certa ; com parente
 regar | P agricultor | *flor.p horta.p árvore.d | !duas vezes por dia ; em quintal_r ; !de manhã cedo
-ordenhar | agricultor P | *leiteira.d leiteira.q | em curral_só ; !antes do sol ; !todos os dias
+ordenhar | agricultor P | *leiteira.d leiteira.q | em curral_só ; !antes do sol
 alimentar | agricultor P | *gado.d ave.d | em fazenda ; !com milho ; !com capim
 montar | agricultor P | *montaria.i | em fazenda_m ; !sem sela ; !pela primeira vez
 vender | agricultor | *gado.q plantação.d | em feira_v ; !por um bom preço ; para fazendeiro_só

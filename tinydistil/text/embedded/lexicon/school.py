@@ -48,7 +48,7 @@ material: novo colorido quebrado@ perdido@ barato
 escola: público particular grande bom antigo distante moderno
 sala: amplo cheio@ vazio@ silencioso@ iluminado@
 aula: interessante chato longo divertido importante
-nota: bom alto merecido
+nota: bom merecido
 dúvida: simples difícil importante interessante
 turma: grande pequeno animado@ barulhento unido
 curso: longo bom interessante gratuito
