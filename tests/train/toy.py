@@ -1,5 +1,7 @@
 """A small learner in float64, and the gradient of one global batch with very uneven masks."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
 from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
 from tinydistil.train.step import Trainer
 
 TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3
@@ -32,12 +35,16 @@ CASES: dict[str, Recipe] = {
 }
 
 
-class Uneven:
-    """Eleven sequences: one long, most of one or two tokens, so that many slices hold no masked token at all."""
+# One long sequence, most of one or two tokens: many slices of a batch of 11 hold no masked token at all.
+UNEVEN = (40, 1, 1, 2, 1, 1, 9, 1, 1, 1, 1)
 
-    def __init__(self, vocab_size: int) -> None:
+
+class Rows:
+    """Sequences of random tokens, of the lengths given."""
+
+    def __init__(self, vocab_size: int, lengths: Sequence[int]) -> None:
         random = np.random.default_rng(0)
-        self.rows = [random.integers(5, vocab_size, n).astype(np.uint16) for n in (40, 1, 1, 2, 1, 1, 9, 1, 1, 1, 1)]
+        self.rows = [random.integers(5, vocab_size, length).astype(np.uint16) for length in lengths]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,12 +53,24 @@ class Uneven:
         return self.rows[index]
 
 
-def toy_trainer(recipe: Recipe, ranks: Ranks) -> tuple[Trainer, MaskedBatches]:
-    """Student 2 x 8, teacher 2 x 12, dropout off, float64."""
+class Repeating:
+    """Forty sequences of one token each, one of four: quickly learnt, and only by learning."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> NDArray[np.uint16]:
+        return np.full(5 + 7 * (index % 5), 10 + index % 4, np.uint16)
+
+
+def toy_trainer(
+    recipe: Recipe, ranks: Ranks, *, dropout: float = 0.0, precision: str = "float64", learning_rate: float = 0.0
+) -> tuple[Trainer, MaskedBatches]:
+    """Student 2 x 8, teacher 2 x 12; gradients alone (SGD at rate 0) or a real optimizer."""
     torch.manual_seed(0)
     tokenizer = train_wordpiece(TEXT, 60)
     shape = {"vocab_size": tokenizer.vocab_size, "num_hidden_layers": 2, "num_attention_heads": 2,
-             "max_position_embeddings": 64, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+             "max_position_embeddings": 64, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout,
              "initializer_range": 0.2}  # fmt: skip
     student = BertForMaskedLM(BertConfig(hidden_size=8, intermediate_size=16, **shape)).double().train()
     teacher = BertForMaskedLM(BertConfig(hidden_size=12, intermediate_size=24, **shape)).double()
@@ -63,9 +82,15 @@ def toy_trainer(recipe: Recipe, ranks: Ranks) -> tuple[Trainer, MaskedBatches]:
             projection.fit_pca(torch.randn(200, 12, dtype=torch.float64))
     live = LiveTeacher(teacher, wants_logits=recipe.soft > 0) if recipe.needs_teacher else None
     learner = Learner(student, recipe, projection)
-    optimizer = torch.optim.SGD(learner.parameters(), lr=0.0)
-    batches = MaskedBatches(Uneven(tokenizer.vocab_size), tokenizer, MaskConfig(), batch_size=11, seed=4)
-    return Trainer(learner, live, optimizer, ranks, clip_norm=0.0), batches
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(learner.parameters(), lr=0.0)
+    if precision != "float64":
+        learner.float()
+        if live is not None:
+            live.model.float()
+        optimizer = make_optimizer([learner], OptimizerConfig(learning_rate=learning_rate))
+    batches = MaskedBatches(Rows(tokenizer.vocab_size, UNEVEN), tokenizer, MaskConfig(), batch_size=11, seed=4)
+    precision = "float32" if precision == "float64" else precision
+    return Trainer(learner, live, optimizer, ranks, precision=precision, clip_norm=float(learning_rate > 0)), batches
 
 
 def gradients_of(case: str, ranks: Ranks, accumulation: int) -> tuple[dict[str, Tensor], dict[str, float]]:
