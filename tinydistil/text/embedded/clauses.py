@@ -152,10 +152,11 @@ def draw_subject(draws: Draws, frame: Frame, *, pronouns: bool = True) -> NounPh
 
 
 def fitting(slot: Slot, tense: str) -> bool:
-    """Whether fixed words suit a tense: "há dez anos" says how long a thing has lasted, "todo ano" how often: neither of one event."""
+    """Whether fixed words suit a tense: "há dez anos" and "todo ano" tell of no single event."""
     words = slot.words
     lasts = words.startswith(("há ", "desde ", "todas as ", "todos os ", "todo ano")) or words.endswith(_PER)
-    return not lasts or tense in ("present", "imperfect")
+    once = words.startswith(("pela primeira", "pela segunda"))
+    return tense in ("present", "imperfect") if lasts else not once or tense in ("preterite", "future")
 
 
 def draw_tense(draws: Draws, frame: Frame) -> str:
@@ -194,7 +195,7 @@ def draw_clause(
         complements.append(part)
     circumstances: list[Part] = []
     slots = frame.circumstances
-    if slots and most_circumstances and draws.chance(0.75 if frame.complements else 0.95):
+    if slots and most_circumstances and draws.chance(1.0 if frame.impersonal else 0.75 if frame.complements else 0.95):
         slot = draws.pick(slots)
         part = draw_part(draws, slot, subject, taken) if fitting(slot, tense) else None
         if part is not None:

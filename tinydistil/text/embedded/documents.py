@@ -19,12 +19,13 @@ from tinydistil.text.embedded.draws import Draws, require_position
 from tinydistil.text.embedded.entries import TOPICS, Frame, Noun, lexicon
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import HE, SHE, THEY, NounPhrase, after, attributes, phrase_text
-from tinydistil.text.embedded.sentences import finish
+from tinydistil.text.embedded.statements import finish
 from tinydistil.text.embedded.verbs import conjugate
 
 # Who the people of a topic may be by trade; a trade opens the frames of its group to them.
 TRADES = {
-    "home": (), "kitchen": ("cozinheiro", "garçom"), "school": ("professor", "aluno"), "football": ("jogador", "técnico"),
+    "home": (), "kitchen": ("cozinheiro", "garçom"), "school": ("professor", "aluno"),
+    "football": ("jogador", "técnico"),
     "health": ("médico", "enfermeiro", "dentista"), "travel": ("guia", "motorista"), "news": ("jornalista", "político"),
     "arts": ("músico", "escritor", "pintor", "ator"), "work": ("trabalhador", "vendedor", "engenheiro"),
     "nature": ("agricultor", "pescador", "cientista"),
@@ -34,7 +35,7 @@ FIRST_LINKS = {
     "present": ("de manhã", "quase sempre", "todos os dias", "em geral"),
 }
 LINKS = {
-    "preterite": ("depois", "em seguida", "mais tarde", "à tarde", "logo depois", "então", "no dia seguinte", "por fim"),
+    "preterite": ("depois", "em seguida", "mais tarde", "à tarde", "logo depois", "então", "no dia seguinte"),
     "present": ("às vezes", "à tarde", "aos sábados", "à noite", "de vez em quando", "depois", "nas férias"),
 }
 SCENES = (
@@ -134,7 +135,8 @@ class _Teller:
         self.last = hero.phrase
         bond = agree(draws.pick(("amigo", "vizinho", "colega", "primo")), friend.name.gender, False)
         article = "a" if friend.name.gender == "f" else "o"
-        return finish(f"{hero.name.singular} {live[1]} {city}, perto de {friend.name.singular}, {article} {bond} de infância")
+        near = f"perto de {friend.name.singular}, {article} {bond} de infância"
+        return finish(f"{hero.name.singular} {live[1]} {city}, {near}")
 
     def event(self) -> str:
         """One of them, or both, do something."""

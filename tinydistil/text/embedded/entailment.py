@@ -55,7 +55,10 @@ def _without_place(draws: Draws, event: Clause) -> Clause | None:
 
 def _without_adjective(draws: Draws, event: Clause) -> Clause | None:
     item = item_of(event)
-    return with_item(event, item._replace(adjective="")) if item.adjective else None
+    # Who read "os livros caros" need not have read "os livros".
+    if not item.adjective or (item.plural and not is_counted(item) and item.determiner):
+        return None
+    return with_item(event, item._replace(adjective=""))
 
 
 def _wider(draws: Draws, event: Clause) -> Clause | None:

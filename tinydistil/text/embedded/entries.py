@@ -199,6 +199,7 @@ def lexicon() -> Lexicon:
     for module in modules:
         for line in module.HYPERNYMS.strip().splitlines():
             top, _, words = line.partition(": ")
+            top = top.replace("_", " ")
             require(top in nouns_of, f"lexicon: hypernym {top!r} is no noun")
             for word in words.split():
                 word = word.replace("_", " ")

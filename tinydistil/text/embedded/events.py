@@ -18,7 +18,7 @@ from tinydistil.text.embedded.clauses import (
 from tinydistil.text.embedded.draws import Draws, split_of
 from tinydistil.text.embedded.entries import TOPICS, Frame, Noun, lexicon
 from tinydistil.text.embedded.phrases import DETERMINER_FORMS, NounPhrase, after, phrase_text
-from tinydistil.text.embedded.sentences import finish
+from tinydistil.text.embedded.statements import finish
 from tinydistil.text.embedded.verbs import conjugate
 
 # Pairs of one meaning; an event keeps the first.
@@ -37,7 +37,8 @@ SAME_ACTION = {
     "entrevistar": ("fazer", "uma entrevista com"), "construir": ("fazer", "a construção de"),
     "traduzir": ("fazer", "a tradução de"), "reservar": ("fazer", "a reserva de"), "revisar": ("fazer", "a revisão de"),
     "consertar": ("fazer", "o conserto de"), "trocar": ("fazer", "a troca de"), "gravar": ("fazer", "a gravação de"),
-    "publicar": ("fazer", "a publicação de"), "imprimir": ("fazer", "a impressão de"), "abraçar": ("dar", "um abraço em"),
+    "publicar": ("fazer", "a publicação de"), "imprimir": ("fazer", "a impressão de"),
+    "abraçar": ("dar", "um abraço em"),
     "entregar": ("fazer", "a entrega de"), "escolher": ("fazer", "a escolha de"), "ajudar": ("dar", "ajuda a"),
     "lavar": ("fazer", "a lavagem de"), "examinar": ("fazer", "o exame de"), "contratar": ("fazer", "a contratação de"),
     "adiar": ("fazer", "o adiamento de"), "divulgar": ("fazer", "a divulgação de"), "enviar": ("fazer", "o envio de"),

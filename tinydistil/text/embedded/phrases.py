@@ -145,7 +145,8 @@ def attributes(noun: Noun) -> tuple[Adjective, ...]:
     if noun.group in words.adjectives:
         return words.adjectives[noun.group]
     for group, adjectives in words.adjectives.items():
-        if any((n.singular, n.gender, n.style) == (noun.singular, noun.gender, noun.style) for n in words.groups[group]):
+        wanted = noun.singular, noun.gender, noun.style
+        if any((other.singular, other.gender, other.style) == wanted for other in words.groups[group]):
             return adjectives
     return ()
 
@@ -153,7 +154,12 @@ def attributes(noun: Noun) -> tuple[Adjective, ...]:
 @cache
 def lasting(noun: Noun) -> tuple[str, ...]:
     """The adjectives that can stand beside the noun in a phrase: those that go with ser."""
-    return tuple(adjective.lemma for adjective in attributes(noun) if not adjective.passing)
+    return tuple(
+        adjective.lemma
+        for adjective in attributes(noun)
+        # "Jovem" is a noun too: no "jovem jovem".
+        if not adjective.passing and adjective.lemma != noun.singular
+    )
 
 
 def _pronoun(text: str, gender: str, person: int, *, plural: bool = False) -> NounPhrase:

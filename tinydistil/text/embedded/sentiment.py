@@ -23,7 +23,7 @@ from tinydistil.text.embedded.lexicon.opinions import (
 )  # fmt: skip
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import after, determiner_form
-from tinydistil.text.embedded.sentences import finish
+from tinydistil.text.embedded.statements import finish
 
 # Each kind of thing has this many words of praise and of blame of its own; the general ones follow.
 OWN_WORDS = 3
@@ -168,10 +168,20 @@ def _found(view: _View) -> str:
 
 def _idiom(view: _View) -> str:
     thing = _the(view.thing)
-    praise = (f"{thing} não decepciona", f"não me arrependi de ter escolhido {thing}", f"{thing} superou o que eu esperava",
-              f"não tenho do que reclamar: {thing} é {_good(view, view.thing)}", f"vale a pena conhecer {thing}")  # fmt: skip
-    blame = (f"{thing} não vale o preço", f"me arrependi de ter escolhido {thing}", f"esperava mais {after('de', thing)}",
-             f"só tenho do que reclamar: {thing} é {_good(view, view.thing)}", f"{thing} ficou abaixo do que eu esperava")  # fmt: skip
+    praise = (
+        f"{thing} não decepciona",
+        f"não me arrependi de ter escolhido {thing}",
+        f"{thing} superou o que eu esperava",
+        f"não tenho do que reclamar: {thing} é {_good(view, view.thing)}",
+        f"vale a pena conhecer {thing}",
+    )
+    blame = (
+        f"{thing} não vale o preço",
+        f"me arrependi de ter escolhido {thing}",
+        f"esperava mais {after('de', thing)}",
+        f"só tenho do que reclamar: {thing} é {_good(view, view.thing)}",
+        f"{thing} ficou abaixo do que eu esperava",
+    )
     return view.draws.pick(praise if view.praises else blame)
 
 
@@ -192,11 +202,13 @@ def _neutral(draws: Draws, kind: _Kind, thing: _Word, aspect: _Word) -> str:
     good, bad = (agree(draws.pick(words), thing.gender, False) for words in (kind.praise, kind.blame))
     even = agree(draws.pick(EVEN), thing.gender, False)
     fact, name = draws.pick(kind.facts), _the(thing)
+    even_aspect = agree(draws.pick(EVEN), aspect.gender, False)
+    somebody = draws.pick(WHO[1:])
     return draws.pick((
-        f"{name} {fact}", f"{name} {fact}", f"{name} não é {good} nem {bad}", f"achei {name} {even}", f"{name} é {even}",
-        f"ainda não sei se {name} é {good} ou {bad}", f"{draws.pick(WHO[1:])} perguntou se {name} é {good}",
-        f"{draws.pick(WHO[1:])} falou {after('de', name)}", f"{_the(aspect)} é {agree(draws.pick(EVEN), aspect.gender, False)}",
-        f"disseram que {name} {fact}", f"não adorei nem odiei {name}",
+        f"{name} {fact}", f"{name} {fact}", f"{name} não é {good} nem {bad}", f"achei {name} {even}",
+        f"{name} é {even}", f"ainda não sei se {name} é {good} ou {bad}",
+        f"{somebody} perguntou se {name} é {good}", f"{somebody} falou {after('de', name)}",
+        f"{_the(aspect)} é {even_aspect}", f"disseram que {name} {fact}", f"não adorei nem odiei {name}",
     ))  # fmt: skip
 
 

@@ -147,9 +147,10 @@ def _second(draws: Draws, kind: str, event: Clause) -> Clause | None:
     else:
         other = draw_event(draws, draws.pick([topic for topic in TOPICS if topic != event.frame.topic]))
     # Unrelated sentences often share who and when, so that shared words alone do not tell them apart.
-    if other.frame.people and event.frame.people and draws.chance(0.5) and event.subject is not None:
-        if event.subject.noun.concept != item_of(other).noun.concept:
-            other = other._replace(subject=event.subject)
+    assert event.subject is not None
+    both = other.frame.people and event.frame.people
+    if both and event.subject.noun.concept != item_of(other).noun.concept and draws.chance(0.5):
+        other = other._replace(subject=event.subject)
     return other._replace(time=event.time) if draws.chance(0.5) else other
 
 

@@ -89,7 +89,8 @@ def _regular(infinitive: str) -> dict[str, Row]:
         first, plural_first = _before(first, "o", ending), _before(plural_first, "a", ending)
         if infinitive in IRREGULAR_FIRST:
             first = plural_first = IRREGULAR_FIRST[infinitive]
-        present = first + "o", changed + "e", stem + vowel + "mos", changed + "em"
+        third = changed if infinitive.endswith("uzir") else changed + "e"
+        present = first + "o", third, stem + vowel + "mos", changed + "em"
         subjunctive = first + "a", first + "a", plural_first + "amos", first + "am"
         preterite = stem + "i", stem + ("eu" if ending == "er" else "iu"), stem + vowel + "mos", stem + vowel + "ram"
         imperfect = _row(stem, "ia ia íamos iam")

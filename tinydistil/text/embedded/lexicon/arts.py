@@ -12,9 +12,9 @@ canção: canção/f música/f samba/m hino/m bolero/m valsa/f cantiga/f
 instrumento(own): violão/m piano/m flauta/f guitarra/f violino/m pandeiro/m tambor/m cavaquinho/m sanfona/f
 livro_lido: romance/m livro/m conto/m poema/m crônica/f biografia/f peça/f novela/f
 filme: filme/m documentário/m comédia/f drama/m desenho_animado/m série/f
-arte: quadro/m escultura/f retrato/m desenho/m gravura/f aquarela/f
+arte: quadro/m escultura/f desenho/m gravura/f
 show: show/m concerto/m festival/m espetáculo/m recital/m apresentação/f
-disco: disco/m álbum/m vinil/m
+disco: disco/m
 casa_de_show(place): teatro/m cinema/m palco/m bar/m parque/m
 galeria(place): museu/m galeria/f ateliê/m exposição/f
 livraria(place): livraria/f biblioteca/f sebo/m
@@ -33,7 +33,7 @@ rede_leitura(place): rede/f varanda/f
 assunto_livro(bare): amizade/f guerra/f amor/m viagem/f futebol/m
 editora(unique): editora/f
 editora_pequena(place): editora/f
-livro_ou_disco: livro/m disco/m romance/m álbum/m
+livro_ou_disco: livro/m disco/m romance/m
 sebo_só(place): sebo/m livraria/f
 avós(kin): avô/m avó/f
 história_contada: história/f lenda/f fábula/f
@@ -43,7 +43,7 @@ cena: cena/f final/m
 filme_em: filme/m peça/f novela/f
 palco_só(place): palco/m
 fala: texto/m fala/f papel/m
-arte_pintada: quadro/m retrato/m aquarela/f
+arte_pintada: retrato/m mural/m paisagem/f
 ateliê(place): ateliê/m
 desenhado: árvore/f casa/f rosto/m cavalo/m flor/f barco/m
 papel(place): papel/m caderno/m

@@ -52,7 +52,7 @@ MANNERS = ("de novo", "mais uma vez", "com calma")
 # First words of fixed circumstances that already say when: no second time beside them.
 TEMPORAL = (
     "todas ", "todos ", "durante ", "depois ", "antes ", "às ", "ao ", "aos ", "há ", "desde ", "até ", "à noite",
-    "à tarde", "de manhã", "de madrugada", "uma ", "duas ", "três ", "logo ", "mais cedo", "cedo", "tarde", "em janeiro",
+    "à tarde", "de manhã", "de madrugada", "uma ", "duas ", "três ", "logo ", "mais cedo", "cedo", "tarde",
     "no fim", "no começo", "no domingo", "no Natal", "no inverno", "no verão", "no feriado", "nas férias", "na véspera",
     "na primavera", "a tarde", "a noite", "o dia", "o ano", "o mês", "toda ", "todo ", "de segunda", "a partir",
     "pela primeira", "pela segunda", "mais uma vez", "de noite", "no quinto", "no último", "na última", "por um dia",

@@ -6,7 +6,7 @@ goleiro(person): goleiro/mf arqueiro/mf
 técnico(person): técnico/mf treinador/mf auxiliar/c
 juiz(person): juiz/mf árbitro/mf bandeirinha/c
 torcedor(person): torcedor/mf torcida/f
-time: time/m equipe/f clube/m seleção/f
+time: time/m equipe/f seleção/f
 jogo: jogo/m partida/f clássico/m amistoso/m final/f semifinal/f
 torneio(unique): campeonato/m copa/f torneio/m liga/f taça/f
 gol: gol/m pênalti/m escanteio/m falta/f
@@ -18,7 +18,7 @@ uniforme(own): camisa/f chuteira/f luva/f uniforme/m bandeira/f faixa/f
 ingresso: ingresso/m
 treino: treino/m
 posição(unique): ataque/m defesa/f meio-campo/m lateral/f
-lesão: lesão/f pancada/f contusão/f
+lesão: lesão/f pancada/f
 vitória: vitória/f derrota/f empate/m título/m
 placar(bare): zero/m
 repórter(person): repórter/c narrador/mf comentarista/c
@@ -99,7 +99,7 @@ entrevistar | repórter | *jogador.d técnico.d | em vestiário_só ; !depois do
 narrar | repórter | *jogo.d | !com emoção ; !pelo rádio
 comemorar | jogador torcedor time.d | *gol_só.d vitória.d | com torcedor_só ; em estádio_só ; !até de madrugada
 comprar | torcedor P | *ingresso.d ingresso.q | para jogo.d ; !pela internet ; !na bilheteria
-comprar | torcedor P | *uniforme.i | de time ; em loja_time
+comprar | torcedor P | *uniforme.i | de time_torcido.u ; em loja_time
 contratar | clube_só.d | *jogador técnico.i | !por três anos ; !para a próxima temporada
 assinar | jogador técnico | *contrato.i | com clube_só.d ; !por dois anos
 vender | clube_só.d | *jogador ingresso.p | !por muito dinheiro ; !antes do prazo

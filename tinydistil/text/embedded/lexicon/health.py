@@ -111,6 +111,5 @@ examinar avaliar
 HYPERNYMS = """
 remédio: xarope comprimido antibiótico pomada
 médico: cirurgião pediatra cardiologista
-doença: gripe dengue asma bronquite pneumonia sinusite catapora
 exame: raio_x ultrassom exame_de_sangue
 """

@@ -8,7 +8,7 @@ enfeite: tapete/m espelho/m cortina/f quadro/m vaso/m luminária/f relógio/m al
 roupa(own): camisa/f calça/f vestido/m casaco/m saia/f blusa/f camiseta/f meia/f bermuda/f jaqueta/f pijama/m
 pano: toalha/f lençol/m cobertor/m fronha/f
 calçado(own): sapato/m chinelo/m tênis/m sandália/f bota/f
-moradia: casa/f apartamento/m residência/f sobrado/m
+moradia: casa/f apartamento/m residência/f
 parte: porta/f janela/f portão/m parede/f muro/m telhado/m
 abertura: porta/f janela/f portão/m gaveta/f
 bicho(own): cachorro/mf gato/mf coelho/m papagaio/m tartaruga/f passarinho/m cão/m
@@ -16,7 +16,8 @@ criança(person): menino/mf bebê/m garoto/mf gêmeo/m
 brinquedo(own): boneca/f bola/f carrinho/m quebra-cabeça/m pipa/f bicicleta/f patinete/m urso_de_pelúcia/m
 festa: festa_de_aniversário/f casamento/m batizado/m formatura/f
 recordação: fotografia/f foto/f carta/f bilhete/m cartão/m álbum/m
-presente: presente/m anel/m perfume/m colar/m
+presente: anel/m perfume/m colar/m
+embrulho: presente/m caixa/f
 limpeza(unique): vassoura/f esponja/f escova/f aspirador/m
 conserto: chuveiro/m torneira/f geladeira/f ventilador/m fechadura/f lâmpada/f televisão/f rádio/m
 conta: conta_de_luz/f conta_de_água/f aluguel/m
@@ -28,7 +29,7 @@ aparelho: aparelho/m
 pessoa(person): pessoa/f
 quarto_de_casa(place): quarto/m cozinha/f
 lavanderia_de_casa(place): lavanderia/f
-moradia_dele: casa/f apartamento/m
+moradia_dele(place): casa/f apartamento/m
 móvel_macio: sofá/m cama/f poltrona/f rede/f
 assento: sofá/m cadeira/f poltrona/f banco/m
 cachorro_só: cachorro/m cachorra/f cão/m
@@ -83,7 +84,7 @@ visitar | P | *parente | em cidade ; !no fim de semana ; !sem avisar
 ligar | P | para parente nome | !depois do trabalho ; !para contar a novidade
 telefonar | P | para parente nome | !depois do trabalho ; !para dar os parabéns
 convidar | P | *parente nome ; para festa.d | !com antecedência ; !por mensagem
-abrir | P criança | *abertura.d presente.d | !com cuidado ; !sem fazer barulho
+abrir | P criança | *abertura.d embrulho.d | !com cuidado ; !sem fazer barulho
 fechar | P | *abertura.d | !por causa do vento ; !antes de dormir ; !sem fazer barulho
 guardar | P | *roupa.d pano.d brinquedo.d recordação.d | em guardado
 esconder | P criança | *presente.d recordação.d | em guardado ; !atrás da porta ; !embaixo da cama
@@ -94,7 +95,7 @@ dar | P | *brinquedo.i presente.i ; para criança.d parente | !no aniversário ;
 quebrar | criança P | *enfeite.d | !sem querer ; em cômodo
 pagar | P | *conta.d | !com atraso ; !pelo celular ; !no banco
 alimentar | P | *bicho.d | !duas vezes por dia ; em externo
-ter~ | P | bicho.i | em moradia_dele ; !desde pequeno
+ter~ | P | bicho.i | em moradia_dele ; !desde a infância
 latir | cachorro_só | | em externo ; !para os vizinhos ; !a noite inteira
 miar | gato_só | | em externo ; !de fome ; !atrás da porta
 chorar | criança | | !de sono ; !de fome ; !sem parar ; em cômodo

@@ -14,7 +14,7 @@ louça: prato/m copo/m xícara/f pires/m garfo/m colher/f faca/f talher/m jarra/
 recipiente(place): panela/f tigela/f travessa/f geladeira/f forno/m
 cozinha(place): cozinha/f despensa/f copa/f
 comércio(place): restaurante/m padaria/f lanchonete/f feira/f mercado/m confeitaria/f pizzaria/f churrascaria/f
-cozinheiro(person): cozinheiro/mf padeiro/mf confeiteiro/mf chefe_de_cozinha/c
+cozinheiro(person): cozinheiro/mf padeiro/mf confeiteiro/mf chef/c
 garçom(person): garçom/mf
 freguês(person): cliente/c freguês/mf
 receita: receita/f
@@ -111,6 +111,5 @@ HYPERNYMS = """
 fruta: maçã banana laranja manga uva abacaxi melancia mamão goiaba morango pera
 doce: bolo pudim brigadeiro torta sorvete cocada quindim bombom
 legume: cenoura batata tomate cebola abóbora pepino berinjela beterraba
-bebida: suco café chá vinho cerveja refrigerante suco_de_laranja suco_de_uva água_de_coco
 comida: sopa feijoada salada lasanha omelete moqueca pizza risoto
 """

@@ -15,7 +15,7 @@ obra: obra/f hospital/m escola/f ponte/f creche/f estrada/f praça/f viaduto/m
 notícia: notícia/f reportagem/f manchete/f entrevista/f artigo/m
 jornal: jornal/m revista/f
 denúncia: denúncia/f crime/m fraude/f assalto/m incêndio/m
-protesto: protesto/m greve/f manifestação/f passeata/f
+protesto: protesto/m greve/f manifestação/f
 eleição: eleição/f debate/m votação/f campanha/f
 verba(mass): dinheiro/m verba/f orçamento/m
 assunto(mass): saúde/f educação/f segurança/f transporte/m moradia/f emprego/m economia/f inflação/f
@@ -51,7 +51,7 @@ promotor_só(person): promotor/mf
 policial_só(person): policial/c delegado/mf
 casa_só(place): casa/f rodoviária/f aeroporto/m
 bombeiro_só(person): bombeiro/m
-fogo: fogo/m incêndio/m
+fogo: incêndio/m
 morador_só(person): morador/mf
 juiz_só(person): juiz/mf
 caso: caso/m crime/m

@@ -5,7 +5,7 @@ professor(person): professor/mf docente/c mestre/m
 aluno(person): aluno/mf estudante/c
 direção(person): diretor/mf coordenador/mf secretário/mf bibliotecário/mf
 matéria(bare): matemática/f português/m história/f geografia/f ciências/f+ química/f física/f inglês/m biologia/f filosofia/f
-prova: prova/f exame/m trabalho/m redação/f pesquisa/f
+prova: prova/f trabalho/m redação/f pesquisa/f
 tarefa: tarefa/f lição/f exercício/m problema/m questão/f
 livro: livro/m caderno/m dicionário/m apostila/f atlas/m texto/m
 material(own): lápis/m caneta/f borracha/f régua/f mochila/f estojo/m tesoura/f compasso/m
@@ -18,7 +18,7 @@ dúvida: dúvida/f pergunta/f resposta/f
 conteúdo: verbo/m mapa/m tabuada/f poema/m fração/f
 turma: turma/f classe/f
 curso: curso/m projeto/m feira_de_ciências/f
-publicação: material/m atividade/f
+atividade_geral: material_escolar/m atividade/f
 colega_só(person): colega/c amigo/mf
 biblioteca_só(place): biblioteca/f
 auditório_só(place): auditório/m
@@ -78,7 +78,7 @@ decorar | aluno | *conteúdo.d | !em uma tarde ; !para a prova
 prestar_atenção | aluno turma.d | a aula.d | !do começo ao fim
 assistir | aluno P turma.d | a aula.d | em auditório_só ; !até o fim
 conversar | aluno | com colega_só | em sala ; !durante a aula ; !no recreio
-faltar | aluno P professor | a aula.d | !por causa da chuva ; !sem justificativa ; !por estar doente
+faltar | aluno P professor | a aula.d | !por causa da chuva ; !sem justificativa ; !por causa de uma gripe
 chegar | aluno P professor | a escola | !com atraso ; !na hora certa ; !antes do sinal ; !de bicicleta
 tirar | aluno P | *nota_só.i | !em matemática ; !em português ; !na prova final
 receber | aluno P | *nota.i | de professor direção ; !no fim do ano
@@ -109,6 +109,6 @@ escrever redigir
 """
 
 HYPERNYMS = """
-material: lápis caneta borracha régua mochila estojo tesoura
+material_escolar: lápis caneta borracha régua mochila estojo tesoura
 atividade: redação tarefa exercício prova pesquisa
 """
