@@ -21,11 +21,12 @@ cartão vermelho cartões vermelhos, sala de aula salas de aula, raio x raios x,
 posto de saúde postos de saúde, bolsa de estudos bolsas de estudos, melhor melhores, bom bons
 """
 FEMININES = """
-menino menina, professor professora, trabalhador trabalhadora, cantor cantora, ator atriz, juiz juíza, bom boa, mau má,
-irmão irmã, campeão campeã, cidadão cidadã, leão leoa, avô avó, garçom garçonete, freguês freguesa, inglês inglesa,
-europeu europeia, cru crua, feliz feliz, simples simples, inteligente inteligente, azul azul, jovem jovem, maior maior,
-melhor melhor, pior pior, fácil fácil, espanhol espanhola, brincalhão brincalhona, chefe chefe, dono dona, sogro sogra,
-escritor escritora, médico médica, prefeito prefeita, patrão patroa, chefe de cozinha chefe de cozinha
+menino menina, professor professora, trabalhador trabalhadora, cantor cantora, ator atriz, juiz juíza, bom boa,
+mau má, irmão irmã, campeão campeã, cidadão cidadã, leão leoa, avô avó, garçom garçonete, freguês freguesa,
+inglês inglesa, europeu europeia, cru crua, feliz feliz, simples simples, inteligente inteligente, azul azul,
+jovem jovem, maior maior, melhor melhor, pior pior, fácil fácil, espanhol espanhola, brincalhão brincalhona,
+chefe chefe, dono dona, sogro sogra, escritor escritora, médico médica, prefeito prefeita, patrão patroa,
+chefe de cozinha chefe de cozinha
 """
 # Verb: present eu, ele, nós, eles / preterite / imperfect / future / subjunctive / gerund participle.
 VERBS = """
@@ -51,25 +52,29 @@ pôr: ponho põe pomos põem / pus pôs pusemos puseram / punha punha púnhamos 
 # Single forms that are easily got wrong: verb, tense, column, form.
 SINGLE = """
 chegar preterite 0 cheguei, começar preterite 0 comecei, dirigir present 0 dirijo, proteger subjunctive 1 proteja,
-conhecer present 0 conheço, seguir present 0 sigo, seguir subjunctive 3 sigam, pedir present 0 peço, ouvir present 0 ouço,
-perder present 0 perco, perder subjunctive 1 perca, medir present 0 meço, poder preterite 1 pôde, poder present 1 pode,
-querer preterite 1 quis, saber preterite 0 soube, dizer preterite 1 disse, vir preterite 1 veio, vir present 3 vêm,
-dar preterite 1 deu, dar subjunctive 1 dê, ler present 3 leem, rir present 1 ri, cair present 1 cai, odiar present 0 odeio,
-expor present 1 expõe, compor preterite 1 compôs, prever preterite 1 previu, manter present 1 mantém, manter present 3 mantêm,
-descobrir present 0 descubro, vestir present 0 visto, fugir present 1 foge, destruir present 1 destrói, reunir present 1 reúne,
-apagar preterite 0 apaguei, apagar subjunctive 1 apague, tocar subjunctive 3 toquem, dançar preterite 0 dancei,
-fazer future_subjunctive 1 fizer, ir future_subjunctive 1 for, ter future_subjunctive 3 tiverem, sair future_subjunctive 1 sair,
-comprar future_subjunctive 3 comprarem, fazer conditional 1 faria, comer conditional 2 comeríamos, haver present 1 há,
-haver preterite 1 houve, morder present 1 morde, doer present 1 dói, sentir present 0 sinto, traduzir preterite 1 traduziu,
-emagrecer present 0 emagreço, atravessar preterite 3 atravessaram, aplaudir present 1 aplaude, vencer subjunctive 1 vença
+conhecer present 0 conheço, seguir present 0 sigo, seguir subjunctive 3 sigam, pedir present 0 peço,
+ouvir present 0 ouço, perder present 0 perco, perder subjunctive 1 perca, medir present 0 meço,
+poder preterite 1 pôde, poder present 1 pode, querer preterite 1 quis, saber preterite 0 soube,
+dizer preterite 1 disse, vir preterite 1 veio, vir present 3 vêm, dar preterite 1 deu, dar subjunctive 1 dê,
+ler present 3 leem, rir present 1 ri, cair present 1 cai, odiar present 0 odeio, expor present 1 expõe,
+compor preterite 1 compôs, prever preterite 1 previu, manter present 1 mantém, manter present 3 mantêm,
+descobrir present 0 descubro, vestir present 0 visto, fugir present 1 foge, destruir present 1 destrói,
+reunir present 1 reúne, apagar preterite 0 apaguei, apagar subjunctive 1 apague, tocar subjunctive 3 toquem,
+dançar preterite 0 dancei, fazer future_subjunctive 1 fizer, ir future_subjunctive 1 for,
+ter future_subjunctive 3 tiverem, sair future_subjunctive 1 sair, comprar future_subjunctive 3 comprarem,
+fazer conditional 1 faria, comer conditional 2 comeríamos, haver present 1 há, haver preterite 1 houve,
+morder present 1 morde, doer present 1 dói, sentir present 0 sinto, traduzir preterite 1 traduziu,
+emagrecer present 0 emagreço, atravessar preterite 3 atravessaram, aplaudir present 1 aplaude,
+vencer subjunctive 1 vença
 """
 IRREGULAR_3S_PRESENT = {"traduzir": "traduz", "produzir": "produz", "reduzir": "reduz"}
 MELTED = """
-em a sala = na sala, de o pai = do pai, por os alunos = pelos alunos, a a escola = à escola, a o mercado = ao mercado,
-em os livros = nos livros, de as ruas = das ruas, por a janela = pela janela, a as aulas = às aulas, de este bolo = deste bolo,
-em aquele dia = naquele dia, a aquela hora = àquela hora, de ele = dele, em elas = nelas, com a mãe = com a mãe,
-em Recife = em Recife, em cima de a mesa = em cima da mesa, perto de o rio = perto do rio, para o pai = para o pai,
-de essa rua = dessa rua, com nós = conosco, em um dia = em um dia, de aqueles meses = daqueles meses
+em a sala = na sala, de o pai = do pai, por os alunos = pelos alunos, a a escola = à escola,
+a o mercado = ao mercado, em os livros = nos livros, de as ruas = das ruas, por a janela = pela janela,
+a as aulas = às aulas, de este bolo = deste bolo, em aquele dia = naquele dia, a aquela hora = àquela hora,
+de ele = dele, em elas = nelas, com a mãe = com a mãe, em Recife = em Recife, em cima de a mesa = em cima da mesa,
+perto de o rio = perto do rio, para o pai = para o pai, de essa rua = dessa rua, com nós = conosco,
+em um dia = em um dia, de aqueles meses = daqueles meses
 """
 
 

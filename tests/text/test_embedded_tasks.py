@@ -91,9 +91,59 @@ def test_a_pair_depends_on_seed_split_and_number_alone() -> None:
 
 
 def test_records_are_frozen() -> None:
-    for record in (SimilarityPair("a", "b", 1.0), EntailmentPair("a", "b", True), SentimentText("a", "neutral")):
-        with pytest.raises(FrozenInstanceError):
-            record.__setattr__(record.__dataclass_fields__.copy().popitem()[0], "changed")
+    with pytest.raises(FrozenInstanceError):
+        SimilarityPair("a", "b", 1.0).score = 2.0  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        EntailmentPair("a", "b", True).entails = False  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        SentimentText("a", "neutral").label = "positive"  # type: ignore[misc]
+
+
+NUMBERS = {"dois", "três", "quatro", "cinco", "seis", "sete", "oito", "dez"}
+# What says when, and the same in other words.
+SAME_DAYS = ("sexta-feira", "dezembro", "março", "ano", "semana", "domingo")
+
+
+def test_what_is_entailed_says_nothing_new() -> None:
+    """An affirmed premise holds every number of its hypothesis, and the two deny or affirm together."""
+    for pair in entailment_pairs(1, 2_000):
+        if not pair.entails:
+            continue
+        # "Há sete dias" and "há uma semana" are one time: their numbers count nothing.
+        premise, hypothesis = (
+            words(re.sub(r"há (\w+) (dias|semana|mês)", "", text.lower().replace("duas", "dois")))
+            for text in (pair.premise, pair.hypothesis)
+        )
+        assert ("não" in premise) == ("não" in hypothesis), pair
+        if "não" not in premise:
+            assert hypothesis & NUMBERS <= premise & NUMBERS, pair
+            assert all(day in premise for day in SAME_DAYS if day in hypothesis), pair
+
+
+def test_a_wider_word_is_entailed_and_a_narrower_is_not() -> None:
+    """Ground truth by hand: an apple is a fruit, a fruit need not be an apple; under a denial the other way."""
+    narrow, wide = {"maçã", "banana", "manga", "laranja", "uva"}, "fruta"
+    affirmed, denied = Counter[bool](), Counter[bool]()
+    for pair in entailment_pairs(2, 12_000):
+        premise, hypothesis = words(pair.premise), words(pair.hypothesis)
+        if premise & narrow and wide in hypothesis and "não" not in premise:
+            affirmed[pair.entails] += 1
+        if wide in premise and hypothesis & narrow and "não" in premise and "não" in hypothesis:
+            denied[pair.entails] += 1
+    assert affirmed[True] > 0 and affirmed[False] == 0
+    assert denied[True] > 0 and denied[False] == 0
+
+
+@pytest.mark.parametrize(("words_of_verdict", "label"), [
+    (r"\b(?<!não )(adorei|amei|recomendo|aprovei|me encantei|superou)\b", "positive"),
+    (r"\b(odiei|detestei|não gostei|não recomendo|não suportei|me decepcionei|me irritei)\b", "negative"),
+])  # fmt: skip
+def test_the_verdict_decides_the_class(words_of_verdict: str, label: str) -> None:
+    found = Counter[str]()
+    for text in sentiment_texts(6, 3_000):
+        if "nem odiei" not in text.text and re.search(words_of_verdict, text.text, re.I):
+            found[text.label] += 1
+    assert set(found) == {label}
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -8,6 +8,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -41,7 +42,9 @@ PLURAL_MARKS = "os as uns umas dos das nos nas aos às pelos pelas dois duas tr�
 SINGULAR_MARKS = "o a um uma do da no na ao à pelo pela este esta aquele aquela meu minha nosso nossa".split()
 # Singular words that end in s all the same.
 ENDS_IN_S = {"ônibus", "lápis", "tênis", "atlas", "pires", "país", "mês", "gás", "freguês", "antes", "depois", "óculos"}
-NOT_MELTED = re.compile(r"\bpor (o|a|os|as)\b|\b(de|em) (o|a|os|as|este|esta|aquele|aquela|ele|ela)\b|\ba (os|as)\b|\b(a|à) o\b", re.I)
+NOT_MELTED = re.compile(
+    r"\bpor (o|a|os|as)\b|\b(de|em) (o|a|os|as|este|esta|aquele|aquela|ele|ela)\b|\ba (os|as)\b|\b(a|à) o\b", re.I
+)
 # Third persons singular that end like a plural.
 LIKE_PLURAL = {"tem", "vem", "mantém", "bem", "em", "também", "sem", "ontem", "nem", "com", "um"}
 
@@ -66,7 +69,7 @@ def pairs(texts: list[str]) -> list[tuple[str, str, str]]:
     for text in texts:
         for clause in re.split(r"[,.:?“”]", text):
             row = words(clause)
-            found += [(one, two, text) for one, two in zip(row, row[1:], strict=False)]
+            found += [(one, two, text) for one, two in pairwise(row)]
     return found
 
 

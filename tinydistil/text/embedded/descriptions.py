@@ -5,6 +5,7 @@ from functools import cache
 from tinydistil.text.embedded.clauses import row
 from tinydistil.text.embedded.draws import Draws
 from tinydistil.text.embedded.entries import Adjective, Noun, lexicon
+from tinydistil.text.embedded.lexicon.common import GRADABLE
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import NounPhrase, attributes, draw_person, draw_phrase, phrase_text
 from tinydistil.text.embedded.statements import finish
@@ -43,6 +44,8 @@ def description(draws: Draws, topic: str) -> str:
     tense = draws.pick(("present", "present", "imperfect", "future"))
     verb = "não " if draws.chance(0.12) else ""
     degree = draws.pick(("", "", "muito ", "bastante ", "um pouco ", "cada vez mais "))
+    if first.lemma not in GRADABLE:
+        degree = ""
     be, _, form = copula(thing, first, tense).partition(" ")
     if verb or (degree in ("cada vez mais ", "um pouco ") and not first.passing):
         degree = ""
@@ -61,7 +64,7 @@ def comparison(draws: Draws, topic: str) -> str:
         other = draws.pick(lexicon().groups[group])
         first = draw_phrase(draws, noun, "d", leads=True)._replace(adjective="")
         second = draw_phrase(draws, other, "d", leads=True)._replace(adjective="")
-    lasting = [word for word in attributes(first.noun) if not word.passing]
+    lasting = [word for word in attributes(first.noun) if not word.passing and word.lemma in GRADABLE]
     if not lasting or first.noun.concept == second.noun.concept or first.noun.group != second.noun.group:
         return description(draws, topic)
     adjective = draws.pick(lasting)

@@ -17,6 +17,7 @@ from tinydistil.text.embedded.clauses import (
 )
 from tinydistil.text.embedded.draws import Draws, require_position
 from tinydistil.text.embedded.entries import TOPICS, Frame, Noun, lexicon
+from tinydistil.text.embedded.lexicon.common import GRADABLE
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import HE, SHE, THEY, NounPhrase, after, attributes, phrase_text
 from tinydistil.text.embedded.statements import finish
@@ -52,6 +53,10 @@ TALK = (
 )  # fmt: skip
 
 
+# What happens once in a life does not fit between breakfast and the afternoon.
+LIFE_EVENTS = ("formar", "aposentar", "mudar", "matricular")
+
+
 class Person(NamedTuple):
     """One of the people of a document."""
 
@@ -75,7 +80,9 @@ def _frames(topic: str, trade: str) -> tuple[Frame, ...]:
     return tuple(
         frame
         for frame in lexicon().frames[topic]
-        if not frame.state and (frame.people or any(noun.group == trade for noun, _ in frame.subjects))
+        if not frame.state
+        and frame.verb.infinitive not in LIFE_EVENTS
+        and (frame.people or any(noun.group == trade for noun, _ in frame.subjects))
     )
 
 
@@ -100,6 +107,7 @@ class _Teller:
         self.thing: NounPhrase | None = None
         self.told: set[Frame] = set()
         self.events = 0
+        self.link = ""
 
     def _person(self, name: Noun) -> Person:
         trades = _trades(self.topic, name.gender)
@@ -149,7 +157,8 @@ class _Teller:
         text = self._told(clause, who, subject)
         if not says_when(clause) and draws.chance(0.45):
             links = FIRST_LINKS if self.events == 0 else LINKS
-            text = f"{draws.pick(links[self.tense])}, {text}"
+            self.link = draws.pick([link for link in links[self.tense] if link != self.link])
+            text = f"{self.link}, {text}"
         self.events += 1
         self.last = subject
         part = passive_part(clause)
@@ -215,7 +224,7 @@ class _Teller:
         verb = conjugate("estar" if adjective.passing else "ser")
         form = agree(adjective.lemma, thing.gender, thing.is_plural)
         tense = "present" if self.tense == "present" else "imperfect"
-        degree = self.draws.pick(("", "", "muito ", "bastante "))
+        degree = self.draws.pick(("", "", "muito ", "bastante ")) if adjective.lemma in GRADABLE else ""
         named = phrase_text(NounPhrase(thing.noun, thing.plural, "o"))
         self.last = None
         return finish(f"{named} {row(verb, tense)[thing.person_index]} {degree}{form}")

@@ -17,7 +17,7 @@ from tinydistil.text.embedded.clauses import (
 )
 from tinydistil.text.embedded.draws import Draws, split_of
 from tinydistil.text.embedded.entries import TOPICS, Frame, Noun, lexicon
-from tinydistil.text.embedded.phrases import DETERMINER_FORMS, NounPhrase, after, phrase_text
+from tinydistil.text.embedded.phrases import NounPhrase, after, phrase_text
 from tinydistil.text.embedded.statements import finish
 from tinydistil.text.embedded.verbs import conjugate
 
@@ -44,6 +44,7 @@ SAME_ACTION = {
     "adiar": ("fazer", "o adiamento de"), "divulgar": ("fazer", "a divulgação de"), "enviar": ("fazer", "o envio de"),
     "narrar": ("fazer", "a narração de"), "colher": ("fazer", "a colheita de"),
 }  # fmt: skip
+COUNTS = ("dois", "três", "quatro", "cinco", "seis", "sete", "oito", "dez")
 # Words around a statement that change nothing in what is stated.
 FRAMINGS = ("é verdade que", "é fato que", "todo mundo sabe que", "o fato é que", "é certo que", "sabe-se que")
 
@@ -212,10 +213,7 @@ def same_kind(noun: Noun, frame: Frame, place: int) -> tuple[Noun, ...]:
 
 def is_counted(phrase: NounPhrase) -> bool:
     """Whether the phrase stands with a numeral."""
-    return phrase.determiner in DETERMINER_FORMS and phrase.determiner in COUNTS
-
-
-COUNTS = ("dois", "três", "quatro", "cinco", "seis", "sete", "oito", "dez")
+    return phrase.determiner in COUNTS
 
 
 def other_place(draws: Draws, event: Clause) -> Part | None:

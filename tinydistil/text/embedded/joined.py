@@ -14,17 +14,12 @@ from tinydistil.text.embedded.clauses import (
 )
 from tinydistil.text.embedded.descriptions import copula
 from tinydistil.text.embedded.draws import Draws
+from tinydistil.text.embedded.lexicon.common import HARMS
 from tinydistil.text.embedded.phrases import attributes, draw_person, phrase_text
 from tinydistil.text.embedded.statements import draw_of, finish, simple
 from tinydistil.text.embedded.verbs import conjugate
 
 REPORTERS = ("dizer", "contar", "achar", "saber", "lembrar", "explicar", "acreditar", "garantir")
-# Nobody hopes for these; they only may happen.
-HARMS = frozenset(
-    "machucar quebrar perder queimar picar morder atacar derrubar destruir murchar sofrer tossir espirrar chorar faltar "
-    "esquecer demitir atrasar cancelar inundar doer pegar reclamar expulsar prender condenar secar anular vetar cair "
-    "aumentar assustar decepcionar negar fugir cortar criticar internar operar adiar".split()
-)
 FEARS = ("talvez", "pode ser que", "é possível que", "tenho medo de que")
 WISHES = ("espero que", "talvez", "é bom que", "é importante que", "tomara que", "duvido que", "pode ser que")
 REASONS = (
@@ -104,7 +99,8 @@ def subjunctive(draws: Draws, topic: str) -> str:
     text = clause_text(clause._replace(negated=draws.chance(0.15) and can_negate(clause)), "subjunctive")
     time = f" {draw_time(draws, 'future')}" if not clause.circumstances else ""
     wish = draws.pick(FEARS if clause.frame.verb.infinitive in HARMS else WISHES)
-    if clause.subject is not None and clause.subject.noun.singular == "eu" and wish in ("espero que", "duvido que", "tenho medo de que"):
+    mine = clause.subject is not None and clause.subject.noun.singular == "eu"
+    if mine and wish in ("espero que", "duvido que", "tenho medo de que"):
         wish = "talvez"
     return finish(f"{wish} {text}{time}")
 

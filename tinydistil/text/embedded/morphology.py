@@ -92,10 +92,3 @@ def agree(adjective: str, gender: str, is_plural: bool) -> str:
     """The form of a masculine singular `adjective` beside a noun of `gender` ("m" or "f") and number."""
     form = feminine(adjective) if gender == "f" else adjective
     return plural(form) if is_plural else form
-
-
-@cache
-def adverb(adjective: str) -> str:
-    """The adverb in -mente; a written accent moves away with the stress: rápido, rapidamente."""
-    plain = feminine(adjective).translate(str.maketrans("áéíóúâêô", "aeiouaeo"))
-    return plain + "mente"

@@ -35,7 +35,7 @@ def question(draws: Draws, topic: str) -> str:
         or part.phrase.noun.style not in ("count", "own", "person")
         or (part.phrase.noun.plural_only)
     ):
-        return finish(clause_text(clause._replace(subject=YOU[0])), "?")
+        return finish(f"será que {clause_text(clause)}", "?")
     noun = part.phrase.noun
     rest = clause._replace(complements=clause.complements[1:])
     many = "quantas" if noun.gender == "f" else "quantos"

@@ -16,7 +16,7 @@ from tinydistil.text.embedded.joined import (
 from tinydistil.text.embedded.questions import question
 from tinydistil.text.embedded.statements import finish, modal, passive, pluperfect, progressive, simple
 
-FILLERS = ("na verdade", "pelo jeito", "por sorte", "infelizmente", "felizmente", "afinal")
+FILLERS = ("na verdade", "pelo jeito", "por sorte", "infelizmente", "felizmente", "afinal", "finalmente", "certamente")
 PATTERNS: tuple[tuple[Callable[[Draws, str], str], int], ...] = (
     (simple, 34), (progressive, 6), (modal, 9), (passive, 7), (object_relative, 5), (subject_relative, 5),
     (subordinate, 10), (subjunctive, 5), (reported, 5), (question, 8), (description, 6), (comparison, 4),
@@ -27,8 +27,9 @@ _WEIGHTED = tuple(pattern for pattern, weight in PATTERNS for _ in range(weight)
 
 def draw_sentence(draws: Draws, topic: str) -> str:
     """One sentence about a topic."""
-    text = draws.pick(_WEIGHTED)(draws, topic)
-    if text[-1] == "." and draws.chance(0.03):
+    pattern = draws.pick(_WEIGHTED)
+    text = pattern(draws, topic)
+    if pattern in (simple, passive, coordination) and draws.chance(0.06):
         return finish(f"{draws.pick(FILLERS)}, {text[0].lower() if _lowers(text) else text[0]}{text[1:]}", "")
     return text
 

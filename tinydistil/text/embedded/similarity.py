@@ -115,12 +115,12 @@ def _other_agent(draws: Draws, event: Clause) -> Clause | None:
     return event._replace(subject=subject)
 
 
-_CHANGES = (_other_item, _other_time, _other_place, _other_agent, _other_item)
+_CHANGES = (_other_item, _other_time, _other_place, _other_agent)
 
 
 def _changed(draws: Draws, event: Clause, times: int) -> Clause | None:
     """The event with `times` facts changed, or None where one cannot be."""
-    changes = list(_CHANGES[:4])
+    changes = list(_CHANGES)
     changed: Clause | None = event
     for _ in range(times):
         change = draws.pick(changes)

@@ -21,6 +21,7 @@ from tinydistil.text.embedded.clauses import (
 )
 from tinydistil.text.embedded.draws import Draws
 from tinydistil.text.embedded.entries import Frame, lexicon
+from tinydistil.text.embedded.lexicon.common import HARMS, UNMEANT
 from tinydistil.text.embedded.phrases import NounPhrase
 from tinydistil.text.embedded.verbs import conjugate
 
@@ -118,7 +119,8 @@ def modal(draws: Draws, topic: str) -> str:
         verb, time, negation = f"{row(conjugate(starter[0]), 'preterite')[index]} {starter[1]}", "", ""
     else:
         tense = draws.pick(("present", "imperfect"))
-        verb, time = row(conjugate(draws.pick(MODALS)), tense)[index], ""
+        harms = clause.frame.verb.infinitive in HARMS or any(p.words in UNMEANT for p in clause.circumstances)
+        verb, time = row(conjugate("poder" if harms else draws.pick(MODALS)), tense)[index], ""
     rest = f"{infinitive(clause.frame, index)}{tail(clause)} {time}".rstrip()
     return finish(f"{subject_text(clause)}{negation}{verb} {rest}")
 

@@ -58,3 +58,30 @@ TEMPORAL = (
     "pela primeira", "pela segunda", "mais uma vez", "de noite", "no quinto", "no último", "na última", "por um dia",
     "dia e noite", "de vez",
 )  # fmt: skip
+
+# Nobody hopes for these; they only may happen.
+HARMS = frozenset(
+    "machucar quebrar perder queimar picar morder atacar derrubar destruir murchar sofrer tossir espirrar chorar "
+    "faltar esquecer demitir atrasar cancelar inundar doer pegar reclamar expulsar prender condenar secar anular "
+    "vetar cair aumentar assustar decepcionar negar fugir cortar criticar internar operar adiar".split()
+)
+# Nobody means to do a thing in these ways.
+UNMEANT = ("sem querer", "por engano", "por descuido", "por acaso")
+
+# Adjectives that take "muito" and can be compared; "particular" or "invicto" are so or not.
+GRADABLE = frozenset(
+    "alto baixo simpático tímido inteligente educado engraçado calmo teimoso generoso paciente sincero corajoso "
+    "curioso organizado distraído cansado feliz triste preocupado nervoso animado tranquilo ocupado atrasado "
+    "contente satisfeito irritado surpreso orgulhoso carinhoso jovem elegante bonito grande antigo quente "
+    "moderno distante agitado famoso limpo escuro amplo silencioso pequeno claro novo velho confortável pesado "
+    "resistente colorido caro barato sujo largo apertado macio manso brincalhão preguiçoso assustado obediente "
+    "esperto alegre magro simples emocionante longo difícil fácil interessante chato importante divertido frio "
+    "gostoso salgado apimentado leve fresco doce forte fraco maduro azedo experiente talentoso atencioso "
+    "exigente impaciente apressado dedicado severo aplicado estudioso atento complicado barulhento unido rápido "
+    "habilidoso veloz seguro rigoroso fanático apaixonado ofensivo equilibrado grave violento movimentado "
+    "decisivo justo merecido competente cuidadoso gentil pálido amargo eficaz demorado doloroso lotado cheio "
+    "vazio perigoso estreito cansativo detalhado útil úmido nublado intenso aconchegante honesto popular "
+    "corrupto conservador influente sério indignado polêmico pacífico disputado urgente afinado criativo "
+    "brilhante fiel emocionado romântico lento raro lindo misterioso cruel pontual eficiente caprichoso gordo "
+    "bravo saudável perfumado delicado murcho seco produtivo".split()
+)

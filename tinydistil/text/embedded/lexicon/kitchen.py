@@ -44,7 +44,7 @@ bebida_quente(unique): leite/m água/f chá/m
 ADJECTIVES = """
 prato: quente@ frio@ gostoso@ delicioso@ salgado@ apimentado@ caseiro leve saboroso@ pronto@
 ingrediente: fresco barato caro
-bebida: gelado@ quente@ fraco@ forte doce
+bebida: gelado@ quente@ doce
 fruta: maduro@ verde@ doce azedo@ fresco barato caro
 legume: cru@ cozido@ fresco barato picado@
 doce: gostoso@ delicioso@ caseiro recheado macio@ saboroso@ enorme
