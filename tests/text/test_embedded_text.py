@@ -180,3 +180,32 @@ def test_a_stretch_that_does_not_exist_is_refused(count: int, start: int) -> Non
     for source in (sentences, documents):
         with pytest.raises(InputError, match="must be >= 0"):
             source(0, count, start)
+
+
+PREDICATE = re.compile(
+    r"^(o|a|os|as) (\w+) (foi|foram|será|serão|é|são|está|estão|era|eram|estava|estavam|estará|estarão) "
+    r"(?:muito |bastante |um pouco |realmente )?(\w+)"
+)
+PLURAL_COPULAS = {"foram", "serão", "são", "estão", "eram", "estavam", "estarão"}
+# Words after ser or estar that end in a vowel yet have no gender, or are no predicate.
+GENDERLESS = {"mais", "menos", "tão", "cada", "quente", "maior", "melhor", "pior", "menor", "simples"}
+
+
+def test_participles_and_predicates_agree(many: list[str]) -> None:
+    masculine, feminine, checked = set(MASCULINE), set(FEMININE), 0
+    for text in many:
+        found = PREDICATE.match(text.lower())
+        if found is None or found[2] not in masculine | feminine:
+            continue
+        if found[4] in GENDERLESS or found[4].endswith("ndo"):
+            continue
+        checked += 1
+        article, noun, verb, word = found.groups()
+        many_things = article in ("os", "as")
+        assert (verb in PLURAL_COPULAS) == many_things, text
+        assert word.endswith("s") == many_things or word in ENDS_IN_S, text
+        if noun in feminine:
+            assert not re.search(r"[dtsvchng]os?$", word), text
+        else:
+            assert not re.search(r"[dtsvchng]as?$", word), text
+    assert checked > 150

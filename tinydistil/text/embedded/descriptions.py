@@ -5,7 +5,7 @@ from functools import cache
 from tinydistil.text.embedded.clauses import row
 from tinydistil.text.embedded.draws import Draws
 from tinydistil.text.embedded.entries import Adjective, Noun, lexicon
-from tinydistil.text.embedded.lexicon.common import GRADABLE
+from tinydistil.text.embedded.lexicon.common import EXCLUSIVE, GRADABLE
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import NounPhrase, attributes, draw_person, draw_phrase, phrase_text
 from tinydistil.text.embedded.statements import finish
@@ -50,7 +50,9 @@ def description(draws: Draws, topic: str) -> str:
     if verb or (degree in ("cada vez mais ", "um pouco ") and not first.passing):
         degree = ""
     text = f"{phrase_text(thing)} {verb}{be} {degree}{form}"
-    if second.passing == first.passing and second is not first and not degree and not verb and draws.chance(0.5):
+    clash = any({first.lemma, second.lemma} <= words_apart for words_apart in EXCLUSIVE)
+    apart = clash or second.lemma == first.lemma or second.passing != first.passing
+    if not apart and not degree and not verb and draws.chance(0.5):
         text += f" e {agree(second.lemma, thing.gender, thing.is_plural)}"
     return finish(text)
 

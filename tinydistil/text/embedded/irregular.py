@@ -37,7 +37,8 @@ PARTICIPLES = {
     "vir": "vindo", "pôr": "posto", "propor": "proposto", "compor": "composto", "expor": "exposto", "ganhar": "ganho",
     "gastar": "gasto", "pagar": "pago", "entregar": "entregue", "aceitar": "aceito", "eleger": "eleito",
     "acender": "aceso", "limpar": "limpo", "prender": "preso", "imprimir": "impresso", "satisfazer": "satisfeito",
-    "inscrever": "inscrito", "pegar": "pego",
+    "inscrever": "inscrito", "pegar": "pego", "salvar": "salvo", "expulsar": "expulso",
+    "fritar": "frito",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ PLURAL_EXCEPTIONS = {
     "órfão": "órfãos", "cristão": "cristãos", "mal": "males", "cônsul": "cônsules", "gol": "gols", "mel": "méis",
     "guarda-chuva": "guarda-chuvas", "meio-campo": "meio-campos", "pão-duro": "pães-duros",
     "guarda-roupa": "guarda-roupas", "beija-flor": "beija-flores", "lobo-guará": "lobos-guarás", "juiz": "juízes",
+    "e-mail": "e-mails",
     "cartão-postal": "cartões-postais", "pronto-socorro": "prontos-socorros", "curto-circuito": "curtos-circuitos",
     "micro-ondas": "micro-ondas", "bem-te-vi": "bem-te-vis",
     "vice-prefeito": "vice-prefeitos", "vice-prefeita": "vice-prefeitas", "primeiro-ministro": "primeiros-ministros",

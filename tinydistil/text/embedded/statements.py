@@ -25,6 +25,10 @@ from tinydistil.text.embedded.lexicon.common import HARMS, UNMEANT
 from tinydistil.text.embedded.phrases import NounPhrase
 from tinydistil.text.embedded.verbs import conjugate
 
+# With ser these take the short participle, with ter the long one.
+TWO_PARTICIPLES = frozenset(
+    "limpar aceitar entregar prender eleger acender imprimir pegar salvar expulsar fritar".split()
+)
 MODALS = ("poder", "querer", "precisar", "dever", "conseguir", "tentar", "costumar")
 
 
@@ -149,8 +153,7 @@ def pluperfect(draws: Draws, topic: str) -> str:
 
 def _compound_participle(frame: Frame) -> str:
     """With ter the regular participle stands where a verb has two: "tinha limpado", but "foi limpo"."""
-    regular = {"limpar", "aceitar", "entregar", "prender", "eleger", "acender", "imprimir", "pegar"}
     verb = frame.verb
-    if verb.infinitive in regular:
+    if verb.infinitive in TWO_PARTICIPLES:
         return verb.infinitive[:-2] + ("ado" if verb.infinitive.endswith("ar") else "ido")
     return verb.participle

@@ -85,3 +85,22 @@ GRADABLE = frozenset(
     "brilhante fiel emocionado romântico lento raro lindo misterioso cruel pontual eficiente caprichoso gordo "
     "bravo saudável perfumado delicado murcho seco produtivo".split()
 )
+
+# Of each set a thing can be one at a time: no "maduro e verde".
+EXCLUSIVE = tuple(
+    frozenset(words.split())
+    for words in (
+        "maduro verde cru cozido seco", "cheio vazio lotado deserto", "aberto fechado", "caro barato gratuito",
+        "novo velho antigo idoso jovem", "quente frio gelado fresco", "limpo sujo empoeirado",
+        "fácil difícil complicado",
+        "longo curto", "alto baixo", "forte fraco", "gordo magro", "leve pesado grave", "manso bravo", "preso foragido",
+        "inocente culpado", "justo injusto", "grande pequeno enorme", "simples complicado", "molhado seco",
+        "largo apertado", "triste feliz alegre animado contente", "chato interessante divertido emocionante",
+        "azul vermelho branco preto verde amarelo marrom", "doente curado saudável", "público particular",
+        "calmo nervoso irritado tranquilo agitado preocupado", "rápido lento", "honesto corrupto",
+        "quebrado novo moderno",
+        "claro escuro nublado", "pacífico violento", "doce azedo amargo salgado", "afinado desafinado",
+        "organizado distraído bagunçado", "comprido curto", "velho moderno", "antigo moderno", "pronto atrasado parado",
+        "ocupado tranquilo", "barulhento silencioso tranquilo", "exigente paciente impaciente", "raro barato",
+    )
+)
