@@ -15,6 +15,7 @@ _COUNTED = frozenset(("poucos", "todos", "vários", "muitos", "alguns", "nenhum"
 TENSES = ("present", "preterite", "imperfect", "future")
 
 
+# Named tuples rather than frozen dataclasses: a sentence makes about ten of them, and speed counts here.
 class Part(NamedTuple):
     """One complement or circumstance: a noun phrase after a preposition (or none), or fixed words."""
 
@@ -180,6 +181,7 @@ def draw_clause(
     tense = tense or draw_tense(draws, frame)
     if subject is None:
         subject = draw_subject(draws, frame, pronouns=pronouns)
+    # By concept, not by word: "o menino abraçou o garoto" would be as odd as a repetition.
     taken: list[str] = []
     if subject is not None:
         taken.append(subject.noun.concept)

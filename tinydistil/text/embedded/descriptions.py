@@ -67,6 +67,7 @@ def comparison(draws: Draws, topic: str) -> str:
         first = draw_phrase(draws, noun, "d", leads=True)._replace(adjective="")
         second = draw_phrase(draws, other, "d", leads=True)._replace(adjective="")
     lasting = [word for word in attributes(first.noun) if not word.passing and word.lemma in GRADABLE]
+    # Only like is compared with like: a chair is never "mais paciente do que" a pupil.
     if not lasting or first.noun.concept == second.noun.concept or first.noun.group != second.noun.group:
         return description(draws, topic)
     adjective = draws.pick(lasting)

@@ -17,7 +17,7 @@ from tinydistil.text.embedded.clauses import (
 )
 from tinydistil.text.embedded.draws import Draws, require_position
 from tinydistil.text.embedded.entries import TOPICS, Frame, Noun, lexicon
-from tinydistil.text.embedded.lexicon.common import GRADABLE
+from tinydistil.text.embedded.lexicon.common import GRADABLE, HARMS
 from tinydistil.text.embedded.morphology import agree
 from tinydistil.text.embedded.phrases import HE, SHE, THEY, NounPhrase, after, attributes, phrase_text
 from tinydistil.text.embedded.statements import finish
@@ -167,15 +167,17 @@ class _Teller:
 
     def _draw(self, frames: tuple[Frame, ...], subject: NounPhrase) -> Clause:
         """An event not yet told, in which other people named are the people of the story."""
-        for _ in range(12):
+        for _ in range(40):
             frame = self.draws.pick(frames)
-            if frame in self.told:
+            # A mishap happens once; nobody breaks an arm "every Saturday".
+            habit = self.tense == "present" and frame.verb.infinitive in HARMS
+            if frame in self.told or habit:
                 continue
             clause = draw_clause(self.draws, frame, tense=self.tense, subject=subject)
             if clause is not None and self._settle(clause) is not None:
                 break
         else:
-            frame = next(frame for frame in lexicon().frames["home"] if frame.verb.infinitive == "acordar")
+            frame = next(frame for frame in lexicon().frames["health"] if frame.verb.infinitive == "descansar")
             clause = Clause(frame, subject, (), (), self.tense)
         self.told.add(clause.frame)
         settled = self._settle(clause)
@@ -203,8 +205,10 @@ class _Teller:
     def _told(self, clause: Clause, who: Person, subject: NounPhrase) -> str:
         """The clause with its subject named, by pronoun or left out, whichever stays clear."""
         same = self.last is not None and self.last == subject
+        # A pronoun is clear only where the sentence before had the same subject.
         if same and self.draws.chance(0.75):
             pronoun = THEY[subject.gender] if subject.second is not None else who.pronoun
+            # A sentence may not begin with an unstressed pronoun, so reflexives keep their subject.
             if self.draws.chance(0.3) and not clause.frame.reflexive:
                 return finite(clause.frame, clause.tense, subject.person_index) + tail(clause)
             return clause_text(clause._replace(subject=pronoun))
@@ -226,6 +230,7 @@ class _Teller:
         tense = "present" if self.tense == "present" else "imperfect"
         degree = self.draws.pick(("", "", "muito ", "bastante ")) if adjective.lemma in GRADABLE else ""
         named = phrase_text(NounPhrase(thing.noun, thing.plural, "o"))
+        # The thing was the subject now: "ele" would mean it.
         self.last = None
         return finish(f"{named} {row(verb, tense)[thing.person_index]} {degree}{form}")
 

@@ -180,6 +180,7 @@ def lexicon() -> Lexicon:
     """The whole lexicon, read on first use (about 30 ms)."""
     reader = _Reader()
     modules = [import_module(f"tinydistil.text.embedded.lexicon.{name}") for name in ("common", *TOPICS)]
+    # Synonyms first: a noun gets its concept when it is made.
     for module in modules:
         reader.read_synonyms(module.SYNONYMS)
     for module in modules:

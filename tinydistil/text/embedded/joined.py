@@ -57,6 +57,7 @@ def subject_relative(draws: Draws, topic: str) -> str:
     assert subject is not None
     if subject.noun.person == 1 or subject.noun.singular in ("ele", "ela", "eles", "elas", "a gente"):
         return simple(draws, topic)
+    # A name needs no telling apart, so its relative clause stands between commas.
     comma = "," if subject.noun.style in ("name", "kin") else ""
     relative = finite(first.frame, first.tense, subject.person_index) + tail(first)
     main = finite(second.frame, "preterite", subject.person_index) + tail(second)
@@ -109,6 +110,7 @@ def reported(draws: Draws, topic: str) -> str:
     """Somebody says that something happened."""
     speaker = draw_person(draws)
     clause = draw_of(draws, topic, "any")
+    # What was future when it was said: "disse que viria".
     if clause.tense == "future":
         clause = clause._replace(tense="conditional")
     verb = row(conjugate(draws.pick(REPORTERS)), "preterite")[speaker.person_index]

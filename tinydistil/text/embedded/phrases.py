@@ -95,6 +95,7 @@ def determiner_form(determiner: str, gender: str, is_plural: bool) -> str:
     return DETERMINER_FORMS[determiner][(gender == "f") + 2 * is_plural]
 
 
+# Bounded, so that a long run does not keep every phrase it ever made.
 @lru_cache(maxsize=200_000)
 def phrase_text(phrase: NounPhrase) -> str:
     """The words of a noun phrase: "os nossos dois gatos pretos" without a preposition."""
@@ -214,6 +215,7 @@ def draw_kin(draws: Draws, noun: Noun, owner: str = "") -> NounPhrase:
     return NounPhrase(noun, many, "o", owner=possessor)
 
 
+# Determiners and numbers by code; a repeated entry is likelier.
 _BY_CODE = {
     "d": (("o", False), ("o", False), ("o", True)),
     "u": (("o", False),),
@@ -240,6 +242,7 @@ def draw_phrase(
     if style == "mass":
         bare = not leads and (code not in ("d", "u")) and (code == "b" or draws.chance(0.6))
         return NounPhrase(noun, noun.plural_only, "" if bare else "o", _adjective(draws, noun, 0.1))
+    # Quantities stand without adjectives: "três longos belos livros" tires the reader.
     if code in ("q", "k"):
         return NounPhrase(noun, True, draws.pick(QUANTITIES if code == "q" else SMALL_NUMERALS))
     if noun.plural_only:

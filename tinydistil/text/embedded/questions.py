@@ -38,6 +38,7 @@ def question(draws: Draws, topic: str) -> str:
         return finish(f"será que {clause_text(clause)}", "?")
     noun = part.phrase.noun
     rest = clause._replace(complements=clause.complements[1:])
+    # The question takes the object's place, so the object leaves the tail.
     many = "quantas" if noun.gender == "f" else "quantos"
     which = "qual" if kind == 5 else many
     form = noun.singular if which == "qual" else noun.plural

@@ -17,6 +17,7 @@ from tinydistil.text.embedded.questions import question
 from tinydistil.text.embedded.statements import finish, modal, passive, pluperfect, progressive, simple
 
 FILLERS = ("na verdade", "pelo jeito", "por sorte", "infelizmente", "felizmente", "afinal", "finalmente", "certamente")
+# Pattern and weight; the weights are shares of the whole, tuned by reading.
 PATTERNS: tuple[tuple[Callable[[Draws, str], str], int], ...] = (
     (simple, 34), (progressive, 6), (modal, 9), (passive, 7), (object_relative, 5), (subject_relative, 5),
     (subordinate, 10), (subjunctive, 5), (reported, 5), (question, 8), (description, 6), (comparison, 4),

@@ -33,6 +33,7 @@ from tinydistil.text.embedded.events import (
 )
 from tinydistil.text.embedded.phrases import NounPhrase
 
+# Action and object carry most of what a sentence tells; time and place colour it.
 WEIGHTS = {"action": 3.0, "agent": 2.0, "object": 3.0, "circumstance": 1.0, "time": 1.0}
 KINDS = ("paraphrase", "small change", "large change", "roles or denial", "same topic", "other topic")
 
@@ -163,6 +164,7 @@ def similarity_pair(seed: int, index: int, split: str = "train") -> SimilarityPa
         event = draw_event(draws, people=kind == "roles or denial" and draws.chance(0.6))
         if not in_split(event, split):
             continue
+        # Other agents change the key of the event, one in ten keys falls in dev or test: hence many tries.
         for _ in range(40):
             other = _second(draws, kind, event)
             if other is not None and in_split(other, split):

@@ -102,6 +102,9 @@ def simple(draws: Draws, topic: str) -> str:
 def progressive(draws: Draws, topic: str) -> str:
     """Estar with a gerund."""
     clause = draw_of(draws, topic, "event", tense="present", most_circumstances=1)
+    if clause.frame.verb.infinitive in HARMS:
+        # "Ana está quebrando o braço" would take its time.
+        return simple(draws, topic)
     tense = draws.pick(("present", "imperfect"))
     index = person_index(clause.subject)
     head = {"present": "neste momento, ", "imperfect": "naquela hora, "}[tense]
@@ -112,6 +115,9 @@ def progressive(draws: Draws, topic: str) -> str:
 def modal(draws: Draws, topic: str) -> str:
     """Poder, querer, ir, começar a ... with an infinitive."""
     clause = draw_of(draws, topic, "people", tense="present")
+    if any(part.words.startswith(("há ", "desde ")) for part in clause.circumstances):
+        # How long something has lasted goes with the verb itself, not with wanting or trying it.
+        clause = clause._replace(circumstances=())
     index = person_index(clause.subject)
     kind = draws.below(10)
     negation = "não " if draws.chance(0.15) and can_negate(clause) else ""

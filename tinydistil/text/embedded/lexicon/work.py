@@ -101,7 +101,7 @@ pedir | P trabalhador | *pagamento_mais.i | para chefe.d ; !com coragem ; !por e
 receber | P trabalhador | *pagamento.i salário_d.d | !no quinto dia útil ; !com atraso ; de empresa_de
 procurar | P estudante_p | *vaga.i | em cidade ; em jornal_v ; !há seis meses
 conseguir | P estudante_p | *vaga.i | em empresa_loc ; em cidade ; !com a ajuda de um amigo
-perder | P trabalhador | *emprego_d.d | !por causa da crise ; em empresa_loc
+perder | P trabalhador | *emprego_d.u | !por causa da crise ; em empresa_loc
 aposentar-se | P trabalhador | | !aos sessenta anos ; !depois de trinta anos de trabalho
 vender | vendedor | *eletrônico produto.d | para consumidor ; em loja ; !com desconto ; !em dez prestações
 comprar | P consumidor | *eletrônico.i produto.i | em loja ; !em dez prestações ; !com desconto ; !pela internet
