@@ -213,8 +213,9 @@ def test_participles_and_predicates_agree(many: list[str]) -> None:
 
 
 def test_choices_are_pinned() -> None:
-    """Values measured on Python 3.10 to 3.13: another run of choices would silently change every corpus."""
+    """Values measured on Python 3.11 to 3.13: another run of choices would silently change every corpus."""
     draws = Draws(0, "a", 0)
-    assert [draws.below(1000) for _ in range(8)] == [54, 378, 120, 998, 510, 129, 353, 477]
+    assert [draws.below(1000) for _ in range(8)] == [497, 771, 60, 720, 338, 62, 211, 562]
     draws = Draws(-7, "sentence", 123456789)
-    assert [draws.below(1000) for _ in range(8)] == [187, 723, 163, 661, 813, 734, 7, 641]
+    # The last four come from the second block of hashes.
+    assert [draws.below(1000) for _ in range(20)][12:] == [907, 599, 13, 469, 136, 520, 528, 498]

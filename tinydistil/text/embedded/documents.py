@@ -108,6 +108,7 @@ class _Teller:
         self.told: set[Frame] = set()
         self.events = 0
         self.link = ""
+        self.talked = False
 
     def _person(self, name: Noun) -> Person:
         trades = _trades(self.topic, name.gender)
@@ -209,7 +210,7 @@ class _Teller:
         if same and self.draws.chance(0.75):
             pronoun = THEY[subject.gender] if subject.second is not None else who.pronoun
             # A sentence may not begin with an unstressed pronoun, so reflexives keep their subject.
-            if self.draws.chance(0.3) and not clause.frame.reflexive:
+            if self.events and not clause.frame.reflexive and self.draws.chance(0.3):
                 return finite(clause.frame, clause.tense, subject.person_index) + tail(clause)
             return clause_text(clause._replace(subject=pronoun))
         return clause_text(clause)
@@ -236,6 +237,7 @@ class _Teller:
 
     def talk(self) -> str:
         """A question and its answer."""
+        self.talked = True
         asked, answered = self.draws.pick(TALK)
         hero, friend = self.hero, self.friend
         if answered.endswith("obrigado") and friend.name.gender == "f":
@@ -271,7 +273,7 @@ class _Teller:
             detail = self.detail() if chance < 3 else None
             if detail is not None:
                 told.append(detail)
-            elif chance == 9 and self.events > 1 and len(told) < length - 2:
+            elif chance == 9 and not self.talked and self.events > 1 and len(told) < length - 2:
                 told.append(self.talk())
             else:
                 told.append(self.event())

@@ -177,7 +177,7 @@ class _Reader:
 
 @lru_cache(maxsize=1)
 def lexicon() -> Lexicon:
-    """The whole lexicon, read on first use (about 30 ms)."""
+    """The whole lexicon, read on first use (about 0.2 s)."""
     reader = _Reader()
     modules = [import_module(f"tinydistil.text.embedded.lexicon.{name}") for name in ("common", *TOPICS)]
     # Synonyms first: a noun gets its concept when it is made.

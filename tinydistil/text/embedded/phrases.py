@@ -158,8 +158,8 @@ def lasting(noun: Noun) -> tuple[str, ...]:
     return tuple(
         adjective.lemma
         for adjective in attributes(noun)
-        # "Jovem" is a noun too: no "jovem jovem".
-        if not adjective.passing and adjective.lemma != noun.singular
+        # No "jovem jovem", no "centro histórico histórico".
+        if not adjective.passing and agree(adjective.lemma, noun.gender, False) not in noun.singular.split(" ")
     )
 
 
