@@ -1,0 +1,142 @@
+"""Checkpoints: no pickle, whole or absent, with a hash of every file.
+
+checkpoints/step-00001200/
+    learner.safetensors     student and projection
+    optimizer.safetensors   AdamW's moments, by parameter name
+    state.json              where the run stands
+    hashes.json             SHA-256 of the three others
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tinydistil.data.atomic import sha256_of, sync_folder
+from tinydistil.errors import InputError, require
+from tinydistil.hub import read_json, write_json
+
+_FILES = ("learner.safetensors", "optimizer.safetensors", "state.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that was found whole: its tensors by name, and its state."""
+
+    folder: Path
+    learner: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, object]
+
+
+class CheckpointStore:
+    """The checkpoints of one run. Keeps the last `keep_last` and the one of the lowest score."""
+
+    def __init__(self, folder: Path, *, keep_last: int, say: Callable[[str], None]) -> None:
+        require(keep_last >= 1, f"checkpoint.keep_last must be >= 1, got {keep_last}")
+        self.folder, self.keep_last, self.say = folder, keep_last, say
+
+    def save(
+        self, step: int, learner: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, object]
+    ) -> Path:
+        """Write a checkpoint: first under a temporary name, synced to disk, then renamed.
+
+        A failure (a full disk, say) raises InputError and leaves the older checkpoints as they were.
+        """
+        target, partial = self.folder / f"step-{step:08d}", self.folder / f".partial-{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            for name, tensors in (("learner", learner), ("optimizer", optimizer)):
+                plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+                save_file(plain, partial / f"{name}.safetensors")
+            write_json(partial / "state.json", dict(state))
+            write_json(partial / "hashes.json", {file: sha256_of(partial / file) for file in _FILES})
+            for file in partial.iterdir():
+                _sync(file)
+            shutil.rmtree(target, ignore_errors=True)
+            partial.replace(target)
+            sync_folder(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise InputError(
+                f"cannot write checkpoint {str(target)!r}: {error}; free some space, then go on with --resume auto"
+            ) from None
+        self._forget_old()
+        return target
+
+    def latest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; damaged ones are passed over, said aloud. None where there is none."""
+        for folder in reversed(self._folders()):
+            try:
+                return self.load(folder)
+            except InputError as error:
+                self.say(f"passed over: {error}")
+        return None
+
+    def load(self, folder: Path) -> Checkpoint:
+        """The checkpoint in `folder`. Raises InputError naming the file that is missing or damaged."""
+        hashes = read_json(folder / "hashes.json")
+        for file in _FILES:
+            if not (folder / file).is_file() or sha256_of(folder / file) != hashes.get(file):
+                raise InputError(f"checkpoint {str(folder)!r}: {file} is missing or damaged")
+        return Checkpoint(
+            folder,
+            load_file(folder / "learner.safetensors"),
+            load_file(folder / "optimizer.safetensors"),
+            read_json(folder / "state.json"),
+        )
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))
+
+    def _forget_old(self) -> None:
+        folders = self._folders()
+        scores = {folder: _score(folder) for folder in folders}
+        best = min(folders, key=lambda folder: scores[folder])
+        for folder in folders[: -self.keep_last]:
+            if folder != best:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _score(folder: Path) -> float:
+    """What a checkpoint's state says of its validation loss; infinite where it says nothing."""
+    try:
+        score = json.loads((folder / "state.json").read_text()).get("validation_loss")
+    except (OSError, ValueError):
+        return float("inf")
+    return float("inf") if score is None else float(score)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors, "moment/parameter"; parameters it has not stepped yet are absent."""
+    return {
+        f"{kind}/{name}": tensor
+        for name, parameter in module.named_parameters()
+        for kind, tensor in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put `optimizer_tensors` back. Raises InputError where they name a parameter the module lacks."""
+    parameters = dict(module.named_parameters())
+    for key, tensor in tensors.items():
+        kind, _, name = key.partition("/")
+        if name not in parameters:
+            raise InputError(f"the checkpoint's optimizer knows {name!r}, this model does not; start anew")
+        parameter = parameters[name]
+        # AdamW's step counter stays on the CPU unless the kernel is a fused CUDA one
+        device = parameter.device if tensor.dim() or parameter.is_cuda else tensor.device
+        optimizer.state[parameter][kind] = tensor.to(device).clone()

@@ -1,0 +1,67 @@
+"""What a run leaves behind while it goes: metrics.jsonl, and a line or a bar for the person who watches."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class Records:
+    """Writes the metrics of rank 0; on other ranks it is silent.
+
+    After a resume, lines of steps that the checkpoint does not know yet are dropped, so each step stands there once.
+    """
+
+    def __init__(self, path: Path | None, *, total_steps: int | None, first_step: int = 0) -> None:
+        self._path = path
+        self._bar: tqdm[object] | None = None
+        self._started = time.monotonic()
+        if path is None:
+            return
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) is not None and (_step_of(line) or 0) <= first_step]
+            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total_steps, initial=first_step, unit=" steps", file=sys.stderr)
+
+    def write(self, values: Mapping[str, object]) -> None:
+        """Append one line of metrics."""
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(values) + "\n")
+
+    def step_done(self, steps: int, left_s: float | None, shown: Mapping[str, float] | None) -> None:
+        """One step more; `shown` are figures for the person, on the steps that are logged."""
+        if self._path is None:
+            return
+        if self._bar is not None:
+            self._bar.update(steps - self._bar.n)
+            if shown is not None:
+                self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
+        elif shown is not None:
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+            left = "" if left_s is None else f"  {left_s:.0f} s left"
+            print(f"step {steps}  {figures}{left}", file=sys.stderr, flush=True)
+
+    def say(self, message: str) -> None:
+        """A sentence for the person, above the bar."""
+        if self._path is not None:
+            tqdm.write(message, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _step_of(line: str) -> int | None:
+    """The step of a metrics line; None for half a line, as a kill leaves it."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None

@@ -1,0 +1,56 @@
+"""How long a run lasts, and when it looks, saves and speaks."""
+
+from dataclasses import dataclass, field
+
+from tinydistil.data.masking import MaskConfig
+from tinydistil.errors import require
+from tinydistil.train.optimizer import OptimizerConfig
+from tinydistil.train.schedule import ScheduleConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    steps, tokens, minutes: the budget; the first to be used up ends the run, 0 means no such limit. batch_size is the
+    global one, in sequences; each rank's share is cut into `accumulation` micro-batches. log_every, validate_every and
+    save_every are in steps. patience: validations without a better loss before an early stop, 0 for none.
+    bad_steps: steps in a row that were not finite before the run gives up.
+    """
+
+    steps: int = 0
+    tokens: int = 0
+    minutes: float = 0.0
+    batch_size: int = 64
+    accumulation: int = 1
+    precision: str = "float32"
+    seed: int = 1
+    log_every: int = 10
+    validate_every: int = 200
+    validation_sequences: int = 1000
+    save_every: int = 200
+    keep_last: int = 2
+    patience: int = 0
+    bad_steps: int = 5
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "tokens", "minutes", "patience"):
+            require(getattr(self, name) >= 0, f"train.{name} must be >= 0, got {getattr(self, name)}")
+        require(
+            self.steps > 0 or self.tokens > 0 or self.minutes > 0,
+            "train: give a budget: steps, tokens or minutes must be > 0",
+        )
+        for name in (
+            "batch_size",
+            "accumulation",
+            "log_every",
+            "validate_every",
+            "validation_sequences",
+            "save_every",
+            "keep_last",
+            "bad_steps",
+        ):
+            require(getattr(self, name) >= 1, f"train.{name} must be >= 1, got {getattr(self, name)}")
