@@ -196,5 +196,3 @@ def entailment_pairs(seed: int, count: int, start: int = 0, split: str = "train"
     require_position(seed, start, count)
     require_split(split)
     return (entailment_pair(seed, index, split) for index in range(start, start + count))
-
-

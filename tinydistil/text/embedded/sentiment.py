@@ -80,7 +80,10 @@ def _kinds() -> tuple[_Kind, ...]:
         aspects, praise, blame, facts = (field.strip() for field in fields.split("|"))
         kinds.append(
             _Kind(
-                _words(targets[name]), _words(aspects), (*praise.split(), *PRAISE), (*blame.split(), *BLAME),
+                _words(targets[name]),
+                _words(aspects),
+                (*praise.split(), *PRAISE),
+                (*blame.split(), *BLAME),
                 tuple(fact.strip() for fact in facts.split(";")),
             )
         )

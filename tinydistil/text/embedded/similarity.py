@@ -49,9 +49,9 @@ class SimilarityPair:
 
 def _alike(first: NounPhrase, second: NounPhrase, *, kind: bool) -> float:
     """Agreement of two phrases; `kind`: different things of one kind agree by half."""
-    if first.noun.concept != second.noun.concept or (first.noun.gender != second.noun.gender and (
-        first.noun.style == "person"
-    )):
+    if first.noun.concept != second.noun.concept or (
+        first.noun.gender != second.noun.gender and (first.noun.style == "person")
+    ):
         return 0.5 if kind else 0.0
     if (first.plural, first.determiner, first.adjective) == (second.plural, second.determiner, second.adjective):
         return 1.0 if first.owner is second.owner and first.second is second.second else 0.5
