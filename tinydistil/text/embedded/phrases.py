@@ -96,7 +96,7 @@ def determiner_form(determiner: str, gender: str, is_plural: bool) -> str:
 
 
 # Bounded, so that a long run does not keep every phrase it ever made.
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=50_000)
 def phrase_text(phrase: NounPhrase) -> str:
     """The words of a noun phrase: "os nossos dois gatos pretos" without a preposition."""
     noun = phrase.noun
@@ -116,7 +116,7 @@ def phrase_text(phrase: NounPhrase) -> str:
     return " ".join(words)
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=50_000)
 def after(preposition: str, text: str) -> str:
     """`text` behind a preposition, melted with its first word where Portuguese does so: em + a sala = na sala.
 
