@@ -6,16 +6,15 @@ Letters: B sequences, T tokens (T' the teacher's), R rows, G sequences in a glob
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tinydistil.data.masking import MaskConfig, mask_tokens
 from tinydistil.errors import require
+from tinydistil.model.batch import MaskedBatch
 from tinydistil.text.tokenizer import Tokenizer
 
 Ids = NDArray[np.int64]
@@ -27,35 +26,6 @@ class Sequences(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> NDArray[np.unsignedinteger]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class MaskedBatch:
-    """What teacher and student see of B sequences, and what is asked of the student.
-
-    input_ids, attention_mask (B, T): the masked text. original_ids (B, T): the text before. counted (B, T): tokens
-    whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
-    tokens and padding. rows (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
-    sequence_ids (B,): the sequences' numbers.
-    """
-
-    input_ids: Tensor
-    original_ids: Tensor
-    attention_mask: Tensor
-    counted: Tensor
-    word_index: Tensor
-    rows: Tensor
-    targets: Tensor
-    sequence_ids: Tensor
-
-    @property
-    def num_words(self) -> int:
-        """Words of a sequence at most: no more than tokens."""
-        return self.input_ids.shape[1]
-
-    def to(self, device: torch.device) -> "MaskedBatch":
-        """The batch on `device`."""
-        return MaskedBatch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
 class MaskedBatches:

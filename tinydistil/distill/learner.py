@@ -6,12 +6,12 @@ Letters: B sequences, T tokens, R rows, V vocabulary, N vectors.
 import torch
 from torch import Tensor, nn
 
-from tinydistil.data.masked_batches import MaskedBatch
 from tinydistil.distill import losses
 from tinydistil.distill.losses import SumCount
 from tinydistil.distill.projection import Projection
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.teacher import TeacherSignal
+from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM
 
 _DISTANCE = {"cosine": losses.cosine, "mse": losses.mean_squared_error}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinydistil.data.masked_batches import MaskedBatch
+from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from tinydistil.config import from_mapping
-from tinydistil.data.masked_batches import MaskedBatch, MaskedBatches
+from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.distill.losses import masked_lm
 from tinydistil.errors import InputError
+from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
 from tinydistil.train.records import Records

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tinydistil.data.masked_batches import MaskedBatch
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import IGNORED, average
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.errors import InputError
+from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
