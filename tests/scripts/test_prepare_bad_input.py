@@ -119,7 +119,7 @@ CASES = {
         lambda f: (f / "empty").mkdir(),
     ),
     "tokenizer damaged": Case(
-        r"tokenizer.json' is not a valid tokenizer.json",
+        r"tokenizer.json' is not valid JSON",
         ["--student-tokenizer", "./bad"],
         lambda f: ((f / "bad").mkdir(), (f / "bad" / "tokenizer.json").write_text("{")),
     ),

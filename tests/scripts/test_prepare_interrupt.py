@@ -39,6 +39,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def committed(output: Path) -> int:
+    """Segments that a restart need not do again."""
+    return len(list((output / "segments").glob("*.json")))
+
+
 def workers_alive(output: Path) -> bool:
     """Whether a worker of a run into `output` lives; they carry its name in their environment."""
     for environment in Path("/proc").glob("[0-9]*/environ"):
@@ -68,11 +73,15 @@ def test_interrupted_at_random_moments(
         monkeypatch.setenv("TEST_OUTPUT", str(output))
         lock = output / ".lock"
         before = lock.stat().st_mtime_ns if lock.exists() else 0
+        done_before = committed(output)
         process = start(*arguments_of(corpus, tokenizer, output), "--workers", source.choice([1, 2, 3]))
         # The run has begun once it holds the lock; before that Python is still importing.
         wait_for(lambda: lock.exists() and lock.stat().st_mtime_ns > before)  # noqa: B023
         if interrupted < INTERRUPTS:
-            time.sleep(source.uniform(0, 0.8 * whole_seconds))
+            if interrupted == 0:  # at least once there must be something to go on after
+                wait_for(lambda: committed(output) > 0)  # noqa: B023
+            else:
+                time.sleep(source.uniform(0, 0.8 * whole_seconds))
             asked = SIGNALS[interrupted % 3]
             process.send_signal(asked)
             _, errors = process.communicate(timeout=30)
@@ -86,7 +95,8 @@ def test_interrupted_at_random_moments(
         else:
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
-        resumed += "going on after" in errors
+        assert ("going on after" in errors) == (done_before > 0)
+        resumed += done_before > 0
         assert contents(output) == contents(whole)
         corpora += 1
     assert resumed
