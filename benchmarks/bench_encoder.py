@@ -2,7 +2,8 @@
 
     python benchmarks/bench_encoder.py [--threads 2] [--rounds 9] [--output results.jsonl]
 
-Both hold the same random weights, use PyTorch's fused attention, and are checked to agree before they are timed.
+Both hold the same random weights, are set to PyTorch's fused attention (which neither uses where dropout is on and
+the device a CPU), and are checked to agree before they are timed.
 The targets: base forward at 8 x 128 >= 1.0x, tiny forward and forward + backward at 32 x 128 >= 1.2x, one
 sentence of 16 tokens through tiny >= 1.5x. Padded: lengths spread evenly from 16 to 128. `backward` rows run in
 training mode (dropout 0.1) and again with dropout off, since on a CPU drawing the dropout masks costs much.

@@ -1,7 +1,7 @@
 """How every benchmark here measures: interleaved rounds, medians and spread, and the machine beside the figures.
 
 Machines are shared and noisy, so what is compared runs in turn (A B A B ...) in one process, after a warm-up, and
-is reported as a ratio of medians with the 20th and 80th percentile of the rounds' ratios.
+is reported as the median of the rounds' ratios, with their 20th and 80th percentile.
 """
 
 import json

@@ -34,6 +34,11 @@ def test_options_exist(command: str, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert re.search(rf"{option}\b(?!-)", known), f"{words[0]} has no {option}"
 
 
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
 def test_the_two_commands_are_marked() -> None:
     """.ci/run takes the test command from here."""
     for mark in ("main", "tests"):

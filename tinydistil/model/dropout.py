@@ -21,7 +21,7 @@ def dropout(hidden: Tensor, probability: float, *, in_place: bool = False) -> Te
 
 def _scaled_mask(hidden: Tensor, probability: float) -> Tensor:
     """0 where a number is dropped, 1 / (1 - p) where it is kept."""
-    # PyTorch draws one 64-bit number an element, serially: a fifth of a training step of bert-tiny. Four 16-bit
+    # PyTorch draws one number an element, serially: a fifth of a training step of bert-tiny. Four 16-bit
     # numbers from each draw are as random and as many times cheaper.
     words = torch.empty((hidden.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     draws = words.view(torch.int16)[: hidden.numel()].view(hidden.shape)  # uniform in -2^15 .. 2^15 - 1
