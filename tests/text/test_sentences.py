@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tinydistil.text.sentences import split_sentences
+from tinydistil.text.sentences import _BEFORE_NAMES, _BEFORE_NUMBERS, split_sentences
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,7 @@ def test_nothing_is_lost_whatever_the_text() -> None:
         text = "".join(draw.choices(parts, k=draw.randrange(60)))
         assert " ".join(split_sentences(text)).split() == text.split()
         assert all(split_sentences(text))
+
+
+def test_the_short_cut_is_longer_than_any_abbreviation() -> None:
+    assert max(map(len, _BEFORE_NAMES | _BEFORE_NUMBERS)) < 6

@@ -36,7 +36,9 @@ def split_sentences(paragraph: str) -> list[str]:
     sentences, start = [], 0
     for match in _CANDIDATE.finditer(paragraph):
         mark, end = match.span()
-        if _ends_sentence(paragraph, mark, match[0].startswith(". "), end):
+        # Most ends stand between a word longer than any abbreviation and a capital: no more to look at.
+        plain = mark >= 6 and paragraph[mark - 6 : mark].isalpha() and paragraph[end : end + 1].isupper()
+        if plain or _ends_sentence(paragraph, mark, match[0].startswith(". "), end):
             sentences.append(paragraph[start : match.start(1)].strip())
             start = end
     sentences.append(paragraph[start:].strip())
