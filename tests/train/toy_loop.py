@@ -1,6 +1,6 @@
-"""A short run of the loop, alone or as one rank under torchrun; can be told to ask itself to stop, or to die.
+"""A short run of the loop, alone or as one rank under torchrun; can be told to ask itself to stop.
 
-python -m tests.train.toy_loop FOLDER STEPS PRECISION [--stop-at N] [--kill-rank R --kill-at N] [--nan-at CURSOR]
+python -m tests.train.toy_loop FOLDER STEPS PRECISION [--stop-at N] [--nan-at CURSOR --nan-times N]
 """
 
 import argparse
@@ -26,16 +26,14 @@ from tinydistil.train.step import StepResult
 
 
 class Hooked(Records):
-    """Records that end the process, gently or not, at a step."""
+    """Records that ask the process to stop, at a step."""
 
-    stop_at = kill_at = -1
+    stop_at = -1
 
     def step_done(self, steps: int, left_s: float | None, shown: Mapping[str, float] | None) -> None:
         super().step_done(steps, left_s, shown)
         if steps == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        if steps == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def make_loop(folder: Path, ranks: Ranks, *, steps: int, precision: str, **changes: object) -> tuple[Loop, Hooked]:
@@ -82,17 +80,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("steps", type=int)
     parser.add_argument("precision")
-    for option in ("--stop-at", "--kill-rank", "--kill-at", "--nan-at", "--nan-times"):
+    for option in ("--stop-at", "--nan-at", "--nan-times"):
         parser.add_argument(option, type=int, default=-1)
     args = parser.parse_args()
     args.folder.mkdir(exist_ok=True)
     ranks = join("cpu")
     loop, records = make_loop(args.folder, ranks, steps=args.steps, precision=args.precision)
     records.stop_at = args.stop_at
-    marker = args.folder / "killed"
-    if ranks.rank == args.kill_rank and not marker.exists():
-        records.kill_at = args.kill_at
-        marker.touch()
     if args.nan_at >= 0:
         poison(loop, rank=ranks.world_size - 1, cursor=args.nan_at, times=args.nan_times)
     done = loop.run()
