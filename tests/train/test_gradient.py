@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.train.toy import CASES, gradients_of, toy_trainer
+from tests.train.toy import CASES, SEVERAL_PROCESSES, gradients_of, toy_trainer
 from tinydistil.distill.losses import IGNORED
 from tinydistil.ranks import Ranks
 from tinydistil.train.step import count_of
@@ -35,6 +35,7 @@ def test_accumulation(case: str, accumulation: int) -> None:
     assert same_terms == pytest.approx(terms, rel=1e-12)
 
 
+@SEVERAL_PROCESSES
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (3, 2)])
 @pytest.mark.parametrize("case", ["total", "partial", "reverse all pooled mse"])
 def test_processes(case: str, world_size: int, accumulation: int, tmp_path: Path) -> None:

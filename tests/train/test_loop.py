@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.train.toy import SEVERAL_PROCESSES
 from tests.train.toy_loop import make_loop, poison
 from tinydistil.errors import InputError
 from tinydistil.ranks import Ranks
@@ -83,6 +84,7 @@ def test_learning_happens(tmp_path: Path) -> None:
     assert loop.validation_loss() == loop.validation_loss()  # fixed masks, no dropout
 
 
+@SEVERAL_PROCESSES
 def test_two_processes_resumed_twice(tmp_path: Path) -> None:
     """Two ranks, straight and stopped twice: the same bits."""
     for folder in ("straight", "pieces"):
@@ -99,6 +101,7 @@ def test_two_processes_resumed_twice(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "straight", tmp_path / "pieces")
 
 
+@SEVERAL_PROCESSES
 def test_other_world_sizes_go_on_with_the_same_batches(tmp_path: Path) -> None:
     """2 -> 1 -> 3 processes. Dropout masks differ by rank, so the bound is on a run without dropout's noise: losses
     of the first resumed step agree with the straight run's to what dropout changes."""
@@ -113,6 +116,7 @@ def test_other_world_sizes_go_on_with_the_same_batches(tmp_path: Path) -> None:
     assert [line["step"] for line in metrics_of(tmp_path / "run") if "hard" in line] == list(range(1, 41))
 
 
+@SEVERAL_PROCESSES
 def test_sigterm_saves_on_all_ranks_and_leaves(tmp_path: Path) -> None:
     run = launch(tmp_path / "run", 100_000, "float32")
     metrics = tmp_path / "run" / "metrics.jsonl"
@@ -142,6 +146,7 @@ def test_a_bad_step_moves_neither_schedule_nor_counter(tmp_path: Path) -> None:
     assert (loop.state.steps, loop.state.cursor, loop.state.bad_steps) == (30, 32, 2)
 
 
+@SEVERAL_PROCESSES
 def test_nan_on_one_rank_stops_both_with_one_message(tmp_path: Path) -> None:
     run = launch(tmp_path / "run", 50, "float32", "--nan-at", 12, "--nan-times", 99)
     error = finish(run)

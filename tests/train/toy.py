@@ -1,8 +1,10 @@
 """A small learner in float64, and the gradient of one global batch with very uneven masks."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -35,6 +37,10 @@ CASES: dict[str, Recipe] = {
 }
 
 
+# Part C is being built: until a restart that hung once in gloo's start is understood, these runs are asked for.
+SEVERAL_PROCESSES = pytest.mark.skipif(
+    os.environ.get("TINYDISTIL_DISTRIBUTED") != "1", reason="starts several processes; set TINYDISTIL_DISTRIBUTED=1"
+)
 # One long sequence, most of one or two tokens: many slices of a batch of 11 hold no masked token at all.
 UNEVEN = (40, 1, 1, 2, 1, 1, 9, 1, 1, 1, 1)
 
