@@ -65,7 +65,7 @@ CASES = {
         r"unknown option 'recipe.temprature'; did you mean 'temperature'", options("recipe.temprature=3")
     ),
     "section": Case(r"unknown option 'trian'; did you mean 'train'", options("trian.steps=3")),
-    "type": Case(r"train.batch_size must be of type int, got 'many'", options("train.batch_size=many")),
+    "type": Case(r"train.log_every must be of type int, got .many.", options("train.log_every=many")),
     "assignment": Case(r"'train.steps' must have the form section.key=value", options("train.steps")),
     "temperature 0": Case(r"recipe.temperature must be > 0, got 0", options("recipe.temperature=0")),
     "negative weight": Case(r"recipe.soft must be >= 0, got -1", options("recipe.soft=-1")),
@@ -93,7 +93,7 @@ CASES = {
     "no output": Case(r"--output is missing", without=("--output",)),
     "no teacher": Case(r"recipe 'total' needs a teacher: give --teacher", without=("--teacher",)),
     "needless teacher": Case(r"recipe 'mlm' asks no teacher, but one was given", ["--recipe", "mlm"]),
-    "quick": Case(r"--quick is the small run .* it takes no --recipe", ["--quick"]),
+    "quick": Case(r"--quick is the small demonstration .* it takes no --recipe", ["--quick"]),
     "own vocabulary in total": Case(
         r"compares teacher and student token by token.*student.vocabulary teacher", options("student.vocabulary=own")
     ),
@@ -137,7 +137,7 @@ CASES = {
     "no such corpus": Case(r"no file or folder 'none.jsonl'", ["--corpus", "none.jsonl"]),
     "empty corpus": Case(r"no document of 0 was kept", ["--corpus", "empty.txt"], write("empty.txt", "")),
     "corpus too small": Case(
-        r"batch_size must be <= 1, the sequences of the corpus, got 4",
+        r"batch_size must be <= 2, the sequences of the corpus, got 4",
         ["--corpus", "one.txt"],
         write("one.txt", "Os pescadores da vila contavam histórias antigas, ao cair da tarde, atrás das casas brancas."),
     ),

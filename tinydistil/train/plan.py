@@ -10,6 +10,7 @@ from tinydistil.data.output import flatten
 from tinydistil.data.prepare import Job
 from tinydistil.data.shards import MANIFEST, check_fit, entries_of
 from tinydistil.data.tokenization import load_side
+from tinydistil.distill.projection import check_projection
 from tinydistil.errors import InputError, require
 from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_folder
 from tinydistil.model.config import BertConfig, read_config
@@ -20,7 +21,7 @@ from tinydistil.train.run_config import RunConfig, new_shape
 from tinydistil.train.step import check_precision
 from tinydistil.ranks import device_of
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
 # Options that may differ when a run goes on: how long, how often it looks and saves. All others would make another run.
 FREE_ON_RESUME = re.compile(
@@ -191,7 +192,7 @@ def _check_student(
             "student.embeddings 'spelling' needs the student's own tokenizer; give student.tokenizer, or choose pca",
         )
     if teacher is not None and config.recipe.needs_teacher:
-        config.recipe.check_widths(shape.hidden_size, teacher.config.hidden_size)
+        check_projection(config.recipe.projection, shape.hidden_size, teacher.config.hidden_size)
 
 
 def _check_length(config: RunConfig, shape: BertConfig, teacher: ModelFolder | None) -> None:

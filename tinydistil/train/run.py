@@ -59,7 +59,7 @@ def prepare_shards(plan: Plan, *, rank: int, workers: int, say: Callable[[str], 
 def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     """Train as planned and write the student; None where the run was asked to stop before its end (it is saved then).
 
-    The folder `plan.output` gets config.json, environment.json, metrics.jsonl, checkpoints/, outcome.json and
+    The folder `plan.output` gets run.json, environment.json, metrics.jsonl, checkpoints/, outcome.json and
     student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
     """
     output = plan.output
@@ -98,7 +98,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop:
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
-    records = Records(plan.output / METRICS if ranks.is_main else None)
+    records = Records(plan.output / METRICS if ranks.is_main else None, total_steps=None)
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     validate = None
     if validation is not None:
@@ -158,7 +158,6 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         config.train.mask,
         batch_size=size,
         seed=config.train.seed,
-        teacher_tokenizer=plan.teacher.tokenizer if plan.teacher is not None and shards.has_words else None,
     )
 
 
