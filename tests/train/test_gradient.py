@@ -12,7 +12,6 @@ from torch import Tensor
 from tests.train.toy import CASES, SEVERAL_PROCESSES, gradients_of, toy_trainer
 from tinydistil.distill.losses import IGNORED
 from tinydistil.ranks import Ranks
-from tinydistil.train.step import count_of
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 ROOT = Path(__file__).parent.parent.parent
@@ -56,32 +55,32 @@ def test_processes(case: str, world_size: int, accumulation: int, tmp_path: Path
 @pytest.mark.parametrize("case", CASES)
 def test_counts_known_before_are_those_of_the_losses(case: str) -> None:
     trainer, batches = toy_trainer(CASES[case], ALONE)
-    learner = trainer.learner
+    learner = trainer.objective
     for batch in batches.micro_batches(0, rank=0, world_size=1, accumulation=13):
-        taught = None if trainer.teacher is None else trainer.teacher(batch, learner.soft_rows(batch))
-        for name, part in learner(batch, taught).items():
-            assert int(part.count) == count_of(name, batch, learner), name
+        taught = None if trainer.teach is None else trainer.teach(batch)
+        counts = {name: int(part.count) for name, part in learner(batch, taught).items()}
+        assert counts == learner.counts(batch) and counts.keys() == learner.weights.keys()
         assert int((batch.targets != IGNORED).sum()) == len(batch.rows)
 
 
 def test_teacher_is_frozen_and_outside() -> None:
     trainer, batches = toy_trainer(CASES["total"], ALONE)
-    assert trainer.teacher is not None
-    before = {name: tensor.clone() for name, tensor in trainer.teacher.model.state_dict().items()}
+    teacher = trainer.teach.teacher.model
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     trainer.optimizer.param_groups[0]["lr"] = 0.1
     trainer.step(batches.micro_batches(0, rank=0, world_size=1, accumulation=1), learning_rate=0.1)
-    after = trainer.teacher.model.state_dict()
+    after = teacher.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not trainer.teacher.model.training
-    assert not any(parameter.requires_grad for parameter in trainer.teacher.model.parameters())
+    assert not teacher.training
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
     trained = {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
-    assert not trained & {id(parameter) for parameter in trainer.teacher.model.parameters()}
+    assert not trained & {id(parameter) for parameter in teacher.parameters()}
 
 
 def test_a_step_that_is_not_finite_is_not_taken() -> None:
     trainer, batches = toy_trainer(CASES["total"], ALONE)
-    trainer.learner.student.masked_lm.bias.data[7] = torch.nan
-    before = trainer.learner.student.bert.embeddings.word.weight.clone()
+    trainer.objective.student.masked_lm.bias.data[7] = torch.nan
+    before = trainer.objective.student.bert.embeddings.word.weight.clone()
     result = trainer.step(batches.micro_batches(0, rank=0, world_size=1, accumulation=2), learning_rate=0.1)
     assert not result.taken
-    assert torch.equal(trainer.learner.student.bert.embeddings.word.weight, before)
+    assert torch.equal(trainer.objective.student.bert.embeddings.word.weight, before)

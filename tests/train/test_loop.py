@@ -78,10 +78,10 @@ def test_resumed_twice_equals_straight(tmp_path: Path, precision: str) -> None:
 
 def test_learning_happens(tmp_path: Path) -> None:
     loop, _ = make_loop(tmp_path, ALONE, steps=100, precision="float32")
-    before = loop.validation_loss()
+    before = loop.validate()
     loop.run()
-    assert loop.validation_loss() < before - 0.3
-    assert loop.validation_loss() == loop.validation_loss()  # fixed masks, no dropout
+    assert loop.validate() < before - 0.3
+    assert loop.validate() == loop.validate()  # fixed masks, no dropout
 
 
 @SEVERAL_PROCESSES

@@ -15,7 +15,8 @@ from tinydistil.distill.learner import Learner
 from tinydistil.distill.projection import Projection
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.recipe import recipe as recipe_of
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
+from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
@@ -69,6 +70,16 @@ class Repeating:
         return np.full(5 + 7 * (index % 5), 10 + index % 4, np.uint16)
 
 
+class Teach:
+    """The teacher, asked for what the learner compares."""
+
+    def __init__(self, teacher: LiveTeacher, learner: Learner) -> None:
+        self.teacher, self.learner = teacher, learner
+
+    def __call__(self, batch: MaskedBatch) -> TeacherSignal:
+        return self.teacher(batch, self.learner.soft_rows(batch))
+
+
 def toy_trainer(
     recipe: Recipe, ranks: Ranks, *, dropout: float = 0.0, precision: str = "float64", learning_rate: float = 0.0
 ) -> tuple[Trainer, MaskedBatches]:
@@ -86,17 +97,17 @@ def toy_trainer(
         projection = Projection(kind, 8, 12).double()
         if kind == "pca":
             projection.fit_pca(torch.randn(200, 12, dtype=torch.float64))
-    live = LiveTeacher(teacher, wants_logits=recipe.soft > 0) if recipe.needs_teacher else None
     learner = Learner(student, recipe, projection)
+    teach = Teach(LiveTeacher(teacher, wants_logits=recipe.soft > 0), learner) if recipe.needs_teacher else None
     optimizer: torch.optim.Optimizer = torch.optim.SGD(learner.parameters(), lr=0.0)
     if precision != "float64":
         learner.float()
-        if live is not None:
-            live.model.float()
+        teacher.float()
         optimizer = make_optimizer([learner], OptimizerConfig(learning_rate=learning_rate))
     batches = MaskedBatches(Rows(tokenizer.vocab_size, UNEVEN), tokenizer, MaskConfig(), batch_size=11, seed=4)
     precision = "float32" if precision == "float64" else precision
-    return Trainer(learner, live, optimizer, ranks, precision=precision, clip_norm=float(learning_rate > 0)), batches
+    clip_norm = float(learning_rate > 0)
+    return Trainer(learner, optimizer, ranks, teach=teach, precision=precision, clip_norm=clip_norm), batches
 
 
 def gradients_of(case: str, ranks: Ranks, accumulation: int) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -106,7 +117,7 @@ def gradients_of(case: str, ranks: Ranks, accumulation: int) -> tuple[dict[str, 
     kept: dict[str, Tensor] = {}
 
     def keep(*_: object) -> None:
-        kept.update({n: p.grad.clone() for n, p in trainer.learner.named_parameters() if p.grad is not None})
+        kept.update({n: p.grad.clone() for n, p in trainer.objective.named_parameters() if p.grad is not None})
 
     trainer.optimizer.register_step_pre_hook(keep)
     result = trainer.step(micro_batches, learning_rate=0.0)

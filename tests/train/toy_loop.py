@@ -23,6 +23,7 @@ from tinydistil.train.records import Records
 from tinydistil.train.settings import TrainConfig
 from tinydistil.train.signals import STOPPED_EXIT_CODE
 from tinydistil.train.step import StepResult
+from tinydistil.train.validation import masked_lm_loss
 
 
 class Hooked(Records):
@@ -52,7 +53,10 @@ def make_loop(folder: Path, ranks: Ranks, *, steps: int, precision: str, **chang
     checkpoint = store.latest()
     first = 0 if checkpoint is None else int(str(checkpoint.state["steps"]))
     records = Hooked(folder / "metrics.jsonl" if ranks.is_main else None, total_steps=steps, first_step=first)
-    loop = Loop(trainer, train, train, config, store, records)
+    loop = Loop(
+        trainer, train, config, store, records,
+        validate=lambda: masked_lm_loss(trainer.objective.student, train, ranks, sequences=config.validation_sequences),
+    )  # fmt: skip
     if checkpoint is not None:
         loop.resume(checkpoint)
     return loop, records
@@ -63,7 +67,7 @@ def poison(loop: Loop, rank: int, cursor: int, times: int) -> None:
     step = loop.trainer.step
 
     def poisoned(micro_batches: list, learning_rate: float) -> StepResult:  # type: ignore[type-arg]
-        bias = loop.trainer.learner.student.masked_lm.bias
+        bias = loop.trainer.objective.student.masked_lm.bias
         clean = bias.detach().clone()
         if loop.ranks.rank == rank and cursor <= loop.state.cursor < cursor + times:
             bias.data[3] = torch.nan

@@ -47,6 +47,12 @@ class MaskedBatches:
         self._continues = np.array([tokenizer.token(i).startswith("##") for i in range(tokenizer.vocab_size)])
         self._order: tuple[int, Ids] = (-1, np.empty(0, np.int64))
 
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of a global batch on average, special ones included; from the first 1,000 sequences."""
+        sample = [len(self.sequences[i]) + 2 for i in range(min(1000, len(self.sequences)))]
+        return self.batch_size * sum(sample) / len(sample)
+
     def global_batch(self, cursor: int) -> tuple[int, Ids]:
         """The epoch and the sequence numbers (G,) of the `cursor`-th batch since the start of the run."""
         epoch, place = divmod(cursor, self.batches_per_epoch)

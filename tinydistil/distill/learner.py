@@ -3,6 +3,8 @@
 Letters: B sequences, T tokens, R rows, V vocabulary, N vectors.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,27 @@ class Learner(nn.Module):
     def __init__(self, student: BertForMaskedLM, recipe: Recipe, projection: Projection | None) -> None:
         super().__init__()
         self.student, self.recipe, self.projection = student, recipe, projection
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each term of the recipe; only those above 0."""
+        weights = {name: getattr(self.recipe, name) for name in ("hard", "soft", "hidden")}
+        return {name: weight for name, weight in weights.items() if weight > 0}
+
+    def counts(self, batch: MaskedBatch) -> Mapping[str, int]:
+        """What each term is divided by: the counts that the losses return, without computing the losses."""
+        return {name: self._count(name, batch) for name in self.weights}
+
+    def _count(self, term: str, batch: MaskedBatch) -> int:
+        if term == "hard":
+            return int((batch.targets != losses.IGNORED).sum())
+        if term == "soft":
+            return len(self.soft_rows(batch))
+        if self.recipe.unit == "token":
+            return int(batch.counted.sum())
+        if self.recipe.unit == "pooled":
+            return int(batch.counted.any(1).sum())
+        return int((batch.word_index.amax(1) + 1).sum())
 
     def soft_rows(self, batch: MaskedBatch) -> Tensor:
         """The flattened tokens (R,) at which the teacher's distribution is compared."""

@@ -29,6 +29,11 @@ class MaskedBatch:
     sequence_ids: Tensor
 
     @property
+    def tokens(self) -> int:
+        """Tokens that are compared: all but padding."""
+        return int(self.counted.sum())
+
+    @property
     def num_words(self) -> int:
         """Words of a sequence at most: no more than tokens."""
         return self.input_ids.shape[1]

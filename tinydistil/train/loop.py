@@ -5,27 +5,22 @@ anew for each batch (dropout). A resumed run has therefore nothing to restore bu
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Generic
 
 import torch
-from torch import Tensor
 
 from tinydistil.config import from_mapping
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.distill.losses import masked_lm
 from tinydistil.errors import InputError
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
+from tinydistil.train.objective import Batches, BatchT, SignalT
 from tinydistil.train.records import Records
 from tinydistil.train.schedule import learning_rate_share
 from tinydistil.train.settings import TrainConfig
 from tinydistil.train.signals import StopRequest
 from tinydistil.train.step import StepResult, Trainer
-
-# The epoch whose masks validation uses: none that training reaches.
-VALIDATION_EPOCH = 2**32 - 1
 
 
 @dataclass
@@ -44,26 +39,30 @@ class LoopState:
     stopped_early: bool = False
 
 
-class Loop:
-    """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop."""
+class Loop(Generic[BatchT, SignalT]):
+    """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop.
+
+    `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank.
+    """
 
     def __init__(
         self,
-        trainer: Trainer,
-        train: MaskedBatches,
-        validation: MaskedBatches | None,
+        trainer: Trainer[BatchT, SignalT],
+        batches: Batches[BatchT],
         config: TrainConfig,
         store: CheckpointStore,
         records: Records,
+        *,
+        validate: Callable[[], float] | None = None,
     ) -> None:
-        self.trainer, self.train, self.validation, self.config = trainer, train, validation, config
+        self.trainer, self.batches, self.config, self.validate = trainer, batches, config, validate
         self.store, self.records = store, records
         self.ranks: Ranks = trainer.ranks
         self.state = LoopState()
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` stands. Raises InputError where it belongs to another model."""
-        learner = self.trainer.learner
+        learner = self.trainer.module
         try:
             learner.load_state_dict(checkpoint.learner)
         except RuntimeError as error:
@@ -96,7 +95,7 @@ class Loop:
     def _one_step(self) -> StepResult:
         state, config = self.state, self.config
         torch.manual_seed((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank)
-        micro_batches = self.train.micro_batches(
+        micro_batches = self.batches.micro_batches(
             state.cursor, rank=self.ranks.rank, world_size=self.ranks.world_size, accumulation=config.accumulation
         )
         share = learning_rate_share(config.schedule, state.steps, self._total_steps())
@@ -105,7 +104,7 @@ class Loop:
         if result.taken:
             state.steps += 1
             state.bad_in_a_row = 0
-            state.tokens += self._tokens(micro_batches)
+            state.tokens += result.tokens
         else:
             self._refuse_endless_bad_steps(result)
         return result
@@ -114,7 +113,7 @@ class Loop:
         state = self.state
         state.bad_steps += 1
         state.bad_in_a_row += 1
-        _, ids = self.train.global_batch(state.cursor - 1)
+        _, ids = self.batches.global_batch(state.cursor - 1)
         bad = ", ".join(f"{name} {value}" for name, value in result.terms.items())
         what = (
             f"step {state.steps} was not finite on some rank ({bad}; gradient norm {result.gradient_norm}); "
@@ -130,8 +129,8 @@ class Loop:
 
     def _after_step(self, result: StepResult) -> None:
         state, config = self.state, self.config
-        if state.steps % config.validate_every == 0 and self.validation is not None:
-            self._validate()
+        if state.steps % config.validate_every == 0 and self.validate is not None:
+            self._validate(self.validate())
         if state.steps % config.save_every == 0:
             self._save()
         shown = None
@@ -145,28 +144,9 @@ class Loop:
         left = self._total_steps() - state.steps
         self.records.step_done(state.steps, state.seconds / state.steps * left, shown)
 
-    @torch.no_grad()
-    def validation_loss(self) -> float:
-        """Masked LM loss a masked token, in nats, over the first sequences of the validation split, fixed masks."""
-        assert self.validation is not None
-        student, ranks = self.trainer.learner.student, self.ranks
-        count = min(self.config.validation_sequences, len(self.validation.sequences))
-        sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
-        student.eval()
-        size = self.validation.batch_size
-        ids = torch.split(torch.arange(count), size)[ranks.rank :: ranks.world_size]
-        for chosen in ids:
-            batch = self.validation.collate(chosen.numpy(), VALIDATION_EPOCH).to(ranks.device)
-            hidden = student(batch.input_ids, batch.attention_mask).last_hidden
-            part = masked_lm(student.logits_at(hidden, batch.rows), batch.targets)
-            sums += torch.stack([part.total.double(), part.count.double()])
-        student.train()
-        total, tokens = ranks.sum_(sums).tolist()
-        return float(total / max(tokens, 1))
-
-    def _validate(self) -> None:
+    def _validate(self, loss: float) -> None:
         state = self.state
-        state.validation_loss = self.validation_loss()
+        state.validation_loss = loss
         if state.best_loss is None or state.validation_loss < state.best_loss:
             state.best_loss, state.validations_since_best = state.validation_loss, 0
         else:
@@ -177,7 +157,7 @@ class Loop:
 
     def _save(self) -> None:
         if self.ranks.is_main:
-            learner = self.trainer.learner
+            learner = self.trainer.module
             self.store.save(
                 self.state.steps,
                 learner.state_dict(),
@@ -200,20 +180,12 @@ class Loop:
         config, state = self.config, self.state
         totals = [config.steps] if config.steps else []
         if config.tokens:
-            lengths = state.tokens / state.steps if state.steps else self._mean_tokens()
+            lengths = state.tokens / state.steps if state.steps else self.batches.mean_tokens
             totals.append(round(config.tokens / lengths))
         if config.minutes:
             pace = state.seconds / state.steps if state.steps else 1.0
             totals.append(round(60 * config.minutes / max(pace, 1e-9)))
         mine = torch.tensor([max(min(totals), 1) if self.ranks.is_main else 0], device=self.ranks.device)
-        return int(self.ranks.sum_(mine))
-
-    def _mean_tokens(self) -> float:
-        sample = [len(self.train.sequences[i]) + 2 for i in range(min(1000, len(self.train.sequences)))]
-        return self.config.batch_size * sum(sample) / len(sample)
-
-    def _tokens(self, micro_batches: list[MaskedBatch]) -> int:
-        mine: Tensor = torch.stack([batch.counted.sum() for batch in micro_batches]).sum().to(self.ranks.device)
         return int(self.ranks.sum_(mine))
 
 
