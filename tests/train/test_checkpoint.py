@@ -33,8 +33,8 @@ def store(folder: Path, keep_last: int = 3) -> tuple[CheckpointStore, list[str]]
 
 def save(checkpoints: CheckpointStore, step: int, score: float | None = None) -> Path:
     model, optimizer = trained(step)
-    state = {"step": step, "validation_loss": score}
-    return checkpoints.save(step, model.state_dict(), optimizer_tensors(optimizer, model), state)
+    moments = optimizer_tensors(optimizer, model)
+    return checkpoints.save(step, model.state_dict(), moments, {"step": step}, score=score)
 
 
 def test_resumed_is_bit_identical(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from tests.train.toy import CASES, Repeating, toy_trainer
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.errors import run_script
-from tinydistil.ranks import Ranks, join
+from tinydistil.ranks import Ranks, joined
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import OptimizerConfig
@@ -31,8 +31,8 @@ class Hooked(Records):
 
     stop_at = -1
 
-    def step_done(self, steps: int, left_s: float | None, shown: Mapping[str, float] | None) -> None:
-        super().step_done(steps, left_s, shown)
+    def step_done(self, steps: int, total_steps: int, left_s: float, shown: Mapping[str, float] | None) -> None:
+        super().step_done(steps, total_steps, left_s, shown)
         if steps == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -51,8 +51,7 @@ def make_loop(folder: Path, ranks: Ranks, *, steps: int, precision: str, **chang
     said: list[str] = []
     store = CheckpointStore(folder / "checkpoints", keep_last=2, say=said.append)
     checkpoint = store.latest()
-    first = 0 if checkpoint is None else int(str(checkpoint.state["steps"]))
-    records = Hooked(folder / "metrics.jsonl" if ranks.is_main else None, total_steps=steps, first_step=first)
+    records = Hooked(folder / "metrics.jsonl" if ranks.is_main else None)
     loop = Loop(
         trainer, train, config, store, records,
         validate=lambda: masked_lm_loss(trainer.objective.student, train, ranks, sequences=config.validation_sequences),
@@ -88,15 +87,18 @@ def main() -> None:
         parser.add_argument(option, type=int, default=-1)
     args = parser.parse_args()
     args.folder.mkdir(exist_ok=True)
-    ranks = join("cpu")
+    with joined("cpu") as ranks:
+        done = run(args, ranks)
+    if not done:
+        sys.exit(STOPPED_EXIT_CODE)
+
+
+def run(args: argparse.Namespace, ranks: Ranks) -> bool:
     loop, records = make_loop(args.folder, ranks, steps=args.steps, precision=args.precision)
     records.stop_at = args.stop_at
     if args.nan_at >= 0:
         poison(loop, rank=ranks.world_size - 1, cursor=args.nan_at, times=args.nan_times)
-    done = loop.run()
-    ranks.leave()
-    if not done:
-        sys.exit(STOPPED_EXIT_CODE)
+    return loop.run()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ import sys
 import torch
 
 from tests.train.toy import gradients_of
-from tinydistil.ranks import join
+from tinydistil.ranks import joined
 
 if __name__ == "__main__":
     recipe, accumulation, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    ranks = join("cpu")
-    gradients, terms = gradients_of(recipe, ranks, accumulation)
-    if ranks.is_main:
-        torch.save((gradients, terms), output)
-    ranks.leave()
+    with joined("cpu") as ranks:
+        gradients, terms = gradients_of(recipe, ranks, accumulation)
+        if ranks.is_main:
+            torch.save((gradients, terms), output)

@@ -45,6 +45,9 @@ class Objective(Protocol[_BatchIn, _SignalIn]):
 class Batches(Protocol[_BatchOut]):
     """The batches of a run: pure functions of the cursor, the same global batch for any number of ranks."""
 
+    batches_per_epoch: int
+    """Global batches in one pass over the corpus."""
+
     @property
     def mean_tokens(self) -> float:
         """Tokens of a global batch on average; what a budget in tokens is first planned with."""

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,18 +14,20 @@ class Records:
     After a resume, lines of steps that the checkpoint does not know yet are dropped, so each step stands there once.
     """
 
-    def __init__(self, path: Path | None, *, total_steps: int | None, first_step: int = 0) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._bar: tqdm[object] | None = None
-        self._started = time.monotonic()
-        if path is None:
+
+    def begin(self, first_step: int) -> None:
+        """A run goes on from `first_step`, 0 for a new one: drop the lines of later steps, show a bar on a terminal."""
+        if self._path is None:
             return
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) is not None and (_step_of(line) or 0) <= first_step]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        if self._path.is_file():
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
+            self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total_steps, initial=first_step, unit=" steps", file=sys.stderr)
+            self._bar = tqdm(initial=first_step, unit=" steps", file=sys.stderr)
 
     def write(self, values: Mapping[str, object]) -> None:
         """Append one line of metrics."""
@@ -34,18 +35,18 @@ class Records:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(values) + "\n")
 
-    def step_done(self, steps: int, left_s: float | None, shown: Mapping[str, float] | None) -> None:
+    def step_done(self, steps: int, total_steps: int, left_s: float, shown: Mapping[str, float] | None) -> None:
         """One step more; `shown` are figures for the person, on the steps that are logged."""
         if self._path is None:
             return
         if self._bar is not None:
+            self._bar.total = total_steps
             self._bar.update(steps - self._bar.n)
             if shown is not None:
                 self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
         elif shown is not None:
             figures = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-            left = "" if left_s is None else f"  {left_s:.0f} s left"
-            print(f"step {steps}  {figures}{left}", file=sys.stderr, flush=True)
+            print(f"step {steps}  {figures}  {left_s:.0f} s left", file=sys.stderr, flush=True)
 
     def say(self, message: str) -> None:
         """A sentence for the person, above the bar."""

@@ -4,31 +4,49 @@ The gradient is that of the objective over the *global* batch: each term's sum o
 its count over ranks and micro-batches. So 1 process, N processes and accumulation agree to rounding.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Generic
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import GradBucket  # type: ignore[attr-defined]
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from tinydistil.distill.losses import average, weighted
 from tinydistil.errors import InputError
 from tinydistil.ranks import Ranks
 from tinydistil.train.objective import BatchT, Objective, SignalT
+from tinydistil.train.stopwatch import Stopwatch
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did: each term's mean over the global batch, its tokens, the gradient's norm, and if it was taken."""
+    """What a step did, the same on every rank.
 
-    terms: dict[str, float]
+    sums, counts: of each term over the global batch; tokens: of the batch; gradient_norm: before clipping.
+    taken: whether the weights moved. overflowed: they did not, but only because the scale of float16 was too high.
+    bad_ranks: those whose own loss was not finite.
+    """
+
+    sums: dict[str, float]
+    counts: dict[str, float]
     tokens: int
     gradient_norm: float
     taken: bool
+    overflowed: bool
+    bad_ranks: tuple[int, ...]
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """Each term's mean over the global batch."""
+        return {name: total / max(self.counts[name], 1.0) for name, total in self.sums.items()}
 
 
 class Trainer(Generic[BatchT, SignalT]):
@@ -54,7 +72,13 @@ class Trainer(Generic[BatchT, SignalT]):
         # Gradients of float16 underflow without a scale; those of bfloat16 do not.
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=precision == "float16")
         self.module: nn.Module = objective
-        self.model = DistributedDataParallel(self.module) if ranks.world_size > 1 else self.module
+        self.model: nn.Module = objective
+        self.watch = Stopwatch(ranks.device)
+        if ranks.world_size > 1:
+            # Buffers are fixed (a PCA, position numbers): they travel once, at the start.
+            wrapped = DistributedDataParallel(self.module, broadcast_buffers=False)
+            wrapped.register_comm_hook(None, self._all_reduce)
+            self.model = wrapped
 
     def step(self, micro_batches: Sequence[BatchT], learning_rate: float) -> StepResult:
         """Take one step over this rank's `micro_batches` at `learning_rate`.
@@ -69,34 +93,77 @@ class Trainer(Generic[BatchT, SignalT]):
                 totals += self._backward(batch.to(self.ranks.device), counts)
         self.scaler.unscale_(self.optimizer)  # before clipping, or the limit would be on scaled gradients
         gradient_norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm or float("inf"))
-        finite = self.ranks.all_agree(torch.isfinite(totals).all() & torch.isfinite(gradient_norm))
-        if finite:
+        result = self._agree(totals, gradient_norm, counts, tokens)
+        if result.taken:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        means = self.ranks.sum_(totals) / torch.stack(list(counts.values())).clamp(min=1)
-        return StepResult(dict(zip(counts, means.tolist(), strict=True)), tokens, float(gradient_norm), finite)
+        self.watch.mark("optimizer")
+        return result
 
-    def _backward(self, batch: BatchT, counts: Mapping[str, Tensor]) -> Tensor:
+    def restore_scale(self, saved: object) -> None:
+        """Go on with the gradient scale of a checkpoint; nothing to do where either run is not in float16."""
+        if self.scaler.is_enabled() and isinstance(saved, dict) and saved:
+            self.scaler.load_state_dict(saved)
+
+    def _backward(self, batch: BatchT, counts: Mapping[str, float]) -> Tensor:
         """Add one micro-batch's gradient; returns its terms' sums (len(counts),), detached."""
+        self.watch.mark("data")
         with self._autocast():
-            taught = None
-            if self.teach is not None:
-                with torch.no_grad():
-                    taught = self.teach(batch)
+            taught = self._taught(batch)
             parts = self.model(batch, taught)
-        losses = {name: average(parts[name], count, self.ranks.world_size) for name, count in counts.items()}
+            losses = {name: average(parts[name], count, self.ranks.world_size) for name, count in counts.items()}
+        self.watch.mark("student")
         self.scaler.scale(weighted(losses, self.objective.weights)).backward()  # type: ignore[no-untyped-call]
+        travelled = isinstance(self.model, DistributedDataParallel) and self.model.require_backward_grad_sync
+        self.watch.mark("communication" if travelled else "backward")
         return torch.stack([parts[name].total.detach().double() for name in counts])
 
-    def _counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, Tensor], int]:
+    def _taught(self, batch: BatchT) -> SignalT | None:
+        if self.teach is None:
+            return None
+        with torch.no_grad():
+            taught = self.teach(batch)
+        self.watch.mark("teacher")
+        return taught
+
+    def _counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, float], int]:
         """Each term's count over all ranks and micro-batches, known before any pass, and the tokens of the step."""
         names = list(self.objective.weights)
-        rows = [[self.objective.counts(batch)[name] for name in names] + [batch.tokens] for batch in micro_batches]
-        everywhere = self.ranks.sum_(torch.tensor(rows, dtype=torch.float64, device=self.ranks.device).sum(0))
-        return dict(zip(names, everywhere, strict=False)), int(everywhere[-1])
+        rows = []
+        for batch in micro_batches:
+            mine = self.objective.counts(batch)
+            rows.append([*(mine[name] for name in names), batch.tokens])
+        self.watch.mark("data")
+        # On the host: the device need not wait for numbers that the data already knows.
+        *counts, tokens = self.ranks.sum_(torch.tensor(rows, dtype=torch.float64).sum(0)).tolist()
+        self.watch.mark("communication")
+        return dict(zip(names, counts, strict=True)), int(tokens)
+
+    def _agree(self, totals: Tensor, gradient_norm: Tensor, counts: dict[str, float], tokens: int) -> StepResult:
+        """Sum the terms over ranks and decide, alike on all, whether the step is taken."""
+        bad = torch.zeros(self.ranks.world_size, dtype=torch.float64, device=totals.device)
+        bad[self.ranks.rank] = ~torch.isfinite(totals).all()
+        self.watch.mark("optimizer")
+        everywhere = self.ranks.sum_(torch.cat([totals, bad, gradient_norm.detach().double()[None]]))
+        # The step's one wait for the device: no rank may update before all know that all may.
+        values = everywhere.tolist()
+        self.watch.mark("communication")
+        bad_ranks = tuple(rank for rank, flag in enumerate(values[len(totals) : -1]) if flag)
+        norm = values[-1] / self.ranks.world_size  # each rank holds the whole gradient
+        taken = not bad_ranks and math.isfinite(norm)
+        # At a scale of 1 or less it is the gradient itself that is too large.
+        overflowed = not taken and not bad_ranks and self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        sums = dict(zip(counts, values, strict=False))
+        return StepResult(sums, counts, tokens, norm, taken, overflowed, bad_ranks)
+
+    def _all_reduce(self, _state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        """Average a bucket of gradients over ranks. Once the last one is full, the rest is waiting for others."""
+        if bucket.is_last():
+            self.watch.mark("backward")
+        return allreduce_hook(dist.group.WORLD, bucket)  # type: ignore[arg-type]
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.autocast_dtype is None:
@@ -107,9 +174,7 @@ class Trainer(Generic[BatchT, SignalT]):
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
 
-def check_precision(precision: str, device: torch.device) -> None:
-    """Raise InputError for a precision that is unknown or that `device` cannot train in."""
+def check_precision(precision: str) -> None:
+    """Raise InputError for a precision that is unknown. CPUs train in all of them, if slowly in float16."""
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision == "float16" and device.type == "cpu":
-        raise InputError("precision float16 needs a CUDA device; choose bfloat16 or float32")

@@ -1,0 +1,178 @@
+"""A run from its plan to the student's folder: prepare, load, build, train, write."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from tinydistil.config import to_mapping
+from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.data.prepare import prepare
+from tinydistil.data.progress import Progress
+from tinydistil.data.shards import MANIFEST, TokenShards
+from tinydistil.data.stopping import stopping
+from tinydistil.data.table import describe
+from tinydistil.distill.build import make_learner, make_teacher
+from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
+from tinydistil.errors import InputError
+from tinydistil.model.bert import BertModel
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.ranks import Ranks
+from tinydistil.train.checkpoint import CheckpointStore
+from tinydistil.train.export import Outcome, environment, model_card, write_records, write_student
+from tinydistil.train.loop import Loop
+from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
+from tinydistil.train.records import Records
+from tinydistil.train.step import Trainer
+from tinydistil.train.validation import masked_lm_loss
+
+STUDENT = "student"
+METRICS = "metrics.jsonl"
+OUTCOME = "outcome.json"
+
+
+def prepare_shards(plan: Plan, *, rank: int, workers: int, say: Callable[[str], None]) -> None:
+    """Make the shards of a plan that begins with raw text, or find them finished. Rank 0 works, the others wait.
+
+    Called before any rank joins the others: a corpus may take hours, for which no collective would wait.
+    """
+    if plan.job is None:
+        return
+    if rank != 0:
+        while not (plan.shards / MANIFEST).exists():
+            time.sleep(0.5)
+        return
+    progress = Progress(plan.job.plain_bytes())
+    try:
+        with stopping():
+            prepared = prepare(plan.job, plan.shards, workers=workers, progress=progress)
+    finally:
+        progress.close()
+    if not prepared.was_finished:
+        say(describe(prepared.manifest))
+
+
+def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
+    """Train as planned and write the student; None where the run was asked to stop before its end (it is saved then).
+
+    The folder `plan.output` gets run.json, environment.json, metrics.jsonl, checkpoints/, outcome.json and
+    student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
+    """
+    output = plan.output
+    if ranks.is_main:
+        output.mkdir(parents=True, exist_ok=True)
+        write_records(output, to_mapping(plan.config), CONFIG_FILE)
+        write_records(output, environment(ranks), "environment.json")
+    loop = build(plan, ranks)
+    try:
+        finished = loop.run()
+    finally:
+        loop.records.close()
+    if not finished:
+        return None
+    outcome = finish(plan, loop)
+    ranks.barrier()
+    return outcome
+
+
+def build(plan: Plan, ranks: Ranks) -> Loop:
+    """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
+    config = plan.config
+    teacher = None if plan.teacher is None else load_teacher(plan)
+    torch.manual_seed(config.train.seed)
+    student = build_student(plan, teacher)
+    train = make_batches(plan, "train")
+    assert train is not None, "checked by the plan"
+    validation = make_batches(plan, "validation")
+    learner = make_learner(student, teacher, config.recipe).to(ranks.device)
+    teach = None if teacher is None else make_teacher(teacher.to(ranks.device), config.recipe, learner)
+    trainer = Trainer(
+        learner,
+        make_optimizer([learner], config.train.optimizer),
+        ranks,
+        teach=teach,
+        precision=config.train.precision,
+        clip_norm=config.train.optimizer.clip_norm,
+    )
+    records = Records(plan.output / METRICS if ranks.is_main else None, total_steps=None)
+    store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
+    validate = None
+    if validation is not None:
+        count = config.train.validation_sequences
+        validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
+    loop = Loop(trainer, train, config.train, store, records, validate=validate)
+    checkpoint = store.latest()
+    if checkpoint is not None:
+        loop.resume(checkpoint)
+        records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
+    return loop
+
+
+def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
+    """The teacher, every weight of it from its folder."""
+    assert plan.teacher is not None
+    if plan.teacher.predicts_words:
+        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require")
+    return BertModel.from_pretrained(plan.teacher.folder)
+
+
+def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:
+    """The student before its first step, in training mode, drawn from torch's global generator where random."""
+    config, shape = plan.config.student, plan.shape
+    if config.start == "layers":
+        assert isinstance(teacher, BertForMaskedLM), "the plan refuses layers of another kind of teacher"
+        student = BertForMaskedLM(shape)
+        student.load_state_dict(student_from_layers(teacher, shape.num_hidden_layers).state_dict())
+        return student.train()
+    dropout = {
+        "hidden_dropout_prob": shape.hidden_dropout_prob,
+        "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
+    }
+    own = config.start == "own" and plan.student_folder is not None
+    if own:
+        student = BertForMaskedLM.from_pretrained(plan.student_folder, changes=dropout)
+    else:
+        student = BertForMaskedLM(shape)
+    if plan.config.student_vocabulary == "teacher" and (own or config.embeddings == "pca"):
+        assert plan.teacher is not None and isinstance(teacher, BertForMaskedLM)
+        student = student_for_vocabulary(
+            student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, config.embeddings
+        )
+    return student.train()
+
+
+def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
+    """The batches of a split; None where validation has too few sequences to be one."""
+    config = plan.config
+    shards = TokenShards.open(plan.shards, split=split)
+    if split == "validation" and len(shards) == 0:
+        return None
+    size = config.train.batch_size if split == "train" else min(config.train.batch_size, len(shards))
+    return MaskedBatches(
+        shards,
+        plan.tokenizer,
+        config.train.mask,
+        batch_size=size,
+        seed=config.train.seed,
+    )
+
+
+def finish(plan: Plan, loop: Loop) -> Outcome:
+    """Write the student (the best one where training stopped early), its card, and how the run ended."""
+    state, student = loop.state, loop.trainer.objective.student
+    outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, state.validation_loss)
+    if loop.ranks.is_main:
+        folder = plan.output / STUDENT
+        try:
+            write_student(folder, student, plan.tokenizer, model_card(plan.config, student, outcome, plan.tokenizer))
+            write_records(plan.output, asdict(outcome), OUTCOME)
+        except OSError as error:
+            raise InputError(
+                f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "
+                "--resume auto"
+            ) from None
+    return outcome
