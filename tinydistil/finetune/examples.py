@@ -103,7 +103,9 @@ def collate(examples: Sequence[TaskExample], pad_id: int, *, counted: bool = Tru
     mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
     soft = [example.soft for example in examples if example.soft is not None]
     return TaskBatch(
-        *map(torch.from_numpy, (ids, mask, types)),
+        input_ids=torch.from_numpy(ids),
+        attention_mask=torch.from_numpy(mask),
+        token_type_ids=torch.from_numpy(types),
         targets=_stacked([example.target for example in examples], IGNORED),
         soft=_stacked(soft, 0) if soft else None,
         counted=torch.full((len(examples),), counted),

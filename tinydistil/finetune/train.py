@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tinydistil.finetune.examples import TaskBatches, TaskExample
+from tinydistil.finetune.examples import TaskBatch, TaskBatches, TaskExample
 from tinydistil.finetune.objective import TaskModel, TaskObjective
 from tinydistil.finetune.parameters import freeze, make_task_optimizer
 from tinydistil.finetune.settings import FineTuneConfig
@@ -28,8 +28,8 @@ def fine_tune(
     figure: Callable[[TaskModel], float] | None = None,
     class_weights: Tensor | None = None,
     resume: bool = False,
-) -> Loop[object, object] | None:
-    """Train `model` in place; None if asked to stop before the end (everything is saved then).
+) -> bool:
+    """Train `model` in place; False if asked to stop before the end (everything is saved then).
 
     figure: what to raise on the development set, between two passes; with it the best weights are put back at the
     end. `checkpoints` is a folder for them. `resume` goes on from its latest.
@@ -43,15 +43,17 @@ def fine_tune(
         ranks.device
     )
     optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
-    trainer = Trainer(objective, optimizer, ranks, precision=config.precision, clip_norm=settings.optimizer.clip_norm)
+    trainer: Trainer[TaskBatch, None] = Trainer(
+        objective, optimizer, ranks, precision=config.precision, clip_norm=settings.optimizer.clip_norm
+    )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
     validate = None if figure is None else lambda: -figure(model)
-    loop = Loop(trainer, batches, settings, store, records, validate=validate)
+    loop: Loop[TaskBatch, None] = Loop(trainer, batches, settings, store, records, validate=validate)
     if resume and (found := store.latest()) is not None:
         loop.resume(found)
     if not loop.run():
-        return None
+        return False
     if figure is not None:
         loop.take_best_weights()
     model.eval()
-    return loop
+    return True
