@@ -1,6 +1,6 @@
 """How the models of a demonstration are examined: masked words, similarity, sentiment, entailment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -46,6 +46,9 @@ class Examination:
             masked_lm=masked_lm_scores(model, tokenizer, sequences).loss,
             bits=word_loss(model, tokenizer, self.held_out, self.hidden_words).bits_per_character,
             similarity=similarity.pearson,
-            sentiment=sentiment_f1(folder, num_training=self.num_training, num_test=self.num_test, device=self.device),
-            entailment=entailment_f1(folder, num_training=self.num_training, num_test=self.num_test, device=self.device),
+            sentiment=self._fine_tuned(sentiment_f1, folder),
+            entailment=self._fine_tuned(entailment_f1, folder),
         )
+
+    def _fine_tuned(self, task: Callable[..., float], folder: Path) -> float:
+        return task(folder, num_training=self.num_training, num_test=self.num_test, device=self.device)

@@ -90,7 +90,7 @@ class _Demonstration:
         teacher = str(self.output / "teacher" / STUDENT)
         student_words, teacher_words = str(self.texts.student_vocabulary), str(self.texts.teacher_vocabulary)
         taught = self._run("teacher", "mlm", self.scale.teacher, "teacher", tokenizer=teacher_words)
-        rows = [self._untrained()]
+        rows = self._untrained()
         rows += self._run("no teacher, own vocabulary", "mlm", self.scale.student, "alone-own", tokenizer=student_words)
         rows += self._run("partial", "partial", self.scale.student, "partial", tokenizer=student_words, teacher=teacher)
         rows += self._run("no teacher, teacher's words", "mlm", self.scale.student, "alone-total", tokenizer=teacher_words)
