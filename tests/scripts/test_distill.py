@@ -3,10 +3,8 @@
 import json
 import os
 import runpy
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 

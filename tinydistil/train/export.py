@@ -68,7 +68,13 @@ def model_card(config: RunConfig, student: BertForMaskedLM, outcome: Outcome, to
     parameters = sum(parameter.numel() for parameter in student.parameters())
     # The hub refuses a card whose base model is no hub name, such as a folder.
     base = [f"base_model: {config.teacher}"] if _is_hub_name(config.teacher) else []
-    front = ["language: pt", "library_name: transformers", "pipeline_tag: fill-mask", *base, "tags: [bert, distillation]"]
+    front = [
+        "language: pt",
+        "library_name: transformers",
+        "pipeline_tag: fill-mask",
+        *base,
+        "tags: [bert, distillation]",
+    ]
     how = (
         f"Distilled from `{Path(config.teacher).name}` with recipe `{recipe.name}` of tinydistil ({terms_of(recipe)})"
         if recipe.needs_teacher

@@ -1,8 +1,7 @@
 """What can be refused is refused here, before a weight is loaded: files, vocabularies, widths, heads, output."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinydistil.config import to_mapping
@@ -16,10 +15,10 @@ from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_fold
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.names import HEAD_BIAS
 from tinydistil.model.weight_files import read_weights
+from tinydistil.ranks import device_of
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.run_config import RunConfig, new_shape
 from tinydistil.train.step import check_precision
-from tinydistil.ranks import device_of
 
 CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -207,9 +206,7 @@ def _check_length(config: RunConfig, shape: BertConfig, teacher: ModelFolder | N
         )
 
 
-def _job(
-    config: RunConfig, output: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool
-) -> Job:
+def _job(config: RunConfig, output: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool) -> Job:
     """The preparation of raw text: one tokenizer, or teacher's and student's side by side."""
     sides = [load_side(source) for source in tokenizer_sources(config, shared)]
     return Job.of(config.corpus, sides, config.prepare, config.evaluation_sets)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -17,7 +16,8 @@ from tinydistil.data.stopping import stopping
 from tinydistil.data.table import describe
 from tinydistil.distill.build import fit_projections, make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.learner import Learner
+from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
 from tinydistil.errors import InputError
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
@@ -76,12 +76,13 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
         loop.records.close()
     if not finished:
         return None
-    outcome = finish(plan, loop)
-    ranks.barrier()
-    return outcome
+    if plan.config.train.patience > 0:
+        loop.take_best_weights()
+    with ranks.agreed():  # a full disk is found by rank 0 alone
+        return finish(plan, loop)
 
 
-def build(plan: Plan, ranks: Ranks) -> Loop:
+def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
     config = plan.config
     teacher = None if plan.teacher is None else load_teacher(plan)
@@ -143,12 +144,9 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
         "hidden_dropout_prob": shape.hidden_dropout_prob,
         "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
     }
-    own = config.start == "own" and plan.student_folder is not None
-    if own:
-        student = BertForMaskedLM.from_pretrained(plan.student_folder, changes=dropout)
-    else:
-        student = BertForMaskedLM(shape)
-    if plan.config.student_vocabulary == "teacher" and (own or config.embeddings == "pca"):
+    own = plan.student_folder if config.start == "own" else None
+    student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
+    if plan.config.student_vocabulary == "teacher" and (own is not None or config.embeddings == "pca"):
         assert plan.teacher is not None and isinstance(teacher, BertForMaskedLM)
         student = student_for_vocabulary(
             student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, config.embeddings
@@ -174,10 +172,13 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     )
 
 
-def finish(plan: Plan, loop: Loop) -> Outcome:
-    """Write the student (the best one where training stopped early), its card, and how the run ended."""
-    state, student = loop.state, loop.trainer.objective.student
-    outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, state.validation_loss)
+def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
+    """Write the student as it stands, its card, and how the run ended."""
+    state, learner = loop.state, loop.trainer.module
+    assert isinstance(learner, Learner)
+    student = learner.student
+    loss = state.best_loss if plan.config.train.patience > 0 else state.validation_loss
+    outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, loss)
     if loop.ranks.is_main:
         folder = plan.output / STUDENT
         try:
