@@ -30,7 +30,7 @@ from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
-from tinydistil.train.validation import masked_lm_loss
+from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 STUDENT = "student"
 METRICS = "metrics.jsonl"
@@ -65,11 +65,11 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
     """
     output = plan.output
-    if ranks.is_main:
-        output.mkdir(parents=True, exist_ok=True)
-        write_records(output, to_mapping(plan.config), CONFIG_FILE)
-        write_records(output, environment(ranks), "environment.json")
     loop = build(plan, ranks)
+    with ranks.agreed():
+        if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
+            write_records(output, CONFIG_FILE, to_mapping(plan.config))
+            write_records(output, "environment.json", environment(ranks))
     try:
         finished = loop.run()
     finally:
@@ -101,12 +101,14 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
-    records = Records(plan.output / METRICS if ranks.is_main else None)
+    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     validate = None
     if validation is not None:
         count = config.train.validation_sequences
         validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
+        if teach is not None and config.recipe.hard == 0:
+            validate = partial(objective_loss, learner, teach, validation, ranks, sequences=count)
     loop = Loop(trainer, train, config.train, store, records, validate=validate)
     checkpoint = store.latest()
     if checkpoint is not None:
@@ -183,7 +185,7 @@ def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
         folder = plan.output / STUDENT
         try:
             write_student(folder, student, plan.tokenizer, model_card(plan.config, student, outcome, plan.tokenizer))
-            write_records(plan.output, asdict(outcome), OUTCOME)
+            write_records(plan.output, OUTCOME, asdict(outcome))
         except OSError as error:
             raise InputError(
                 f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "
