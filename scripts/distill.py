@@ -31,12 +31,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """With a teacher, a corpus or a recipe: that run. With none of them: the demonstration."""
     arguments = parse_arguments()
-    options = [*given_options(arguments), *(["--config"] if arguments.config else []), *(["--set"] if arguments.set else [])]
-    if options:
-        require(not arguments.quick, f"--quick is the small run on our own Portuguese; it takes no {options[0]}")
+    options = given_options(arguments)
+    if options and not arguments.quick:
         run_command(arguments, resolve(arguments))
-    else:
-        demonstrate(arguments.output or Path("runs/demo"), quick=arguments.quick, device=arguments.device)
+        return
+    require(not options, f"--quick is the small demonstration on our own Portuguese; it takes no {' '.join(options)}")
+    demonstrate(arguments.output or Path("runs/demo"), quick=arguments.quick, device=arguments.device)
 
 
 if __name__ == "__main__":

@@ -65,10 +65,10 @@ CASES = {
         r"unknown option 'recipe.temprature'; did you mean 'temperature'", options("recipe.temprature=3")
     ),
     "section": Case(r"unknown option 'trian'; did you mean 'train'", options("trian.steps=3")),
-    "type": Case(r"train.batch_size must be of type int, got 'many'", options("train.batch_size=many")),
+    "type": Case(r"train.log_every must be of type int, got .many.", options("train.log_every=many")),
     "assignment": Case(r"'train.steps' must have the form section.key=value", options("train.steps")),
-    "temperature 0": Case(r"recipe.temperature must be > 0, got 0", options("recipe.temperature=0")),
-    "negative weight": Case(r"recipe.soft must be >= 0, got -1", options("recipe.soft=-1")),
+    "temperature 0": Case(r"recipe.temperature must be > 0 and finite, got 0", options("recipe.temperature=0")),
+    "negative weight": Case(r"recipe.soft must be >= 0 and finite, got -1", options("recipe.soft=-1")),
     "no term": Case(r"recipe: one of hard, soft", options("recipe.hard=0", "recipe.soft=0", "recipe.hidden=0")),
     "mask rate": Case(r"mask.rate must be in .*, got 1.5", options("train.mask.rate=1.5")),
     "steps": Case(r"train.steps must be >= 0, got -1", ["--steps", "-1"]),
@@ -93,7 +93,7 @@ CASES = {
     "no output": Case(r"--output is missing", without=("--output",)),
     "no teacher": Case(r"recipe 'total' needs a teacher: give --teacher", without=("--teacher",)),
     "needless teacher": Case(r"recipe 'mlm' asks no teacher, but one was given", ["--recipe", "mlm"]),
-    "quick": Case(r"--quick is the small run .* it takes no --recipe", ["--quick"]),
+    "quick": Case(r"--quick is the small demonstration .* it takes no --recipe", ["--quick"]),
     "own vocabulary in total": Case(
         r"compares teacher and student token by token.*student.vocabulary teacher", options("student.vocabulary=own")
     ),
@@ -116,7 +116,7 @@ CASES = {
     "no such teacher": Case(r"model folder './none' does not exist|'./none'", ["--teacher", "./none"]),
     "no such student": Case(r"'./none'", ["--student", "./none"]),
     "teacher without head": Case(
-        r"teacher 'encoder' has no masked LM head, which soft targets .* need", ["--teacher", "encoder"]
+        r"recipe.soft is 1.0, but the teacher has no masked language model head .* set recipe.soft=0", ["--teacher", "encoder"]
     ),
     "teacher without config": Case(
         r"config.json", ["--teacher", "teacher"], lambda folder: (folder / "teacher" / "config.json").unlink()
@@ -137,7 +137,7 @@ CASES = {
     "no such corpus": Case(r"no file or folder 'none.jsonl'", ["--corpus", "none.jsonl"]),
     "empty corpus": Case(r"no document of 0 was kept", ["--corpus", "empty.txt"], write("empty.txt", "")),
     "corpus too small": Case(
-        r"batch_size must be <= 1, the sequences of the corpus, got 4",
+        r"batch_size must be <= 2, the sequences of the corpus, got 4",
         ["--corpus", "one.txt"],
         write("one.txt", "Os pescadores da vila contavam histórias antigas, ao cair da tarde, atrás das casas brancas."),
     ),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.train.processes import RankProcesses
-from tests.train.toy import CASES, gradients_of, toy_trainer
+from tests.train.toy import CASES, gradients_of, toy_case, toy_trainer
 from tinydistil.distill.losses import IGNORED
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.batch import MaskedBatch
@@ -57,7 +57,7 @@ def test_processes(world_size: int, accumulation: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_counts_known_before_are_those_of_the_losses(case: str) -> None:
-    trainer, batches = toy_trainer(CASES[case], ALONE)
+    trainer, batches = toy_case(case, ALONE)
     learner = trainer.objective
     for batch in batches.micro_batches(0, rank=0, world_size=1, accumulation=13):
         taught = None if trainer.teach is None else trainer.teach(batch)
@@ -68,7 +68,7 @@ def test_counts_known_before_are_those_of_the_losses(case: str) -> None:
 
 def test_teacher_is_frozen_and_outside() -> None:
     trainer, batches = toy_trainer(CASES["total"], ALONE)
-    teacher = trainer.teach.teacher.model
+    teacher = trainer.teach.model
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     trainer.optimizer.param_groups[0]["lr"] = 0.1
     trainer.step(batches.micro_batches(0, rank=0, world_size=1, accumulation=1), learning_rate=0.1)

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinydistil import ranks as processes
 from tinydistil.config import assign, read_toml
 from tinydistil.data.stopping import Stopped
 from tinydistil.errors import InputError, require
+from tinydistil.ranks import joined
 from tinydistil.train.estimate import estimate
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
@@ -56,7 +56,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", help="float32 (default), bfloat16 or float16 (CUDA)")
     add("--seed", type=int, help="of weights, order, masks and dropout (default 1)")
     add("--device", default="auto", help="auto (default), cpu or cuda")
-    add("--workers", type=int, default=2, help="with --corpus: processes that prepare it (default 2)")
+    add("--workers", type=int, help="with --corpus: processes that prepare it (default 2)")
     add("--resume", choices=("never", "auto"), default="never", help="auto: go on from the latest whole checkpoint")
     add("--dry-run", action="store_true", help="check everything, estimate memory and time, train nothing")
     add("--config", type=Path, metavar="FILE.toml", help="options, see RunConfig; flags and --set go over it")
@@ -64,8 +64,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def given_options(arguments: argparse.Namespace) -> list[str]:
-    """The flags of `FLAGS` that were given, as they are typed."""
-    return [f"--{name.replace('_', '-')}" for name in FLAGS if getattr(arguments, name, None) is not None]
+    """The flags that were given and that only a run of one's own has a use for, as they are typed."""
+    given = [name for name in FLAGS if getattr(arguments, name, None) is not None]
+    given += [name for name in ("config", "set", "dry_run", "workers") if getattr(arguments, name)]
+    given += ["resume"] if arguments.resume != "never" else []
+    return [f"--{name.replace('_', '-')}" for name in given]
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, object]:
@@ -94,23 +97,22 @@ def _put(values: dict[str, object], option: str, value: object) -> None:
 def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
     """Check, prepare, train, say where the student is. Leaves with exit code 75 where it was asked to stop before."""
     require(arguments.output is not None, "--output is missing; name the folder of the run")
-    require(arguments.workers >= 0, f"--workers must be >= 0, got {arguments.workers}")
-    rank = processes.rank_from_environment()
-    plan = make_plan(config, arguments.output, resume=arguments.resume == "auto", device=arguments.device)
-    if arguments.dry_run:
-        if rank == 0:
-            print(estimate(plan, processes.device_of(arguments.device)))
-        return
-    try:
-        prepare_shards(plan, rank=rank, workers=arguments.workers, say=print)
-    except Stopped as stop:
-        print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
-        sys.exit(STOPPED_EXIT_CODE)
-    ranks = processes.join(arguments.device)
-    try:
+    workers = 2 if arguments.workers is None else arguments.workers
+    require(workers >= 0, f"--workers must be >= 0, got {workers}")
+    with joined(arguments.device) as ranks:
+        # All look before one writes: what is found wrong is found by every rank, and told by one.
+        with ranks.agreed():
+            plan = make_plan(config, arguments.output, resume=arguments.resume == "auto", device=arguments.device)
+        if arguments.dry_run:
+            if ranks.is_main:
+                print(estimate(plan, ranks.device))
+            return
+        try:
+            prepare_shards(plan, rank=ranks.rank, workers=workers, say=print)
+        except Stopped as stop:
+            print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
+            sys.exit(STOPPED_EXIT_CODE)
         outcome = execute(plan, ranks)
-    finally:
-        ranks.leave()
     if outcome is None:
         sys.exit(STOPPED_EXIT_CODE)
     if ranks.is_main:

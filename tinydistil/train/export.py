@@ -86,7 +86,7 @@ def model_card(config: RunConfig, student: BertForMaskedLM, outcome: Outcome, to
         f'pipeline("fill-mask", model="DIR")("O gato {tokenizer.special.mask_token} no sofá.")', "```", "",
         "For a sentence's vector take the mean of the last hidden states over its tokens.",
         "It knows what its corpus and its teacher knew, prejudices included; look at its output before you rely on it.",
-        "The options of the run lie beside this folder in `config.json`, its course in `metrics.jsonl`.", "",
+        "The options of the run lie beside this folder in `run.json`, its course in `metrics.jsonl`.", "",
     ]  # fmt: skip
     return "\n".join(lines)
 
