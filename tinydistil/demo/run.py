@@ -12,7 +12,7 @@ from tinydistil.demo.examination import Examination
 from tinydistil.demo.table import Marks, render
 from tinydistil.hub import write_json
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks, join
+from tinydistil.ranks import Ranks, joined
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
@@ -54,8 +54,7 @@ def demonstrate(output: Path, *, quick: bool, device: str) -> None:
     """
     began = time.monotonic()
     scale = QUICK if quick else FULL
-    ranks = join(device)
-    try:
+    with joined(device) as ranks:
         if ranks.is_main:
             claim(output)
         texts = _texts(output, scale, ranks)
@@ -65,8 +64,6 @@ def demonstrate(output: Path, *, quick: bool, device: str) -> None:
             write_json(output / MARK, {"minutes": round(minutes, 2), "rows": [mark.as_json() for mark in marks]})
             print(render(marks))
             print(f"{minutes:.1f} minutes. The students lie in {output}/*/{STUDENT}, ordinary Hugging Face folders.")
-    finally:
-        ranks.leave()
 
 
 def _texts(output: Path, scale: Scale, ranks: Ranks) -> Texts:
@@ -93,7 +90,7 @@ class _Demonstration:
         teacher = str(self.output / "teacher" / STUDENT)
         student_words, teacher_words = str(self.texts.student_vocabulary), str(self.texts.teacher_vocabulary)
         taught = self._run("teacher", "mlm", self.scale.teacher, "teacher", tokenizer=teacher_words)
-        rows = [self._untrained()]
+        rows = self._untrained()
         rows += self._run("no teacher, own vocabulary", "mlm", self.scale.student, "alone-own", tokenizer=student_words)
         rows += self._run("partial", "partial", self.scale.student, "partial", tokenizer=student_words, teacher=teacher)
         rows += self._run("no teacher, teacher's words", "mlm", self.scale.student, "alone-total", tokenizer=teacher_words)
@@ -126,7 +123,6 @@ class _Demonstration:
         prepare_shards(plan, rank=ranks.rank, workers=1, say=lambda table: None)
         ranks.barrier()
         if execute(plan, ranks) is None:
-            ranks.leave()
             sys.exit(STOPPED_EXIT_CODE)
         return self._examined(title, folder / STUDENT)
 

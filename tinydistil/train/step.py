@@ -96,7 +96,7 @@ class Trainer(Generic[BatchT, SignalT]):
         result = self._agree(totals, gradient_norm, counts, tokens)
         if result.taken:
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group.get("lr_scale", 1.0)
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
