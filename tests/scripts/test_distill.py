@@ -126,7 +126,7 @@ def test_pretrain_with_a_vocabulary_of_its_own(run: Run, folder: Path) -> None:
 
 
 def start(folder: Path, *arguments: str, processes: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0",
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
                str(SCRIPTS / "distill.py"), *arguments]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

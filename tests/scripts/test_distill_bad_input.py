@@ -67,8 +67,8 @@ CASES = {
     "section": Case(r"unknown option 'trian'; did you mean 'train'", options("trian.steps=3")),
     "type": Case(r"train.log_every must be of type int, got .many.", options("train.log_every=many")),
     "assignment": Case(r"'train.steps' must have the form section.key=value", options("train.steps")),
-    "temperature 0": Case(r"recipe.temperature must be > 0, got 0", options("recipe.temperature=0")),
-    "negative weight": Case(r"recipe.soft must be >= 0, got -1", options("recipe.soft=-1")),
+    "temperature 0": Case(r"recipe.temperature must be > 0 and finite, got 0", options("recipe.temperature=0")),
+    "negative weight": Case(r"recipe.soft must be >= 0 and finite, got -1", options("recipe.soft=-1")),
     "no term": Case(r"recipe: one of hard, soft", options("recipe.hard=0", "recipe.soft=0", "recipe.hidden=0")),
     "mask rate": Case(r"mask.rate must be in .*, got 1.5", options("train.mask.rate=1.5")),
     "steps": Case(r"train.steps must be >= 0, got -1", ["--steps", "-1"]),
@@ -116,7 +116,7 @@ CASES = {
     "no such teacher": Case(r"model folder './none' does not exist|'./none'", ["--teacher", "./none"]),
     "no such student": Case(r"'./none'", ["--student", "./none"]),
     "teacher without head": Case(
-        r"teacher 'encoder' has no masked LM head, which soft targets .* need", ["--teacher", "encoder"]
+        r"recipe.soft is 1.0, but the teacher has no masked language model head .* set recipe.soft=0", ["--teacher", "encoder"]
     ),
     "teacher without config": Case(
         r"config.json", ["--teacher", "teacher"], lambda folder: (folder / "teacher" / "config.json").unlink()

@@ -10,6 +10,7 @@ from tinydistil.evaluate.fixed_masks import encode_sequences
 from tinydistil.evaluate.masked_lm import masked_lm_scores
 from tinydistil.evaluate.similarity import cosine_similarity
 from tinydistil.evaluate.word_loss import choose_words, word_loss
+from tinydistil.finetune.small_tasks import entailment_f1, sentiment_f1
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.embedded.similarity import similarity_pairs
@@ -45,6 +46,6 @@ class Examination:
             masked_lm=masked_lm_scores(model, tokenizer, sequences).loss,
             bits=word_loss(model, tokenizer, self.held_out, self.hidden_words).bits_per_character,
             similarity=similarity.pearson,
-            sentiment=0.0,
-            entailment=0.0,
+            sentiment=sentiment_f1(folder, num_training=self.num_training, num_test=self.num_test, device=self.device),
+            entailment=entailment_f1(folder, num_training=self.num_training, num_test=self.num_test, device=self.device),
         )

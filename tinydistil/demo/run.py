@@ -12,7 +12,7 @@ from tinydistil.demo.examination import Examination
 from tinydistil.demo.table import Marks, render
 from tinydistil.hub import write_json
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks, join
+from tinydistil.ranks import Ranks, joined
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
@@ -54,8 +54,7 @@ def demonstrate(output: Path, *, quick: bool, device: str) -> None:
     """
     began = time.monotonic()
     scale = QUICK if quick else FULL
-    ranks = join(device)
-    try:
+    with joined(device) as ranks:
         if ranks.is_main:
             claim(output)
         texts = _texts(output, scale, ranks)
@@ -65,8 +64,6 @@ def demonstrate(output: Path, *, quick: bool, device: str) -> None:
             write_json(output / MARK, {"minutes": round(minutes, 2), "rows": [mark.as_json() for mark in marks]})
             print(render(marks))
             print(f"{minutes:.1f} minutes. The students lie in {output}/*/{STUDENT}, ordinary Hugging Face folders.")
-    finally:
-        ranks.leave()
 
 
 def _texts(output: Path, scale: Scale, ranks: Ranks) -> Texts:
@@ -126,7 +123,6 @@ class _Demonstration:
         prepare_shards(plan, rank=ranks.rank, workers=1, say=lambda table: None)
         ranks.barrier()
         if execute(plan, ranks) is None:
-            ranks.leave()
             sys.exit(STOPPED_EXIT_CODE)
         return self._examined(title, folder / STUDENT)
 

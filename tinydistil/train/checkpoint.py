@@ -10,7 +10,7 @@ checkpoints/step-00001200/
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,12 +84,11 @@ class CheckpointStore:
 
     def latest(self) -> Checkpoint | None:
         """The newest whole checkpoint; damaged ones are passed over, said aloud. None where there is none."""
-        for folder in reversed(self._folders()):
-            try:
-                return self.load(folder)
-            except InputError as error:
-                self.say(f"passed over: {error}")
-        return None
+        return self._first_whole(reversed(self._folders()))
+
+    def best(self) -> Checkpoint | None:
+        """The checkpoint of the lowest validation loss, the newest of equals, damaged ones passed over, said aloud."""
+        return self._first_whole(sorted(reversed(self._folders()), key=_score))
 
     def load(self, folder: Path) -> Checkpoint:
         """The checkpoint in `folder`. Raises InputError naming the file that is missing or damaged."""
@@ -103,6 +102,14 @@ class CheckpointStore:
             load_file(folder / "optimizer.safetensors"),
             read_json(folder / "state.json"),
         )
+
+    def _first_whole(self, folders: Iterable[Path]) -> Checkpoint | None:
+        for folder in folders:
+            try:
+                return self.load(folder)
+            except InputError as error:
+                self.say(f"passed over: {error}")
+        return None
 
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinydistil import ranks as processes
 from tinydistil.config import assign, read_toml
 from tinydistil.data.stopping import Stopped
 from tinydistil.errors import InputError, require
+from tinydistil.ranks import joined
 from tinydistil.train.estimate import estimate
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
@@ -99,22 +99,20 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
     require(arguments.output is not None, "--output is missing; name the folder of the run")
     workers = 2 if arguments.workers is None else arguments.workers
     require(workers >= 0, f"--workers must be >= 0, got {workers}")
-    rank = processes.rank_from_environment()
-    plan = make_plan(config, arguments.output, resume=arguments.resume == "auto", device=arguments.device)
-    if arguments.dry_run:
-        if rank == 0:
-            print(estimate(plan, processes.device_of(arguments.device)))
-        return
-    try:
-        prepare_shards(plan, rank=rank, workers=workers, say=print)
-    except Stopped as stop:
-        print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
-        sys.exit(STOPPED_EXIT_CODE)
-    ranks = processes.join(arguments.device)
-    try:
+    with joined(arguments.device) as ranks:
+        # All look before one writes: what is found wrong is found by every rank, and told by one.
+        with ranks.agreed():
+            plan = make_plan(config, arguments.output, resume=arguments.resume == "auto", device=arguments.device)
+        if arguments.dry_run:
+            if ranks.is_main:
+                print(estimate(plan, ranks.device))
+            return
+        try:
+            prepare_shards(plan, rank=ranks.rank, workers=workers, say=print)
+        except Stopped as stop:
+            print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
+            sys.exit(STOPPED_EXIT_CODE)
         outcome = execute(plan, ranks)
-    finally:
-        ranks.leave()
     if outcome is None:
         sys.exit(STOPPED_EXIT_CODE)
     if ranks.is_main:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST, TokenShards, WordPair
-from tinydistil.distill.build import make_learner, make_teacher
+from tinydistil.distill.build import make_learner
+from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
 from tinydistil.train.export import terms_of
@@ -66,7 +67,7 @@ def estimate(plan: Plan, device: torch.device) -> str:
         learner,
         make_optimizer([learner], config.train.optimizer),
         Ranks(0, 1, device),
-        teach=None if teacher is None else make_teacher(teacher, config.recipe, learner),
+        teach=None if teacher is None else LiveTeacher(teacher, config.recipe),
         precision=config.train.precision,
     )
     count = min(_TRIAL_SEQUENCES, config.train.batch_size)
@@ -113,7 +114,7 @@ def _trial(trainer: Trainer, batches: MaskedBatches) -> tuple[float, int]:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    own = {p.untyped_storage().data_ptr() for p in trainer.objective.parameters()}
+    own = {p.untyped_storage().data_ptr() for p in trainer.module.parameters()}
     times = []
     for step in range(_STEPS):
         micro_batches: list[MaskedBatch] = batches.micro_batches(step, rank=0, world_size=1, accumulation=1)

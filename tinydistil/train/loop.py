@@ -92,6 +92,12 @@ class Loop(Generic[BatchT, SignalT]):
         self.window = restored(saved.get("window"))
         self.trainer.restore_scale(saved.get("scaler"))
 
+    def take_best_weights(self) -> None:
+        """Give the objective the weights of the lowest validation loss, where a checkpoint still holds them."""
+        checkpoint = self.store.best()
+        if checkpoint is not None:
+            self.trainer.module.load_state_dict(checkpoint.learner)
+
     def run(self) -> bool:
         """Train; True when done, False when asked to stop before (everything is saved then)."""
         several = self.ranks.world_size > 1

@@ -10,7 +10,7 @@ from tinydistil.data.output import flatten
 from tinydistil.data.prepare import Job
 from tinydistil.data.shards import MANIFEST, check_fit, entries_of
 from tinydistil.data.tokenization import load_side
-from tinydistil.distill.projection import check_projection
+from tinydistil.distill.build import check_mask_rate, check_pair
 from tinydistil.errors import InputError, require
 from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_folder
 from tinydistil.model.config import BertConfig, read_config
@@ -64,7 +64,9 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
 
     Raises InputError for what is missing, contradictory or does not fit, naming field, value and remedy.
     """
-    check_precision(config.train.precision, device_of(device))
+    check_precision(config.train.precision)
+    check_mask_rate(config.recipe, config.train.mask.rate)
+    device_of(device)
     check_output(config, output, resume=resume)
     teacher = _teacher(config) if config.teacher else None
     folder, own = _student_sources(config)
@@ -76,7 +78,7 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
         )
     tokenizer = own if not shared or teacher is None else teacher.tokenizer
     assert tokenizer is not None, "either the student has a vocabulary or the teacher lends its own"
-    shape = _shape(config, folder, tokenizer)
+    shape = _shape(config, folder, teacher, tokenizer)
     _check_student(config, folder, shape, teacher, own)
     _check_length(config, shape, teacher)
     job = None if config.shards else _job(config, output, teacher, tokenizer, shared)
@@ -119,11 +121,6 @@ def _teacher(config: RunConfig) -> ModelFolder:
     tokenizer = Tokenizer.from_pretrained(folder)
     predicts_words = HEAD_BIAS in read_weights(folder)  # memory-mapped: names cost nothing
     require(
-        predicts_words or config.recipe.soft == 0,
-        f"teacher {config.teacher!r} has no masked LM head, which soft targets (recipe.soft = {config.recipe.soft}) "
-        "need; choose a teacher with one, or set recipe.soft=0",
-    )
-    require(
         tokenizer.vocab_size <= shape.vocab_size,
         f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
         f"{shape.vocab_size}; the folder mixes two models",
@@ -139,10 +136,15 @@ def _student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None]:
     return folder, None if source is None else Tokenizer.from_pretrained(source)
 
 
-def _shape(config: RunConfig, folder: Path | None, tokenizer: Tokenizer) -> BertConfig:
+def _shape(config: RunConfig, folder: Path | None, teacher: ModelFolder | None, tokenizer: Tokenizer) -> BertConfig:
     """The shape of the student to be trained, with the vocabulary it will read with."""
     student = config.student
-    if folder is None:
+    if student.start == "layers" and student.shape is not None and teacher is not None:
+        layers, width = student.shape
+        # heads and feed-forward width come with the layers that are copied
+        same = width == teacher.config.hidden_size
+        shape = teacher.config.replace(num_hidden_layers=layers) if same else new_shape(layers, width, 1)
+    elif folder is None:
         assert student.shape is not None, "a model that is no folder is a shape"
         shape = new_shape(*student.shape, tokenizer.vocab_size)
     else:
@@ -191,8 +193,8 @@ def _check_student(
             folder is None or own is not None,
             "student.embeddings 'spelling' needs the student's own tokenizer; give student.tokenizer, or choose pca",
         )
-    if teacher is not None and config.recipe.needs_teacher:
-        check_projection(config.recipe.projection, shape.hidden_size, teacher.config.hidden_size)
+    if teacher is not None:
+        check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)
 
 
 def _check_length(config: RunConfig, shape: BertConfig, teacher: ModelFolder | None) -> None:

@@ -1,7 +1,7 @@
 """A run from its plan to the student's folder: prepare, load, build, train, write."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,11 @@ from tinydistil.data.progress import Progress
 from tinydistil.data.shards import MANIFEST, TokenShards
 from tinydistil.data.stopping import stopping
 from tinydistil.data.table import describe
-from tinydistil.distill.build import make_learner, make_teacher
+from tinydistil.distill.build import fit_projections, make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
+from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.errors import InputError
+from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
@@ -89,7 +91,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop:
     assert train is not None, "checked by the plan"
     validation = make_batches(plan, "validation")
     learner = make_learner(student, teacher, config.recipe).to(ranks.device)
-    teach = None if teacher is None else make_teacher(teacher.to(ranks.device), config.recipe, learner)
+    teach = None if teacher is None else LiveTeacher(teacher.to(ranks.device), config.recipe)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),
@@ -98,7 +100,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop:
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
-    records = Records(plan.output / METRICS if ranks.is_main else None, total_steps=None)
+    records = Records(plan.output / METRICS if ranks.is_main else None)
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     validate = None
     if validation is not None:
@@ -109,7 +111,16 @@ def build(plan: Plan, ranks: Ranks) -> Loop:
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
+    elif teach is not None:
+        for term, kept in fit_projections(learner, teach, _in_order(train)).items():
+            records.say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
     return loop
+
+
+def _in_order(batches: MaskedBatches) -> Iterator[MaskedBatch]:
+    """The first epoch's global batches, the same on every rank."""
+    for cursor in range(batches.batches_per_epoch):
+        yield from batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
 
 
 def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
@@ -158,6 +169,8 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         config.train.mask,
         batch_size=size,
         seed=config.train.seed,
+        order=config.train.order if split == "train" else None,
+        teacher_tokenizer=plan.teacher.tokenizer if plan.teacher is not None and shards.has_words else None,
     )
 
 

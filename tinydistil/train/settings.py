@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from tinydistil.data.masking import MaskConfig
+from tinydistil.data.order import OrderConfig
 from tinydistil.errors import require
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import ScheduleConfig
@@ -34,6 +35,7 @@ class TrainConfig:
     keep_last: int = 2
     patience: int = 0
     bad_steps: int = 5
+    order: OrderConfig = field(default_factory=OrderConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
