@@ -98,14 +98,11 @@ class TagTask:
                 raise InputError(
                     f"sentence {sentence + 1} has the tag {tag!r}, which training did not have{nearest(tag, numbers)}"
                 )
-            for start, end in _cuts([int(word) for word in encoding.word_ids], self.max_length - 2):
-                words = encoding.word_ids[start:end]
-                firsts = tuple(
-                    (place + 1, word)
-                    for place, word in enumerate(words)
-                    # a word that fills several parts by itself is asked in the first only
-                    if (encoding.word_ids[start + place - 1] if start + place else None) != word
-                )
+            words = [-1 if word is None else word for word in encoding.word_ids]
+            begins = [place == 0 or words[place - 1] != word for place, word in enumerate(words)]
+            for start, end in _cuts(words, self.max_length - 2):
+                # + 1: behind [CLS]. A word that fills several parts by itself is asked in the first only.
+                firsts = tuple((place - start + 1, words[place]) for place in range(start, end) if begins[place])
                 target = np.full(end - start + 2, IGNORED, np.int64)
                 for token, word in firsts if tagged else ():
                     target[token] = numbers[row.tags[word]]

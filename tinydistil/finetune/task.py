@@ -11,7 +11,7 @@ from tinydistil.finetune.objective import TaskModel
 from tinydistil.text.tasks.records import LabelledText, Question, TaggedSentence
 
 Evidence = NDArray[np.float64]
-Row = TypeVar("Row", LabelledText, TaggedSentence, Question)
+Row = TypeVar("Row", LabelledText, TaggedSentence, Question, contravariant=True)
 Prediction = TypeVar("Prediction")
 
 
@@ -38,6 +38,6 @@ class Task(Protocol[Row, Prediction]):
         """The task's figures by name, the one that counts first."""
 
 
-def headline(task: Task[Row, Prediction], evidence: Evidence) -> float:
+def headline(figures: Mapping[str, float]) -> float:
     """The figure that counts."""
-    return next(iter(task.figures(evidence).values()))
+    return next(iter(figures.values()))
