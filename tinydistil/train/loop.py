@@ -137,7 +137,7 @@ class Loop(Generic[BatchT, SignalT]):
         """Draw a batch and learn from it; also the learning rate."""
         state, config = self.state, self.config
         self.trainer.watch.start()
-        torch.manual_seed((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank)
+        torch.manual_seed(((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank) % 2**63)
         micro_batches = self.batches.micro_batches(
             state.cursor, rank=self.ranks.rank, world_size=self.ranks.world_size, accumulation=config.accumulation
         )
