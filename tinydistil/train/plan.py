@@ -183,8 +183,8 @@ def _check_student(
         assert teacher is not None, "checked by RunConfig"
         require(
             teacher.predicts_words,
-            f"student.start 'layers' copies the masked LM head too, which teacher {teacher.name!r} lacks; choose another "
-            "teacher, or student.start own or random",
+            f"student.start 'layers' copies the masked LM head too, which teacher {teacher.name!r} lacks; choose "
+            "another teacher, or student.start own or random",
         )
         require(
             shape.hidden_size == teacher.config.hidden_size,
