@@ -74,12 +74,12 @@ CASES = {
     "steps": Case(r"train.steps must be >= 0, got -1", ["--steps", "-1"]),
     "batch size": Case(r"train.batch_size must be >= 1, got 0", ["--batch-size", "0"]),
     "learning rate": Case(r"optimizer.learning_rate must be > 0, got 0", ["--learning-rate", "0"]),
-    "schedule": Case(r"schedule.shape 'lineer' is unknown; did you mean 'linear'", options("train.schedule.shape=lineer")),
+    "schedule": Case(
+        r"schedule.shape 'lineer' is unknown; did you mean 'linear'", options("train.schedule.shape=lineer")
+    ),
     "precision": Case(r"precision must be one of float32, bfloat16, float16, got 'fp8'", ["--precision", "fp8"]),
     "device": Case(r"device must be auto, cpu or cuda, got 'tpu'", ["--device", "tpu"]),
-    "projection": Case(
-        r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")
-    ),
+    "projection": Case(r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")),
     "start": Case(r"student.start 'layer' is unknown; did you mean 'layers'", options("student.start=layer")),
     "dropout": Case(r"student.dropout must be in \[0, 1\), got 1", options("student.dropout=1.0")),
     "workers": Case(r"--workers must be >= 0, got -1", ["--workers", "-1"]),
@@ -88,7 +88,7 @@ CASES = {
         r"'bad.toml' is not valid TOML", ["--config", "bad.toml"], write("bad.toml", "[train\n")
     ),
     # contradictions
-    "two texts": Case(r"give --corpus .* or --shards .*, not both", ["--shards", "shards"]),
+    "two texts": Case(r"give --corpus .* or --shards .*, not both", ["--shards", "shards"], without=("--max-length",)),
     "no text": Case(r"no text: give --corpus FILE ... or --shards DIR", without=("--corpus",)),
     "no output": Case(r"--output is missing", without=("--output",)),
     "no teacher": Case(r"recipe 'total' needs a teacher: give --teacher", without=("--teacher",)),
@@ -112,11 +112,40 @@ CASES = {
     ),
     "too long": Case(r"max_length 4000 is longer than the student's position table \(512\)", ["--max-length", "4000"]),
     "odd shape": Case(r"width", ["--student", "2x9"]),
+    "layers of a teacher without head": Case(
+        r"copies the masked LM head too, which teacher 'encoder' lacks",
+        [
+            "--recipe",
+            "partial",
+            "--teacher",
+            "encoder",
+            "--student",
+            "1x16",
+            *options("student.start=layers", "student.vocabulary=teacher"),
+        ],
+    ),
+    "embeddings of its own vocabulary": Case(
+        r"this student keeps its own; leave it out",
+        ["--recipe", "partial", "--student", "student", *options("student.embeddings=pca")],
+    ),
+    "spelling of nothing": Case(r"a new one has none; choose random or pca", options("student.embeddings=spelling")),
+    "tokenizer of no use": Case(r"student.tokenizer is of no use", ["--tokenizer", "student"]),
+    "tokenizer of another": Case(
+        r"its tokenizer makes \d+ ids, its embeddings have \d+",
+        ["--recipe", "partial", "--student", "student", "--tokenizer", "teacher"],
+    ),
+    "options of raw text": Case(
+        r"options of prepare .* are for raw text", ["--shards", "shards"], without=("--corpus",)
+    ),
+    "workers without work": Case(
+        r"--workers prepare raw text", ["--shards", "shards", "--workers", "2"], without=("--corpus", "--max-length")
+    ),
     # folders
     "no such teacher": Case(r"model folder './none' does not exist|'./none'", ["--teacher", "./none"]),
     "no such student": Case(r"'./none'", ["--student", "./none"]),
     "teacher without head": Case(
-        r"recipe.soft is 1.0, but the teacher has no masked language model head .* set recipe.soft=0", ["--teacher", "encoder"]
+        r"recipe.soft is 1.0, but the teacher has no masked language model head .* set recipe.soft=0",
+        ["--teacher", "encoder"],
     ),
     "teacher without config": Case(
         r"config.json", ["--teacher", "teacher"], lambda folder: (folder / "teacher" / "config.json").unlink()
@@ -139,12 +168,16 @@ CASES = {
     "corpus too small": Case(
         r"batch_size must be <= 2, the sequences of the corpus, got 4",
         ["--corpus", "one.txt"],
-        write("one.txt", "Os pescadores da vila contavam histórias antigas, ao cair da tarde, atrás das casas brancas."),
+        write(
+            "one.txt", "Os pescadores da vila contavam histórias antigas, ao cair da tarde, atrás das casas brancas."
+        ),
     ),
     "no such shards": Case(
-        r"shards 'none' is no folder; make one with scripts/prepare.py", ["--shards", "none"], without=("--corpus",)
+        r"shards 'none' is no folder; make one with scripts/prepare.py",
+        ["--shards", "none"],
+        without=("--corpus", "--max-length"),
     ),
-    "folder of no shards": Case(r"manifest.json", ["--shards", "teacher"], without=("--corpus",)),
+    "folder of no shards": Case(r"manifest.json", ["--shards", "teacher"], without=("--corpus", "--max-length")),
     # output
     "output is a file": Case(r"output 'a.txt' is a file", ["--output", "a.txt"], write("a.txt", "")),
     "output of somebody else": Case(
@@ -155,9 +188,11 @@ CASES = {
         r"--vocab-size trains a vocabulary, --tokenizer names one", ["--vocab-size", "200"], script="pretrain.py"
     ),
     "pretrain: vocabulary of no text": Case(
-        r"--vocab-size trains a vocabulary on raw text; give --corpus", ["--vocab-size", "200", "--shards", "shards"],
-        script="pretrain.py", without=("--tokenizer", "--corpus"),
-    ),  # fmt: skip
+        r"--vocab-size trains a vocabulary on raw text; give --corpus",
+        ["--vocab-size", "200", "--shards", "shards"],
+        script="pretrain.py",
+        without=("--tokenizer", "--corpus"),
+    ),
     "pretrain: small vocabulary": Case(
         r"vocab_size must be >= ", ["--vocab-size", "7"], script="pretrain.py", without=("--tokenizer",)
     ),

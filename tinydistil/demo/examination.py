@@ -20,10 +20,15 @@ _SEED = 3
 
 
 class Examination:
-    """The same questions for every model. Vocabularies: all that will be examined, so that words can be hidden in all."""
+    """The same questions for every model; `vocabularies` are of all models, so that words can be hidden in all."""
 
     def __init__(
-        self, held_out: Sequence[str], vocabularies: Sequence[Path], num_training: int, num_test: int, device: torch.device
+        self,
+        held_out: Sequence[str],
+        vocabularies: Sequence[Path],
+        num_training: int,
+        num_test: int,
+        device: torch.device,
     ) -> None:
         self.held_out, self.num_training, self.num_test, self.device = held_out, num_training, num_test, device
         tokenizers = [Tokenizer.from_pretrained(folder) for folder in vocabularies]

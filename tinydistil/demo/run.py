@@ -22,7 +22,7 @@ from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything. Steps are of 64 sequences; examples are labelled sentences or pairs of a task."""
+    """How much of everything. Steps are of 32 sequences; examples are labelled sentences or pairs of a task."""
 
     num_documents: int
     teacher: str
@@ -35,7 +35,7 @@ class Scale:
     max_length: int = 64
 
 
-FULL = Scale(12_000, "4x192", "2x64", 600, 600, 1200, 600)
+FULL = Scale(10_000, "4x128", "2x64", 600, 500, 900, 600)
 QUICK = Scale(800, "2x64", "1x32", 40, 40, 120, 120, vocab_size=1500)
 
 # The text is clean and each document told once: no rule that needs an extra package has anything to do.
@@ -93,11 +93,15 @@ class _Demonstration:
         rows = self._untrained()
         rows += self._run("no teacher, own vocabulary", "mlm", self.scale.student, "alone-own", tokenizer=student_words)
         rows += self._run("partial", "partial", self.scale.student, "partial", tokenizer=student_words, teacher=teacher)
-        rows += self._run("no teacher, teacher's words", "mlm", self.scale.student, "alone-total", tokenizer=teacher_words)
+        rows += self._run(
+            "no teacher, teacher's words", "mlm", self.scale.student, "alone-total", tokenizer=teacher_words
+        )
         rows += self._run("total", "total", self.scale.student, "total", teacher=teacher)
         return [*rows, *taught]
 
-    def _run(self, title: str, recipe: str, shape: str, name: str, *, tokenizer: str = "", teacher: str = "") -> list[Marks]:
+    def _run(
+        self, title: str, recipe: str, shape: str, name: str, *, tokenizer: str = "", teacher: str = ""
+    ) -> list[Marks]:
         """Train and examine one model."""
         scale, ranks, folder = self.scale, self.ranks, self.output / name
         role = "teacher" if name == "teacher" else "student"
@@ -110,6 +114,7 @@ class _Demonstration:
             "prepare": {**_PREPARE, "max_length": scale.max_length},
             "train": {
                 "steps": steps,
+                "batch_size": 32,
                 "optimizer": {"learning_rate": _LEARNING_RATES[role]},
                 "log_every": max(1, steps // 5),
                 "validate_every": steps,
@@ -133,7 +138,9 @@ class _Demonstration:
         folder = self.output / "untrained" / STUDENT
         if self.ranks.is_main:
             torch.manual_seed(1)
-            model = BertForMaskedLM(new_shape(layers, width, tokenizer.vocab_size).replace(pad_token_id=tokenizer.pad_id))
+            model = BertForMaskedLM(
+                new_shape(layers, width, tokenizer.vocab_size).replace(pad_token_id=tokenizer.pad_id)
+            )
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
         return self._examined("untrained", folder)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinydistil.distill.losses import IGNORED, SumCount, soft_targets
-from tinydistil.errors import require
 from tinydistil.finetune.examples import TaskBatch
 from tinydistil.model.heads import (
     BertForQuestionAnswering,
@@ -39,7 +38,7 @@ class TaskObjective(nn.Module):
         temperature: float = 2.0,
     ) -> None:
         super().__init__()
-        require(soft == 0 or not isinstance(model, BertForQuestionAnswering), "soft targets of answers are not offered")
+        assert soft == 0 or isinstance(model, BertForSequenceClassification), "soft targets are those of texts"
         self.model, self.soft, self.temperature = model, soft, temperature
         self.is_regression = model.config.problem_type == "regression"
         # Not in the checkpoint: it is a function of the training set.
@@ -69,7 +68,7 @@ class TaskObjective(nn.Module):
             parts["task"] = SumCount(torch.where(labelled, losses, 0.0).sum(), labelled.sum())
         if self.soft > 0:
             assert batch.soft is not None, "soft targets need a teacher"
-            parts["soft"] = self._soft(output.flatten(0, -2), batch.soft.flatten(0, -2), labelled)
+            parts["soft"] = self._soft(output, batch.soft, labelled)
         return parts
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:

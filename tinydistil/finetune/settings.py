@@ -1,9 +1,10 @@
 """What a person chooses when fine-tuning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tinydistil.config import nearest
 from tinydistil.errors import InputError, require
+from tinydistil.finetune.augment import AugmentConfig
 from tinydistil.model.pooling import POOLINGS
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import ScheduleConfig
@@ -19,8 +20,10 @@ class FineTuneConfig:
     epochs: passes over the training examples. batch_size: examples a step, in `accumulation` parts. layer_decay: each
     layer's learning rate over that of the layer above (Howard & Ruder 2018, 3.2 call it discriminative), 1 for none.
     freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from below, as they are.
+    max_length: tokens of an example at most; stride: tokens that neighbouring windows of a long context share.
     class_weights: "balanced" weighs each class by the inverse of its share. validations: a pass over the development
     set so many times an epoch; patience: such passes without a better figure before an early stop, 0 for none.
+    pooling: which vector a text's classifier reads; only "pooler" is what `transformers` computes.
     soft: weight in [0, 1] of a fine-tuned teacher's predictions, 1 - soft of the labels'; temperature: of both.
     """
 
@@ -32,6 +35,7 @@ class FineTuneConfig:
     warmup_share: float = 0.1
     layer_decay: float = 1.0
     max_length: int = 128
+    stride: int = 32
     pooling: str = "pooler"
     freeze_embeddings: bool = False
     freeze_layers: int = 0
@@ -42,6 +46,7 @@ class FineTuneConfig:
     temperature: float = 2.0
     precision: str = "float32"
     seed: int = 1
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "temperature"):

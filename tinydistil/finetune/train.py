@@ -1,5 +1,6 @@
 """Fine-tuning on the one loop: a model with a head, training examples, and a figure to raise."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def fine_tune(
         objective, optimizer, ranks, precision=config.precision, clip_norm=settings.optimizer.clip_norm
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
-    validate = None if figure is None else lambda: -figure(model)
+    validate = None if figure is None else lambda: _to_lower(figure(model))
     loop: Loop[TaskBatch, None] = Loop(trainer, batches, settings, store, records, validate=validate)
     if resume and (found := store.latest()) is not None:
         loop.resume(found)
@@ -57,3 +58,8 @@ def fine_tune(
         loop.take_best_weights()
     model.eval()
     return True
+
+
+def _to_lower(figure: float) -> float:
+    """What the loop minimises. An undefined figure (the correlation of constant predictions) is the worst there is."""
+    return 1.0 if math.isnan(figure) else -figure

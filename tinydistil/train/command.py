@@ -41,7 +41,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every training command has."""
     add = parser.add_argument
     add("--tokenizer", metavar="DIR", help="the student's vocabulary, where --student brings none")
-    add("--corpus", nargs="+", metavar="PATH", help="raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way")
+    add(
+        "--corpus",
+        nargs="+",
+        metavar="PATH",
+        help="raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way",
+    )
     add("--shards", metavar="DIR", help="a corpus that scripts/prepare.py made")
     add("--eval-set", nargs="+", metavar="FILE", help="with --corpus: drop documents that overlap with these")
     add("--output", type=Path, metavar="DIR", help="folder of the run, new or with --resume auto")
@@ -99,6 +104,10 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
     require(arguments.output is not None, "--output is missing; name the folder of the run")
     workers = 2 if arguments.workers is None else arguments.workers
     require(workers >= 0, f"--workers must be >= 0, got {workers}")
+    require(
+        arguments.workers is None or bool(config.corpus),
+        "--workers prepare raw text, but there is no --corpus; drop it",
+    )
     with joined(arguments.device) as ranks:
         # All look before one writes: what is found wrong is found by every rank, and told by one.
         with ranks.agreed():
