@@ -10,9 +10,10 @@ FLOORS = [
     {"text", "model"},
     {"data", "distill"},
     {"train", "evaluate"},
-    {"report"},
+    {"finetune"},
+    {"report", "demo"},
 ]
-FORBIDDEN = {"transformers", "accelerate", "datasets", "sentence_transformers", "sklearn"}
+FORBIDDEN = {"transformers", "accelerate", "datasets", "sentence_transformers", "sklearn", "seqeval"}
 
 
 def floor_of(module: str) -> int:

@@ -120,7 +120,7 @@ def test_shares_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rate": 0.0}, "mask.rate must be in"),
+        ({"rate": -0.1}, "mask.rate must be in"),
         ({"rate": 1.0}, "mask.rate must be in"),
         ({"mask_share": 1.2}, "mask.mask_share must be in"),
         ({"mask_share": 0.9, "random_share": 0.2}, "must be <= 1"),

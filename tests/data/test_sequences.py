@@ -62,3 +62,18 @@ def test_the_rest_of_a_long_sentence_is_joined_by_the_next(cased: Side) -> None:
 def test_nothing_gives_nothing(cased: Side) -> None:
     assert build_sequences(["", "  ", "\u200b"], WordEncoder([cased], 10)).sizes == ()
     assert build_sequences([], WordEncoder([cased], 10)).sizes == ()
+
+
+def test_sentences_apart(cased: Side, random_sentences: Sentences) -> None:
+    """Not packed, each sentence is a sequence, a long one several; the tokens stay the document's."""
+    encoder = WordEncoder([cased], 10)
+    assert build_sequences(["casa", "", "casa " * 12, "casa casa"], encoder, packed=False).sizes == (
+        (1,),
+        (10,),
+        (2,),
+        (2,),
+    )
+    for seed in range(100):
+        sentences = random_sentences(random.Random(seed))
+        apart, together = (build_sequences(sentences, encoder, packed=packed) for packed in (False, True))
+        assert apart.ids == together.ids and sum(size for (size,) in apart.sizes) * 2 == len(apart.ids[0])

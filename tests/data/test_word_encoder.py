@@ -95,6 +95,14 @@ def test_a_word_that_one_side_has_no_piece_of_is_unknown_on_both(cased: Side, un
     assert ids(encoder, "\u0301", 0) == ids(encoder, "\u0301", 1) == [1]
 
 
+def test_unless_it_has_a_neighbour_to_join(cased: Side, uncased: Side) -> None:
+    encoder = WordEncoder([cased, uncased], capacity=126)
+    for text in ("日\u0301", "\u0301日", "casa日\u0301 de"):
+        for side, tokenizer in enumerate((cased, uncased)):
+            assert ids(encoder, text, side) == plain(tokenizer, text), text
+        assert_parallel(encoder, text)
+
+
 def test_pickles_without_its_table(cased: Side) -> None:
     encoder = WordEncoder([cased], capacity=126)
     before = len(pickle.dumps(encoder))

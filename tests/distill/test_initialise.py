@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
-from tinydistil.distill.projection import Projection, principal_components
+from tinydistil.distill.projection import Moments, Projection, principal_components
 from tinydistil.errors import InputError
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
@@ -67,8 +67,11 @@ def test_principal_components_against_svd() -> None:
     torch.testing.assert_close(mean, vectors.mean(0))
     torch.testing.assert_close(components.abs(), directions[:2].abs(), rtol=1e-8, atol=1e-8)
     assert kept == pytest.approx(float(singular[:2].square().sum() / singular.square().sum()))
-    projection = Projection("pca", 2, 6).double()
-    assert projection.fit_pca(vectors) == kept
+    projection, moments = Projection("pca", 2, 6, centred=True).double(), Moments(6)
+    for part in vectors.split(70):
+        moments.add(part)
+    assert projection.fit(moments) == pytest.approx(kept, rel=1e-12)
+    torch.testing.assert_close(projection.basis, components, rtol=1e-9, atol=1e-9)
     student, teacher = projection(torch.zeros(3, 2).double(), vectors[:3])
     assert teacher.shape == student.shape == (3, 2)
     assert not list(projection.parameters())

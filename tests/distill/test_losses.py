@@ -161,7 +161,7 @@ def test_nothing_to_predict_gives_an_attached_zero(rows: int) -> None:
     for name, part in every_term(student, logits(rows, seed=1), torch.zeros(rows, dtype=torch.bool)).items():
         student.grad = None
         assert float(part.total.detach()) == 0.0 and int(part.count) == 0, name
-        average(part, part.count, world_size=2).backward()
+        average(part, float(part.count), world_size=2).backward()
         assert student.grad is not None and float(student.grad.abs().sum()) == 0.0, name
 
 
@@ -170,11 +170,11 @@ def test_one_count_for_uneven_parts() -> None:
     whole = logits().requires_grad_()
     teacher = logits(seed=5)
     part = soft_targets(whole, teacher, ALL, temperature=2.0)
-    average(part, part.count, world_size=1).backward()
+    average(part, float(part.count), world_size=1).backward()
     pieces = logits().requires_grad_()
     for rows in (slice(0, 1), slice(1, 6)):
         part = soft_targets(pieces[rows], teacher[rows], ALL[rows], temperature=2.0)
-        average(part, torch.tensor(6), world_size=1).backward()
+        average(part, 6.0, world_size=1).backward()
     assert whole.grad is not None and pieces.grad is not None
     torch.testing.assert_close(pieces.grad, whole.grad, rtol=1e-12, atol=0)
 

@@ -1,21 +1,24 @@
-"""A short run of the loop, alone or as one rank under torchrun; can be told to ask itself to stop.
+"""A short run of the loop, alone or as one rank of several, with faults to order.
 
-python -m tests.train.toy_loop FOLDER STEPS PRECISION [--stop-at N] [--nan-at CURSOR --nan-times N]
+python -m tests.train.toy_loop FOLDER STEPS PRECISION PAUSE_S
 """
 
-import argparse
 import os
+import resource
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from tests.train.toy import CASES, Repeating, toy_trainer
 from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.errors import run_script
-from tinydistil.ranks import Ranks, join
+from tinydistil.errors import InputError, run_script
+from tinydistil.model.batch import MaskedBatch
+from tinydistil.ranks import Ranks, joined
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import OptimizerConfig
@@ -23,36 +26,46 @@ from tinydistil.train.records import Records
 from tinydistil.train.settings import TrainConfig
 from tinydistil.train.signals import STOPPED_EXIT_CODE
 from tinydistil.train.step import StepResult
+from tinydistil.train.validation import masked_lm_loss
 
 
 class Hooked(Records):
-    """Records that ask the process to stop, at a step."""
+    """Records that do something at a step, as the main rank or any other reaches it."""
 
-    stop_at = -1
+    at_step: Mapping[int, Callable[[], None]] = {}
+    pause_s = 0.0
 
-    def step_done(self, steps: int, left_s: float | None, shown: Mapping[str, float] | None) -> None:
-        super().step_done(steps, left_s, shown)
-        if steps == self.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def step_done(self, steps: int, total_steps: int, left_s: float, shown: Mapping[str, float] | None) -> None:
+        super().step_done(steps, total_steps, left_s, shown)
+        time.sleep(self.pause_s)
+        if steps in self.at_step:
+            self.at_step[steps]()
 
 
-def make_loop(folder: Path, ranks: Ranks, *, steps: int, precision: str, **changes: object) -> tuple[Loop, Hooked]:
+def ask_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def make_loop(
+    folder: Path, ranks: Ranks, *, steps: int, precision: str, dropout: float = 0.1, **changes: object
+) -> tuple[Loop, Hooked]:
     """Dropout, dynamic masks, two micro-batches, validation; resumed from the folder's latest checkpoint if any."""
     options: dict[str, object] = {
-        "steps": steps, "batch_size": 6, "accumulation": 2, "precision": precision, "log_every": 1,
+        "steps": steps, "batch_size": 6, "accumulation": 2, "precision": precision, "log_every": 3,
         "validate_every": 10, "save_every": 10, "validation_sequences": 7,
         "optimizer": OptimizerConfig(learning_rate=0.01),
     }  # fmt: skip
     config = TrainConfig(**(options | changes))  # type: ignore[arg-type]
-    trainer, batches = toy_trainer(CASES["total"], ranks, dropout=0.1, precision=precision, learning_rate=0.01)
-    sequences = Repeating()
-    train = MaskedBatches(sequences, batches.tokenizer, config.mask, batch_size=6, seed=config.seed)
-    said: list[str] = []
-    store = CheckpointStore(folder / "checkpoints", keep_last=2, say=said.append)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer, batches = toy_trainer(CASES["total"], ranks, dropout=dropout, precision=precision, learning_rate=0.01)
+    train = MaskedBatches(Repeating(), batches.tokenizer, config.mask, batch_size=6, seed=config.seed)
+    records = Hooked(folder / "metrics.jsonl" if ranks.is_main else None)
+    store = CheckpointStore(folder / "checkpoints", keep_last=2, say=records.say)
+    loop = Loop(
+        trainer, train, config, store, records,
+        validate=lambda: masked_lm_loss(trainer.objective.student, train, ranks, sequences=config.validation_sequences),
+    )  # fmt: skip
     checkpoint = store.latest()
-    first = 0 if checkpoint is None else int(str(checkpoint.state["steps"]))
-    records = Hooked(folder / "metrics.jsonl" if ranks.is_main else None, total_steps=steps, first_step=first)
-    loop = Loop(trainer, train, train, config, store, records)
     if checkpoint is not None:
         loop.resume(checkpoint)
     return loop, records
@@ -63,7 +76,7 @@ def poison(loop: Loop, rank: int, cursor: int, times: int) -> None:
     step = loop.trainer.step
 
     def poisoned(micro_batches: list, learning_rate: float) -> StepResult:  # type: ignore[type-arg]
-        bias = loop.trainer.learner.student.masked_lm.bias
+        bias = loop.trainer.objective.student.masked_lm.bias
         clean = bias.detach().clone()
         if loop.ranks.rank == rank and cursor <= loop.state.cursor < cursor + times:
             bias.data[3] = torch.nan
@@ -75,25 +88,58 @@ def poison(loop: Loop, rank: int, cursor: int, times: int) -> None:
     loop.trainer.step = poisoned  # type: ignore[method-assign, assignment]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("steps", type=int)
-    parser.add_argument("precision")
-    for option in ("--stop-at", "--nan-at", "--nan-times"):
-        parser.add_argument(option, type=int, default=-1)
-    args = parser.parse_args()
-    args.folder.mkdir(exist_ok=True)
-    ranks = join("cpu")
-    loop, records = make_loop(args.folder, ranks, steps=args.steps, precision=args.precision)
-    records.stop_at = args.stop_at
-    if args.nan_at >= 0:
-        poison(loop, rank=ranks.world_size - 1, cursor=args.nan_at, times=args.nan_times)
-    done = loop.run()
-    ranks.leave()
-    if not done:
-        sys.exit(STOPPED_EXIT_CODE)
+class Damaged:
+    """Batches that cannot be read from a cursor on, by one rank."""
+
+    def __init__(self, batches: MaskedBatches, cursor: int, error: Exception) -> None:
+        self.batches, self.cursor, self.error = batches, cursor, error
+        self.global_batch, self.batches_per_epoch = batches.global_batch, batches.batches_per_epoch
+
+    def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
+        if cursor >= self.cursor and rank == 1:
+            raise self.error
+        return self.batches.micro_batches(cursor, rank=rank, world_size=world_size, accumulation=accumulation)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a rank does. `fault`: "nan", "data" or "bug" (on rank 1) or "full disk", from step 12 on."""
+
+    folder: Path
+    steps: int
+    precision: str = "float32"
+    dropout: float = 0.1
+    log_every: int = 3
+    stop_at: int = -1
+    pause_s: float = 0.0
+    fault: str = ""
+
+    def __call__(self) -> None:
+        with joined("cpu") as ranks:
+            done = self.train(ranks)
+        if not done:
+            sys.exit(STOPPED_EXIT_CODE)
+
+    def train(self, ranks: Ranks) -> bool:
+        loop, records = make_loop(
+            self.folder,
+            ranks,
+            steps=self.steps,
+            precision=self.precision,
+            dropout=self.dropout,
+            log_every=self.log_every,
+        )
+        records.at_step, records.pause_s = {self.stop_at: ask_to_stop}, self.pause_s
+        if self.fault == "nan":
+            poison(loop, rank=1, cursor=12, times=99)
+        elif self.fault in ("data", "bug"):
+            error = InputError("shard 3 is damaged") if self.fault == "data" else KeyError("a bug of ours")
+            loop.batches = Damaged(loop.batches, 12, error)  # type: ignore[assignment, arg-type]
+        elif self.fault == "full disk":
+            # The system refuses to let a file grow further, as a full disk does.
+            records.at_step = {12: lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, resource.RLIM_INFINITY))}
+        return loop.run()
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(Run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], pause_s=float(sys.argv[4])))

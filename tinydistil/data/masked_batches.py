@@ -5,19 +5,19 @@ and micro-batches are slices of the global batch, so it is the same for any numb
 Letters: B sequences, T tokens (T' the teacher's), R rows, G sequences in a global batch.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tinydistil.data.masking import MaskConfig, mask_tokens
+from tinydistil.data.masking import MaskConfig, MaskedTokens, mask_tokens
+from tinydistil.data.order import Ids, OrderConfig, epoch_order
+from tinydistil.data.padding import Padded, continues_word, pad_pieces, pad_words
+from tinydistil.data.shards import WordPair
 from tinydistil.errors import require
-from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.batch import MaskedBatch, TeacherView
 from tinydistil.text.tokenizer import Tokenizer
-
-Ids = NDArray[np.int64]
 
 
 class Sequences(Protocol):
@@ -27,33 +27,64 @@ class Sequences(Protocol):
 
     def __getitem__(self, index: int, /) -> NDArray[np.unsignedinteger]: ...
 
+    def pair(self, index: int, /) -> WordPair:
+        """Both tokenizations of a sequence, where there are two: the teacher's and the student's."""
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of every sequence, of the first tokenization where there are two."""
+
 
 class MaskedBatches:
-    """Makes the batches of one split. `batch_size` is the global one, G."""
+    """Makes the batches of one split. `batch_size` is the global one, G.
+
+    With a `teacher_tokenizer` sequences are pairs: `tokenizer` is the student's, and every batch has a teacher's view.
+    """
 
     def __init__(
-        self, sequences: Sequences, tokenizer: Tokenizer, mask: MaskConfig, *, batch_size: int, seed: int
+        self,
+        sequences: Sequences,
+        tokenizer: Tokenizer,
+        mask: MaskConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        teacher_tokenizer: Tokenizer | None = None,
+        order: OrderConfig | None = None,
     ) -> None:
-        require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
-        require(
-            len(sequences) >= batch_size,
-            f"batch_size must be <= {len(sequences)}, the sequences of the corpus, got {batch_size}",
-        )
-        self.sequences, self.tokenizer, self.mask = sequences, tokenizer, mask
+        self.sequences, self.tokenizer, self.teacher_tokenizer = sequences, tokenizer, teacher_tokenizer
+        self.mask, self.order = mask, order or OrderConfig()
         self.batch_size, self.seed = batch_size, seed
-        self.batches_per_epoch = len(sequences) // batch_size
+        self._lengths = sequences.lengths() + 2 if self.order != OrderConfig() else None
+        self._candidates = np.arange(len(sequences))
+        if self._lengths is not None and self.order.longest:
+            self._candidates = np.flatnonzero(self._lengths <= self.order.longest)
+        require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
+        short = f" of at most {self.order.longest} tokens" if self.order.longest else ""
+        require(
+            len(self._candidates) >= batch_size,
+            f"batch_size must be <= {len(self._candidates)}, the sequences of the corpus{short}, got {batch_size}",
+        )
+        self.batches_per_epoch = len(self._candidates) // batch_size
         special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
         self._ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
-        self._continues = np.array([tokenizer.token(i).startswith("##") for i in range(tokenizer.vocab_size)])
-        self._order: tuple[int, Ids] = (-1, np.empty(0, np.int64))
+        self._continues = continues_word(tokenizer)
+        self._epoch: tuple[int, Ids] = (-1, np.empty(0, np.int64))
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of a global batch on average, special ones included; from 1,000 sequences."""
+        sample = [len(self._student_tokens(int(i))) + 2 for i in self._candidates[:1000]]
+        return self.batch_size * sum(sample) / len(sample)
 
     def global_batch(self, cursor: int) -> tuple[int, Ids]:
         """The epoch and the sequence numbers (G,) of the `cursor`-th batch since the start of the run."""
         epoch, place = divmod(cursor, self.batches_per_epoch)
-        if self._order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.sequences))
-            self._order = (epoch, order)
-        return epoch, self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+        if self._epoch[0] != epoch:
+            order = epoch_order(
+                self._candidates, self._lengths, self.batch_size, self.order.window, seed=self.seed, epoch=epoch
+            )
+            self._epoch = (epoch, order)
+        return epoch, self._epoch[1][place * self.batch_size : (place + 1) * self.batch_size]
 
     def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
         """This rank's share of the `cursor`-th global batch, in `accumulation` parts; some may hold no sequence."""
@@ -65,39 +96,64 @@ class MaskedBatches:
         """The batch of these sequences with the masks of `epoch`, padded to the longest."""
         if len(sequence_ids) == 0:
             return self._nothing()
-        tokens = [self.sequences[int(i)].astype(np.int64) for i in sequence_ids]
-        ids = _padded([[self.tokenizer.cls_id, *row, self.tokenizer.sep_id] for row in tokens], self.tokenizer.pad_id)
-        lengths = np.array([len(row) for row in tokens])
-        places = np.arange(ids.shape[1])
-        ordinary = (places > 0) & (places <= lengths[:, None])
-        words = np.where(ordinary, np.cumsum(ordinary & ~self._continues[ids], 1) - 1, -1)
-        masked = mask_tokens(
-            ids,
-            ordinary & (ids != self.tokenizer.unk_id),
+        if self.teacher_tokenizer is None:
+            student = pad_pieces(self.tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._continues)
+            return self._batch(student, self._masked(student, sequence_ids, epoch), sequence_ids, None)
+        pairs = [self.sequences.pair(int(i)) for i in sequence_ids]
+        student = pad_words(self.tokenizer, [(pair.student_tokens, pair.student_pieces) for pair in pairs])
+        teacher = pad_words(self.teacher_tokenizer, [(pair.tokens, pair.pieces) for pair in pairs])
+        masked = self._masked(student, sequence_ids, epoch)
+        asked = student.words_at(masked.rows)
+        view = _teacher_view(teacher, np.where(teacher.words_in(asked), self.teacher_tokenizer.mask_id, teacher.ids))
+        return self._batch(student, masked, sequence_ids, view)
+
+    def _masked(self, student: Padded, sequence_ids: Ids, epoch: int) -> MaskedTokens:
+        return mask_tokens(
+            student.ids,
+            student.text & (student.ids != self.tokenizer.unk_id),
             sequence_ids,
             self.mask,
             mask_id=self.tokenizer.mask_id,
             ordinary_ids=self._ordinary_ids,
             seed=self.seed,
             epoch=epoch,
-            word_index=words,
+            word_index=student.words,
         )
-        real = places < lengths[:, None] + 2
-        arrays = (masked.input_ids, ids, real.astype(np.int64), real, words, masked.rows, masked.targets, sequence_ids)
-        return MaskedBatch(*map(torch.from_numpy, arrays))
+
+    def _batch(
+        self, student: Padded, masked: MaskedTokens, sequence_ids: Ids, teacher: TeacherView | None
+    ) -> MaskedBatch:
+        view = _teacher_view(student, masked.input_ids)  # the same five arrays
+        return MaskedBatch(
+            view.input_ids,
+            view.original_ids,
+            view.attention_mask,
+            view.counted,
+            view.word_index,
+            rows=torch.from_numpy(masked.rows),
+            targets=torch.from_numpy(masked.targets),
+            sequence_ids=torch.from_numpy(sequence_ids),
+            teacher=teacher,
+        )
+
+    def _student_tokens(self, index: int) -> NDArray[np.unsignedinteger]:
+        return self.sequences[index] if self.teacher_tokenizer is None else self.sequences.pair(index).student_tokens
 
     def _nothing(self) -> MaskedBatch:
         """A batch in which nothing counts: it keeps a rank without sequences in step with the others."""
-        ids = torch.tensor([[self.tokenizer.cls_id, self.tokenizer.sep_id]])
         none = torch.empty(0, dtype=torch.int64)
-        return MaskedBatch(
-            ids, ids, torch.ones_like(ids), torch.zeros_like(ids, dtype=torch.bool), ids * 0 - 1, none, none, none
-        )
+        view = _empty_view(self.tokenizer)
+        teacher = None if self.teacher_tokenizer is None else _empty_view(self.teacher_tokenizer)
+        arrays = (view.input_ids, view.original_ids, view.attention_mask, view.counted, view.word_index)
+        return MaskedBatch(*arrays, rows=none, targets=none, sequence_ids=none, teacher=teacher)
 
 
-def _padded(rows: Sequence[Sequence[int]], fill: int) -> Ids:
-    longest = max(len(row) for row in rows)
-    padded = np.full((len(rows), longest), fill, np.int64)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
-    return padded
+def _teacher_view(padded: Padded, input_ids: NDArray[np.int64]) -> TeacherView:
+    arrays = (input_ids, padded.ids, padded.real.astype(np.int64), padded.real, padded.words)
+    return TeacherView(*map(torch.from_numpy, arrays))
+
+
+def _empty_view(tokenizer: Tokenizer) -> TeacherView:
+    ids = torch.tensor([[tokenizer.cls_id, tokenizer.sep_id]])
+    none = torch.zeros_like(ids, dtype=torch.bool)
+    return TeacherView(ids, ids, torch.ones_like(ids), none, torch.full_like(ids, -1))

@@ -19,7 +19,7 @@ _CHOICE, _ROUNDING, _FATE, _WORD = range(4)
 class MaskConfig:
     """How tokens are chosen and what becomes of them (Devlin et al. 2019, 3.1 and appendix A.1).
 
-    rate: share of the ordinary tokens chosen. Of these, `mask_share` become [MASK], `random_share` a random
+    rate: share of the ordinary tokens chosen, 0 for none. Of these, `mask_share` become [MASK], `random_share` a random
     ordinary token, the rest stay. whole_words: choose words, all their pieces together.
     """
 
@@ -29,7 +29,7 @@ class MaskConfig:
     whole_words: bool = False
 
     def __post_init__(self) -> None:
-        require(0 < self.rate < 1, f"mask.rate must be in (0, 1), got {self.rate}")
+        require(0 <= self.rate < 1, f"mask.rate must be in [0, 1), got {self.rate}")
         for name in ("mask_share", "random_share"):
             require(0 <= getattr(self, name) <= 1, f"mask.{name} must be in [0, 1], got {getattr(self, name)}")
         total = self.mask_share + self.random_share

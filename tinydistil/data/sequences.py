@@ -4,7 +4,7 @@ Dimensions: S sentences or sequences, W words of a document, T tokens of a docum
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
@@ -30,10 +30,11 @@ class DocumentSequences:
     sizes: tuple[Size, ...]
 
 
-def build_sequences(sentences: Sequence[str], encoder: WordEncoder) -> DocumentSequences:
+def build_sequences(sentences: Sequence[str], encoder: WordEncoder, *, packed: bool = True) -> DocumentSequences:
     """Encode the sentences of one document and pack them into sequences of at most `encoder.capacity` tokens.
 
-    Concatenated, the sequences are the document's tokens, every one, in order.
+    Not `packed`, each sentence is a sequence of its own. Concatenated, the sequences are the document's tokens,
+    every one, in order.
     """
     split, ids = encoder.encode(sentences)
     pieces = encoder.pieces(split) if len(ids) == 2 else []
@@ -43,10 +44,11 @@ def build_sequences(sentences: Sequence[str], encoder: WordEncoder) -> DocumentS
         [len(each) // dtype.itemsize for each in column]
         for column, dtype in zip([*ids, *pieces[:1]], dtypes, strict=False)
     ]
+    stretches = _cut_long(columns, split, encoder)
     return DocumentSequences(
         ids=tuple(map(b"".join, ids)),
         pieces=tuple(map(b"".join, pieces)),
-        sizes=tuple(pack(_cut_long(columns, split, encoder), encoder.capacity)),
+        sizes=tuple(pack(stretches, encoder.capacity) if packed else _with_tokens(zip(*stretches, strict=True))),
     )
 
 
@@ -64,8 +66,12 @@ def pack(columns: Sequence[Sequence[int]], capacity: int) -> list[Size]:
         start = bounds[-1]
         bounds.append(min(bisect_right(total, total[start] + capacity, start + 1) - 1 for total in totals))
     sizes = [[total[end] - total[start] for start, end in pairwise(bounds)] for total in totals]
-    # A document of sentences without tokens would be one sequence of none.
-    return [size for size in zip(*sizes, strict=True) if size[0]]
+    return _with_tokens(zip(*sizes, strict=True))
+
+
+def _with_tokens(sizes: Iterable[Size]) -> list[Size]:
+    """The sizes but those of sentences without tokens, which would be sequences of none."""
+    return [size for size in sizes if size[0]]
 
 
 def _cut_long(columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder) -> Sequence[Sequence[int]]:

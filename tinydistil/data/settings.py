@@ -20,13 +20,15 @@ _PROBE_BYTES = 1 << 16
 class PrepareConfig:
     """The options of one preparation; see the classes of its tables for those of each stage.
 
-    max_length: tokens of a sequence, [CLS] and [SEP] included. validation_share: of documents, chosen by
+    max_length: tokens of a sequence, [CLS] and [SEP] included. pack: join sentences up to that length, else each is a
+    sequence of its own (for the recipe "partial", which compares sentences). validation_share: of documents, chosen by
     hash. segment_mb: raw megabytes between two points that a restart can go on from. ngram_words: length of
     the word sequence that a document may not share with an evaluation set. sample_dropped: examples kept a
     rule.
     """
 
     max_length: int = 128
+    pack: bool = True
     validation_share: float = 0.1
     seed: int = 0
     # 64 MB is half a minute of one core's work to lose at a kill, and shards of some 25 MB.

@@ -84,7 +84,7 @@ class DocumentStep:
             removed=removed,
             key=exact_key(document.text),
             signature=signature(document.text, duplicates) if duplicates.near else None,
-            sequences=build_sequences(sentences_of(document), self.encoder),
+            sequences=build_sequences(sentences_of(document), self.encoder, packed=self.config.pack),
         )
 
 

@@ -56,8 +56,9 @@ class WordEncoder:
     """Encodes sentences with one tokenizer or two; `capacity` is the most tokens a sequence holds.
 
     No word has more than `capacity` pieces on any side: a longer one counts as several words with at least
-    one piece on each side. Where a side has too few pieces for that (or none: an accent on its own, which one
-    tokenizer strips and the other keeps), the word is unknown on both.
+    one piece on each side. Where a side has too few pieces for that, the word is unknown on both; so is one between
+    spaces that a side has no piece of (an accent on its own, which one tokenizer strips and the other keeps): one
+    sentence in 10,000 of mixed Portuguese.
     """
 
     def __init__(self, sides: Sequence[Side], capacity: int) -> None:
@@ -203,4 +204,15 @@ def _common_words(part: str, encodings: Sequence[Encoding]) -> list[Word]:
     for side, encoding in enumerate(encodings):
         for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
             words[bisect_right(bounds, start) - 1][side].append(token)
-    return [tuple(map(tuple, word)) for word in words if any(word)]
+    return _none_lacking([tuple(map(tuple, word)) for word in words if any(word)])
+
+
+def _none_lacking(words: list[Word]) -> list[Word]:
+    """The words of a part, each that a side has no piece of joined to its neighbour, if it has one."""
+    joined: list[Word] = []
+    for word in words:
+        if joined and not (all(word) and all(joined[-1])):
+            joined[-1] = tuple(before + ids for before, ids in zip(joined[-1], word, strict=True))
+        else:
+            joined.append(word)
+    return joined

@@ -1,7 +1,9 @@
-"""What is trained: the student and its projection, and the terms of a recipe that they are trained on.
+"""What is trained: the student and its projections, and the terms of a recipe that they are trained on.
 
-Letters: B sequences, T tokens, R rows, V vocabulary, N vectors.
+Letters: B sequences, T tokens, D student width, E teacher width, R rows, V vocabulary, N vectors.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,8 @@ from tinydistil.distill import losses
 from tinydistil.distill.losses import SumCount
 from tinydistil.distill.projection import Projection
 from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.teacher import TeacherSignal
+from tinydistil.distill.representation import there, vectors_of
+from tinydistil.distill.teacher import TeacherSignal, soft_rows
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM
 
@@ -18,21 +21,37 @@ _DISTANCE = {"cosine": losses.cosine, "mse": losses.mean_squared_error}
 
 
 class Learner(nn.Module):
-    """The student and, where its width differs from the teacher's, a projection: what DistributedDataParallel wraps.
+    """The student, and a projection for each term that compares vectors: what DistributedDataParallel wraps.
 
     Calling it computes the terms of `recipe` whose weight is not 0, each a sum and a count, by name: "hard" (masked
-    words), "soft" (the teacher's distribution), "hidden" (the teacher's representation).
+    words), "soft" (the teacher's distribution), "hidden" and "pooled" (the teacher's representation).
     """
 
-    def __init__(self, student: BertForMaskedLM, recipe: Recipe, projection: Projection | None) -> None:
+    def __init__(self, student: BertForMaskedLM, recipe: Recipe, projections: Mapping[str, Projection]) -> None:
         super().__init__()
-        self.student, self.recipe, self.projection = student, recipe, projection
+        compared = {name for name in ("hidden", "pooled") if name in recipe.weights}
+        assert projections.keys() == compared, f"one projection each for {compared}, got {projections.keys()}"
+        self.student, self.recipe = student, recipe
+        self.projections = nn.ModuleDict(projections)
+        if recipe.hard == 0 and recipe.soft == 0:
+            # No term reaches the head. DistributedDataParallel would wait for its gradients and average no others.
+            student.masked_lm.requires_grad_(False)
 
-    def soft_rows(self, batch: MaskedBatch) -> Tensor:
-        """The flattened tokens (R,) at which the teacher's distribution is compared."""
-        if self.recipe.soft_positions == "masked":
-            return batch.rows
-        return batch.counted.flatten().nonzero().squeeze(1)
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each term of the recipe; only those above 0."""
+        return self.recipe.weights
+
+    def counts(self, batch: MaskedBatch) -> Mapping[str, int]:
+        """What each term is divided by: the counts that the losses return, without computing the losses."""
+        return {name: self._count(name, batch) for name in self.weights}
+
+    def _count(self, term: str, batch: MaskedBatch) -> int:
+        if term == "hard":
+            return int((batch.targets != losses.IGNORED).sum())
+        if term == "soft":
+            return len(soft_rows(self.recipe, batch))
+        return int(there(term, self.recipe.unit, batch, batch.num_words).sum())
 
     def forward(self, batch: MaskedBatch, taught: TeacherSignal | None) -> dict[str, SumCount]:
         """The recipe's terms for one micro-batch. `taught` is what the teacher says of it, None without one."""
@@ -45,7 +64,7 @@ class Learner(nn.Module):
         if self.recipe.soft > 0:
             assert taught is not None and taught.logits is not None, "soft targets need the teacher's logits"
             if logits is None or self.recipe.soft_positions == "all":
-                logits = self.student.logits_at(hidden, self.soft_rows(batch))
+                logits = self.student.logits_at(hidden, soft_rows(self.recipe, batch))
             parts["soft"] = losses.soft_targets(
                 logits,
                 taught.logits,
@@ -53,23 +72,16 @@ class Learner(nn.Module):
                 temperature=self.recipe.temperature,
                 divergence=self.recipe.divergence,
             )
-        if self.recipe.hidden > 0:
-            assert taught is not None and self.projection is not None, "hidden states need a teacher"
-            parts["hidden"] = self._hidden(hidden, taught.hidden, batch)
+        for term in self.projections:
+            assert taught is not None, "representations need a teacher"
+            parts[term] = self._distance(term, hidden, taught.hidden, batch)
         return parts
 
-    def _hidden(self, student: Tensor, teacher: Tensor, batch: MaskedBatch) -> SumCount:
-        """The distance of representations a token, a word or a sentence; (B, T, D) and (B, T, E)."""
-        if self.recipe.unit == "word":
-            student, there = losses.word_means(student, batch.word_index, batch.num_words)
-            teacher, _ = losses.word_means(teacher, batch.word_index, batch.num_words)
-        elif self.recipe.unit == "pooled":
-            whole = torch.where(batch.counted, 0, -1)  # the sentence as one word
-            student, there = losses.word_means(student, whole, 1)
-            teacher, _ = losses.word_means(teacher, whole, 1)
-        else:
-            there = batch.counted
-        assert self.projection is not None
-        student, teacher = self.projection(student, teacher)
-        distance = _DISTANCE[self.recipe.distance]
-        return distance(student.flatten(0, 1), teacher.flatten(0, 1), there.flatten())
+    def _distance(self, term: str, student: Tensor, teacher: Tensor, batch: MaskedBatch) -> SumCount:
+        """The distance of representations a token, a word or a sequence; from (B, T, D) and (B, T', E)."""
+        unit, words = self.recipe.unit, batch.num_words
+        student, teacher = self.projections[term](
+            vectors_of(term, unit, student, batch, words),  # (N, D)
+            vectors_of(term, unit, teacher, batch.teacher_view, words),  # (N, E)
+        )
+        return _DISTANCE[self.recipe.distance](student, teacher, there(term, unit, batch, words))

@@ -28,13 +28,13 @@ class SumCount:
     count: Tensor
 
 
-def average(part: SumCount, count_everywhere: Tensor, world_size: int) -> Tensor:
+def average(part: SumCount, count_everywhere: float, world_size: int) -> Tensor:
     """What one rank calls backward on: its sum over the count of all ranks and micro-batches.
 
     times `world_size`: DistributedDataParallel averages gradients over ranks, where we want their sum. A count of
     zero everywhere gives a loss of zero that is still attached.
     """
-    return part.total * world_size / count_everywhere.clamp(min=1)
+    return part.total * (world_size / max(count_everywhere, 1.0))
 
 
 def masked_lm(logits: Tensor, targets: Tensor) -> SumCount:

@@ -1,74 +1,149 @@
 """Bringing vectors of two widths together, so that they can be compared.
 
-Letters: D student width, E teacher width.
+Letters: D student width, E teacher width, N vectors.
 """
 
 import torch
 from torch import Tensor, nn
 
-from tinydistil.errors import require
+from tinydistil.config import nearest
+from tinydistil.distill.recipe import PROJECTIONS
+from tinydistil.errors import InputError, require
 
 
 class Projection(nn.Module):
     """Maps (student (..., D), teacher (..., E)) to a pair of one width.
 
     "student-to-teacher": a learned D -> E map of the student. "teacher-to-student": a learned E -> D map of the
-    teacher. "pca": a fixed E -> D map, the teacher's own first components (see `fit_pca`). "none": D must equal E.
+    teacher. "pca": a fixed E -> D map, the teacher's own first components. "random": D random orthonormal directions,
+    which keep every cosine on average (Johnson and Lindenstrauss 1984), where the first components keep what varies
+    most, and for sentence encoders that is not what tells near sentences apart. "none": D must equal E.
+
+    The teacher's vectors are prepared first: with `centred` their mean is taken off, and with `whitening` w each
+    principal direction is divided by its standard deviation to the power w (1 is the whitening of Su et al. 2021).
+    What must be known of the teacher for that, and for "pca", comes by `fit`.
     """
 
-    mean: Tensor  # (E,), of "pca"
-    components: Tensor  # (D, E), of "pca"
+    mean: Tensor  # (E,), zeros unless centred
+    basis: Tensor  # (K, E): the directions that the teacher is seen in, K = D or E
 
-    def __init__(self, kind: str, student_width: int, teacher_width: int) -> None:
+    def __init__(
+        self, kind: str, student_width: int, teacher_width: int, *, centred: bool = False, whitening: float = 0.0
+    ) -> None:
         super().__init__()
-        self.kind = kind
-        if kind == "none":
-            require(
-                student_width == teacher_width,
-                f"recipe.projection must not be 'none' where widths differ ({student_width} and {teacher_width}); "
-                "choose student-to-teacher, teacher-to-student or pca",
-            )
-        elif kind == "student-to-teacher":
+        check_projection(kind, student_width, teacher_width)
+        self.kind, self.centred, self.whitening = kind, centred, whitening
+        # Buffers, so that a checkpoint holds them: a resumed run must not fit them again.
+        self.register_buffer("mean", torch.zeros(teacher_width))
+        if kind == "student-to-teacher":
             self.map = nn.Linear(student_width, teacher_width)
         elif kind == "teacher-to-student":
             self.map = nn.Linear(teacher_width, student_width)
-        else:
-            require(
-                teacher_width >= student_width,
-                f"recipe.projection 'pca' reduces the teacher ({teacher_width}) to the student ({student_width}), "
-                "which is wider; choose student-to-teacher",
-            )
-            self.register_buffer("mean", torch.zeros(teacher_width))
-            self.register_buffer("components", torch.eye(student_width, teacher_width))
+        if kind == "random":
+            self.register_buffer("basis", _random_directions(student_width, teacher_width))
+        elif kind == "pca" or whitening > 0:
+            self.register_buffer("basis", torch.eye(student_width if kind == "pca" else teacher_width, teacher_width))
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """The two, comparable: (..., D) and (..., E) to the same width."""
+        if self.centred:
+            teacher = teacher - self.mean
+        if hasattr(self, "basis"):
+            teacher = teacher @ self.basis.T
         if self.kind == "student-to-teacher":
             return self.map(student), teacher
         if self.kind == "teacher-to-student":
             return student, self.map(teacher)
-        if self.kind == "pca":
-            return student, (teacher - self.mean) @ self.components.T
         return student, teacher
 
-    def fit_pca(self, vectors: Tensor) -> float:
-        """Take mean and first D components from teacher vectors (N, E); returns the share of variance they keep."""
-        mean, components, kept = principal_components(vectors, len(self.components))
-        self.mean.copy_(mean)
-        self.components.copy_(components)
-        return kept
+    def fit(self, moments: "Moments") -> float:
+        """Take mean and directions from the teacher's vectors; returns the share of squares that "pca" keeps, else 1.
+
+        Raises InputError where there are fewer vectors than directions to find.
+        """
+        if self.centred:
+            self.mean.copy_(moments.mean)
+        if self.kind != "pca" and self.whitening == 0:
+            return 1.0
+        needed = len(self.basis) if self.kind == "pca" else self.basis.shape[1]
+        require(
+            moments.count > needed,
+            f"recipe.fit_sequences: {moments.count} teacher vectors cannot give {needed} directions; "
+            "give more sequences",
+        )
+        directions, squares = moments.directions(centred=self.centred)
+        kept = squares[: len(self.basis)].sum() / squares.sum().clamp(min=1e-300) if self.kind == "pca" else 1.0
+        # A direction in which nothing varies (LayerNorm leaves one) would be blown up to noise: it is left out.
+        there = squares > 1e-9 * squares[0]
+        scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
+        even = directions * scales[:, None]  # (E, E)
+        if self.kind == "random":
+            even = _random_directions(*self.basis.shape).to(even) @ even
+        self.basis.copy_(even[: len(self.basis)])
+        return float(kept)
+
+
+def _random_directions(count: int, width: int) -> Tensor:
+    """Orthonormal rows (count, width), the same ones each time: words and sentences are seen in one space."""
+    square = torch.randn(width, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.linalg.qr(square).Q.T.float().contiguous()
+
+
+def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
+    """Raise InputError for an unknown kind of projection or one that these widths do not allow."""
+    if kind not in PROJECTIONS:
+        raise InputError(f"recipe.projection {kind!r} is unknown{nearest(kind, PROJECTIONS)}")
+    require(
+        kind != "none" or student_width == teacher_width,
+        f"recipe.projection must not be 'none' where widths differ ({student_width} and {teacher_width}); "
+        "choose student-to-teacher, teacher-to-student or pca",
+    )
+    require(
+        kind not in ("pca", "random") or teacher_width >= student_width,
+        f"recipe.projection {kind!r} reduces the teacher ({teacher_width}) to the student ({student_width}), "
+        "which is wider; choose student-to-teacher",
+    )
+
+
+class Moments:
+    """First and second moments of vectors (N, E) that come in parts, in float64; nothing else of them is kept."""
+
+    def __init__(self, width: int, device: torch.device | str = "cpu") -> None:
+        self.count = 0
+        self._sum = torch.zeros(width, dtype=torch.float64, device=device)
+        self._squares = torch.zeros(width, width, dtype=torch.float64, device=device)
+
+    def add(self, vectors: Tensor) -> None:
+        """Count vectors (N, E) in."""
+        exact = vectors.double()
+        self.count += len(exact)
+        self._sum += exact.sum(0)
+        self._squares += exact.T @ exact
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean vector (E,), zero where there is none."""
+        return self._sum / max(self.count, 1)
+
+    def directions(self, *, centred: bool) -> tuple[Tensor, Tensor]:
+        """The principal directions, orthonormal rows (E, E), and the mean square along each (E,), largest first.
+
+        By the eigenvectors of the covariance or, not `centred`, of the second moments. Each row's sign is set so that
+        its largest entry is positive, since an eigenvector has none of its own.
+        """
+        matrix = self._squares / max(self.count, 1)
+        if centred:
+            matrix = matrix - self.mean.outer(self.mean)
+        values, columns = torch.linalg.eigh(matrix)  # ascending
+        rows = columns.T.flip(0)
+        signs = rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
+        return rows * signs, values.flip(0).clamp(min=0)
 
 
 def principal_components(vectors: Tensor, count: int) -> tuple[Tensor, Tensor, float]:
-    """Mean (E,), the first `count` components (count, E) as orthonormal rows, and the share of variance they keep.
-
-    By the eigenvectors of the covariance of vectors (N, E), in float64; each row's sign is set so that its largest
-    entry is positive, since an eigenvector has none of its own.
-    """
-    exact = vectors.double()
-    mean = exact.mean(0)
-    values, columns = torch.linalg.eigh((exact - mean).T @ (exact - mean))  # ascending
-    components = columns.T.flip(0)[:count]
-    signs = components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
-    kept = float(values.flip(0)[:count].sum() / values.sum().clamp(min=1e-300))
-    return mean.to(vectors.dtype), (components * signs).to(vectors.dtype), kept
+    """Mean (E,), the first `count` components (count, E) of centred vectors (N, E), and the share of variance kept."""
+    moments = Moments(vectors.shape[1], vectors.device)
+    moments.add(vectors)
+    directions, squares = moments.directions(centred=True)
+    kept = float(squares[:count].sum() / squares.sum().clamp(min=1e-300))
+    return moments.mean.to(vectors.dtype), directions[:count].to(vectors.dtype), kept

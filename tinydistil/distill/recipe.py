@@ -3,65 +3,109 @@
 A recipe is no loop of its own. `mlm`, `total`, `partial` and `distilbert` are compositions of the same terms.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from tinydistil.config import nearest
 from tinydistil.distill.losses import DIVERGENCES
 from tinydistil.errors import InputError, require
 
-UNITS = ("token", "word", "pooled")
+TERMS = ("hard", "soft", "hidden", "pooled")
+UNITS = ("token", "word")
 DISTANCES = ("cosine", "mse")
-PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
+PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca", "random")
 SOFT_POSITIONS = ("masked", "all")
+VIEWS = ("masked", "original")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The loss of a run: hard * masked LM + soft * divergence + hidden * distance; a weight of 0 leaves a term out.
+    """The loss of a run: hard * masked LM + soft * divergence + hidden * distance + pooled * distance.
 
-    hard, soft, hidden: weights. temperature, divergence, soft_positions: of the soft targets.
-    unit: what hidden states are compared by, each token, each word, or the mean of the sentence. distance: how.
+    hard, soft, hidden, pooled: weights; 0 leaves a term out. temperature, divergence, soft_positions: of the soft
+    targets. unit: what hidden states are compared by, each token or each word (the mean of its pieces, which needs no
+    common vocabulary); pooled compares the means of whole sequences. distance: of both.
     projection: "student-to-teacher" (a learned 128 -> 768 map, which cannot collapse), "teacher-to-student" (learned,
-    768 -> 128: it can learn to flatter the student), "pca" (the teacher's own first components, fixed) or "none".
+    768 -> 128: it can learn to flatter the student), "pca" (the teacher's own first components, fixed), "random" (fixed
+    random directions, which keep cosines on average) or "none"; hidden and pooled have one each. centred: the teacher's
+    mean vector is taken off first, which otherwise makes all cosines large and alike. whitening: in [0, 1], evens out
+    the teacher's directions, see `Projection`. fit_sequences: of the training text, for mean and directions.
+    teacher_sees: the "masked" text, as the student does, or the "original".
     """
 
     name: str = "custom"
     hard: float = 1.0
     soft: float = 0.0
     hidden: float = 0.0
+    pooled: float = 0.0
     temperature: float = 2.0
     divergence: str = "forward"
     soft_positions: str = "masked"
     unit: str = "token"
     distance: str = "cosine"
     projection: str = "none"
+    centred: bool = False
+    whitening: float = 0.0
+    fit_sequences: int = 2048
+    teacher_sees: str = "masked"
 
     def __post_init__(self) -> None:
-        for name in ("hard", "soft", "hidden"):
-            require(getattr(self, name) >= 0, f"recipe.{name} must be >= 0, got {getattr(self, name)}")
-        require(self.hard + self.soft + self.hidden > 0, "recipe: one of hard, soft and hidden must be > 0")
-        require(self.temperature > 0, f"recipe.temperature must be > 0, got {self.temperature}")
+        for name in TERMS:
+            weight = getattr(self, name)
+            require(0 <= weight < math.inf, f"recipe.{name} must be >= 0 and finite, got {weight}")
+        require(bool(self.weights), f"recipe: one of {', '.join(TERMS)} must be > 0")
+        require(0 < self.temperature < math.inf, f"recipe.temperature must be > 0 and finite, got {self.temperature}")
+        require(0 <= self.whitening <= 1, f"recipe.whitening must be in [0, 1], got {self.whitening}")
+        require(self.fit_sequences >= 1, f"recipe.fit_sequences must be >= 1, got {self.fit_sequences}")
         for name, known in (
             ("divergence", DIVERGENCES),
             ("soft_positions", SOFT_POSITIONS),
             ("unit", UNITS),
             ("distance", DISTANCES),
             ("projection", PROJECTIONS),
+            ("teacher_sees", VIEWS),
         ):
             value = getattr(self, name)
             if value not in known:
                 raise InputError(f"recipe.{name} {value!r} is unknown{nearest(value, known)}")
 
     @property
+    def weights(self) -> dict[str, float]:
+        """The terms by name, with their weights; only those above 0."""
+        return {name: getattr(self, name) for name in TERMS if getattr(self, name) > 0}
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether any term looks at a teacher."""
-        return self.soft > 0 or self.hidden > 0
+        return self.soft > 0 or self.compares_vectors
+
+    @property
+    def compares_vectors(self) -> bool:
+        """Whether any term compares representations, and so needs a projection where widths differ."""
+        return self.hidden > 0 or self.pooled > 0
+
+    @property
+    def compares_tokens(self) -> bool:
+        """Whether teacher and student must have the same tokens, and so one vocabulary."""
+        return self.soft > 0 or (self.hidden > 0 and self.unit == "token")
+
+    @property
+    def looks_at_masks(self) -> bool:
+        """Whether any term is about masked tokens, and so vanishes where none is masked."""
+        return self.hard > 0 or (self.soft > 0 and self.soft_positions == "masked")
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether a sample of the teacher's vectors must be seen before training."""
+        return self.compares_vectors and (self.projection == "pca" or self.centred or self.whitening > 0)
 
 
 RECIPES = {
     "mlm": Recipe("mlm"),
-    # The student keeps its vocabulary: words are what both have in common.
-    "partial": Recipe("partial", hidden=1.0, unit="word", projection="pca"),
+    # The student keeps its vocabulary: words and sentences are what both have in common.
+    "partial": Recipe(
+        "partial", hidden=1.0, pooled=1.0, unit="word", projection="pca", centred=True, teacher_sees="original"
+    ),
     "total": Recipe("total", soft=1.0, hidden=1.0, projection="student-to-teacher"),
     # Sanh et al. 2019 as its published code weighs the terms: 5 soft, 2 hard, 1 cosine, here on the issue's scale.
     "distilbert": Recipe("distilbert", hard=0.5, soft=0.5, hidden=1.0),

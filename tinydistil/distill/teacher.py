@@ -1,6 +1,6 @@
 """The teacher: frozen, in eval mode, outside DistributedDataParallel and outside autograd.
 
-Letters: B sequences, T tokens, D width, R rows, V vocabulary.
+Letters: B sequences, T tokens, T' tokens of the teacher's own, E width, R rows, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -8,29 +8,42 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tinydistil.distill.recipe import Recipe
 from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherSignal:
-    """What the teacher says of a batch: last hidden states (B, T, D), and logits (R, V) where they are asked for."""
+    """What the teacher says of a batch: last hidden states (B, T', E), and logits (R, V) where they are asked for.
+
+    T' is T where teacher and student have one vocabulary. The R rows are those of `soft_rows`.
+    """
 
     hidden: Tensor
     logits: Tensor | None
 
 
 class LiveTeacher:
-    """A model that answers batch by batch. `sees_masked` chooses the masked text (else the original)."""
+    """A model that answers batch by batch: with `recipe.soft` a masked language model, else any encoder."""
 
-    def __init__(self, model: BertForMaskedLM, *, wants_logits: bool, sees_masked: bool = True) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self.wants_logits, self.sees_masked = wants_logits, sees_masked
+    def __init__(self, model: BertForMaskedLM | BertModel, recipe: Recipe) -> None:
+        self.model, self.recipe = model.eval().requires_grad_(False), recipe
 
     @torch.no_grad()
-    def __call__(self, batch: MaskedBatch, rows: Tensor) -> TeacherSignal:
-        """The signal for `batch`, with logits at `rows` (R,) of its flattened tokens."""
+    def __call__(self, batch: MaskedBatch) -> TeacherSignal:
+        """The signal for `batch`, on the model's device."""
         assert not self.model.training, "the teacher must stay in eval mode"
-        ids = batch.input_ids if self.sees_masked else batch.original_ids
-        hidden = self.model(ids, batch.attention_mask).last_hidden
-        return TeacherSignal(hidden, self.model.logits_at(hidden, rows) if self.wants_logits else None)
+        view = batch.teacher_view
+        ids = view.input_ids if self.recipe.teacher_sees == "masked" else view.original_ids
+        hidden = self.model(ids, view.attention_mask).last_hidden
+        if self.recipe.soft == 0:
+            return TeacherSignal(hidden, None)
+        assert isinstance(self.model, BertForMaskedLM) and batch.teacher is None, "see build.check_pair"
+        return TeacherSignal(hidden, self.model.logits_at(hidden, soft_rows(self.recipe, batch)))
+
+
+def soft_rows(recipe: Recipe, batch: MaskedBatch) -> Tensor:
+    """The flattened tokens (R,) at which the teacher's distribution is compared."""
+    return batch.rows if recipe.soft_positions == "masked" else batch.counted.flatten().nonzero().squeeze(1)

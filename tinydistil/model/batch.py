@@ -1,6 +1,6 @@
 """The record that travels from the data to teacher and student.
 
-Letters: B sequences, T tokens, R masked rows.
+Letters: B sequences, T tokens, T' tokens of the teacher's own, R masked rows.
 """
 
 from dataclasses import dataclass, fields
@@ -10,13 +10,33 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
+class TeacherView:
+    """The B sequences of a batch in the tokens of a teacher with another vocabulary; all (B, T').
+
+    input_ids: the text in which every word that the student is asked about is masked whole. original_ids,
+    attention_mask, counted, word_index: as in `MaskedBatch`; word w is the same word of the text on both sides.
+    """
+
+    input_ids: Tensor
+    original_ids: Tensor
+    attention_mask: Tensor
+    counted: Tensor
+    word_index: Tensor
+
+    def to(self, device: torch.device) -> "TeacherView":
+        """The view on `device`."""
+        return TeacherView(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
 class MaskedBatch:
     """What teacher and student see of B sequences, and what is asked of the student.
 
     input_ids, attention_mask (B, T): the masked text. original_ids (B, T): the text before. counted (B, T): tokens
     whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
     tokens and padding. rows (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
-    sequence_ids (B,): the sequences' numbers.
+    sequence_ids (B,): the sequences' numbers. teacher: what a teacher with another vocabulary sees, None where both
+    have the same.
     """
 
     input_ids: Tensor
@@ -27,12 +47,24 @@ class MaskedBatch:
     rows: Tensor
     targets: Tensor
     sequence_ids: Tensor
+    teacher: TeacherView | None = None
+
+    @property
+    def teacher_view(self) -> "MaskedBatch | TeacherView":
+        """The tokens that the teacher reads."""
+        return self if self.teacher is None else self.teacher
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are compared: all but padding."""
+        return int(self.counted.sum())
 
     @property
     def num_words(self) -> int:
-        """Words of a sequence at most: no more than tokens."""
-        return self.input_ids.shape[1]
+        """Words of a sequence at most: no more than tokens on either side."""
+        return min(self.input_ids.shape[1], self.teacher_view.input_ids.shape[1])
 
     def to(self, device: torch.device) -> "MaskedBatch":
         """The batch on `device`."""
-        return MaskedBatch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        tensors = (getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)[:-1])
+        return MaskedBatch(*tensors, teacher=None if self.teacher is None else self.teacher.to(device))

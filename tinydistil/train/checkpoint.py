@@ -10,7 +10,7 @@ checkpoints/step-00001200/
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tinydistil.data.atomic import sha256_of, sync_folder
 from tinydistil.errors import InputError, require
 from tinydistil.hub import read_json, write_json
 
+_SCORE = "score"
 _FILES = ("learner.safetensors", "optimizer.safetensors", "state.json")
 
 
@@ -44,20 +45,29 @@ class CheckpointStore:
         self.folder, self.keep_last, self.say = folder, keep_last, say
 
     def save(
-        self, step: int, learner: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, object]
+        self,
+        step: int,
+        learner: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, object],
+        *,
+        score: float | None,
     ) -> Path:
         """Write a checkpoint: first under a temporary name, synced to disk, then renamed.
 
-        A failure (a full disk, say) raises InputError and leaves the older checkpoints as they were.
+        score: the validation loss of these very weights, None where they were not validated. A failure (a full disk,
+        say) raises InputError and leaves the older checkpoints as they were.
         """
         target, partial = self.folder / f"step-{step:08d}", self.folder / f".partial-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
+        # What a killed run left half-written. Only one process writes to a run's folder.
+        for left in self.folder.glob(".partial-*"):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
             for name, tensors in (("learner", learner), ("optimizer", optimizer)):
                 plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
                 save_file(plain, partial / f"{name}.safetensors")
-            write_json(partial / "state.json", dict(state))
+            write_json(partial / "state.json", {**state, _SCORE: score})
             write_json(partial / "hashes.json", {file: sha256_of(partial / file) for file in _FILES})
             for file in partial.iterdir():
                 _sync(file)
@@ -74,12 +84,11 @@ class CheckpointStore:
 
     def latest(self) -> Checkpoint | None:
         """The newest whole checkpoint; damaged ones are passed over, said aloud. None where there is none."""
-        for folder in reversed(self._folders()):
-            try:
-                return self.load(folder)
-            except InputError as error:
-                self.say(f"passed over: {error}")
-        return None
+        return self._first_whole(reversed(self._folders()))
+
+    def best(self) -> Checkpoint | None:
+        """The checkpoint of the lowest validation loss, the newest of equals, damaged ones passed over, said aloud."""
+        return self._first_whole(sorted(reversed(self._folders()), key=_score))
 
     def load(self, folder: Path) -> Checkpoint:
         """The checkpoint in `folder`. Raises InputError naming the file that is missing or damaged."""
@@ -94,6 +103,14 @@ class CheckpointStore:
             read_json(folder / "state.json"),
         )
 
+    def _first_whole(self, folders: Iterable[Path]) -> Checkpoint | None:
+        for folder in folders:
+            try:
+                return self.load(folder)
+            except InputError as error:
+                self.say(f"passed over: {error}")
+        return None
+
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
 
@@ -107,9 +124,9 @@ class CheckpointStore:
 
 
 def _score(folder: Path) -> float:
-    """What a checkpoint's state says of its validation loss; infinite where it says nothing."""
+    """The validation loss that a checkpoint was saved with; infinite where there is none."""
     try:
-        score = json.loads((folder / "state.json").read_text()).get("validation_loss")
+        score = json.loads((folder / "state.json").read_text()).get(_SCORE)
     except (OSError, ValueError):
         return float("inf")
     return float("inf") if score is None else float(score)

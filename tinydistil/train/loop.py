@@ -4,219 +4,258 @@ Every random thing is a function of (seed, cursor, rank): the batches and masks,
 anew for each batch (dropout). A resumed run has therefore nothing to restore but weights, moments and counters.
 """
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Generic
 
 import torch
-from torch import Tensor
 
 from tinydistil.config import from_mapping
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.distill.losses import masked_lm
 from tinydistil.errors import InputError
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
+from tinydistil.train.objective import Batches, BatchT, SignalT
 from tinydistil.train.records import Records
 from tinydistil.train.schedule import learning_rate_share
 from tinydistil.train.settings import TrainConfig
-from tinydistil.train.signals import StopRequest
+from tinydistil.train.signals import Interrupted, StopRequest
 from tinydistil.train.step import StepResult, Trainer
+from tinydistil.train.window import Window, restored
 
-# The epoch whose masks validation uses: none that training reaches.
-VALIDATION_EPOCH = 2**32 - 1
+# A stop is agreed on between two steps. Where ranks are several and none comes for so long (one waits for a dead one),
+# a rank leaves unsaved: torchrun would kill it 30 s after the signal in any case.
+_STOP_WITHIN_S = 15.0
+_MOST_IDS_SHOWN = 64
 
 
 @dataclass
 class LoopState:
-    """Where a run stands. steps: taken; cursor: global batches drawn, one more for each step that was not taken."""
+    """Where a run stands.
+
+    steps: taken; cursor: global batches drawn, one more for each step that was not taken: bad_steps of them for a
+    number that was not finite, overflows for a float16 scale that was too high. validated_at: the step that
+    validation_loss is of.
+    """
 
     steps: int = 0
     cursor: int = 0
     bad_in_a_row: int = 0
     bad_steps: int = 0
+    overflows: int = 0
     tokens: int = 0
     seconds: float = 0.0
     best_loss: float | None = None
     validations_since_best: int = 0
     validation_loss: float | None = None
+    validated_at: int = 0
     stopped_early: bool = False
 
 
-class Loop:
-    """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop."""
+class Loop(Generic[BatchT, SignalT]):
+    """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop.
+
+    `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank.
+    """
 
     def __init__(
         self,
-        trainer: Trainer,
-        train: MaskedBatches,
-        validation: MaskedBatches | None,
+        trainer: Trainer[BatchT, SignalT],
+        batches: Batches[BatchT],
         config: TrainConfig,
         store: CheckpointStore,
         records: Records,
+        *,
+        validate: Callable[[], float] | None = None,
     ) -> None:
-        self.trainer, self.train, self.validation, self.config = trainer, train, validation, config
+        self.trainer, self.batches, self.config, self.validate = trainer, batches, config, validate
         self.store, self.records = store, records
         self.ranks: Ranks = trainer.ranks
         self.state = LoopState()
+        self.window = Window()
+        self._timed_tokens: list[int] = []
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` stands. Raises InputError where it belongs to another model."""
-        learner = self.trainer.learner
+        module, saved = self.trainer.module, checkpoint.state
         try:
-            learner.load_state_dict(checkpoint.learner)
+            module.load_state_dict(checkpoint.learner)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise InputError(
                 f"checkpoint {str(checkpoint.folder)!r} is of another model ({reason}); choose another output folder"
             ) from None
-        restore_optimizer(self.trainer.optimizer, learner, checkpoint.optimizer)
+        restore_optimizer(self.trainer.optimizer, module, checkpoint.optimizer)
         known = {field.name for field in fields(LoopState)}
-        self.state = from_mapping(LoopState, {k: v for k, v in checkpoint.state.items() if k in known})
+        self.state = from_mapping(LoopState, {k: v for k, v in saved.items() if k in known})
+        self.window = restored(saved.get("window"))
+        self.trainer.restore_scale(saved.get("scaler"))
+
+    def take_best_weights(self) -> None:
+        """Give the objective the weights of the lowest validation loss, where a checkpoint still holds them."""
+        checkpoint = self.store.best()
+        if checkpoint is not None:
+            self.trainer.module.load_state_dict(checkpoint.learner)
 
     def run(self) -> bool:
         """Train; True when done, False when asked to stop before (everything is saved then)."""
-        with StopRequest() as request:
+        several = self.ranks.world_size > 1
+        with StopRequest(grace_s=_STOP_WITHIN_S if several else None) as request:
             started = time.monotonic() - self.state.seconds
+            self.records.begin(self.state.steps)
             self.trainer.model.train()
-            while not self._finished():
-                result = self._one_step()
-                self.state.seconds = time.monotonic() - started
-                if result.taken:
-                    self._after_step(result)
-                # Asked of one, agreed by all: half a decision is a hang.
-                if not self.ranks.all_agree(not request.asked):
-                    self._save()
-                    self.records.say(f"asked to stop: saved at step {self.state.steps}; go on with --resume auto")
-                    return False
+            try:
+                self._catch_up()
+                while True:
+                    asked, total_steps = self._decide(request.asked)
+                    if asked:
+                        raise Interrupted
+                    if total_steps <= self.state.steps:
+                        break
+                    result, learning_rate = self._one_step(total_steps)
+                    self.state.seconds = time.monotonic() - started
+                    if result.taken:
+                        self._after_step(total_steps, learning_rate)
+                if self.state.validated_at != self.state.steps:
+                    self._validate()
+            except Interrupted:
+                request.answered()
+                self._save()
+                self.records.say(f"asked to stop: saved at step {self.state.steps}; go on with --resume auto")
+                return False
             self._save()
         return True
 
-    def _one_step(self) -> StepResult:
+    def _catch_up(self) -> None:
+        """Validate where the run that this one goes on from was interrupted in it."""
+        steps = self.state.steps
+        if steps and steps % self.config.validate_every == 0 and self.state.validated_at != steps and self._validate():
+            self._save()
+
+    def _one_step(self, total_steps: int) -> tuple[StepResult, float]:
+        """Draw a batch and learn from it; also the learning rate."""
         state, config = self.state, self.config
-        torch.manual_seed((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank)
-        micro_batches = self.train.micro_batches(
+        self.trainer.watch.start()
+        torch.manual_seed(((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank) % 2**63)
+        micro_batches = self.batches.micro_batches(
             state.cursor, rank=self.ranks.rank, world_size=self.ranks.world_size, accumulation=config.accumulation
         )
-        share = learning_rate_share(config.schedule, state.steps, self._total_steps())
-        result = self.trainer.step(micro_batches, config.optimizer.learning_rate * share)
+        learning_rate = config.optimizer.learning_rate * learning_rate_share(config.schedule, state.steps, total_steps)
+        result = self.trainer.step(micro_batches, learning_rate)
         state.cursor += 1
+        self._timed_tokens.append(result.tokens)
         if result.taken:
             state.steps += 1
             state.bad_in_a_row = 0
-            state.tokens += self._tokens(micro_batches)
+            state.tokens += result.tokens
+            self.window.add(result)
+        elif result.overflowed:
+            state.overflows += 1
         else:
             self._refuse_endless_bad_steps(result)
-        return result
+        return result, learning_rate
 
     def _refuse_endless_bad_steps(self, result: StepResult) -> None:
         state = self.state
         state.bad_steps += 1
         state.bad_in_a_row += 1
-        _, ids = self.train.global_batch(state.cursor - 1)
-        bad = ", ".join(f"{name} {value}" for name, value in result.terms.items())
+        _, ids = self.batches.global_batch(state.cursor - 1)
+        bad = ", ".join(f"{name} {value}" for name, value in result.terms.items() if not math.isfinite(value))
+        where = f" on rank {', '.join(map(str, result.bad_ranks))}" if result.bad_ranks else ""
         what = (
-            f"step {state.steps} was not finite on some rank ({bad}; gradient norm {result.gradient_norm}); "
-            f"sequences {', '.join(map(str, ids[:8].tolist()))}{' ...' if len(ids) > 8 else ''}"
+            f"step {state.steps} was not finite{where} ({bad or f'gradient norm {result.gradient_norm}'}); sequences "
+            f"{', '.join(map(str, ids[:_MOST_IDS_SHOWN].tolist()))}{' ...' if len(ids) > _MOST_IDS_SHOWN else ''}"
         )
         self.records.say(f"skipped: {what}")
         if state.bad_in_a_row >= self.config.bad_steps:
-            # Raised on every rank alike: all have seen the same counts.
-            raise InputError(
+            # All ranks have seen the same numbers and come here together.
+            self.ranks.refuse(
                 f"{what}: {state.bad_in_a_row} such steps in a row; lower train.optimizer.learning_rate or look at "
                 "these sequences. The last checkpoint is whole"
             )
 
-    def _after_step(self, result: StepResult) -> None:
+    def _after_step(self, total_steps: int, learning_rate: float) -> None:
+        """Log, validate, save, where it is time; a checkpoint comes last, so that it knows what was logged."""
         state, config = self.state, self.config
-        if state.steps % config.validate_every == 0 and self.validation is not None:
-            self._validate()
-        if state.steps % config.save_every == 0:
+        shown = self._log(learning_rate) if state.steps % config.log_every == 0 else None
+        left_s = state.seconds / state.steps * (total_steps - state.steps)
+        self.records.step_done(state.steps, total_steps, left_s, shown)
+        is_best = state.steps % config.validate_every == 0 and self._validate()
+        if is_best or state.steps % config.save_every == 0:
             self._save()
-        shown = None
-        if state.steps % config.log_every == 0:
-            shown = {
-                **result.terms,
-                "gradient_norm": result.gradient_norm,
-                "tokens_per_second": state.tokens / max(state.seconds, 1e-9),
-            }
-            self.records.write({"step": state.steps, "tokens": state.tokens, **shown, "seconds": state.seconds})
-        left = self._total_steps() - state.steps
-        self.records.step_done(state.steps, state.seconds / state.steps * left, shown)
 
-    @torch.no_grad()
-    def validation_loss(self) -> float:
-        """Masked LM loss a masked token, in nats, over the first sequences of the validation split, fixed masks."""
-        assert self.validation is not None
-        student, ranks = self.trainer.learner.student, self.ranks
-        count = min(self.config.validation_sequences, len(self.validation.sequences))
-        sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
-        student.eval()
-        size = self.validation.batch_size
-        ids = torch.split(torch.arange(count), size)[ranks.rank :: ranks.world_size]
-        for chosen in ids:
-            batch = self.validation.collate(chosen.numpy(), VALIDATION_EPOCH).to(ranks.device)
-            hidden = student(batch.input_ids, batch.attention_mask).last_hidden
-            part = masked_lm(student.logits_at(hidden, batch.rows), batch.targets)
-            sums += torch.stack([part.total.double(), part.count.double()])
-        student.train()
-        total, tokens = ranks.sum_(sums).tolist()
-        return float(total / max(tokens, 1))
+    def _log(self, learning_rate: float) -> dict[str, float]:
+        """Write what happened since the last line; returns what a person wants to see of it."""
+        state, seconds = self.state, self.trainer.watch.read()
+        tokens, self._timed_tokens = sum(self._timed_tokens) / len(self._timed_tokens), []
+        shown = {
+            **self.window.means(),
+            "learning_rate": learning_rate,
+            "tokens_per_second": tokens / sum(seconds.values()),
+        }
+        per_step = {f"{part}_ms": 1000 * value for part, value in seconds.items()}
+        line = {"step": state.steps, "tokens": state.tokens, **shown, **per_step, "seconds": state.seconds}
+        self.records.write(line | {"bad_steps": state.bad_steps, "overflows": state.overflows})
+        self.window = Window()
+        return shown
 
-    def _validate(self) -> None:
+    def _validate(self) -> bool:
+        """Whether the loss is now the lowest so far; False, too, where there is nothing to validate on."""
+        if self.validate is None:
+            return False
         state = self.state
-        state.validation_loss = self.validation_loss()
-        if state.best_loss is None or state.validation_loss < state.best_loss:
-            state.best_loss, state.validations_since_best = state.validation_loss, 0
+        loss = self.validate()
+        state.validation_loss, state.validated_at = loss, state.steps
+        is_best = state.best_loss is None or loss < state.best_loss
+        if is_best:
+            state.best_loss, state.validations_since_best = loss, 0
         else:
             state.validations_since_best += 1
             state.stopped_early = 0 < self.config.patience <= state.validations_since_best
-        self.records.write({"step": state.steps, "validation_loss": state.validation_loss})
-        self.records.say(f"step {state.steps}: validation loss {state.validation_loss:.4f}")
+        self.records.write({"step": state.steps, "validation_loss": loss})
+        self.records.say(f"step {state.steps}: validation loss {loss:.4f}")
+        return is_best
 
     def _save(self) -> None:
-        if self.ranks.is_main:
-            learner = self.trainer.learner
-            self.store.save(
-                self.state.steps,
-                learner.state_dict(),
-                optimizer_tensors(self.trainer.optimizer, learner),
-                asdict(self.state),
-            )
-        self.ranks.barrier()
+        state = self.state
+        with self.ranks.agreed():
+            if self.ranks.is_main:
+                module = self.trainer.module
+                self.store.save(
+                    state.steps,
+                    module.state_dict(),
+                    optimizer_tensors(self.trainer.optimizer, module),
+                    {**asdict(state), "window": asdict(self.window), "scaler": self.trainer.scaler.state_dict()},
+                    score=state.validation_loss if state.validated_at == state.steps else None,
+                )
 
-    def _finished(self) -> bool:
-        config, state = self.config, self.state
-        used_up = (
-            (config.steps and state.steps >= config.steps)
-            or (config.tokens and state.tokens >= config.tokens)
-            or (config.minutes and state.seconds >= 60 * config.minutes)
-        )
-        return not self.ranks.all_agree(not (used_up or state.stopped_early))
+    def _decide(self, asked: bool) -> tuple[bool, int]:
+        """Whether any rank was asked to stop, and the steps of the whole run: no more than were taken if it is over.
+
+        Half a decision is a hang, so the numbers are the main rank's, whose clock may differ from others'.
+        """
+        total_steps = self._total_steps() if self.ranks.is_main else 0
+        agreed = self.ranks.sum_(torch.tensor([int(asked), total_steps]))
+        return bool(agreed[0]), int(agreed[1])
 
     def _total_steps(self) -> int:
         """Steps of the whole budget; where it is in tokens or minutes, at the pace so far."""
         config, state = self.config, self.state
+        if state.stopped_early:
+            return state.steps
         totals = [config.steps] if config.steps else []
         if config.tokens:
-            lengths = state.tokens / state.steps if state.steps else self._mean_tokens()
-            totals.append(round(config.tokens / lengths))
+            mean = state.tokens / state.steps if state.steps else self.batches.mean_tokens
+            totals.append(state.steps if state.tokens >= config.tokens else math.ceil(config.tokens / mean))
         if config.minutes:
-            pace = state.seconds / state.steps if state.steps else 1.0
-            totals.append(round(60 * config.minutes / max(pace, 1e-9)))
-        mine = torch.tensor([max(min(totals), 1) if self.ranks.is_main else 0], device=self.ranks.device)
-        return int(self.ranks.sum_(mine))
-
-    def _mean_tokens(self) -> float:
-        sample = [len(self.train.sequences[i]) + 2 for i in range(min(1000, len(self.train.sequences)))]
-        return self.config.batch_size * sum(sample) / len(sample)
-
-    def _tokens(self, micro_batches: list[MaskedBatch]) -> int:
-        mine: Tensor = torch.stack([batch.counted.sum() for batch in micro_batches]).sum().to(self.ranks.device)
-        return int(self.ranks.sum_(mine))
+            pace_s = max(state.seconds / state.steps, 1e-9) if state.steps else 1.0
+            over = state.seconds >= 60 * config.minutes
+            totals.append(state.steps if over else max(math.ceil(60 * config.minutes / pace_s), state.steps + 1))
+        return min(totals or [math.ceil(config.epochs * self.batches.batches_per_epoch)])
 
 
 def metrics_without_times(line: Mapping[str, object]) -> dict[str, object]:
     """A line of metrics.jsonl without what differs between two runs of the same seed."""
-    return {key: value for key, value in line.items() if key not in ("seconds", "tokens_per_second")}
+    times = {"seconds", "tokens_per_second"}
+    return {key: value for key, value in line.items() if key not in times and not key.endswith("_ms")}

@@ -2,50 +2,64 @@
 
 import json
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
+from tinydistil.data.atomic import write_atomic
+
 
 class Records:
     """Writes the metrics of rank 0; on other ranks it is silent.
 
-    After a resume, lines of steps that the checkpoint does not know yet are dropped, so each step stands there once.
+    With `events`, a folder, TensorBoard can show the same figures. After a resume, lines of steps that the checkpoint
+    does not know yet are dropped, so each step stands there once.
     """
 
-    def __init__(self, path: Path | None, *, total_steps: int | None, first_step: int = 0) -> None:
+    def __init__(self, path: Path | None, *, events: Path | None = None) -> None:
         self._path = path
+        self._events = None
+        if path is not None and events is not None:
+            # Not at the top: TensorBoard is an optional extra, and slow to import.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(events)
         self._bar: tqdm[object] | None = None
-        self._started = time.monotonic()
-        if path is None:
+
+    def begin(self, first_step: int) -> None:
+        """A run goes on from `first_step`, 0 for a new one: drop the lines of later steps, show a bar on a terminal."""
+        if self._path is None:
             return
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) is not None and (_step_of(line) or 0) <= first_step]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        if self._path.is_file():
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
+            write_atomic(self._path, "".join(f"{line}\n" for line in kept).encode())
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total_steps, initial=first_step, unit=" steps", file=sys.stderr)
+            self._bar = tqdm(initial=first_step, unit=" steps", file=sys.stderr)
 
     def write(self, values: Mapping[str, object]) -> None:
         """Append one line of metrics."""
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(values) + "\n")
+        if self._events is not None:
+            for name, value in values.items():
+                if name != "step" and isinstance(value, int | float):
+                    self._events.add_scalar(name, value, values["step"])
 
-    def step_done(self, steps: int, left_s: float | None, shown: Mapping[str, float] | None) -> None:
+    def step_done(self, steps: int, total_steps: int, left_s: float, shown: Mapping[str, float] | None) -> None:
         """One step more; `shown` are figures for the person, on the steps that are logged."""
         if self._path is None:
             return
         if self._bar is not None:
+            self._bar.total = total_steps
             self._bar.update(steps - self._bar.n)
             if shown is not None:
                 self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
         elif shown is not None:
             figures = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-            left = "" if left_s is None else f"  {left_s:.0f} s left"
-            print(f"step {steps}  {figures}{left}", file=sys.stderr, flush=True)
+            print(f"step {steps}  {figures}  {left_s:.0f} s left", file=sys.stderr, flush=True)
 
     def say(self, message: str) -> None:
         """A sentence for the person, above the bar."""
@@ -56,6 +70,8 @@ class Records:
         """Leave the terminal tidy."""
         if self._bar is not None:
             self._bar.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def _step_of(line: str) -> int | None:

@@ -1,0 +1,48 @@
+"""Train a masked language model without a teacher: from scratch, or on from the weights of a folder.
+
+    python scripts/pretrain.py --model 4x256 --tokenizer bertimbau/ --corpus corpus/ --minutes 60 --output runs/teacher
+    python scripts/pretrain.py --model 2x128 --vocab-size 8000 --corpus textos.txt --output runs/novo
+    python scripts/pretrain.py --model runs/teacher/student --shards shards/ --output runs/further
+
+Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wrong input, 75 asked to stop (saved).
+"""
+
+import argparse
+
+from tinydistil.errors import require, run_script
+from tinydistil.ranks import rank_from_environment
+from tinydistil.train.command import add_run_arguments, run_command, values_of
+from tinydistil.train.plan import check_output
+from tinydistil.train.run_config import resolve_run
+from tinydistil.train.vocabulary import vocabulary_for
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--model", dest="student", metavar="DIR", help="folder, hub name, or a shape such as 4x256")
+    parser.add_argument("--vocab-size", type=int, help="train a cased vocabulary of this size on the corpus")
+    add_run_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Resolve, make a vocabulary if one is asked for, then train."""
+    arguments = parse_arguments()
+    values = values_of(arguments) | {"recipe": {"name": "mlm"}}
+    if arguments.vocab_size is not None:
+        require(not arguments.tokenizer, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
+        require(bool(arguments.corpus), "--vocab-size trains a vocabulary on raw text; give --corpus")
+        require(arguments.output is not None, "--output is missing; name the folder of the run")
+        config = resolve_run(values)
+        check_output(config, arguments.output, resume=arguments.resume == "auto")
+        rank = rank_from_environment()
+        folder = vocabulary_for(config.corpus, config.prepare, arguments.output, arguments.vocab_size, rank=rank)
+        values["student"] = dict(values.get("student", {})) | {"tokenizer": str(folder)}
+    run_command(arguments, resolve_run(values))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,158 @@
+"""Fixed masks, masked LM figures against a plain loop, words hidden alike from two vocabularies."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from tests.evaluate.conftest import random_model
+from tinydistil.errors import InputError
+from tinydistil.evaluate import masked_lm
+from tinydistil.evaluate.fixed_masks import encode_sequences, examined_batches
+from tinydistil.evaluate.masked_lm import masked_lm_scores, teacher_agreement
+from tinydistil.evaluate.word_loss import choose_words, word_loss
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.text.train_wordpiece import train_wordpiece
+
+Sequences = list[NDArray[np.integer]]
+
+
+def masks_of(sequences: Sequences, vocabulary: Tokenizer, batch_size: int) -> dict[bytes, tuple[list[int], list[int]]]:
+    """Of each sequence, by its tokens, the masked input and the targets."""
+    found = {}
+    for batch in examined_batches(sequences, vocabulary, batch_size=batch_size):
+        width = batch.input_ids.shape[1]
+        for row, owner in {(int(r) // width, int(o)) for r, o in zip(batch.rows, batch.owners, strict=True)}:
+            length = len(sequences[owner])
+            targets = batch.targets[batch.rows // width == row].tolist()
+            found[sequences[owner].tobytes()] = (batch.input_ids[row, 1 : length + 1].tolist(), targets)
+    return found
+
+
+def test_masks_depend_on_the_sequence_alone(sequences: Sequences, vocabulary: Tokenizer) -> None:
+    shuffled = random.Random(0).sample(sequences, len(sequences))
+    assert masks_of(sequences, vocabulary, 32) == masks_of(shuffled, vocabulary, 7)
+    one = masks_of(sequences[:1], vocabulary, 1)
+    assert one.items() <= masks_of(sequences, vocabulary, 32).items()
+
+
+def test_share_of_masked_tokens(sequences: Sequences, vocabulary: Tokenizer) -> None:
+    batches = list(examined_batches(sequences, vocabulary))
+    masked, tokens = sum(len(b.rows) for b in batches), sum(map(len, sequences))
+    # rounding by chance, one a sequence: variance at most 1/4
+    assert abs(masked - 0.15 * tokens) < 3 * math.sqrt(len(sequences) / 4)
+    ids = torch.cat([b.input_ids.flatten()[b.rows] for b in batches])
+    share = (ids == vocabulary.mask_id).double().mean()
+    assert abs(share - 0.8) < 3 * math.sqrt(0.8 * 0.2 / masked)
+
+
+def test_scores_equal_a_plain_loop(
+    small_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, first, five = [], [], []
+    with torch.inference_mode():
+        for batch in examined_batches(sequences, vocabulary, batch_size=1):
+            logits = small_model.logits_at(small_model(batch.input_ids).last_hidden)[0].double()
+            for row, target in zip(batch.rows.tolist(), batch.targets.tolist(), strict=True):
+                ranked = logits[row].argsort(descending=True).tolist()
+                losses.append(-logits[row].log_softmax(0)[target].item())
+                first.append(ranked[0] == target)
+                five.append(target in ranked[:5])
+    monkeypatch.setattr(masked_lm, "LOGITS_AT_ONCE", 3 * vocabulary.vocab_size)  # three rows at a time
+    scores = masked_lm_scores(small_model, vocabulary, sequences)
+    assert scores.tokens == len(losses)
+    assert scores.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert scores.accuracy_1 == pytest.approx(np.mean(first)) and scores.accuracy_5 == pytest.approx(np.mean(five))
+    assert scores.accuracy_1 < scores.accuracy_5
+    assert scores.perplexity == pytest.approx(math.exp(scores.loss))
+    again = masked_lm_scores(small_model, vocabulary, sequences)
+    assert (again.rows == scores.rows).all()
+
+
+def test_agreement_with_oneself_and_with_another(
+    small_model: BertForMaskedLM, other_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences
+) -> None:
+    own = teacher_agreement(small_model, small_model, vocabulary, sequences)
+    assert abs(own.divergence) < 1e-6 and own.same_first == 1.0
+    other = teacher_agreement(small_model, other_model, vocabulary, sequences)
+    total, same, count = 0.0, 0, 0
+    with torch.inference_mode():
+        for batch in examined_batches(sequences, vocabulary, batch_size=4):
+            inputs = (batch.input_ids, batch.attention_mask)
+            q, p = (
+                model.logits_at(model(*inputs).last_hidden, batch.rows).double().softmax(-1)
+                for model in (small_model, other_model)
+            )
+            total += float((p * (p / q).log()).sum())
+            same += int((p.argmax(-1) == q.argmax(-1)).sum())
+            count += len(p)
+    assert other.divergence == pytest.approx(total / count, rel=1e-5)
+    assert other.same_first == pytest.approx(same / count)
+
+
+def test_words_are_the_same_for_two_vocabularies(texts: list[str], vocabulary: Tokenizer) -> None:
+    smaller = train_wordpiece(texts, 160)
+    chosen = choose_words(texts, [vocabulary, smaller])
+    assert chosen == choose_words(texts, [smaller, vocabulary])
+    hidden, words = sum(map(len, chosen)), sum(len(text.split()) for text in texts)
+    assert abs(hidden - 0.15 * words) < 3 * math.sqrt(len(texts) / 4)
+    for text, spans in zip(texts, chosen, strict=True):
+        assert all(text[start:end] in text.split() for start, end in spans)
+    model = random_model(smaller.vocab_size, 0)
+    figures = [
+        word_loss(model, smaller, texts, chosen),
+        word_loss(random_model(vocabulary.vocab_size, 0), vocabulary, texts, chosen),
+    ]
+    assert (figures[0].rows[:, 1:] == figures[1].rows[:, 1:]).all()
+
+
+def test_a_word_that_one_vocabulary_lacks_is_hidden_from_none(texts: list[str], vocabulary: Tokenizer) -> None:
+    text = "☃ neve " * 20
+    assert {text[s:e] for s, e in choose_words([text], [vocabulary], rate=0.9)[0]} == {"neve"}
+    assert choose_words(["\u200b \u200b"], [vocabulary], rate=0.9) == [()]
+    # words beyond the tokens that fit are left out too
+    assert max(end for _, end in choose_words([texts[0] * 9], [vocabulary], max_length=12, rate=0.9)[0]) < 60
+
+
+def test_word_loss_equals_a_plain_loop(small_model: BertForMaskedLM, vocabulary: Tokenizer, texts: list[str]) -> None:
+    chosen = choose_words(texts[:40], [vocabulary])
+    total, characters = 0.0, 0
+    for text, spans in zip(texts[:40], chosen, strict=True):
+        encoding = vocabulary.encode(text)
+        ids = torch.tensor([encoding.ids])
+        places = [
+            place
+            for place, (start, end) in enumerate(encoding.offsets)
+            if any(first <= start and end <= last for first, last in spans) and end > start
+        ]
+        masked = ids.clone()
+        masked[0, places] = vocabulary.mask_id
+        with torch.inference_mode():
+            logits = small_model.logits_at(small_model(masked).last_hidden)[0].double()
+        total += float(F.cross_entropy(logits[places], ids[0, places], reduction="sum")) if places else 0.0
+        characters += sum(end - start for start, end in spans)
+    ours = word_loss(small_model, vocabulary, texts[:40], chosen)
+    assert ours.loss_per_word == pytest.approx(total / sum(map(len, chosen)), rel=1e-5)
+    assert ours.bits_per_character == pytest.approx(total / characters / math.log(2), rel=1e-5)
+
+
+def test_refusals(small_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences) -> None:
+    with pytest.raises(InputError, match="no token to mask"):
+        masked_lm_scores(small_model, vocabulary, [])
+    with pytest.raises(InputError, match="no token to mask"):
+        teacher_agreement(small_model, small_model, vocabulary, [np.empty(0, np.int64)])
+    with pytest.raises(InputError, match="do not belong together"):
+        masked_lm_scores(random_model(50, 0), vocabulary, sequences)
+    with pytest.raises(InputError, match="share a vocabulary"):
+        teacher_agreement(small_model, random_model(vocabulary.vocab_size + 1, 0), vocabulary, sequences)
+    with pytest.raises(InputError, match="no word to hide"):
+        word_loss(small_model, vocabulary, ["Não."], [()])
+    with pytest.raises(InputError, match="max_length must be >= 3"):
+        encode_sequences(["Não."], vocabulary, max_length=2)
+    with pytest.raises(InputError, match="rate"):
+        choose_words(["Não."], [vocabulary], rate=1.0)

@@ -1,0 +1,180 @@
+"""scripts/distill.py and pretrain.py as a user runs them: what they leave, and that a run can be broken and gone on."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.scripts.models import make_models
+from tinydistil.hub import read_json
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+ROOT = SCRIPTS.parent
+TOTAL = ["--recipe", "total", "--teacher", "teacher", "--student", "student", "--corpus", "corpus.jsonl",
+         "--batch-size", "6", "--max-length", "32", "--device", "cpu", "--set", "train.log_every=1"]  # fmt: skip
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Path, int], Path]) -> Path:
+    folder = tmp_path_factory.mktemp("distil")
+    make_models(folder, write_corpus(folder / "corpus.jsonl", 60))
+    return folder
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a script in this process, in the folder of small models; what it printed."""
+
+    def call(script: str, *arguments: str) -> str:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return call
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "student" / "model.safetensors")
+
+
+def test_total_writes_an_ordinary_folder(run: Run, folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    out = run("distill.py", *TOTAL, "--output", "total", "--steps", "4")
+    assert "student: total/student" in out
+    student, teacher = folder / "total" / "student", folder / "teacher"
+    assert (student / "vocab.txt").read_bytes() == (teacher / "vocab.txt").read_bytes()
+    model = transformers.AutoModelForMaskedLM.from_pretrained(student)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(student)
+    guessed = transformers.pipeline("fill-mask", model=model, tokenizer=tokenizer)("os [MASK] cantavam")
+    assert len(guessed) == 5
+    card = (student / "README.md").read_text()
+    assert "language: pt" in card and "recipe `total`" in card and "4 steps" in card
+    lines = [line for line in metrics(folder / "total") if "hard" in line]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert {"hard", "soft", "hidden", "gradient_norm"} <= lines[0].keys()
+    outcome = read_json(folder / "total" / "outcome.json")
+    assert outcome["steps"] == 4 and float(str(outcome["validation_loss"])) > 0
+    resolved = read_json(folder / "total" / "run.json")
+    assert resolved["student"]["model"] == "student" and resolved["recipe"]["temperature"] == 2.0  # type: ignore[index]
+
+
+def test_partial_keeps_the_students_vocabulary(run: Run, folder: Path) -> None:
+    arguments = [word if word != "total" else "partial" for word in TOTAL]
+    run("distill.py", *arguments, "--output", "partial", "--steps", "3")
+    kept = (folder / "partial" / "student" / "vocab.txt").read_bytes()
+    assert kept == (folder / "student" / "vocab.txt").read_bytes()
+    assert read_json(folder / "partial" / "student" / "tokenizer_config.json")["do_lower_case"] is True
+
+
+def test_every_second_layer(run: Run, folder: Path) -> None:
+    arguments = [{"total": "distilbert", "student": "1x16"}.get(word, word) for word in TOTAL]
+    run("distill.py", *arguments, "--set", "student.start=layers", "--output", "layers", "--steps", "2")
+    assert read_json(folder / "layers" / "student" / "config.json")["num_hidden_layers"] == 1
+
+
+def test_broken_off_and_gone_on_equals_unbroken(run: Run, folder: Path) -> None:
+    run("distill.py", *TOTAL, "--output", "whole", "--steps", "6", "--set", "train.schedule.shape=constant",
+        "--set", "train.schedule.warmup_share=0")  # fmt: skip
+    same = [*TOTAL, "--output", "parts", "--resume", "auto", "--set", "train.schedule.shape=constant",
+            "--set", "train.schedule.warmup_share=0"]  # fmt: skip
+    for steps in ("2", "4", "6"):
+        run("distill.py", *same, "--steps", steps)
+    whole, parts = weights(folder / "whole"), weights(folder / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_run_of_other_options_is_not_gone_on(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("distill.py", *TOTAL, "--output", "other", "--steps", "1")
+    with pytest.raises(SystemExit) as stop:
+        run("distill.py", *TOTAL, "--output", "other", "--steps", "2", "--resume", "auto", "--seed", "7")
+    assert stop.value.code == 2
+    assert "was begun with train.seed = 1, now it is 7" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(run: Run, folder: Path) -> None:
+    out = run("distill.py", *TOTAL, "--output", "dry", "--steps", "100", "--dry-run")
+    assert not (folder / "dry").exists()
+    for word in ("student", "teacher", "text", "step", "memory", "time", "MiB"):
+        assert word in out
+    assert "1 layers x 8" in out and "2 layers x 16" in out
+
+
+def test_pretrain_with_a_vocabulary_of_its_own(run: Run, folder: Path) -> None:
+    run("pretrain.py", "--model", "1x8", "--vocab-size", "210", "--corpus", "corpus.jsonl", "--output", "own",
+        "--epochs", "0.1", "--batch-size", "8", "--max-length", "32", "--device", "cpu")  # fmt: skip
+    student = folder / "own" / "student"
+    words = len((student / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    assert words == read_json(student / "config.json")["vocab_size"] and 100 < words <= 210
+    run("pretrain.py", "--model", str(student), "--shards", "own/shards", "--output", "further", "--steps", "1",
+        "--device", "cpu", "--batch-size", "8")  # fmt: skip
+    assert (folder / "further" / "student" / "model.safetensors").exists()
+
+
+def start(folder: Path, *arguments: str, processes: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
+               str(SCRIPTS / "distill.py"), *arguments]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_two_processes_equal_one(run: Run, folder: Path) -> None:
+    run("distill.py", *TOTAL, "--output", "one", "--steps", "3", "--set", "train.optimizer.learning_rate=1e-4")
+    two = start(folder, *TOTAL, "--output", "two", "--steps", "3", "--set", "train.optimizer.learning_rate=1e-4",
+                processes=2)  # fmt: skip
+    _, error = two.communicate(timeout=240)
+    assert two.returncode == 0, error
+    one_loss = [line["hard"] for line in metrics(folder / "one") if "hard" in line]
+    two_loss = [line["hard"] for line in metrics(folder / "two") if "hard" in line]
+    assert one_loss == pytest.approx(two_loss, rel=1e-5)
+
+
+def test_a_mistake_under_torchrun_is_one_message(folder: Path) -> None:
+    wrong = start(folder, *TOTAL, "--output", "wrong", "--steps", "3", "--set", "recipe.temperature=0", processes=2)
+    _, error = wrong.communicate(timeout=240)
+    assert wrong.returncode != 0
+    assert error.count("error: recipe.temperature must be > 0") == 1
+
+
+def test_tensorboard_shows_the_same_figures(run: Run, folder: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run("distill.py", *TOTAL, "--output", "board", "--steps", "3", "--set", "train.tensorboard=true")
+    events = EventAccumulator(str(folder / "board" / "tensorboard"))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("soft")]
+    written = [(line["step"], line["soft"]) for line in metrics(folder / "board") if "soft" in line]
+    assert shown == [(step, pytest.approx(value, rel=1e-6)) for step, value in written] and len(shown) == 3
+
+
+def test_validation_of_a_recipe_without_masked_words_is_its_own_loss(run: Run, folder: Path) -> None:
+    arguments = [word if word != "total" else "partial" for word in TOTAL]
+    run("distill.py", *arguments, "--output", "vectors", "--steps", "3", "--set", "recipe.hard=0",
+        "--set", "train.mask.rate=0")  # fmt: skip
+    outcome = read_json(folder / "vectors" / "outcome.json")
+    # cosine distances a word and a sentence, each at most 2, weighted 1 and 1
+    assert 0 < float(str(outcome["validation_loss"])) < 4
+
+
+def test_a_run_that_could_not_begin_leaves_its_folder_free(run: Run, folder: Path) -> None:
+    whole = (folder / "teacher" / "model.safetensors").read_bytes()
+    (folder / "teacher" / "model.safetensors").write_bytes(whole[:-40])
+    with pytest.raises(SystemExit):
+        run("distill.py", *TOTAL, "--output", "again", "--steps", "1")
+    (folder / "teacher" / "model.safetensors").write_bytes(whole)
+    assert "1 steps" in run("distill.py", *TOTAL, "--output", "again", "--steps", "1")

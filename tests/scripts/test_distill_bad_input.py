@@ -1,0 +1,235 @@
+"""scripts/distill.py and pretrain.py: whatever a user gets wrong is one message with its name and a remedy, exit 2."""
+
+import json
+import re
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.scripts.models import make_models
+from tinydistil.hub import read_json
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@dataclass
+class Case:
+    """A mistake: `make` prepares it in a folder of good things; `arguments` come after, and override, the good ones."""
+
+    message: str
+    arguments: list[str] = field(default_factory=list)
+    make: Callable[[Path], object] = lambda folder: None
+    script: str = "distill.py"
+    without: tuple[str, ...] = ()
+
+
+GOOD = {
+    "distill.py": ["--recipe", "total", "--teacher", "teacher", "--student", "1x8", "--corpus", "corpus.jsonl",
+                   "--output", "run", "--steps", "2", "--batch-size", "4", "--max-length", "32", "--device", "cpu"],
+    "pretrain.py": ["--model", "1x8", "--tokenizer", "teacher", "--corpus", "corpus.jsonl", "--output", "run",
+                    "--steps", "2", "--batch-size", "4", "--max-length", "32", "--device", "cpu"],
+}  # fmt: skip
+
+
+def options(*assignments: str) -> list[str]:
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+def write(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content, encoding="utf-8")
+
+
+def cut_in_half(file: str) -> Callable[[Path], object]:
+    def cut(folder: Path) -> None:
+        data = (folder / file).read_bytes()
+        (folder / file).write_bytes(data[: len(data) // 2])
+
+    return cut
+
+
+def edit_config(file: str, **changes: object) -> Callable[[Path], object]:
+    return lambda folder: (folder / file).write_text(json.dumps(read_json(folder / file) | changes))
+
+
+CASES = {
+    # options
+    "recipe": Case(r"recipe 'totla' is unknown; did you mean 'total'", ["--recipe", "totla"]),
+    "option": Case(r"unknown option 'train.setps'; did you mean 'steps'", options("train.setps=3")),
+    "recipe's option": Case(
+        r"unknown option 'recipe.temprature'; did you mean 'temperature'", options("recipe.temprature=3")
+    ),
+    "section": Case(r"unknown option 'trian'; did you mean 'train'", options("trian.steps=3")),
+    "type": Case(r"train.log_every must be of type int, got .many.", options("train.log_every=many")),
+    "assignment": Case(r"'train.steps' must have the form section.key=value", options("train.steps")),
+    "temperature 0": Case(r"recipe.temperature must be > 0 and finite, got 0", options("recipe.temperature=0")),
+    "negative weight": Case(r"recipe.soft must be >= 0 and finite, got -1", options("recipe.soft=-1")),
+    "no term": Case(r"recipe: one of hard, soft", options("recipe.hard=0", "recipe.soft=0", "recipe.hidden=0")),
+    "mask rate": Case(r"mask.rate must be in .*, got 1.5", options("train.mask.rate=1.5")),
+    "steps": Case(r"train.steps must be >= 0, got -1", ["--steps", "-1"]),
+    "batch size": Case(r"train.batch_size must be >= 1, got 0", ["--batch-size", "0"]),
+    "learning rate": Case(r"optimizer.learning_rate must be > 0, got 0", ["--learning-rate", "0"]),
+    "schedule": Case(
+        r"schedule.shape 'lineer' is unknown; did you mean 'linear'", options("train.schedule.shape=lineer")
+    ),
+    "precision": Case(r"precision must be one of float32, bfloat16, float16, got 'fp8'", ["--precision", "fp8"]),
+    "device": Case(r"device must be auto, cpu or cuda, got 'tpu'", ["--device", "tpu"]),
+    "projection": Case(r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")),
+    "start": Case(r"student.start 'layer' is unknown; did you mean 'layers'", options("student.start=layer")),
+    "dropout": Case(r"student.dropout must be in \[0, 1\), got 1", options("student.dropout=1.0")),
+    "workers": Case(r"--workers must be >= 0, got -1", ["--workers", "-1"]),
+    "config file": Case(r"configuration file 'none.toml' does not exist", ["--config", "none.toml"]),
+    "config file's syntax": Case(
+        r"'bad.toml' is not valid TOML", ["--config", "bad.toml"], write("bad.toml", "[train\n")
+    ),
+    # contradictions
+    "two texts": Case(r"give --corpus .* or --shards .*, not both", ["--shards", "shards"], without=("--max-length",)),
+    "no text": Case(r"no text: give --corpus FILE ... or --shards DIR", without=("--corpus",)),
+    "no output": Case(r"--output is missing", without=("--output",)),
+    "no teacher": Case(r"recipe 'total' needs a teacher: give --teacher", without=("--teacher",)),
+    "needless teacher": Case(r"recipe 'mlm' asks no teacher, but one was given", ["--recipe", "mlm"]),
+    "quick": Case(r"--quick is the small demonstration .* it takes no --recipe", ["--quick"]),
+    "own vocabulary in total": Case(
+        r"compares teacher and student token by token.*student.vocabulary teacher", options("student.vocabulary=own")
+    ),
+    "no vocabulary in partial": Case(r"student '1x8' is a new model and has no vocabulary", ["--recipe", "partial"]),
+    "layers of another width": Case(
+        r"student \(8 wide\) must be as wide as the teacher \(16\)", options("student.start=layers")
+    ),
+    "layers that do not divide": Case(
+        r"3 does not divide the teacher's 2", ["--student", "3x16", *options("student.start=layers")]
+    ),
+    "widths without projection": Case(
+        r"recipe.projection must not be 'none' where widths differ \(8 and 16\)", options("recipe.projection=none")
+    ),
+    "pca of a narrower teacher": Case(
+        r"projection 'pca' reduces the teacher \(16\)", ["--student", "1x32", *options("recipe.projection=pca")]
+    ),
+    "too long": Case(r"max_length 4000 is longer than the student's position table \(512\)", ["--max-length", "4000"]),
+    "odd shape": Case(r"width", ["--student", "2x9"]),
+    "layers of a teacher without head": Case(
+        r"copies the masked LM head too, which teacher 'encoder' lacks",
+        [
+            "--recipe",
+            "partial",
+            "--teacher",
+            "encoder",
+            "--student",
+            "1x16",
+            *options("student.start=layers", "student.vocabulary=teacher"),
+        ],
+    ),
+    "embeddings of its own vocabulary": Case(
+        r"this student keeps its own; leave it out",
+        ["--recipe", "partial", "--student", "student", *options("student.embeddings=pca")],
+    ),
+    "spelling of nothing": Case(r"a new one has none; choose random or pca", options("student.embeddings=spelling")),
+    "tokenizer of no use": Case(r"student.tokenizer is of no use", ["--tokenizer", "student"]),
+    "tokenizer of another": Case(
+        r"its tokenizer makes \d+ ids, its embeddings have \d+",
+        ["--recipe", "partial", "--student", "student", "--tokenizer", "teacher"],
+    ),
+    "options of raw text": Case(
+        r"options of prepare .* are for raw text", ["--shards", "shards"], without=("--corpus",)
+    ),
+    "workers without work": Case(
+        r"--workers prepare raw text", ["--shards", "shards", "--workers", "2"], without=("--corpus", "--max-length")
+    ),
+    # folders
+    "no such teacher": Case(r"model folder './none' does not exist|'./none'", ["--teacher", "./none"]),
+    "no such student": Case(r"'./none'", ["--student", "./none"]),
+    "teacher without head": Case(
+        r"recipe.soft is 1.0, but the teacher has no masked language model head .* set recipe.soft=0",
+        ["--teacher", "encoder"],
+    ),
+    "teacher without config": Case(
+        r"config.json", ["--teacher", "teacher"], lambda folder: (folder / "teacher" / "config.json").unlink()
+    ),
+    "teacher of another kind": Case(
+        r"model_type must be 'bert' .* got 'roberta'", make=edit_config("teacher/config.json", model_type="roberta")
+    ),
+    "teacher cut short": Case(r"is not a whole safetensors file", make=cut_in_half("teacher/model.safetensors")),
+    "teacher's vocabulary too long": Case(
+        r"its tokenizer makes \d+ ids, its embeddings have 20", make=edit_config("teacher/config.json", vocab_size=20)
+    ),
+    "student without weights": Case(
+        r"student 'student' has no weights .* student.start=random",
+        ["--student", "student"],
+        lambda folder: (folder / "student" / "model.safetensors").unlink(),
+    ),
+    # text
+    "no such corpus": Case(r"no file or folder 'none.jsonl'", ["--corpus", "none.jsonl"]),
+    "empty corpus": Case(r"no document of 0 was kept", ["--corpus", "empty.txt"], write("empty.txt", "")),
+    "corpus too small": Case(
+        r"batch_size must be <= 2, the sequences of the corpus, got 4",
+        ["--corpus", "one.txt"],
+        write(
+            "one.txt", "Os pescadores da vila contavam histórias antigas, ao cair da tarde, atrás das casas brancas."
+        ),
+    ),
+    "no such shards": Case(
+        r"shards 'none' is no folder; make one with scripts/prepare.py",
+        ["--shards", "none"],
+        without=("--corpus", "--max-length"),
+    ),
+    "folder of no shards": Case(r"manifest.json", ["--shards", "teacher"], without=("--corpus", "--max-length")),
+    # output
+    "output is a file": Case(r"output 'a.txt' is a file", ["--output", "a.txt"], write("a.txt", "")),
+    "output of somebody else": Case(
+        r"output 'teacher' holds .* which this program did not write", ["--output", "teacher"]
+    ),
+    # pretrain.py
+    "pretrain: two vocabularies": Case(
+        r"--vocab-size trains a vocabulary, --tokenizer names one", ["--vocab-size", "200"], script="pretrain.py"
+    ),
+    "pretrain: vocabulary of no text": Case(
+        r"--vocab-size trains a vocabulary on raw text; give --corpus",
+        ["--vocab-size", "200", "--shards", "shards"],
+        script="pretrain.py",
+        without=("--tokenizer", "--corpus"),
+    ),
+    "pretrain: small vocabulary": Case(
+        r"vocab_size must be >= ", ["--vocab-size", "7"], script="pretrain.py", without=("--tokenizer",)
+    ),
+    "pretrain: no vocabulary": Case(
+        r"student '1x8' is a new model and has no vocabulary", script="pretrain.py", without=("--tokenizer",)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Path, int], Path]) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    make_models(folder, write_corpus(folder / "corpus.jsonl", 60))
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_mistakes(
+    name: str,
+    good: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    case = CASES[name]
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    case.make(tmp_path)
+    arguments = list(GOOD[case.script])
+    for flag in case.without:
+        place = arguments.index(flag)
+        del arguments[place : place + 2]
+    monkeypatch.setattr(sys, "argv", [case.script, *arguments, *case.arguments])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPTS / case.script), run_name="__main__")
+    error = capsys.readouterr().err
+    assert stop.value.code == 2, error
+    assert re.search(case.message, error), error
+    assert "Traceback" not in error
+    assert not torch.distributed.is_initialized()

@@ -1,0 +1,46 @@
+"""In what order sequences are read, as a pure function of (seed, epoch). Letters: G sequences in a global batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinydistil.errors import require
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OrderConfig:
+    """Which sequences are read, and which of them together.
+
+    longest: tokens of a sequence at most, [CLS] and [SEP] included; longer ones are left out, 0 for none. window: so
+    many global batches are drawn at random and then dealt out by length, which spares padding; 1 deals at random.
+    """
+
+    longest: int = 0
+    window: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.longest == 0 or self.longest >= 3, f"order.longest must be 0 or >= 3, got {self.longest}")
+        require(self.window >= 1, f"order.window must be >= 1, got {self.window}")
+
+
+def epoch_order(
+    candidates: Ids, lengths: NDArray[np.int64] | None, batch_size: int, window: int, *, seed: int, epoch: int
+) -> Ids:
+    """The numbers of an epoch's sequences in the order they are read, a whole number of batches of G = `batch_size`.
+
+    candidates: the numbers to choose from; lengths: of all sequences, needed where `window` is above 1.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order: Ids = candidates[random.permutation(len(candidates))]
+    order = order[: len(order) // batch_size * batch_size]
+    if window > 1:
+        assert lengths is not None, "a window needs lengths"
+        for start in range(0, len(order), window * batch_size):
+            part = order[start : start + window * batch_size]
+            batches = part[np.argsort(lengths[part], kind="stable")].reshape(-1, batch_size)
+            # Batches themselves at random, or every window would begin with its shortest.
+            order[start : start + len(part)] = batches[random.permutation(len(batches))].reshape(-1)
+    return order

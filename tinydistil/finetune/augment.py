@@ -1,0 +1,74 @@
+"""More training rows from those there are, word by word (Wei & Zou 2019, "EDA"): training rows only, never others."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tinydistil.errors import InputError, require
+from tinydistil.text.tasks.records import LabelledText, existing
+
+Synonyms = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """copies: changed copies of each row, 0 for none. replace, swap, delete: the share of words that is exchanged for
+    a synonym, changes places with the next word, or is left out. What is drawn depends on `seed` and the row."""
+
+    copies: int = 0
+    replace: float = 0.1
+    swap: float = 0.05
+    delete: float = 0.05
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.copies >= 0, f"augment.copies must be >= 0, got {self.copies}")
+        for name in ("replace", "swap", "delete"):
+            require(0 <= getattr(self, name) <= 1, f"augment.{name} must be in [0, 1], got {getattr(self, name)}")
+
+
+def augmented(rows: Sequence[LabelledText], config: AugmentConfig, synonyms: Synonyms) -> list[LabelledText]:
+    """The rows, followed by `copies` changed copies of each, labels as they were. A text never loses its last word."""
+    copies = []
+    for number, row in enumerate(rows):
+        for copy in range(config.copies):
+            source = random.Random(f"{config.seed} {number} {copy}")
+            second = None if row.second is None else _changed(row.second, config, synonyms, source)
+            copies.append(replace(row, text=_changed(row.text, config, synonyms, source), second=second))
+    return [*rows, *copies]
+
+
+def _changed(text: str, config: AugmentConfig, synonyms: Synonyms, source: random.Random) -> str:
+    words = text.split()
+    for place, word in enumerate(words):
+        if (others := synonyms.get(word.lower())) and source.random() < config.replace:
+            other = source.choice(others)
+            words[place] = other.capitalize() if word[:1].isupper() else other
+    for place in range(len(words) - 1):
+        if source.random() < config.swap:
+            words[place], words[place + 1] = words[place + 1], words[place]
+    kept = [word for word in words if source.random() >= config.delete]
+    return " ".join(kept or words[:1])
+
+
+def read_synonyms(path: Path) -> Synonyms:
+    """A table of a word a line: the word, a tab, its synonyms with commas between, in lower case.
+
+    Raises InputError, naming the line, where it has another form.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        lines = existing(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not UTF-8 ({error.reason} at byte {error.start})") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        word, tab, others = line.partition("\t")
+        synonyms = tuple(other.strip() for other in others.split(",") if other.strip())
+        if not tab or not word.strip() or not synonyms:
+            raise InputError(f"line {number} of {str(path)!r} must be: word, tab, synonyms with commas; got {line!r}")
+        found[word.strip().lower()] = synonyms
+    require(bool(found), f"{str(path)!r} holds no synonym")
+    return found

@@ -1,0 +1,35 @@
+"""A fine-tuned model on encoded examples. Letters: B examples, T tokens, C classes, N examples of the whole set."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tinydistil.finetune.examples import TaskExample, collate
+from tinydistil.finetune.objective import TaskModel
+from tinydistil.model.heads import SpanLogits
+
+
+@torch.inference_mode()
+def predict(
+    model: TaskModel, examples: Sequence[TaskExample], *, pad_id: int, batch_size: int = 64
+) -> list[NDArray[np.float32]]:
+    """The logits of each example, in order: (C,), for tagging (T, C), for answers (T, 2); computed in eval mode.
+
+    The model is left in the mode it came in.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
+    found: dict[int, NDArray[np.float32]] = {}
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = collate([examples[i] for i in chosen], pad_id).to(device)
+        output = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        if isinstance(output, SpanLogits):
+            output = torch.stack([output.first, output.last], -1)
+        for i, logits in zip(chosen, output.float().cpu().numpy(), strict=True):
+            found[i] = logits if logits.ndim == 1 else logits[: len(examples[i].ids)]
+    model.train(was_training)
+    return [found[i] for i in range(len(examples))]

@@ -1,0 +1,65 @@
+"""Fine-tuning on the one loop: a model with a head, training examples, and a figure to raise."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from tinydistil.finetune.examples import TaskBatch, TaskBatches, TaskExample
+from tinydistil.finetune.objective import TaskModel, TaskObjective
+from tinydistil.finetune.parameters import freeze, make_task_optimizer
+from tinydistil.finetune.settings import FineTuneConfig
+from tinydistil.ranks import Ranks
+from tinydistil.train.checkpoint import CheckpointStore
+from tinydistil.train.loop import Loop
+from tinydistil.train.records import Records
+from tinydistil.train.step import Trainer, check_precision
+
+
+def fine_tune(
+    model: TaskModel,
+    examples: Sequence[TaskExample],
+    config: FineTuneConfig,
+    *,
+    pad_id: int,
+    checkpoints: Path,
+    ranks: Ranks,
+    records: Records,
+    figure: Callable[[TaskModel], float] | None = None,
+    class_weights: Tensor | None = None,
+    resume: bool = False,
+) -> bool:
+    """Train `model` in place; False if asked to stop before the end (everything is saved then).
+
+    figure: what to raise on the development set, between two passes; with it the best weights are put back at the
+    end. `checkpoints` is a folder for them. `resume` goes on from its latest.
+    Raises InputError where the loss is not finite for several steps (an absurd learning rate, say).
+    """
+    check_precision(config.precision)
+    freeze(model, embeddings=config.freeze_embeddings, layers=config.freeze_layers)
+    batches = TaskBatches(examples, pad_id=pad_id, batch_size=config.batch_size, seed=config.seed)
+    settings = config.train_config(batches.batches_per_epoch)
+    objective = TaskObjective(model, class_weights=class_weights, soft=config.soft, temperature=config.temperature).to(
+        ranks.device
+    )
+    optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
+    trainer: Trainer[TaskBatch, None] = Trainer(
+        objective, optimizer, ranks, precision=config.precision, clip_norm=settings.optimizer.clip_norm
+    )
+    store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
+    validate = None if figure is None else lambda: _to_lower(figure(model))
+    loop: Loop[TaskBatch, None] = Loop(trainer, batches, settings, store, records, validate=validate)
+    if resume and (found := store.latest()) is not None:
+        loop.resume(found)
+    if not loop.run():
+        return False
+    if figure is not None:
+        loop.take_best_weights()
+    model.eval()
+    return True
+
+
+def _to_lower(figure: float) -> float:
+    """What the loop minimises. An undefined figure (the correlation of constant predictions) is the worst there is."""
+    return 1.0 if math.isnan(figure) else -figure

@@ -1,0 +1,76 @@
+"""What task files hold: labelled texts and pairs, tagged sentences, questions with their answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tinydistil.errors import InputError
+from tinydistil.text.document import BadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text, or a pair of texts, and its label: a class's name, or a number's spelling where a number is asked for."""
+
+    text: str
+    second: str | None
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedSentence:
+    """Words and their tags, equally many."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question on a context; `answers` are (text, first character in the context), each a right one."""
+
+    identifier: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...]
+
+
+RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData(Generic[RowT]):
+    """A task file: its sound rows, and what was set aside, with its line and the reason."""
+
+    rows: tuple[RowT, ...]
+    bad: tuple[BadRecord, ...]
+
+    def report(self) -> str:
+        """How many rows were read and set aside, the first five of these by line; one line each."""
+        lines = [f"{len(self.rows)} rows, {len(self.bad)} set aside"]
+        lines += [f"  {each}" for each in self.bad[:5]]
+        if len(self.bad) > 5:
+            lines.append(f"  and {len(self.bad) - 5} more")
+        return "\n".join(lines)
+
+
+def checked(path: Path, rows: Sequence[RowT], bad: Sequence[BadRecord]) -> TaskData[RowT]:
+    """The rows of a file. Raises InputError where none is sound, with the first reason."""
+    if not rows:
+        reason = f"; the first of {len(bad)} set aside: {bad[0]}" if bad else ": it is empty"
+        raise InputError(f"{str(path)!r} holds no usable row{reason}")
+    return TaskData(tuple(rows), tuple(bad))
+
+
+def existing(path: Path) -> Path:
+    """`path`, if it is a file. Raises InputError if not."""
+    if not path.is_file():
+        what = "is a folder; give a file" if path.is_dir() else "does not exist"
+        raise InputError(f"task file {str(path)!r} {what}")
+    return path
+
+
+def is_sound(text: str) -> bool:
+    """Whether `text` has something to read, and no half of a UTF-16 pair, which no tokenizer takes."""
+    return bool(text.strip()) and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,135 @@
+"""The command line of a run, shared by scripts/distill.py and scripts/pretrain.py."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tinydistil.config import assign, read_toml
+from tinydistil.data.stopping import Stopped
+from tinydistil.errors import InputError, require
+from tinydistil.ranks import joined
+from tinydistil.train.estimate import estimate
+from tinydistil.train.plan import make_plan
+from tinydistil.train.run import STUDENT, execute, prepare_shards
+from tinydistil.train.run_config import RunConfig, resolve_run
+from tinydistil.train.signals import STOPPED_EXIT_CODE
+
+# Flags that stand for an option of RunConfig.
+FLAGS: Mapping[str, str] = {
+    "recipe": "recipe.name",
+    "teacher": "teacher",
+    "student": "student.model",
+    "tokenizer": "student.tokenizer",
+    "shards": "shards",
+    "corpus": "corpus",
+    "eval_set": "evaluation_sets",
+    "max_length": "prepare.max_length",
+    "steps": "train.steps",
+    "tokens": "train.tokens",
+    "minutes": "train.minutes",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "accumulation": "train.accumulation",
+    "learning_rate": "train.optimizer.learning_rate",
+    "precision": "train.precision",
+    "seed": "train.seed",
+}
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every training command has."""
+    add = parser.add_argument
+    add("--tokenizer", metavar="DIR", help="the student's vocabulary, where --student brings none")
+    add(
+        "--corpus",
+        nargs="+",
+        metavar="PATH",
+        help="raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way",
+    )
+    add("--shards", metavar="DIR", help="a corpus that scripts/prepare.py made")
+    add("--eval-set", nargs="+", metavar="FILE", help="with --corpus: drop documents that overlap with these")
+    add("--output", type=Path, metavar="DIR", help="folder of the run, new or with --resume auto")
+    add("--steps", type=int, help="budget in steps")
+    add("--tokens", type=int, help="budget in tokens of the student")
+    add("--minutes", type=float, help="budget in minutes")
+    add("--epochs", type=float, help="budget in passes over the corpus (default 1, where no other is given)")
+    add("--batch-size", type=int, help="sequences a step, over all ranks (default 64)")
+    add("--accumulation", type=int, help="micro-batches a step and rank (default 1)")
+    add("--max-length", type=int, help="with --corpus: tokens of a sequence (default 128)")
+    add("--learning-rate", type=float, help="its peak (default 5e-4)")
+    add("--precision", help="float32 (default), bfloat16 or float16 (CUDA)")
+    add("--seed", type=int, help="of weights, order, masks and dropout (default 1)")
+    add("--device", default="auto", help="auto (default), cpu or cuda")
+    add("--workers", type=int, help="with --corpus: processes that prepare it (default 2)")
+    add("--resume", choices=("never", "auto"), default="never", help="auto: go on from the latest whole checkpoint")
+    add("--dry-run", action="store_true", help="check everything, estimate memory and time, train nothing")
+    add("--config", type=Path, metavar="FILE.toml", help="options, see RunConfig; flags and --set go over it")
+    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option")
+
+
+def given_options(arguments: argparse.Namespace) -> list[str]:
+    """The flags that were given and that only a run of one's own has a use for, as they are typed."""
+    given = [name for name in FLAGS if getattr(arguments, name, None) is not None]
+    given += [name for name in ("config", "set", "dry_run", "workers") if getattr(arguments, name)]
+    given += ["resume"] if arguments.resume != "never" else []
+    return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def values_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """Nested option values: the file's, then --set, then flags."""
+    values = read_toml(arguments.config) if arguments.config else {}
+    if isinstance(values.get("recipe"), str):
+        values["recipe"] = {"name": values["recipe"]}
+    for assignment in arguments.set:
+        assign(values, assignment)
+    for flag, option in FLAGS.items():
+        if (value := getattr(arguments, flag, None)) is not None:
+            _put(values, option, value)
+    return values
+
+
+def _put(values: dict[str, object], option: str, value: object) -> None:
+    *sections, key = option.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"option {section!r} must be a table of options, got {inner!r}")
+        values = inner
+    values[key] = value
+
+
+def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
+    """Check, prepare, train, say where the student is. Leaves with exit code 75 where it was asked to stop before."""
+    require(arguments.output is not None, "--output is missing; name the folder of the run")
+    workers = 2 if arguments.workers is None else arguments.workers
+    require(workers >= 0, f"--workers must be >= 0, got {workers}")
+    require(
+        arguments.workers is None or bool(config.corpus),
+        "--workers prepare raw text, but there is no --corpus; drop it",
+    )
+    with joined(arguments.device) as ranks:
+        # All look before one writes: what is found wrong is found by every rank, and told by one.
+        with ranks.agreed():
+            plan = make_plan(config, arguments.output, resume=arguments.resume == "auto", device=arguments.device)
+        if arguments.dry_run:
+            if ranks.is_main:
+                print(estimate(plan, ranks.device))
+            return
+        try:
+            prepare_shards(plan, rank=ranks.rank, workers=workers, say=print)
+        except Stopped as stop:
+            print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
+            sys.exit(STOPPED_EXIT_CODE)
+        outcome = execute(plan, ranks)
+    if outcome is None:
+        sys.exit(STOPPED_EXIT_CODE)
+    if ranks.is_main:
+        loss = "" if outcome.validation_loss is None else f", validation loss {outcome.validation_loss:.4f}"
+        print(f"{outcome.steps:,} steps, {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{loss}")
+        print(f"student: {arguments.output / STUDENT}")
+
+
+def resolve(arguments: argparse.Namespace) -> RunConfig:
+    """The configuration that file, --set and flags make together."""
+    return resolve_run(values_of(arguments))

@@ -1,0 +1,173 @@
+"""A dry run: the real models, three steps on random text of the run's shapes, nothing written.
+
+What it says of time and memory is measured on this machine with this configuration, and scaled to the whole batch.
+"""
+
+import time
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.data.shards import MANIFEST, TokenShards, WordPair
+from tinydistil.distill.build import make_learner
+from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
+from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.pretrained import Pretrained
+from tinydistil.ranks import Ranks
+from tinydistil.train.export import terms_of
+from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.plan import Plan
+from tinydistil.train.run import build_student, load_teacher
+from tinydistil.train.step import Trainer
+
+# Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
+_TRIAL_SEQUENCES = 8
+_STEPS = 3
+# Share of a sequence that text fills where no shards tell: mixed Portuguese, see the README of benchmarks.
+_FILLED = 0.82
+
+
+class _RandomText:
+    """Sequences of random ids, in one or two tokenizations of as many words."""
+
+    has_words = True
+
+    def __init__(self, count: int, tokens: int, vocab_size: int, teacher_vocab_size: int) -> None:
+        self._count, self._tokens, self._sizes = count, tokens, (teacher_vocab_size, vocab_size)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> NDArray[np.unsignedinteger]:
+        return self._draw(index, 1)
+
+    def pair(self, index: int) -> WordPair:
+        """Two tokenizations with a piece a word."""
+        ones = np.ones(self._tokens, np.uint8)
+        return WordPair(self._draw(index, 0), self._draw(index, 1), ones, ones)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """All are of one length."""
+        return np.full(self._count, self._tokens)
+
+    def _draw(self, index: int, side: int) -> NDArray[np.unsignedinteger]:
+        random = np.random.default_rng((index, side))
+        return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
+
+
+def estimate(plan: Plan, device: torch.device) -> str:
+    """What a run of `plan` would be: models, text, steps; seconds a step and memory a rank, as measured in a trial.
+
+    Raises InputError where a weight is missing or does not fit, as the run would.
+    """
+    config = plan.config
+    teacher = None if plan.teacher is None else load_teacher(plan).to(device)
+    student = build_student(plan, teacher)
+    learner = make_learner(student, teacher, config.recipe).to(device)
+    trainer = Trainer(
+        learner,
+        make_optimizer([learner], config.train.optimizer),
+        Ranks(0, 1, device),
+        teach=None if teacher is None else LiveTeacher(teacher, config.recipe),
+        precision=config.train.precision,
+    )
+    count = min(_TRIAL_SEQUENCES, config.train.batch_size)
+    batches = _batches(plan, count)
+    seconds, saved_bytes = _trial(trainer, batches)
+    sequences, tokens = _text(plan)
+    micro = -(-config.train.batch_size // config.train.accumulation)
+    # weights, gradients and AdamW's two moments, each in float32
+    trained = sum(p.numel() for p in learner.parameters()) * 16
+    frozen = 0 if teacher is None else sum(p.numel() for p in teacher.parameters()) * 4
+    lines = [
+        f"student   {config.student.model}: {_described(student)}, vocabulary {plan.tokenizer.vocab_size:,} "
+        f"({config.student_vocabulary})",
+        f"teacher   {config.teacher}: {_described(teacher)}" if teacher is not None else "teacher   none",
+        f"recipe    {config.recipe.name}: {terms_of(config.recipe)}",
+        f"text      {_described_text(plan, sequences, tokens)}",
+        f"step      {seconds / count * config.train.batch_size:.2f} s for {config.train.batch_size} sequences "
+        f"on one process of this machine (measured with {count})",
+        f"memory    {(trained + frozen + saved_bytes / count * micro) / 2**20:,.0f} MiB on one process: weights and "
+        f"optimizer {(trained + frozen) / 2**20:,.0f}, a micro-batch of {micro} the rest",
+        f"time      {_described_time(plan, seconds / count, sequences, tokens)}",
+    ]
+    return "\n".join(lines)
+
+
+def _batches(plan: Plan, count: int) -> MaskedBatches:
+    config = plan.config
+    two = plan.teacher is not None and config.student_vocabulary == "own"
+    other = plan.teacher.tokenizer if plan.teacher is not None else plan.tokenizer
+    text = _RandomText(count, round(config.prepare.capacity * _FILLED), plan.tokenizer.vocab_size, other.vocab_size)
+    return MaskedBatches(
+        text, plan.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other if two else None
+    )
+
+
+def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches) -> tuple[float, int]:
+    """Median seconds of the steps after the first, and the bytes that autograd keeps for one."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in trainer.module.parameters()}
+    times = []
+    for step in range(_STEPS):
+        micro_batches: list[MaskedBatch] = batches.micro_batches(step, rank=0, world_size=1, accumulation=1)
+        began = time.perf_counter()
+        if step == 0:
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                trainer.step(micro_batches, 0.0)
+        else:
+            trainer.step(micro_batches, 0.0)
+        times.append(time.perf_counter() - began)
+    return median(times[1:]), sum(size for pointer, size in kept.items() if pointer not in own)
+
+
+def _text(plan: Plan) -> tuple[int | None, float]:
+    """Sequences of an epoch, None before the corpus is prepared; and tokens of a sequence, [CLS] and [SEP] included."""
+    if not (plan.shards / MANIFEST).exists():
+        return None, plan.config.prepare.capacity * _FILLED + 2
+    shards = TokenShards.open(plan.shards)
+    return len(shards), float(shards.lengths().mean()) + 2
+
+
+def _described(model: Pretrained) -> str:
+    shape = model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return f"{shape.num_hidden_layers} layers x {shape.hidden_size}, {parameters / 1e6:.1f} M parameters"
+
+
+def _described_text(plan: Plan, sequences: int | None, tokens: float) -> str:
+    if sequences is not None:
+        return f"{plan.shards}: {sequences:,} sequences of {tokens:.0f} tokens on average"
+    assert plan.job is not None
+    return (
+        f"{len(plan.job.files)} files, not prepared yet, sequences of at most {plan.config.prepare.max_length} tokens"
+    )
+
+
+def _described_time(plan: Plan, seconds_a_sequence: float, sequences: int | None, tokens: float) -> str:
+    train = plan.config.train
+    if train.minutes and not (train.steps or train.tokens):
+        return (
+            f"{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds_a_sequence * tokens:,.0f} tokens"
+        )
+    budgets = [float(train.steps * train.batch_size)] if train.steps else []
+    budgets += [train.tokens / tokens] if train.tokens else []
+    if not budgets and sequences is not None:
+        budgets = [train.epochs * sequences]
+    if not budgets:
+        return (
+            f"{seconds_a_sequence * 1000:.1f} ms a sequence; an epoch's sequences are known once the corpus is prepared"
+        )
+    return (
+        f"{min(budgets) * seconds_a_sequence / 60:,.1f} minutes on one process for {min(budgets) * tokens:,.0f} tokens"
+    )

@@ -1,0 +1,258 @@
+"""What can be refused is refused here, before a weight is loaded: files, vocabularies, widths, heads, output."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from tinydistil.config import to_mapping
+from tinydistil.data.output import flatten
+from tinydistil.data.prepare import Job
+from tinydistil.data.shards import MANIFEST, check_fit, entries_of
+from tinydistil.data.tokenization import load_side
+from tinydistil.distill.build import check_mask_rate, check_pair
+from tinydistil.errors import InputError, require
+from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_folder
+from tinydistil.model.config import BertConfig, read_config
+from tinydistil.model.names import HEAD_BIAS
+from tinydistil.model.weight_files import read_weights
+from tinydistil.ranks import device_of
+from tinydistil.text.optional import optional
+from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.train.run_config import RunConfig, new_shape
+from tinydistil.train.step import check_precision
+
+CONFIG_FILE = "run.json"
+CHECKPOINTS = "checkpoints"
+# Options that may differ when a run goes on: how long, how often it looks and saves. All others would make another run.
+FREE_ON_RESUME = re.compile(
+    r"train\.(steps|tokens|minutes|epochs|log_every|validate_every|validation_sequences|save_every|keep_last|patience"
+    r"|bad_steps|accumulation|tensorboard)|corpus\[|shards"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model as it lies on disk: name as given, folder, shape, vocabulary, and whether it predicts words."""
+
+    name: str
+    folder: Path
+    config: BertConfig
+    tokenizer: Tokenizer
+    predicts_words: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that may begin. student_folder: where its weights or shape come from, None for a new model of `shape`.
+
+    tokenizer: what the student reads with. student_tokenizer: what its own weights were made for, if it has any.
+    """
+
+    config: RunConfig
+    output: Path
+    teacher: ModelFolder | None
+    student_folder: Path | None
+    shape: BertConfig
+    tokenizer: Tokenizer
+    own_tokenizer: Tokenizer | None
+    shards: Path
+    job: Job | None
+
+    @property
+    def events(self) -> Path | None:
+        """Folder for TensorBoard, where it is asked for."""
+        return self.output / "tensorboard" if self.config.train.tensorboard else None
+
+
+def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "auto") -> Plan:
+    """Check everything that can be checked without loading weights.
+
+    Raises InputError for what is missing, contradictory or does not fit, naming field, value and remedy.
+    """
+    check_precision(config.train.precision)
+    check_mask_rate(config.recipe, config.train.mask.rate)
+    device_of(device)
+    if config.train.tensorboard:
+        optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
+    check_output(config, output, resume=resume)
+    teacher = _teacher(config) if config.teacher else None
+    folder, own = _student_sources(config)
+    shared = config.student_vocabulary == "teacher"
+    if not shared and own is None:
+        raise InputError(
+            f"student {config.student.model!r} is a new model and has no vocabulary; give student.tokenizer "
+            "(a folder with vocab.txt or tokenizer.json), or --student DIR"
+        )
+    tokenizer = own if not shared or teacher is None else teacher.tokenizer
+    assert tokenizer is not None, "either the student has a vocabulary or the teacher lends its own"
+    shape = _shape(config, folder, teacher, tokenizer)
+    _check_student(config, folder, shape, teacher, own)
+    shards = Path(config.shards) if config.shards else output / "shards"
+    longest = _check_shards(shards, teacher, tokenizer, shared) if config.shards else config.prepare.max_length
+    _check_length(longest, shape, teacher)
+    job = None if config.shards else _job(config, shared)
+    return Plan(config, output, teacher, folder, shape, tokenizer, own, shards, job)
+
+
+def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
+    """Raise InputError where `output` is not a folder of ours, or holds a run and is not to be gone on from."""
+    require(not output.exists() or output.is_dir(), f"output {str(output)!r} is a file; name a folder")
+    saved = output / CONFIG_FILE
+    if not saved.exists():
+        strangers = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+        # what an earlier start of ours may have made before it wrote its configuration
+        strangers = [name for name in strangers if name not in ("shards", "vocabulary")]
+        require(
+            not strangers,
+            f"output {str(output)!r} holds {strangers[0] if strangers else ''!r}, which this program did not write; "
+            "choose an empty folder",
+        )
+        return
+    require(
+        resume,
+        f"output {str(output)!r} holds a run already; go on with --resume auto, or choose another folder",
+    )
+    before, now = flatten(read_json(saved)), flatten(to_mapping(config))
+    for name in [*now, *before]:
+        require(
+            FREE_ON_RESUME.match(name) is not None or before.get(name) == now.get(name),
+            f"output {str(output)!r} was begun with {name} = {before.get(name)!r}, now it is {now.get(name)!r}; "
+            "give the same value, or another --output",
+        )
+
+
+def _teacher(config: RunConfig) -> ModelFolder:
+    folder = resolve_folder(config.teacher)
+    shape = read_config(folder / "config.json")
+    tokenizer = Tokenizer.from_pretrained(folder)
+    predicts_words = HEAD_BIAS in read_weights(folder)  # memory-mapped: names cost nothing
+    require(
+        tokenizer.vocab_size <= shape.vocab_size,
+        f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
+        f"{shape.vocab_size}; the folder mixes two models",
+    )
+    return ModelFolder(config.teacher, folder, shape, tokenizer, predicts_words)
+
+
+def _student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None]:
+    """The student's folder, None for a new shape, and the tokenizer it brings, None where it brings none."""
+    student = config.student
+    folder = None if student.shape else resolve_folder(student.model, weights=student.start == "own")
+    source = student.tokenizer or folder
+    return folder, None if source is None else Tokenizer.from_pretrained(source)
+
+
+def _shape(config: RunConfig, folder: Path | None, teacher: ModelFolder | None, tokenizer: Tokenizer) -> BertConfig:
+    """The shape of the student to be trained, with the vocabulary it will read with."""
+    student = config.student
+    if student.start == "layers" and student.shape is not None and teacher is not None:
+        layers, width = student.shape
+        # heads and feed-forward width come with the layers that are copied
+        same = width == teacher.config.hidden_size
+        shape = teacher.config.replace(num_hidden_layers=layers) if same else new_shape(layers, width, 1)
+    elif folder is None:
+        assert student.shape is not None, "a model that is no folder is a shape"
+        shape = new_shape(*student.shape, tokenizer.vocab_size)
+    else:
+        shape = read_config(folder / "config.json")
+    # A table may be longer than the tokenizer's ids, for the sake of alignment; never shorter.
+    if config.student_vocabulary == "teacher" and teacher is not None:
+        rows = teacher.config.vocab_size
+    else:
+        rows = tokenizer.vocab_size if student.shape is not None else shape.vocab_size
+    return shape.replace(
+        vocab_size=rows,
+        pad_token_id=tokenizer.pad_id,
+        hidden_dropout_prob=student.dropout,
+        attention_probs_dropout_prob=student.dropout,
+    )
+
+
+def _check_student(
+    config: RunConfig, folder: Path | None, shape: BertConfig, teacher: ModelFolder | None, own: Tokenizer | None
+) -> None:
+    student = config.student
+    if student.start == "own" and folder is not None:
+        require(
+            first_existing(folder, WEIGHT_FILES) is not None,
+            f"student {student.model!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); "
+            "set student.start=random to take its shape and vocabulary only",
+        )
+    if student.start == "layers":
+        assert teacher is not None, "checked by RunConfig"
+        require(
+            teacher.predicts_words,
+            f"student.start 'layers' copies the masked LM head too, which teacher {teacher.name!r} lacks; choose "
+            "another teacher, or student.start own or random",
+        )
+        require(
+            shape.hidden_size == teacher.config.hidden_size,
+            f"student.start 'layers' copies layers, so the student ({shape.hidden_size} wide) must be as wide as the "
+            f"teacher ({teacher.config.hidden_size}); choose student.start own or random",
+        )
+        require(
+            config.student_vocabulary == "teacher",
+            "student.start 'layers' copies the teacher's embeddings too; set student.vocabulary=teacher",
+        )
+        require(
+            teacher.config.num_hidden_layers % shape.num_hidden_layers == 0,
+            f"student.start 'layers' takes every n-th layer: {shape.num_hidden_layers} does not divide the teacher's "
+            f"{teacher.config.num_hidden_layers}",
+        )
+    if folder is not None and own is not None:
+        table = read_config(folder / "config.json").vocab_size
+        require(
+            own.vocab_size <= table,
+            f"student {student.model!r}: its tokenizer makes {own.vocab_size} ids, its embeddings have {table}; "
+            "give the tokenizer that belongs to it",
+        )
+    if student.embeddings == "spelling":
+        require(
+            folder is not None and student.start == "own",
+            "student.embeddings 'spelling' averages word vectors that the student has, and a new one has none; "
+            "choose random or pca, or give --student DIR",
+        )
+    if teacher is not None:
+        check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)
+
+
+def _check_length(longest: int, shape: BertConfig, teacher: ModelFolder | None) -> None:
+    for who, found in (("student", shape), ("teacher", shape if teacher is None else teacher.config)):
+        require(
+            longest <= found.max_position_embeddings,
+            f"prepare.max_length {longest} is longer than the {who}'s position table "
+            f"({found.max_position_embeddings}); lower it (--max-length) and prepare the text so",
+        )
+
+
+def _job(config: RunConfig, shared: bool) -> Job:
+    """The preparation of raw text: one tokenizer, or teacher's and student's side by side."""
+    sides = [load_side(source) for source in tokenizer_sources(config, shared)]
+    return Job.of(config.corpus, sides, config.prepare, config.evaluation_sets)
+
+
+def tokenizer_sources(config: RunConfig, shared: bool) -> list[str]:
+    """Folders or names of the tokenizers that the shards are made with, the teacher's first."""
+    student = config.student
+    own = student.tokenizer or student.model
+    if not config.teacher:
+        return [own]
+    return [config.teacher] if shared else [config.teacher, own]
+
+
+def _check_shards(shards: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool) -> int:
+    """The most tokens that a sequence of these shards has, special ones included."""
+    require(shards.is_dir(), f"shards {str(shards)!r} is no folder; make one with scripts/prepare.py")
+    if teacher is None or shared:
+        manifest = check_fit(shards, tokenizer.fingerprint, None)
+    else:
+        manifest = check_fit(shards, teacher.tokenizer.fingerprint, tokenizer.fingerprint)
+    splits = {entry.split for entry in entries_of(manifest, shards)}
+    require("train" in splits, f"{shards / MANIFEST} lists no training shard; prepare the corpus again")
+    made_with = manifest.get("config")
+    longest = made_with.get("max_length") if isinstance(made_with, dict) else None
+    require(
+        isinstance(longest, int), f"{shards / MANIFEST}: config.max_length is {longest!r}; prepare the corpus again"
+    )
+    return cast(int, longest)

@@ -1,0 +1,195 @@
+"""A run from its plan to the student's folder: prepare, load, build, train, write."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+
+import torch
+
+from tinydistil.config import to_mapping
+from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.data.prepare import prepare
+from tinydistil.data.progress import Progress
+from tinydistil.data.shards import MANIFEST, TokenShards
+from tinydistil.data.stopping import stopping
+from tinydistil.data.table import describe
+from tinydistil.distill.build import fit_projections, make_learner
+from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
+from tinydistil.distill.learner import Learner
+from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
+from tinydistil.errors import InputError
+from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.bert import BertModel
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.ranks import Ranks
+from tinydistil.train.checkpoint import CheckpointStore
+from tinydistil.train.export import Outcome, environment, model_card, write_records, write_student
+from tinydistil.train.loop import Loop
+from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
+from tinydistil.train.records import Records
+from tinydistil.train.step import Trainer
+from tinydistil.train.validation import masked_lm_loss, objective_loss
+
+STUDENT = "student"
+METRICS = "metrics.jsonl"
+OUTCOME = "outcome.json"
+
+
+def prepare_shards(plan: Plan, *, rank: int, workers: int, say: Callable[[str], None]) -> None:
+    """Make the shards of a plan that begins with raw text, or find them finished. Rank 0 works, the others wait.
+
+    Called before any rank joins the others: a corpus may take hours, for which no collective would wait.
+    """
+    if plan.job is None:
+        return
+    if rank != 0:
+        while not (plan.shards / MANIFEST).exists():
+            time.sleep(0.5)
+        return
+    progress = Progress(plan.job.plain_bytes())
+    try:
+        with stopping():
+            prepared = prepare(plan.job, plan.shards, workers=workers, progress=progress)
+    finally:
+        progress.close()
+    if not prepared.was_finished:
+        say(describe(prepared.manifest))
+
+
+def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
+    """Train as planned and write the student; None where the run was asked to stop before its end (it is saved then).
+
+    The folder `plan.output` gets run.json, environment.json, metrics.jsonl, checkpoints/, outcome.json and
+    student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
+    """
+    output = plan.output
+    loop = build(plan, ranks)
+    with ranks.agreed():
+        if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
+            write_records(output, CONFIG_FILE, to_mapping(plan.config))
+            write_records(output, "environment.json", environment(ranks))
+    try:
+        finished = loop.run()
+    finally:
+        loop.records.close()
+    if not finished:
+        return None
+    if plan.config.train.patience > 0:
+        loop.take_best_weights()
+    with ranks.agreed():  # a full disk is found by rank 0 alone
+        return finish(plan, loop)
+
+
+def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
+    """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
+    config = plan.config
+    teacher = None if plan.teacher is None else load_teacher(plan)
+    torch.manual_seed(config.train.seed)
+    student = build_student(plan, teacher)
+    train = make_batches(plan, "train")
+    assert train is not None, "checked by the plan"
+    validation = make_batches(plan, "validation")
+    learner = make_learner(student, teacher, config.recipe).to(ranks.device)
+    teach = None if teacher is None else LiveTeacher(teacher.to(ranks.device), config.recipe)
+    trainer = Trainer(
+        learner,
+        make_optimizer([learner], config.train.optimizer),
+        ranks,
+        teach=teach,
+        precision=config.train.precision,
+        clip_norm=config.train.optimizer.clip_norm,
+    )
+    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
+    store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
+    validate = None
+    if validation is not None:
+        count = config.train.validation_sequences
+        validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
+        if teach is not None and config.recipe.hard == 0:
+            validate = partial(objective_loss, learner, teach, validation, ranks, sequences=count)
+    loop = Loop(trainer, train, config.train, store, records, validate=validate)
+    checkpoint = store.latest()
+    if checkpoint is not None:
+        loop.resume(checkpoint)
+        records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
+    elif teach is not None:
+        for term, kept in fit_projections(learner, teach, _in_order(train)).items():
+            records.say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
+    return loop
+
+
+def _in_order(batches: MaskedBatches) -> Iterator[MaskedBatch]:
+    """The first epoch's global batches, the same on every rank."""
+    for cursor in range(batches.batches_per_epoch):
+        yield from batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
+
+
+def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
+    """The teacher, every weight of it from its folder."""
+    assert plan.teacher is not None
+    if plan.teacher.predicts_words:
+        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require")
+    return BertModel.from_pretrained(plan.teacher.folder)
+
+
+def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:
+    """The student before its first step, in training mode, drawn from torch's global generator where random."""
+    config, shape = plan.config.student, plan.shape
+    if config.start == "layers":
+        assert isinstance(teacher, BertForMaskedLM), "the plan refuses layers of another kind of teacher"
+        student = BertForMaskedLM(shape)
+        student.load_state_dict(student_from_layers(teacher, shape.num_hidden_layers).state_dict())
+        return student.train()
+    dropout = {
+        "hidden_dropout_prob": shape.hidden_dropout_prob,
+        "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
+    }
+    own = plan.student_folder if config.start == "own" else None
+    student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
+    embeddings = config.embeddings or ("random" if own is None else "spelling")
+    if plan.config.student_vocabulary == "teacher" and (own is not None or embeddings == "pca"):
+        assert plan.teacher is not None and teacher is not None
+        student = student_for_vocabulary(student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, embeddings)
+    return student.train()
+
+
+def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
+    """The batches of a split; None where validation has too few sequences to be one."""
+    config = plan.config
+    shards = TokenShards.open(plan.shards, split=split)
+    if split == "validation" and len(shards) == 0:
+        return None
+    size = config.train.batch_size if split == "train" else min(config.train.batch_size, len(shards))
+    return MaskedBatches(
+        shards,
+        plan.tokenizer,
+        config.train.mask,
+        batch_size=size,
+        seed=config.train.seed,
+        order=config.train.order if split == "train" else None,
+        teacher_tokenizer=plan.teacher.tokenizer if plan.teacher is not None and shards.has_words else None,
+    )
+
+
+def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
+    """Write the student as it stands, its card, and how the run ended."""
+    state, learner = loop.state, loop.trainer.module
+    assert isinstance(learner, Learner)
+    student = learner.student
+    # Dropout is of the run; whoever fine-tunes the student gets what BERT has.
+    student.config = student.config.replace(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    loss = state.best_loss if plan.config.train.patience > 0 else state.validation_loss
+    outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, loss)
+    if loop.ranks.is_main:
+        folder = plan.output / STUDENT
+        try:
+            write_student(folder, student, plan.tokenizer, model_card(plan.config, student, outcome, plan.tokenizer))
+            write_records(plan.output, OUTCOME, asdict(outcome))
+        except OSError as error:
+            raise InputError(
+                f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "
+                "--resume auto"
+            ) from None
+    return outcome

@@ -1,0 +1,155 @@
+"""Everything a run is told: recipe, teacher, student, corpus, budget; from TOML and the command line."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from tinydistil.config import from_mapping, nearest, to_mapping
+from tinydistil.data.settings import PrepareConfig
+from tinydistil.distill.initialise import EMBEDDINGS
+from tinydistil.distill.recipe import RECIPES, Recipe
+from tinydistil.errors import InputError, require
+from tinydistil.model.config import BertConfig
+from tinydistil.train.settings import TrainConfig
+
+STARTS = ("own", "random", "layers")
+VOCABULARIES = ("own", "teacher")
+_SHAPE = re.compile(r"(\d{1,3})x(\d{1,5})")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Who learns, and from where.
+
+    model: a folder, a hub name, or a shape "LAYERSxWIDTH" such as "2x128" for a new model. start: its "own" weights,
+    "random" ones of its shape, or "layers" of the teacher, taken evenly (a shape as wide as the teacher). vocabulary:
+    its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer: folder of its own vocabulary where `model`
+    brings none. embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling"
+    for a student with weights of its own and "random" for a new one. dropout: in training; a small student that sees
+    each text once needs none, and config.json keeps what is usual for fine-tuning.
+    """
+
+    model: str = "2x128"
+    start: str = "own"
+    vocabulary: str = ""
+    tokenizer: str = ""
+    embeddings: str = ""
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, known in (("start", STARTS), ("vocabulary", ("", *VOCABULARIES)), ("embeddings", ("", *EMBEDDINGS))):
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(
+                    f"student.{name} {value!r} is unknown{nearest(value, [each for each in known if each])}"
+                )
+        require(0 <= self.dropout < 1, f"student.dropout must be in [0, 1), got {self.dropout}")
+        require(bool(self.model), "student.model is empty; give a folder, a hub name or a shape such as 2x128")
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Layers and width, where `model` is a shape."""
+        found = _SHAPE.fullmatch(self.model)
+        return None if found is None else (int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run. Its text comes from `shards` (made by scripts/prepare.py) or from `corpus`, prepared on the way."""
+
+    train: TrainConfig
+    recipe: Recipe = RECIPES["total"]
+    teacher: str = ""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    shards: str = ""
+    corpus: tuple[str, ...] = ()
+    evaluation_sets: tuple[str, ...] = ()
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+
+    def __post_init__(self) -> None:
+        recipe, student = self.recipe, self.student
+        require(
+            bool(self.teacher) or not recipe.needs_teacher,
+            f"recipe {recipe.name!r} needs a teacher: give --teacher, or choose recipe mlm",
+        )
+        require(
+            not self.teacher or recipe.needs_teacher,
+            f"recipe {recipe.name!r} asks no teacher, but one was given; drop --teacher or choose total or partial",
+        )
+        require(
+            not (self.shards and self.corpus),
+            "give --corpus (raw text) or --shards (prepared by scripts/prepare.py), not both",
+        )
+        require(bool(self.shards or self.corpus), "no text: give --corpus FILE ... or --shards DIR")
+        require(
+            not (self.shards and self.evaluation_sets),
+            "--eval-set cleans raw text of evaluation texts; shards are made already: give it to scripts/prepare.py",
+        )
+        require(
+            not (student.start == "layers" and not self.teacher),
+            "student.start 'layers' copies layers of the teacher, and there is none; choose own or random",
+        )
+        require(
+            not (self.student_vocabulary == "teacher" and not self.teacher),
+            "student.vocabulary 'teacher' needs a teacher; choose own",
+        )
+        require(
+            not (self.student_vocabulary == "own" and student.embeddings),
+            "student.embeddings says how a new vocabulary starts, but this student keeps its own; leave it out",
+        )
+        require(
+            not (self.student_vocabulary == "teacher" and student.tokenizer and student.shape),
+            "student.tokenizer is of no use to a new model that reads with the teacher's vocabulary; leave it out",
+        )
+        require(
+            not (self.student_vocabulary == "own" and recipe.compares_tokens),
+            f"recipe {recipe.name!r} compares teacher and student token by token, so both must share a vocabulary: "
+            "choose student.vocabulary teacher, or recipe partial",
+        )
+
+    @property
+    def student_vocabulary(self) -> str:
+        """Whose vocabulary the student reads with: "own" or "teacher"."""
+        return self.student.vocabulary or ("teacher" if self.recipe.compares_tokens else "own")
+
+
+def new_shape(layers: int, width: int, vocab_size: int) -> BertConfig:
+    """A BERT of this shape as the released ones are: heads of 64, a feed-forward layer four times as wide.
+
+    Raises InputError for a shape that cannot be.
+    """
+    require(layers >= 1 and width >= 8, f"a shape needs at least 1 layer and a width of 8, got {layers}x{width}")
+    # Narrower than a head of 64, or no multiple of it: two heads, as bert-tiny has.
+    heads = width // 64 if width % 64 == 0 else 2
+    require(width % heads == 0, f"width must be even, got {width}")
+    return BertConfig(
+        vocab_size=vocab_size,
+        num_hidden_layers=layers,
+        hidden_size=width,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+    )
+
+
+def resolve_run(values: Mapping[str, object]) -> RunConfig:
+    """The configuration from nested values; a recipe's name brings its defaults, other fields of it are changes.
+
+    Raises InputError for whatever is unknown, of a wrong type, out of range or contradictory.
+    """
+    values = dict(values)
+    given = values.get("recipe", {})
+    if isinstance(given, str):
+        given = {"name": given}
+    require(isinstance(given, Mapping), f"recipe must be a name or a table of options, got {given!r}")
+    changes = dict(cast(Mapping[str, object], given))
+    name = changes.get("name", "total")
+    if name not in RECIPES:
+        raise InputError(f"recipe {name!r} is unknown{nearest(str(name), RECIPES)}")
+    values["recipe"] = to_mapping(RECIPES[str(name)]) | changes
+    values.setdefault("train", {})
+    require(
+        not (values.get("shards") and values.get("prepare")),
+        "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",
+    )
+    return from_mapping(RunConfig, values)
