@@ -86,7 +86,8 @@ class Projection(nn.Module):
 def _random_directions(count: int, width: int) -> Tensor:
     """Orthonormal rows (count, width), the same ones each time: words and sentences are seen in one space."""
     square = torch.randn(width, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return torch.linalg.qr(square).Q.T.float().contiguous()
+    columns: Tensor = torch.linalg.qr(square)[0]
+    return columns.T.float().contiguous()
 
 
 def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
