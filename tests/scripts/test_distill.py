@@ -3,10 +3,8 @@
 import json
 import os
 import runpy
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,3 +148,33 @@ def test_a_mistake_under_torchrun_is_one_message(folder: Path) -> None:
     _, error = wrong.communicate(timeout=240)
     assert wrong.returncode != 0
     assert error.count("error: recipe.temperature must be > 0") == 1
+
+
+def test_tensorboard_shows_the_same_figures(run: Run, folder: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run("distill.py", *TOTAL, "--output", "board", "--steps", "3", "--set", "train.tensorboard=true")
+    events = EventAccumulator(str(folder / "board" / "tensorboard"))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("soft")]
+    written = [(line["step"], line["soft"]) for line in metrics(folder / "board") if "soft" in line]
+    assert shown == [(step, pytest.approx(value, rel=1e-6)) for step, value in written] and len(shown) == 3
+
+
+def test_validation_of_a_recipe_without_masked_words_is_its_own_loss(run: Run, folder: Path) -> None:
+    arguments = [word if word != "total" else "partial" for word in TOTAL]
+    run("distill.py", *arguments, "--output", "vectors", "--steps", "3", "--set", "recipe.hard=0",
+        "--set", "train.mask.rate=0")  # fmt: skip
+    outcome = read_json(folder / "vectors" / "outcome.json")
+    # cosine distances a word and a sentence, each at most 2, weighted 1 and 1
+    assert 0 < float(str(outcome["validation_loss"])) < 4
+
+
+def test_a_run_that_could_not_begin_leaves_its_folder_free(run: Run, folder: Path) -> None:
+    whole = (folder / "teacher" / "model.safetensors").read_bytes()
+    (folder / "teacher" / "model.safetensors").write_bytes(whole[:-40])
+    with pytest.raises(SystemExit):
+        run("distill.py", *TOTAL, "--output", "again", "--steps", "1")
+    (folder / "teacher" / "model.safetensors").write_bytes(whole)
+    assert "1 steps" in run("distill.py", *TOTAL, "--output", "again", "--steps", "1")

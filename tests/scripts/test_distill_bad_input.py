@@ -74,12 +74,12 @@ CASES = {
     "steps": Case(r"train.steps must be >= 0, got -1", ["--steps", "-1"]),
     "batch size": Case(r"train.batch_size must be >= 1, got 0", ["--batch-size", "0"]),
     "learning rate": Case(r"optimizer.learning_rate must be > 0, got 0", ["--learning-rate", "0"]),
-    "schedule": Case(r"schedule.shape 'lineer' is unknown; did you mean 'linear'", options("train.schedule.shape=lineer")),
+    "schedule": Case(
+        r"schedule.shape 'lineer' is unknown; did you mean 'linear'", options("train.schedule.shape=lineer")
+    ),
     "precision": Case(r"precision must be one of float32, bfloat16, float16, got 'fp8'", ["--precision", "fp8"]),
     "device": Case(r"device must be auto, cpu or cuda, got 'tpu'", ["--device", "tpu"]),
-    "projection": Case(
-        r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")
-    ),
+    "projection": Case(r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")),
     "start": Case(r"student.start 'layer' is unknown; did you mean 'layers'", options("student.start=layer")),
     "dropout": Case(r"student.dropout must be in \[0, 1\), got 1", options("student.dropout=1.0")),
     "workers": Case(r"--workers must be >= 0, got -1", ["--workers", "-1"]),
@@ -116,7 +116,8 @@ CASES = {
     "no such teacher": Case(r"model folder './none' does not exist|'./none'", ["--teacher", "./none"]),
     "no such student": Case(r"'./none'", ["--student", "./none"]),
     "teacher without head": Case(
-        r"recipe.soft is 1.0, but the teacher has no masked language model head .* set recipe.soft=0", ["--teacher", "encoder"]
+        r"recipe.soft is 1.0, but the teacher has no masked language model head .* set recipe.soft=0",
+        ["--teacher", "encoder"],
     ),
     "teacher without config": Case(
         r"config.json", ["--teacher", "teacher"], lambda folder: (folder / "teacher" / "config.json").unlink()
@@ -139,7 +140,9 @@ CASES = {
     "corpus too small": Case(
         r"batch_size must be <= 2, the sequences of the corpus, got 4",
         ["--corpus", "one.txt"],
-        write("one.txt", "Os pescadores da vila contavam histórias antigas, ao cair da tarde, atrás das casas brancas."),
+        write(
+            "one.txt", "Os pescadores da vila contavam histórias antigas, ao cair da tarde, atrás das casas brancas."
+        ),
     ),
     "no such shards": Case(
         r"shards 'none' is no folder; make one with scripts/prepare.py", ["--shards", "none"], without=("--corpus",)
@@ -155,9 +158,11 @@ CASES = {
         r"--vocab-size trains a vocabulary, --tokenizer names one", ["--vocab-size", "200"], script="pretrain.py"
     ),
     "pretrain: vocabulary of no text": Case(
-        r"--vocab-size trains a vocabulary on raw text; give --corpus", ["--vocab-size", "200", "--shards", "shards"],
-        script="pretrain.py", without=("--tokenizer", "--corpus"),
-    ),  # fmt: skip
+        r"--vocab-size trains a vocabulary on raw text; give --corpus",
+        ["--vocab-size", "200", "--shards", "shards"],
+        script="pretrain.py",
+        without=("--tokenizer", "--corpus"),
+    ),
     "pretrain: small vocabulary": Case(
         r"vocab_size must be >= ", ["--vocab-size", "7"], script="pretrain.py", without=("--tokenizer",)
     ),

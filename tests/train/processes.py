@@ -18,7 +18,8 @@ from tinydistil.errors import run_script
 ROOT = Path(__file__).parent.parent.parent
 # Importing torch takes a rank seconds, forking one that has it none.
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.train.toy_loop"])
+# DistributedDataParallel imports _dynamo when it is first made.
+_server.set_forkserver_preload(["tests.train.toy_loop", "torch._dynamo"])
 # Far more than any run here takes: a loaded machine must not fail a test, a hang must.
 PATIENCE_S = 300.0
 
@@ -45,6 +46,16 @@ class RankProcesses:
         for rank in ranks:
             os.kill(self.processes[rank].pid, number)
 
+    def until_metrics(self, folder: Path, lines: int) -> None:
+        """Wait until the run has written so many lines of metrics more."""
+        metrics = folder / "metrics.jsonl"
+        before = _lines_of(metrics)
+        deadline = time.monotonic() + PATIENCE_S
+        while _lines_of(metrics) < before + lines:
+            assert time.monotonic() < deadline, self.errors()
+            assert all(process.is_alive() for process in self.processes), self.errors()
+            time.sleep(0.01)
+
     def wait(self, seconds: float = PATIENCE_S) -> list[int]:
         """The exit codes of the ranks, negative for the signal that ended one."""
         deadline = time.monotonic() + seconds
@@ -58,6 +69,10 @@ class RankProcesses:
 
     def errors(self) -> list[str]:
         return [log.read_text() if log.exists() else "" for log in self._logs]
+
+
+def _lines_of(file: Path) -> int:
+    return len(file.read_text().splitlines()) if file.exists() else 0
 
 
 def _rank(environment: dict[str, str], log: str, work: Callable[..., None], arguments: tuple[object, ...]) -> None:

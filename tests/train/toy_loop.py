@@ -1,14 +1,15 @@
 """A short run of the loop, alone or as one rank of several, with faults to order.
 
-python -m tests.train.toy_loop FOLDER STEPS PRECISION
+python -m tests.train.toy_loop FOLDER STEPS PRECISION PAUSE_S
 """
 
 import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,9 +33,11 @@ class Hooked(Records):
     """Records that do something at a step, as the main rank or any other reaches it."""
 
     at_step: Mapping[int, Callable[[], None]] = {}
+    pause_s = 0.0
 
     def step_done(self, steps: int, total_steps: int, left_s: float, shown: Mapping[str, float] | None) -> None:
         super().step_done(steps, total_steps, left_s, shown)
+        time.sleep(self.pause_s)
         if steps in self.at_step:
             self.at_step[steps]()
 
@@ -100,13 +103,15 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Run:
-    """What a rank does. `fault`: "nan", "data", "bug", "hang" (on the last rank) or "full disk", from step 12 on."""
+    """What a rank does. `fault`: "nan", "data" or "bug" (on rank 1) or "full disk", from step 12 on."""
 
     folder: Path
     steps: int
     precision: str = "float32"
     dropout: float = 0.1
+    log_every: int = 3
     stop_at: int = -1
+    pause_s: float = 0.0
     fault: str = ""
 
     def __call__(self) -> None:
@@ -116,25 +121,25 @@ class Run:
             sys.exit(STOPPED_EXIT_CODE)
 
     def train(self, ranks: Ranks) -> bool:
-        loop, records = make_loop(self.folder, ranks, steps=self.steps, precision=self.precision, dropout=self.dropout)
-        records.at_step = {self.stop_at: ask_to_stop}
+        loop, records = make_loop(
+            self.folder,
+            ranks,
+            steps=self.steps,
+            precision=self.precision,
+            dropout=self.dropout,
+            log_every=self.log_every,
+        )
+        records.at_step, records.pause_s = {self.stop_at: ask_to_stop}, self.pause_s
         if self.fault == "nan":
-            poison(loop, rank=ranks.world_size - 1, cursor=12, times=99)
+            poison(loop, rank=1, cursor=12, times=99)
         elif self.fault in ("data", "bug"):
             error = InputError("shard 3 is damaged") if self.fault == "data" else KeyError("a bug of ours")
             loop.batches = Damaged(loop.batches, 12, error)  # type: ignore[assignment, arg-type]
         elif self.fault == "full disk":
             # The system refuses to let a file grow further, as a full disk does.
             records.at_step = {12: lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, resource.RLIM_INFINITY))}
-        elif self.fault == "hang" and ranks.rank == 1:
-            records.at_step = {12: lambda: signal.pause()}
         return loop.run()
 
 
-def stopped_at(run: Run, step: int) -> Run:
-    """The same run, which asks itself to stop at a step."""
-    return replace(run, stop_at=step)
-
-
 if __name__ == "__main__":
-    run_script(Run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    run_script(Run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], pause_s=float(sys.argv[4])))

@@ -1,6 +1,6 @@
 """How the models of a demonstration are examined: masked words, similarity, sentiment, entailment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,10 +20,15 @@ _SEED = 3
 
 
 class Examination:
-    """The same questions for every model. Vocabularies: all that will be examined, so that words can be hidden in all."""
+    """The same questions for every model; `vocabularies` are of all models, so that words can be hidden in all."""
 
     def __init__(
-        self, held_out: Sequence[str], vocabularies: Sequence[Path], num_training: int, num_test: int, device: torch.device
+        self,
+        held_out: Sequence[str],
+        vocabularies: Sequence[Path],
+        num_training: int,
+        num_test: int,
+        device: torch.device,
     ) -> None:
         self.held_out, self.num_training, self.num_test, self.device = held_out, num_training, num_test, device
         tokenizers = [Tokenizer.from_pretrained(folder) for folder in vocabularies]
@@ -46,6 +51,9 @@ class Examination:
             masked_lm=masked_lm_scores(model, tokenizer, sequences).loss,
             bits=word_loss(model, tokenizer, self.held_out, self.hidden_words).bits_per_character,
             similarity=similarity.pearson,
-            sentiment=sentiment_f1(folder, num_training=self.num_training, num_test=self.num_test, device=self.device),
-            entailment=entailment_f1(folder, num_training=self.num_training, num_test=self.num_test, device=self.device),
+            sentiment=self._fine_tuned(sentiment_f1, folder),
+            entailment=self._fine_tuned(entailment_f1, folder),
         )
+
+    def _fine_tuned(self, task: Callable[..., float], folder: Path) -> float:
+        return task(folder, num_training=self.num_training, num_test=self.num_test, device=self.device)

@@ -90,14 +90,18 @@ class _Demonstration:
         teacher = str(self.output / "teacher" / STUDENT)
         student_words, teacher_words = str(self.texts.student_vocabulary), str(self.texts.teacher_vocabulary)
         taught = self._run("teacher", "mlm", self.scale.teacher, "teacher", tokenizer=teacher_words)
-        rows = [self._untrained()]
+        rows = self._untrained()
         rows += self._run("no teacher, own vocabulary", "mlm", self.scale.student, "alone-own", tokenizer=student_words)
         rows += self._run("partial", "partial", self.scale.student, "partial", tokenizer=student_words, teacher=teacher)
-        rows += self._run("no teacher, teacher's words", "mlm", self.scale.student, "alone-total", tokenizer=teacher_words)
+        rows += self._run(
+            "no teacher, teacher's words", "mlm", self.scale.student, "alone-total", tokenizer=teacher_words
+        )
         rows += self._run("total", "total", self.scale.student, "total", teacher=teacher)
         return [*rows, *taught]
 
-    def _run(self, title: str, recipe: str, shape: str, name: str, *, tokenizer: str = "", teacher: str = "") -> list[Marks]:
+    def _run(
+        self, title: str, recipe: str, shape: str, name: str, *, tokenizer: str = "", teacher: str = ""
+    ) -> list[Marks]:
         """Train and examine one model."""
         scale, ranks, folder = self.scale, self.ranks, self.output / name
         role = "teacher" if name == "teacher" else "student"
@@ -133,7 +137,9 @@ class _Demonstration:
         folder = self.output / "untrained" / STUDENT
         if self.ranks.is_main:
             torch.manual_seed(1)
-            model = BertForMaskedLM(new_shape(layers, width, tokenizer.vocab_size).replace(pad_token_id=tokenizer.pad_id))
+            model = BertForMaskedLM(
+                new_shape(layers, width, tokenizer.vocab_size).replace(pad_token_id=tokenizer.pad_id)
+            )
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
         return self._examined("untrained", folder)

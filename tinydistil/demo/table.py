@@ -27,7 +27,16 @@ class Marks:
         return asdict(self)
 
 
-_COLUMNS = ("model", "parameters", "vocabulary", "MLM loss", "bits/char", "similarity r", "sentiment F1", "entailment F1")
+_COLUMNS = (
+    "model",
+    "parameters",
+    "vocabulary",
+    "MLM loss",
+    "bits/char",
+    "similarity r",
+    "sentiment F1",
+    "entailment F1",
+)
 
 
 def render(rows: Sequence[Marks]) -> str:

@@ -33,6 +33,9 @@ class Learner(nn.Module):
         assert projections.keys() == compared, f"one projection each for {compared}, got {projections.keys()}"
         self.student, self.recipe = student, recipe
         self.projections = nn.ModuleDict(projections)
+        if recipe.hard == 0 and recipe.soft == 0:
+            # No term reaches the head. DistributedDataParallel would wait for its gradients and average no others.
+            student.masked_lm.requires_grad_(False)
 
     @property
     def weights(self) -> Mapping[str, float]:

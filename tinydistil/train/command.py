@@ -41,7 +41,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every training command has."""
     add = parser.add_argument
     add("--tokenizer", metavar="DIR", help="the student's vocabulary, where --student brings none")
-    add("--corpus", nargs="+", metavar="PATH", help="raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way")
+    add(
+        "--corpus",
+        nargs="+",
+        metavar="PATH",
+        help="raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way",
+    )
     add("--shards", metavar="DIR", help="a corpus that scripts/prepare.py made")
     add("--eval-set", nargs="+", metavar="FILE", help="with --corpus: drop documents that overlap with these")
     add("--output", type=Path, metavar="DIR", help="folder of the run, new or with --resume auto")

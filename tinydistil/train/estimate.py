@@ -14,8 +14,9 @@ from torch import Tensor
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST, TokenShards, WordPair
 from tinydistil.distill.build import make_learner
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
 from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.pretrained import Pretrained
 from tinydistil.ranks import Ranks
 from tinydistil.train.export import terms_of
 from tinydistil.train.optimizer import make_optimizer
@@ -48,6 +49,10 @@ class _RandomText:
         """Two tokenizations with a piece a word."""
         ones = np.ones(self._tokens, np.uint8)
         return WordPair(self._draw(index, 0), self._draw(index, 1), ones, ones)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """All are of one length."""
+        return np.full(self._count, self._tokens)
 
     def _draw(self, index: int, side: int) -> NDArray[np.unsignedinteger]:
         random = np.random.default_rng((index, side))
@@ -97,15 +102,13 @@ def _batches(plan: Plan, count: int) -> MaskedBatches:
     config = plan.config
     two = plan.teacher is not None and config.student_vocabulary == "own"
     other = plan.teacher.tokenizer if plan.teacher is not None else plan.tokenizer
-    text = _RandomText(
-        count, round(config.prepare.capacity * _FILLED), plan.tokenizer.vocab_size, other.vocab_size
-    )
+    text = _RandomText(count, round(config.prepare.capacity * _FILLED), plan.tokenizer.vocab_size, other.vocab_size)
     return MaskedBatches(
         text, plan.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other if two else None
     )
 
 
-def _trial(trainer: Trainer, batches: MaskedBatches) -> tuple[float, int]:
+def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches) -> tuple[float, int]:
     """Median seconds of the steps after the first, and the bytes that autograd keeps for one."""
     kept: dict[int, int] = {}
 
@@ -136,7 +139,7 @@ def _text(plan: Plan) -> tuple[int | None, float]:
     return len(shards), float(shards.lengths().mean()) + 2
 
 
-def _described(model: torch.nn.Module) -> str:
+def _described(model: Pretrained) -> str:
     shape = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return f"{shape.num_hidden_layers} layers x {shape.hidden_size}, {parameters / 1e6:.1f} M parameters"
@@ -146,17 +149,25 @@ def _described_text(plan: Plan, sequences: int | None, tokens: float) -> str:
     if sequences is not None:
         return f"{plan.shards}: {sequences:,} sequences of {tokens:.0f} tokens on average"
     assert plan.job is not None
-    return f"{len(plan.job.files)} files, not prepared yet, sequences of at most {plan.config.prepare.max_length} tokens"
+    return (
+        f"{len(plan.job.files)} files, not prepared yet, sequences of at most {plan.config.prepare.max_length} tokens"
+    )
 
 
 def _described_time(plan: Plan, seconds_a_sequence: float, sequences: int | None, tokens: float) -> str:
     train = plan.config.train
     if train.minutes and not (train.steps or train.tokens):
-        return f"{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds_a_sequence * tokens:,.0f} tokens"
-    budgets = [train.steps * train.batch_size] if train.steps else []
+        return (
+            f"{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds_a_sequence * tokens:,.0f} tokens"
+        )
+    budgets = [float(train.steps * train.batch_size)] if train.steps else []
     budgets += [train.tokens / tokens] if train.tokens else []
     if not budgets and sequences is not None:
         budgets = [train.epochs * sequences]
     if not budgets:
-        return f"{seconds_a_sequence * 1000:.1f} ms a sequence; an epoch's sequences are known once the corpus is prepared"
-    return f"{min(budgets) * seconds_a_sequence / 60:,.1f} minutes on one process for {min(budgets) * tokens:,.0f} tokens"
+        return (
+            f"{seconds_a_sequence * 1000:.1f} ms a sequence; an epoch's sequences are known once the corpus is prepared"
+        )
+    return (
+        f"{min(budgets) * seconds_a_sequence / 60:,.1f} minutes on one process for {min(budgets) * tokens:,.0f} tokens"
+    )

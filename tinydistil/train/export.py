@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from tinydistil.distill.recipe import Recipe
+from tinydistil.errors import InputError
 from tinydistil.hub import write_json
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
@@ -68,7 +69,13 @@ def model_card(config: RunConfig, student: BertForMaskedLM, outcome: Outcome, to
     parameters = sum(parameter.numel() for parameter in student.parameters())
     # The hub refuses a card whose base model is no hub name, such as a folder.
     base = [f"base_model: {config.teacher}"] if _is_hub_name(config.teacher) else []
-    front = ["language: pt", "library_name: transformers", "pipeline_tag: fill-mask", *base, "tags: [bert, distillation]"]
+    front = [
+        "language: pt",
+        "library_name: transformers",
+        "pipeline_tag: fill-mask",
+        *base,
+        "tags: [bert, distillation]",
+    ]
     how = (
         f"Distilled from `{Path(config.teacher).name}` with recipe `{recipe.name}` of tinydistil ({terms_of(recipe)})"
         if recipe.needs_teacher
@@ -110,6 +117,10 @@ def _folds_case(tokenizer: Tokenizer) -> bool:
     return normalizer is not None and normalizer.normalize_str("Ã") == "a"
 
 
-def write_records(output: Path, values: Mapping[str, object], file: str) -> None:
-    """Write a JSON record of the run into its folder."""
-    write_json(output / file, dict(values))
+def write_records(output: Path, file: str, values: Mapping[str, object]) -> None:
+    """Write a JSON record of the run into its folder, made if need be. Raises InputError where that fails."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / file, dict(values))
+    except OSError as error:
+        raise InputError(f"cannot write {str(output / file)!r}: {error.strerror}; choose another --output") from None

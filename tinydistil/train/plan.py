@@ -1,8 +1,7 @@
 """What can be refused is refused here, before a weight is loaded: files, vocabularies, widths, heads, output."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinydistil.config import to_mapping
@@ -16,17 +15,18 @@ from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_fold
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.names import HEAD_BIAS
 from tinydistil.model.weight_files import read_weights
+from tinydistil.ranks import device_of
+from tinydistil.text.optional import optional
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.run_config import RunConfig, new_shape
 from tinydistil.train.step import check_precision
-from tinydistil.ranks import device_of
 
 CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
 # Options that may differ when a run goes on: how long, how often it looks and saves. All others would make another run.
 FREE_ON_RESUME = re.compile(
     r"train\.(steps|tokens|minutes|epochs|log_every|validate_every|validation_sequences|save_every|keep_last|patience"
-    r"|bad_steps|accumulation)|corpus\[|shards"
+    r"|bad_steps|accumulation|tensorboard)|corpus\[|shards"
 )
 
 
@@ -58,6 +58,11 @@ class Plan:
     shards: Path
     job: Job | None
 
+    @property
+    def events(self) -> Path | None:
+        """Folder for TensorBoard, where it is asked for."""
+        return self.output / "tensorboard" if self.config.train.tensorboard else None
+
 
 def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "auto") -> Plan:
     """Check everything that can be checked without loading weights.
@@ -67,6 +72,8 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     check_precision(config.train.precision)
     check_mask_rate(config.recipe, config.train.mask.rate)
     device_of(device)
+    if config.train.tensorboard:
+        optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
     check_output(config, output, resume=resume)
     teacher = _teacher(config) if config.teacher else None
     folder, own = _student_sources(config)
@@ -207,9 +214,7 @@ def _check_length(config: RunConfig, shape: BertConfig, teacher: ModelFolder | N
         )
 
 
-def _job(
-    config: RunConfig, output: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool
-) -> Job:
+def _job(config: RunConfig, output: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool) -> Job:
     """The preparation of raw text: one tokenizer, or teacher's and student's side by side."""
     sides = [load_side(source) for source in tokenizer_sources(config, shared)]
     return Job.of(config.corpus, sides, config.prepare, config.evaluation_sets)

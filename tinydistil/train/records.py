@@ -11,11 +11,18 @@ from tqdm import tqdm
 class Records:
     """Writes the metrics of rank 0; on other ranks it is silent.
 
-    After a resume, lines of steps that the checkpoint does not know yet are dropped, so each step stands there once.
+    With `events`, a folder, TensorBoard can show the same figures. After a resume, lines of steps that the checkpoint
+    does not know yet are dropped, so each step stands there once.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, events: Path | None = None) -> None:
         self._path = path
+        self._events = None
+        if path is not None and events is not None:
+            # Not at the top: TensorBoard is an optional extra, and slow to import.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(events)
         self._bar: tqdm[object] | None = None
 
     def begin(self, first_step: int) -> None:
@@ -34,6 +41,10 @@ class Records:
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(values) + "\n")
+        if self._events is not None:
+            for name, value in values.items():
+                if name != "step" and isinstance(value, int | float):
+                    self._events.add_scalar(name, value, values["step"])
 
     def step_done(self, steps: int, total_steps: int, left_s: float, shown: Mapping[str, float] | None) -> None:
         """One step more; `shown` are figures for the person, on the steps that are logged."""
@@ -57,6 +68,8 @@ class Records:
         """Leave the terminal tidy."""
         if self._bar is not None:
             self._bar.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def _step_of(line: str) -> int | None:

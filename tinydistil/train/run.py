@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -17,7 +16,8 @@ from tinydistil.data.stopping import stopping
 from tinydistil.data.table import describe
 from tinydistil.distill.build import fit_projections, make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.learner import Learner
+from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
 from tinydistil.errors import InputError
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
@@ -30,7 +30,7 @@ from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
-from tinydistil.train.validation import masked_lm_loss
+from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 STUDENT = "student"
 METRICS = "metrics.jsonl"
@@ -65,23 +65,24 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
     """
     output = plan.output
-    if ranks.is_main:
-        output.mkdir(parents=True, exist_ok=True)
-        write_records(output, to_mapping(plan.config), CONFIG_FILE)
-        write_records(output, environment(ranks), "environment.json")
     loop = build(plan, ranks)
+    with ranks.agreed():
+        if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
+            write_records(output, CONFIG_FILE, to_mapping(plan.config))
+            write_records(output, "environment.json", environment(ranks))
     try:
         finished = loop.run()
     finally:
         loop.records.close()
     if not finished:
         return None
-    outcome = finish(plan, loop)
-    ranks.barrier()
-    return outcome
+    if plan.config.train.patience > 0:
+        loop.take_best_weights()
+    with ranks.agreed():  # a full disk is found by rank 0 alone
+        return finish(plan, loop)
 
 
-def build(plan: Plan, ranks: Ranks) -> Loop:
+def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
     config = plan.config
     teacher = None if plan.teacher is None else load_teacher(plan)
@@ -100,12 +101,14 @@ def build(plan: Plan, ranks: Ranks) -> Loop:
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
-    records = Records(plan.output / METRICS if ranks.is_main else None)
+    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     validate = None
     if validation is not None:
         count = config.train.validation_sequences
         validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
+        if teach is not None and config.recipe.hard == 0:
+            validate = partial(objective_loss, learner, teach, validation, ranks, sequences=count)
     loop = Loop(trainer, train, config.train, store, records, validate=validate)
     checkpoint = store.latest()
     if checkpoint is not None:
@@ -143,12 +146,9 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
         "hidden_dropout_prob": shape.hidden_dropout_prob,
         "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
     }
-    own = config.start == "own" and plan.student_folder is not None
-    if own:
-        student = BertForMaskedLM.from_pretrained(plan.student_folder, changes=dropout)
-    else:
-        student = BertForMaskedLM(shape)
-    if plan.config.student_vocabulary == "teacher" and (own or config.embeddings == "pca"):
+    own = plan.student_folder if config.start == "own" else None
+    student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
+    if plan.config.student_vocabulary == "teacher" and (own is not None or config.embeddings == "pca"):
         assert plan.teacher is not None and isinstance(teacher, BertForMaskedLM)
         student = student_for_vocabulary(
             student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, config.embeddings
@@ -174,15 +174,18 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     )
 
 
-def finish(plan: Plan, loop: Loop) -> Outcome:
-    """Write the student (the best one where training stopped early), its card, and how the run ended."""
-    state, student = loop.state, loop.trainer.objective.student
-    outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, state.validation_loss)
+def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
+    """Write the student as it stands, its card, and how the run ended."""
+    state, learner = loop.state, loop.trainer.module
+    assert isinstance(learner, Learner)
+    student = learner.student
+    loss = state.best_loss if plan.config.train.patience > 0 else state.validation_loss
+    outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, loss)
     if loop.ranks.is_main:
         folder = plan.output / STUDENT
         try:
             write_student(folder, student, plan.tokenizer, model_card(plan.config, student, outcome, plan.tokenizer))
-            write_records(plan.output, asdict(outcome), OUTCOME)
+            write_records(plan.output, OUTCOME, asdict(outcome))
         except OSError as error:
             raise InputError(
                 f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "

@@ -40,7 +40,9 @@ class StudentConfig:
         for name, known in (("start", STARTS), ("vocabulary", ("", *VOCABULARIES)), ("embeddings", EMBEDDINGS)):
             value = getattr(self, name)
             if value not in known:
-                raise InputError(f"student.{name} {value!r} is unknown{nearest(value, [each for each in known if each])}")
+                raise InputError(
+                    f"student.{name} {value!r} is unknown{nearest(value, [each for each in known if each])}"
+                )
         require(0 <= self.dropout < 1, f"student.dropout must be in [0, 1), got {self.dropout}")
         require(bool(self.model), "student.model is empty; give a folder, a hub name or a shape such as 2x128")
 

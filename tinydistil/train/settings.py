@@ -17,7 +17,7 @@ class TrainConfig:
     the corpus, the budget where none of the three is given. batch_size is the global one, in sequences; each rank's
     share is cut into `accumulation` micro-batches. log_every, validate_every and save_every are in steps. patience:
     validations without a better loss before an early stop, 0 for none. bad_steps: steps in a row that were not finite
-    before the run gives up.
+    before the run gives up. order: which sequences are read together. tensorboard: write the figures for it, too.
     """
 
     steps: int = 0
@@ -35,6 +35,7 @@ class TrainConfig:
     keep_last: int = 2
     patience: int = 0
     bad_steps: int = 5
+    tensorboard: bool = False
     order: OrderConfig = field(default_factory=OrderConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

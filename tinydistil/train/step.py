@@ -75,8 +75,9 @@ class Trainer(Generic[BatchT, SignalT]):
         self.model: nn.Module = objective
         self.watch = Stopwatch(ranks.device)
         if ranks.world_size > 1:
-            # Buffers are fixed (a PCA, position numbers): they travel once, at the start.
-            wrapped = DistributedDataParallel(self.module, broadcast_buffers=False)
+            wrapped = DistributedDataParallel(self.module)
+            # Buffers are fixed (a PCA, position numbers): having travelled once, here, they need not do so every step.
+            wrapped.broadcast_buffers = False
             wrapped.register_comm_hook(None, self._all_reduce)
             self.model = wrapped
 

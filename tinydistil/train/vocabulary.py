@@ -42,7 +42,9 @@ def vocabulary_for(corpus: tuple[str, ...], prepare: PrepareConfig, output: Path
             )
         return folder
     texts = list(_texts(corpus, prepare))
-    require(bool(texts), f"corpus {', '.join(corpus)} holds no text that the cleaning rules keep; see scripts/prepare.py")
+    require(
+        bool(texts), f"corpus {', '.join(corpus)} holds no text that the cleaning rules keep; see scripts/prepare.py"
+    )
     tokenizer: Tokenizer = train_wordpiece(texts, size)
     try:
         tokenizer.save_pretrained(folder)
