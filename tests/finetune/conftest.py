@@ -1,7 +1,10 @@
 """A small random model in a folder, and task files of a few dozen rows of the embedded Portuguese."""
 
+import importlib.util
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,34 @@ def suite_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if split != "test":
             write_squad(path / "faquad" / f"{split}.json", questions(count, split))
     return path
+
+
+@dataclass(frozen=True)
+class Left:
+    """How a script left: its exit code, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Left]:
+    """Run scripts/NAME.py with these arguments in this process."""
+
+    def run(name: str, *arguments: object) -> Left:
+        path = Path(__file__).parents[2] / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"{name}_script", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [path.name, *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            module.run_script(module.main)
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else 1
+        return Left(code, *capsys.readouterr())
+
+    return run
