@@ -88,7 +88,7 @@ CASES = {
         r"'bad.toml' is not valid TOML", ["--config", "bad.toml"], write("bad.toml", "[train\n")
     ),
     # contradictions
-    "two texts": Case(r"give --corpus .* or --shards .*, not both", ["--shards", "shards"]),
+    "two texts": Case(r"give --corpus .* or --shards .*, not both", ["--shards", "shards"], without=("--max-length",)),
     "no text": Case(r"no text: give --corpus FILE ... or --shards DIR", without=("--corpus",)),
     "no output": Case(r"--output is missing", without=("--output",)),
     "no teacher": Case(r"recipe 'total' needs a teacher: give --teacher", without=("--teacher",)),
@@ -112,6 +112,34 @@ CASES = {
     ),
     "too long": Case(r"max_length 4000 is longer than the student's position table \(512\)", ["--max-length", "4000"]),
     "odd shape": Case(r"width", ["--student", "2x9"]),
+    "layers of a teacher without head": Case(
+        r"copies the masked LM head too, which teacher 'encoder' lacks",
+        [
+            "--recipe",
+            "partial",
+            "--teacher",
+            "encoder",
+            "--student",
+            "1x16",
+            *options("student.start=layers", "student.vocabulary=teacher"),
+        ],
+    ),
+    "embeddings of its own vocabulary": Case(
+        r"this student keeps its own; leave it out",
+        ["--recipe", "partial", "--student", "student", *options("student.embeddings=pca")],
+    ),
+    "spelling of nothing": Case(r"a new one has none; choose random or pca", options("student.embeddings=spelling")),
+    "tokenizer of no use": Case(r"student.tokenizer is of no use", ["--tokenizer", "student"]),
+    "tokenizer of another": Case(
+        r"its tokenizer makes \d+ ids, its embeddings have \d+",
+        ["--recipe", "partial", "--student", "student", "--tokenizer", "teacher"],
+    ),
+    "options of raw text": Case(
+        r"options of prepare .* are for raw text", ["--shards", "shards"], without=("--corpus",)
+    ),
+    "workers without work": Case(
+        r"--workers prepare raw text", ["--shards", "shards", "--workers", "2"], without=("--corpus", "--max-length")
+    ),
     # folders
     "no such teacher": Case(r"model folder './none' does not exist|'./none'", ["--teacher", "./none"]),
     "no such student": Case(r"'./none'", ["--student", "./none"]),
@@ -145,9 +173,11 @@ CASES = {
         ),
     ),
     "no such shards": Case(
-        r"shards 'none' is no folder; make one with scripts/prepare.py", ["--shards", "none"], without=("--corpus",)
+        r"shards 'none' is no folder; make one with scripts/prepare.py",
+        ["--shards", "none"],
+        without=("--corpus", "--max-length"),
     ),
-    "folder of no shards": Case(r"manifest.json", ["--shards", "teacher"], without=("--corpus",)),
+    "folder of no shards": Case(r"manifest.json", ["--shards", "teacher"], without=("--corpus", "--max-length")),
     # output
     "output is a file": Case(r"output 'a.txt' is a file", ["--output", "a.txt"], write("a.txt", "")),
     "output of somebody else": Case(

@@ -69,14 +69,27 @@ def test_damaged_latest_is_passed_over_aloud(tmp_path: Path, file: str, damage: 
     assert len(said) == 1 and said[0].startswith("passed over") and "step-00000002" in said[0]
 
 
-def test_half_written_is_never_taken(tmp_path: Path) -> None:
+def test_half_written_is_never_taken_and_swept_away(tmp_path: Path) -> None:
     checkpoints, _ = store(tmp_path)
-    (tmp_path / ".partial-1").mkdir()
-    (tmp_path / ".partial-1" / "learner.safetensors").write_bytes(b"half")
+    left = tmp_path / ".partial-1"
+    left.mkdir()
+    (left / "learner.safetensors").write_bytes(b"half")
     assert checkpoints.latest() is None
     save(checkpoints, 3)
     found = checkpoints.latest()
     assert found is not None and found.state["step"] == 3
+    assert not left.exists()
+
+
+def test_best_is_the_lowest_that_is_whole(tmp_path: Path) -> None:
+    checkpoints, said = store(tmp_path, keep_last=9)
+    for step, score in enumerate([5.0, 2.0, None, 3.0], start=1):
+        save(checkpoints, step, score)
+    found = checkpoints.best()
+    assert found is not None and found.state["step"] == 2
+    (found.folder / "learner.safetensors").unlink()
+    found = checkpoints.best()
+    assert found is not None and found.state["step"] == 4 and "step-00000002" in said[0]
 
 
 def test_full_disk_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

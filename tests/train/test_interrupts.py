@@ -11,6 +11,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses, children_of, finish, torchrun
 from tests.train.toy_loop import Run
@@ -52,6 +54,7 @@ def test_sigterm_to_torchrun_reaches_all_ranks(tmp_path: Path) -> None:
     assert metrics_of(tmp_path)[-1]["step"] <= int(latest_of(tmp_path).name.removeprefix("step-"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the ranks of torchrun in /proc")
 def test_sigkill_under_torchrun_with_restarts(unbroken: Run, tmp_path: Path) -> None:
     """Killed at any moment, while a rank starts as well as while it trains: the run ends by itself."""
     choose = random.Random(int.from_bytes(os.urandom(4)))

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses
 from tests.train.toy_loop import Run, ask_to_stop, make_loop
+from tinydistil.errors import InputError
 from tinydistil.ranks import Ranks, joined
 from tinydistil.train import loop as loop_module
 from tinydistil.train.signals import STOPPED_EXIT_CODE
@@ -112,12 +114,30 @@ def test_a_rank_that_waits_for_a_stuck_one_can_be_ended(tmp_path: Path) -> None:
     ranks.wait()
 
 
-def bad_device() -> None:
+def before_joining() -> None:
+    raise InputError("recipe 'totl' is unknown")
+
+
+def while_joining() -> None:
     with joined("cud"):
         raise AssertionError("unreachable")
 
 
-def test_a_refusal_while_joining_is_told_once(tmp_path: Path) -> None:
-    ranks = RankProcesses(tmp_path, 2, bad_device)
+def on_the_second_alone() -> None:
+    with joined("cpu") as ranks, ranks.agreed():
+        if ranks.rank == 1:
+            raise InputError("its disk is full")
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (before_joining, "recipe 'totl' is unknown"),
+        (while_joining, "device must be auto, cpu or cuda, got 'cud'"),
+        (on_the_second_alone, "its disk is full"),
+    ],
+)
+def test_a_refusal_is_told_once_by_a_rank_that_knows(tmp_path: Path, work: Callable[[], None], message: str) -> None:
+    ranks = RankProcesses(tmp_path, 2, work)
     assert ranks.wait() == [2, 2]
-    assert_told_once(ranks.errors(), "error: device must be auto, cpu or cuda, got 'cud'")
+    assert_told_once(ranks.errors(), f"error: {message}")

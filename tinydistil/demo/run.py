@@ -22,7 +22,7 @@ from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything. Steps are of 64 sequences; examples are labelled sentences or pairs of a task."""
+    """How much of everything. Steps are of 32 sequences; examples are labelled sentences or pairs of a task."""
 
     num_documents: int
     teacher: str
@@ -35,7 +35,7 @@ class Scale:
     max_length: int = 64
 
 
-FULL = Scale(12_000, "4x192", "2x64", 600, 600, 1200, 600)
+FULL = Scale(10_000, "4x128", "2x64", 600, 500, 900, 600)
 QUICK = Scale(800, "2x64", "1x32", 40, 40, 120, 120, vocab_size=1500)
 
 # The text is clean and each document told once: no rule that needs an extra package has anything to do.
@@ -114,6 +114,7 @@ class _Demonstration:
             "prepare": {**_PREPARE, "max_length": scale.max_length},
             "train": {
                 "steps": steps,
+                "batch_size": 32,
                 "optimizer": {"learning_rate": _LEARNING_RATES[role]},
                 "log_every": max(1, steps // 5),
                 "validate_every": steps,

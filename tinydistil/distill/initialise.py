@@ -9,6 +9,7 @@ from torch import Tensor
 from tinydistil.config import nearest
 from tinydistil.distill.projection import principal_components
 from tinydistil.errors import InputError, require
+from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.tokenizer import Tokenizer
 
@@ -18,7 +19,7 @@ EMBEDDINGS = ("random", "spelling", "pca")
 def student_for_vocabulary(
     student: BertForMaskedLM,
     student_tokenizer: Tokenizer | None,
-    teacher: BertForMaskedLM,
+    teacher: BertForMaskedLM | BertModel,
     teacher_tokenizer: Tokenizer,
     embeddings: str,
 ) -> BertForMaskedLM:
@@ -46,7 +47,8 @@ def student_for_vocabulary(
             assert student_tokenizer is not None
             table[: teacher_tokenizer.vocab_size] = _by_spelling(old, student_tokenizer, teacher_tokenizer)
         elif embeddings == "pca":
-            table.copy_(_by_pca(teacher.bert.embeddings.word.weight.detach(), old))
+            encoder = teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher
+            table.copy_(_by_pca(encoder.embeddings.word.weight.detach(), old))
         if changed.pad_token_id is not None:
             table[changed.pad_token_id] = 0.0
     return rebuilt

@@ -104,6 +104,10 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
     require(arguments.output is not None, "--output is missing; name the folder of the run")
     workers = 2 if arguments.workers is None else arguments.workers
     require(workers >= 0, f"--workers must be >= 0, got {workers}")
+    require(
+        arguments.workers is None or bool(config.corpus),
+        "--workers prepare raw text, but there is no --corpus; drop it",
+    )
     with joined(arguments.device) as ranks:
         # All look before one writes: what is found wrong is found by every rank, and told by one.
         with ranks.agreed():

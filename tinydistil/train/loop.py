@@ -20,7 +20,7 @@ from tinydistil.train.objective import Batches, BatchT, SignalT
 from tinydistil.train.records import Records
 from tinydistil.train.schedule import learning_rate_share
 from tinydistil.train.settings import TrainConfig
-from tinydistil.train.signals import StopRequest
+from tinydistil.train.signals import Interrupted, StopRequest
 from tinydistil.train.step import StepResult, Trainer
 from tinydistil.train.window import Window, restored
 
@@ -105,27 +105,39 @@ class Loop(Generic[BatchT, SignalT]):
             started = time.monotonic() - self.state.seconds
             self.records.begin(self.state.steps)
             self.trainer.model.train()
-            while True:
-                asked, total_steps = self._decide(request.asked)
-                if total_steps <= self.state.steps:
-                    break
-                if asked:
-                    request.answered()
-                    self._save()
-                    self.records.say(f"asked to stop: saved at step {self.state.steps}; go on with --resume auto")
-                    return False
-                result, learning_rate = self._one_step(total_steps)
-                self.state.seconds = time.monotonic() - started
-                if result.taken:
-                    self._after_step(total_steps, learning_rate)
-            self._finish()
+            try:
+                self._catch_up()
+                while True:
+                    asked, total_steps = self._decide(request.asked)
+                    if asked:
+                        raise Interrupted
+                    if total_steps <= self.state.steps:
+                        break
+                    result, learning_rate = self._one_step(total_steps)
+                    self.state.seconds = time.monotonic() - started
+                    if result.taken:
+                        self._after_step(total_steps, learning_rate)
+                if self.state.validated_at != self.state.steps:
+                    self._validate()
+            except Interrupted:
+                request.answered()
+                self._save()
+                self.records.say(f"asked to stop: saved at step {self.state.steps}; go on with --resume auto")
+                return False
+            self._save()
         return True
+
+    def _catch_up(self) -> None:
+        """Validate where the run that this one goes on from was interrupted in it."""
+        steps = self.state.steps
+        if steps and steps % self.config.validate_every == 0 and self.state.validated_at != steps and self._validate():
+            self._save()
 
     def _one_step(self, total_steps: int) -> tuple[StepResult, float]:
         """Draw a batch and learn from it; also the learning rate."""
         state, config = self.state, self.config
         self.trainer.watch.start()
-        torch.manual_seed((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank)
+        torch.manual_seed(((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank) % 2**63)
         micro_batches = self.batches.micro_batches(
             state.cursor, rank=self.ranks.rank, world_size=self.ranks.world_size, accumulation=config.accumulation
         )
@@ -217,11 +229,6 @@ class Loop(Generic[BatchT, SignalT]):
                     {**asdict(state), "window": asdict(self.window), "scaler": self.trainer.scaler.state_dict()},
                     score=state.validation_loss if state.validated_at == state.steps else None,
                 )
-
-    def _finish(self) -> None:
-        if self.state.validated_at != self.state.steps:
-            self._validate()
-        self._save()
 
     def _decide(self, asked: bool) -> tuple[bool, int]:
         """Whether any rank was asked to stop, and the steps of the whole run: no more than were taken if it is over.

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tinydistil.config import to_mapping
 from tinydistil.data.output import flatten
@@ -87,11 +88,10 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     assert tokenizer is not None, "either the student has a vocabulary or the teacher lends its own"
     shape = _shape(config, folder, teacher, tokenizer)
     _check_student(config, folder, shape, teacher, own)
-    _check_length(config, shape, teacher)
-    job = None if config.shards else _job(config, output, teacher, tokenizer, shared)
     shards = Path(config.shards) if config.shards else output / "shards"
-    if config.shards:
-        _check_shards(shards, teacher, tokenizer, shared)
+    longest = _check_shards(shards, teacher, tokenizer, shared) if config.shards else config.prepare.max_length
+    _check_length(longest, shape, teacher)
+    job = None if config.shards else _job(config, shared)
     return Plan(config, output, teacher, folder, shape, tokenizer, own, shards, job)
 
 
@@ -156,17 +156,17 @@ def _shape(config: RunConfig, folder: Path | None, teacher: ModelFolder | None, 
         shape = new_shape(*student.shape, tokenizer.vocab_size)
     else:
         shape = read_config(folder / "config.json")
+    # A table may be longer than the tokenizer's ids, for the sake of alignment; never shorter.
+    if config.student_vocabulary == "teacher" and teacher is not None:
+        rows = teacher.config.vocab_size
+    else:
+        rows = tokenizer.vocab_size if student.shape is not None else shape.vocab_size
     return shape.replace(
-        # a folder's table may be longer than its tokenizer's ids, for the sake of alignment
-        vocab_size=max(shape.vocab_size if _keeps_table(config) else 0, tokenizer.vocab_size),
+        vocab_size=rows,
         pad_token_id=tokenizer.pad_id,
         hidden_dropout_prob=student.dropout,
         attention_probs_dropout_prob=student.dropout,
     )
-
-
-def _keeps_table(config: RunConfig) -> bool:
-    return config.student_vocabulary == "own" and config.student.shape is None
 
 
 def _check_student(
@@ -182,6 +182,11 @@ def _check_student(
     if student.start == "layers":
         assert teacher is not None, "checked by RunConfig"
         require(
+            teacher.predicts_words,
+            f"student.start 'layers' copies the masked LM head too, which teacher {teacher.name!r} lacks; choose "
+            "another teacher, or student.start own or random",
+        )
+        require(
             shape.hidden_size == teacher.config.hidden_size,
             f"student.start 'layers' copies layers, so the student ({shape.hidden_size} wide) must be as wide as the "
             f"teacher ({teacher.config.hidden_size}); choose student.start own or random",
@@ -195,26 +200,33 @@ def _check_student(
             f"student.start 'layers' takes every n-th layer: {shape.num_hidden_layers} does not divide the teacher's "
             f"{teacher.config.num_hidden_layers}",
         )
-    if student.embeddings == "spelling" and config.student_vocabulary == "teacher" and student.start == "own":
+    if folder is not None and own is not None:
+        table = read_config(folder / "config.json").vocab_size
         require(
-            folder is None or own is not None,
-            "student.embeddings 'spelling' needs the student's own tokenizer; give student.tokenizer, or choose pca",
+            own.vocab_size <= table,
+            f"student {student.model!r}: its tokenizer makes {own.vocab_size} ids, its embeddings have {table}; "
+            "give the tokenizer that belongs to it",
+        )
+    if student.embeddings == "spelling":
+        require(
+            folder is not None and student.start == "own",
+            "student.embeddings 'spelling' averages word vectors that the student has, and a new one has none; "
+            "choose random or pca, or give --student DIR",
         )
     if teacher is not None:
         check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)
 
 
-def _check_length(config: RunConfig, shape: BertConfig, teacher: ModelFolder | None) -> None:
-    longest = config.prepare.max_length
-    for who, found in (("student", shape), ("teacher", None if teacher is None else teacher.config)):
+def _check_length(longest: int, shape: BertConfig, teacher: ModelFolder | None) -> None:
+    for who, found in (("student", shape), ("teacher", shape if teacher is None else teacher.config)):
         require(
-            found is None or bool(config.shards) or longest <= found.max_position_embeddings,
+            longest <= found.max_position_embeddings,
             f"prepare.max_length {longest} is longer than the {who}'s position table "
-            f"({0 if found is None else found.max_position_embeddings}); lower --max-length",
+            f"({found.max_position_embeddings}); lower it (--max-length) and prepare the text so",
         )
 
 
-def _job(config: RunConfig, output: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool) -> Job:
+def _job(config: RunConfig, shared: bool) -> Job:
     """The preparation of raw text: one tokenizer, or teacher's and student's side by side."""
     sides = [load_side(source) for source in tokenizer_sources(config, shared)]
     return Job.of(config.corpus, sides, config.prepare, config.evaluation_sets)
@@ -229,7 +241,8 @@ def tokenizer_sources(config: RunConfig, shared: bool) -> list[str]:
     return [config.teacher] if shared else [config.teacher, own]
 
 
-def _check_shards(shards: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool) -> None:
+def _check_shards(shards: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool) -> int:
+    """The most tokens that a sequence of these shards has, special ones included."""
     require(shards.is_dir(), f"shards {str(shards)!r} is no folder; make one with scripts/prepare.py")
     if teacher is None or shared:
         manifest = check_fit(shards, tokenizer.fingerprint, None)
@@ -237,3 +250,9 @@ def _check_shards(shards: Path, teacher: ModelFolder | None, tokenizer: Tokenize
         manifest = check_fit(shards, teacher.tokenizer.fingerprint, tokenizer.fingerprint)
     splits = {entry.split for entry in entries_of(manifest, shards)}
     require("train" in splits, f"{shards / MANIFEST} lists no training shard; prepare the corpus again")
+    made_with = manifest.get("config")
+    longest = made_with.get("max_length") if isinstance(made_with, dict) else None
+    require(
+        isinstance(longest, int), f"{shards / MANIFEST}: config.max_length is {longest!r}; prepare the corpus again"
+    )
+    return cast(int, longest)

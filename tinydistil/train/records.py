@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tinydistil.data.atomic import write_atomic
+
 
 class Records:
     """Writes the metrics of rank 0; on other ranks it is silent.
@@ -32,7 +34,7 @@ class Records:
         if self._path.is_file():
             lines = self._path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
-            self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_atomic(self._path, "".join(f"{line}\n" for line in kept).encode())
         if sys.stderr.isatty():
             self._bar = tqdm(initial=first_step, unit=" steps", file=sys.stderr)
 

@@ -148,11 +148,10 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
     }
     own = plan.student_folder if config.start == "own" else None
     student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
-    if plan.config.student_vocabulary == "teacher" and (own is not None or config.embeddings == "pca"):
-        assert plan.teacher is not None and isinstance(teacher, BertForMaskedLM)
-        student = student_for_vocabulary(
-            student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, config.embeddings
-        )
+    embeddings = config.embeddings or ("random" if own is None else "spelling")
+    if plan.config.student_vocabulary == "teacher" and (own is not None or embeddings == "pca"):
+        assert plan.teacher is not None and teacher is not None
+        student = student_for_vocabulary(student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, embeddings)
     return student.train()
 
 
@@ -179,6 +178,8 @@ def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
     state, learner = loop.state, loop.trainer.module
     assert isinstance(learner, Learner)
     student = learner.student
+    # Dropout is of the run; whoever fine-tunes the student gets what BERT has.
+    student.config = student.config.replace(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     loss = state.best_loss if plan.config.train.patience > 0 else state.validation_loss
     outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, loss)
     if loop.ranks.is_main:

@@ -25,19 +25,20 @@ class StudentConfig:
     model: a folder, a hub name, or a shape "LAYERSxWIDTH" such as "2x128" for a new model. start: its "own" weights,
     "random" ones of its shape, or "layers" of the teacher, taken evenly (a shape as wide as the teacher). vocabulary:
     its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer: folder of its own vocabulary where `model`
-    brings none. embeddings: how the words of a new vocabulary start, see `distill.initialise`. dropout: in training,
-    0.1 as BERT's unless given; a student of 4 M parameters that sees each text once needs none.
+    brings none. embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling"
+    for a student with weights of its own and "random" for a new one. dropout: in training; a small student that sees
+    each text once needs none, and config.json keeps what is usual for fine-tuning.
     """
 
     model: str = "2x128"
     start: str = "own"
     vocabulary: str = ""
     tokenizer: str = ""
-    embeddings: str = "spelling"
+    embeddings: str = ""
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, known in (("start", STARTS), ("vocabulary", ("", *VOCABULARIES)), ("embeddings", EMBEDDINGS)):
+        for name, known in (("start", STARTS), ("vocabulary", ("", *VOCABULARIES)), ("embeddings", ("", *EMBEDDINGS))):
             value = getattr(self, name)
             if value not in known:
                 raise InputError(
@@ -94,6 +95,14 @@ class RunConfig:
             "student.vocabulary 'teacher' needs a teacher; choose own",
         )
         require(
+            not (self.student_vocabulary == "own" and student.embeddings),
+            "student.embeddings says how a new vocabulary starts, but this student keeps its own; leave it out",
+        )
+        require(
+            not (self.student_vocabulary == "teacher" and student.tokenizer and student.shape),
+            "student.tokenizer is of no use to a new model that reads with the teacher's vocabulary; leave it out",
+        )
+        require(
             not (self.student_vocabulary == "own" and recipe.compares_tokens),
             f"recipe {recipe.name!r} compares teacher and student token by token, so both must share a vocabulary: "
             "choose student.vocabulary teacher, or recipe partial",
@@ -139,4 +148,8 @@ def resolve_run(values: Mapping[str, object]) -> RunConfig:
         raise InputError(f"recipe {name!r} is unknown{nearest(str(name), RECIPES)}")
     values["recipe"] = to_mapping(RECIPES[str(name)]) | changes
     values.setdefault("train", {})
+    require(
+        not (values.get("shards") and values.get("prepare")),
+        "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",
+    )
     return from_mapping(RunConfig, values)

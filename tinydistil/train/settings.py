@@ -42,7 +42,7 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tokens", "minutes", "patience"):
+        for name in ("steps", "tokens", "minutes", "patience", "seed"):
             require(getattr(self, name) >= 0, f"train.{name} must be >= 0, got {getattr(self, name)}")
         require(self.epochs > 0, f"train.epochs must be > 0, got {self.epochs}")
         for name in (

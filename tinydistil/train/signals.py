@@ -12,6 +12,10 @@ STOPPED_EXIT_CODE = 75
 _SAME_REQUEST_S = 3.0
 
 
+class Interrupted(Exception):
+    """What all ranks were at is left, together, because one of them was asked to stop."""
+
+
 class StopRequest:
     """Whether this process was asked to stop. Use it as a context manager around the loop.
 
@@ -28,6 +32,7 @@ class StopRequest:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopRequest":
+        _open.append(self)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._ask)
         if self._grace_s is not None:
@@ -39,6 +44,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
+        _open.remove(self)
         self.answered()
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
@@ -61,3 +67,12 @@ class StopRequest:
         os.close(self._reader)
         if number and not self._answered.wait(grace_s):
             os._exit(128 + number[0])
+
+
+# Signals belong to the process, so does the question whether one came.
+_open: list[StopRequest] = []
+
+
+def stop_asked() -> bool:
+    """Whether this process was asked to stop, by a request that is still open."""
+    return any(request.asked for request in _open)
