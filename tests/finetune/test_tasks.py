@@ -218,3 +218,4 @@ def test_other_poolings_are_declared_encoders(folder: Path, vocabulary: Tokenize
     loaded = load(tmp_path, ("classify",)).model
     assert isinstance(loaded, BertForSequenceClassification) and loaded.config.pooling == "mean"
     assert read_json(tmp_path / "config.json")["architectures"] == ["BertModel"]
+    assert read_json(tmp_path / "1_Pooling" / "config.json")["pooling_mode_mean_tokens"] is True
