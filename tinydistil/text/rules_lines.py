@@ -6,6 +6,7 @@ cookies or of sharing is longer or goes on differently, so it stays.
 
 import re
 from collections.abc import Sequence
+from operator import eq
 
 from tinydistil.text.furniture import FIRST_WORDS, FURNITURE, NOTICE
 
@@ -62,3 +63,15 @@ def drop_menus(lines: Sequence[str], *, run_lines: int, max_words: int) -> list[
         run.clear()
         kept.append(line)
     return kept + (run if len(run) < run_lines else [])
+
+
+def drop_stutter(lines: Sequence[str]) -> list[str]:
+    """Without lines that say one word over and over: "ha ha ha ha", rulers, the tags of an annotated text."""
+    return [line for line in lines if not _stutters(line)]
+
+
+def _stutters(line: str) -> bool:
+    words = line.split()
+    again = sum(map(eq, words, words[1:]))
+    # Three times, so that "muito, muito, muito bom" is no stutter.
+    return again >= 3 and 2 * again >= len(words) - 1
