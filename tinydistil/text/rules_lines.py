@@ -37,13 +37,15 @@ def is_boilerplate(line: str) -> bool:
             return True
     if "ookies" in line or "oncorda" in line:
         return NOTICE.fullmatch(line) is not None
-    return not line.endswith(_SENTENCE_END) and is_menu_line(line)
+    return is_menu_line(line)
 
 
 def is_menu_line(line: str) -> bool:
     """Whether `line` is a menu or a trail of links: "Início | Notícias | Contato", "Home » Blog » Bolos"."""
+    if len(line) > MAX_FURNITURE_CHARACTERS or line.endswith(_SENTENCE_END):
+        return False
     # A colon tells prose ("No Opera: Exibir > Estilo > Escolher"); one letter tells formulas (x > y > z).
-    if len(line) > MAX_FURNITURE_CHARACTERS or not _ITEM_MARK.search(line) or ":" in line:
+    if not _ITEM_MARK.search(line) or ":" in line:
         return False
     items = [item for item in _ITEM_MARK.split(line) if item]
     return len(items) >= 3 and all(2 <= len(item) <= 30 and len(item.split()) <= 4 for item in items)
