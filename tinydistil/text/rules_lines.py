@@ -6,7 +6,7 @@ cookies or of sharing is longer or goes on differently, so it stays.
 
 import re
 from collections.abc import Sequence
-from operator import eq
+from itertools import pairwise
 
 from tinydistil.text.furniture import FIRST_WORDS, FURNITURE, NOTICE
 
@@ -74,6 +74,6 @@ def drop_stutter(lines: Sequence[str]) -> list[str]:
 
 def _stutters(line: str) -> bool:
     words = line.split()
-    again = sum(map(eq, words, words[1:]))
+    again = sum(first == second for first, second in pairwise(words))
     # Three times, so that "muito, muito, muito bom" is no stutter.
     return again >= 3 and 2 * again >= len(words) - 1
