@@ -1,5 +1,6 @@
 """A fine-tuning run from data to folder: one seed, several seeds, and cross-validation of settings."""
 
+import shutil
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,8 @@ def run_seed(
     if ranks.is_main:
         save(model, cast(AnyTask, material.task), output)
         write_json(output / FIGURES_FILE, figures)
+        # Of use only to a run that is not done; for BERT-base they are two gigabytes.
+        shutil.rmtree(output / "checkpoints")
     return figures
 
 
