@@ -71,7 +71,7 @@ def test_principal_components_against_svd() -> None:
     for part in vectors.split(70):
         moments.add(part)
     assert projection.fit(moments) == pytest.approx(kept, rel=1e-12)
-    torch.testing.assert_close(projection.components, components, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(projection.basis, components, rtol=1e-9, atol=1e-9)
     student, teacher = projection(torch.zeros(3, 2).double(), vectors[:3])
     assert teacher.shape == student.shape == (3, 2)
     assert not list(projection.parameters())

@@ -39,6 +39,7 @@ def test_mojibake_is_undone(clean: str, wrong: str) -> None:
         "√2 é irracional",
         "a letra â, a letra ã",
         "Não é mojibake: àáâãçéêíóôõú",
+        "Escrever Sabão evita que o navegador mostre SabÃ£o na página.",
     ],
 )
 def test_good_text_is_no_mojibake(text: str) -> None:
@@ -64,6 +65,7 @@ def test_mojibake_without_ftfy_is_an_error_not_a_silence(monkeypatch: pytest.Mon
         ("um<br>dois<br/>três", "um\ndois\ntrês"),
         ('<p class="x">Um</p><p>Dois</p>', "\nUm\n\nDois\n"),
         ('<a href="http://x.br">aqui</a>', "aqui"),
+        ('<i>um</i>, <q class="x">"dois"</q> e fim<br>.', 'um, "dois" e fim\n.'),
         ("antes<script>if (a < b) { x(); }</script>depois", "antesdepois"),
         ("<STYLE>p > a {}</STYLE>ok", "ok"),
         ("a<!-- nota <b> -->b", "ab"),
@@ -83,6 +85,8 @@ def test_html_goes(page: str, text: str) -> None:
         "o elemento <p> abre um parágrafo",
         "use <stdio.h> ou List<String>",
         "escreva <nome> aqui",
+        'identificado pela tag <SCRIPT LANGUAGE="JavaScript">.',
+        "a marca <OPTION VALUE=...>, (<option>) e '<html lang=\"pt\">'",
         "um <script> sem fim",
         "<!-- nunca fecha",
         "x <3 y",
@@ -112,6 +116,8 @@ def test_unicode_is_composed_and_visible() -> None:
         ("Escreva a fulano.de-tal@exemplo.com.br ou ligue.", "Escreva a ou ligue."),
         ("http://exemplo.br\nTexto\n<www.exemplo.br>", "Texto"),
         ("WWW.EXEMPLO.BR é o endereço", "é o endereço"),
+        ("Aplicativos Web .NET , em http://a.br/b .", "Aplicativos Web .NET, em."),
+        ("[1]: http://a.br/b [2]: http://a.br/c\nE-mail: fulano@a.br\nFim", "Fim"),
     ],
 )
 def test_addresses_go(text: str, left: str) -> None:

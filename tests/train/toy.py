@@ -36,10 +36,11 @@ CASES: dict[str, Recipe] = {
     "hidden only": Recipe(hard=0.0, hidden=1.0, projection="student-to-teacher"),
     "words of one vocabulary": recipe_of("partial"),
     "pooled": Recipe(hard=0.0, pooled=1.0, projection="teacher-to-student", teacher_sees="original"),
+    "whitened": Recipe(hard=0.0, hidden=1.0, pooled=1.0, unit="word", projection="random", centred=True, whitening=0.5),
     "words, masked, mse": Recipe(hidden=0.5, pooled=2.0, unit="word", distance="mse", projection="pca"),
 }
 # Here the teacher reads the same words in tokens of its own.
-TWO_VOCABULARIES = ("partial", "pooled", "words, masked, mse")
+TWO_VOCABULARIES = ("partial", "pooled", "whitened", "words, masked, mse")
 
 
 # One long sequence, most of one or two tokens: many slices of a batch of 11 hold no masked token at all.
@@ -128,7 +129,7 @@ def toy_trainer(
         teacher_tokenizer=theirs if two_vocabularies else None,
     )
     if teach is not None:
-        fit_projections(learner, teach, [batches.collate(np.arange(11), epoch=9)])
+        fit_projections(learner, teach, [batches.collate(np.arange(11), epoch) for epoch in (8, 9)])
     precision = "float32" if precision == "float64" else precision
     clip_norm = float(learning_rate > 0)
     return Trainer(learner, optimizer, ranks, teach=teach, precision=precision, clip_norm=clip_norm), batches

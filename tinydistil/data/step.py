@@ -92,4 +92,4 @@ def sentences_of(document: Document) -> list[str]:
     """A document's sentences: as its format marks them, else found in each paragraph."""
     if document.sentences is not None:
         return [sentence for paragraph in document.sentences for sentence in paragraph]
-    return [each for paragraph in document.text.split("\n") for each in split_sentences(paragraph)]
+    return split_sentences(document.text)

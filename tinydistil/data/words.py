@@ -8,21 +8,21 @@ and a language repeats its words, so pieces are looked up, not computed.
 """
 
 import re
+from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer, pre_tokenizers
+from tokenizers import Encoding, Tokenizer, normalizers, pre_tokenizers
 
 # Punctuation on which every BERT pre-tokenizer splits. It need not be complete: what is not listed stays
 # inside a part and is split by the tokenizer itself; listing the common marks lets "casa," and "casa" share
 # an entry.
 _MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~“”‘’–—…«»"
 # One word to every BERT tokenizer, and none without a piece: a mark, or plain Latin letters and digits.
-_is_plain = re.compile(rf"[0-9A-Za-zÀ-ÖØ-öø-ÿ]+|[{re.escape(_MARKS)}]").fullmatch
+_LETTERS = "".join(filter(str.isalnum, map(chr, [*range(128), *range(0xC0, 0x100)])))
+_is_plain = re.compile(rf"[{_LETTERS}]+|[{re.escape(_MARKS)}]").fullmatch
 
 # Characters of the parts remembered, some 270,000 parts: full tables are emptied before the next document,
 # which changes speed, never results.
@@ -67,13 +67,14 @@ class WordEncoder:
         self.token_dtypes = tuple(token_dtype(side.tokenizer.get_vocab_size()) for side in sides)
         self._sides = tuple(sides)
         self._tokenizers = [_literal(side.tokenizer) for side in sides]
-        # Marks are words of their own only to BERT's pre-tokenizer; others may join them to their neighbours.
-        self._splits_marks = all(
-            isinstance(each.pre_tokenizer, pre_tokenizers.BertPreTokenizer) for each in self._tokenizers
-        )
+        self._splits_marks = all(map(_splits_marks, self._tokenizers))
+        # What is left of BERT's steps for a plain word; taken alone they cost a fifth of them all.
+        self._plain_steps = [(_normaliser(each), each.model.tokenize) for each in self._tokenizers]
+        # A number of pieces as it is written.
+        self._lengths = [np.array(length, self.piece_dtype).tobytes() for length in range(capacity + 1)]
         # For each side what a part becomes: the ids of its pieces, and how many pieces each word has.
-        self._ids: list[dict[str, bytes]] = [{} for _ in sides]
-        self._pieces: list[dict[str, bytes]] = [{} for _ in sides]
+        self._ids = [_Table(self._learn) for _ in sides]
+        self._pieces = [_Table(self._learn) for _ in sides]
         self._characters = 0
 
     def __reduce__(self) -> tuple[type["WordEncoder"], tuple[tuple[Side, ...], int]]:
@@ -86,21 +87,15 @@ class WordEncoder:
             for each in (*self._ids, *self._pieces):
                 each.clear()
             self._characters = 0
-        # The first side's table decides what is new: all tables are filled, and emptied, together.
-        split, known = self._split(sentences), self._ids[0]
-        ids, rows = _look_up(known, split)
-        if rows:
-            self._learn(list({part for row in rows for part in split[row] if part not in known}))
-            for row, late in zip(rows, _look_up(known, [split[row] for row in rows])[0], strict=True):
-                ids[row] = late
-        return split, [ids, *(_look_up(table, split)[0] for table in self._ids[1:])]
+        split = self._split(sentences)
+        return split, [_look_up(table, split) for table in self._ids]
 
     def pieces(self, split: Sequence[list[str]]) -> list[list[bytes]]:
         """For each side and sentence, the number of pieces of each word, as `piece_dtype`.
 
         `split` are sentences of the latest call of `encode`, as it split them.
         """
-        return [_look_up(table, split)[0] for table in self._pieces]
+        return [_look_up(table, split) for table in self._pieces]
 
     def _split(self, sentences: Sequence[str]) -> list[list[str]]:
         text = "\n".join([sentence.replace("\n", " ") for sentence in sentences])
@@ -111,40 +106,28 @@ class WordEncoder:
                     text = text.replace(mark, f" {mark} ")
         return [line.split() for line in text.split("\n")]
 
-    def _learn(self, parts: list[str]) -> None:
-        """Enter new parts into the tables, all plain ones by one call of the tokenizer."""
-        self._characters += sum(map(len, parts))
-        plain = list(filter(_is_plain, parts)) if self._splits_marks else []
-        if plain:
-            self._learn_plain(plain)
-        for part in parts:
-            if part not in self._ids[0]:
-                self._learn_part(part)
-
-    def _learn_plain(self, parts: list[str]) -> None:
-        """Enter parts that are one word each; those of more than `capacity` pieces are left out."""
-        text, fits = " ".join(parts), np.ones(len(parts), bool)
-        ids: list[list[bytes]] = []
-        pieces: list[list[bytes]] = []
-        for tokenizer, dtype in zip(self._tokenizers, self.token_dtypes, strict=True):
-            encoding = tokenizer.encode(text, add_special_tokens=False)
-            counts = np.bincount(np.array(encoding.word_ids, np.int64))
-            if len(counts) != len(parts):
-                return  # a token that was added to the vocabulary stands inside a word
-            fits &= counts <= self.capacity
-            ids.append(_slices(np.array(encoding.ids, dtype), counts))
-            pieces.append(_slices(counts.astype(self.piece_dtype), np.ones_like(counts)))
-        for table, column in zip((*self._ids, *self._pieces), (*ids, *pieces), strict=True):
-            table.update(compress(zip(parts, column, strict=True), fits.tolist()))
-
-    def _learn_part(self, part: str) -> None:
+    def _learn(self, part: str) -> None:
+        """Enter a new part into all tables."""
+        self._characters += len(part)
+        if self._splits_marks and _is_plain(part) and self._learn_plain(part):
+            return
         encodings = [each.encode(part, add_special_tokens=False) for each in self._tokenizers]
         words = [piece for word in _common_words(part, encodings) for piece in self._cut(word)]
         for side, dtype in enumerate(self.token_dtypes):
             ids = [token for word in words for token in word[side]]
-            self._ids[side][part] = np.array(ids, dtype).tobytes()
-            pieces = np.array([len(word[side]) for word in words], self.piece_dtype)
-            self._pieces[side][part] = pieces.tobytes()
+            self._ids[side][part] = array(dtype.char, ids).tobytes()
+            self._pieces[side][part] = b"".join(self._lengths[len(word[side])] for word in words)
+
+    def _learn_plain(self, part: str) -> bool:
+        """Enter a part that is one word; false if a tokenizer makes more of it, or more than `capacity` pieces."""
+        for side, (normalise, tokenize) in enumerate(self._plain_steps):
+            word = normalise(part)
+            ids = [token.id for token in tokenize(word)]
+            if len(ids) > self.capacity or not (word is part or _is_plain(word)):
+                return False
+            self._ids[side][part] = array(self.token_dtypes[side].char, ids).tobytes()
+            self._pieces[side][part] = self._lengths[len(ids)]
+        return True
 
     def _cut(self, word: Word) -> list[Word]:
         longest, shortest = max(map(len, word)), min(map(len, word))
@@ -160,26 +143,36 @@ class WordEncoder:
         ]
 
 
-def _look_up(table: dict[str, bytes], split: Sequence[list[str]]) -> tuple[list[bytes], list[int]]:
-    """The joined entries of each sentence's parts, and the sentences (left empty) that have unknown parts."""
-    look_up, join = table.__getitem__, b"".join
-    found: list[bytes] = []
-    unknown: list[int] = []
-    for row, parts in enumerate(split):
-        # Asking first whether all parts are known would look each up twice, and most sentences are known.
-        try:
-            found.append(join(map(look_up, parts)))
-        except KeyError:
-            found.append(b"")
-            unknown.append(row)
-    return found, unknown
+class _Table(dict[str, bytes]):
+    """Looks parts up, and has those that are new learnt on the way: a language brings few, one in 90 here."""
+
+    def __init__(self, learn: Callable[[str], None]) -> None:
+        super().__init__()
+        self._learn = learn
+
+    def __missing__(self, part: str) -> bytes:
+        self._learn(part)
+        return self[part]
 
 
-def _slices(values: NDArray[np.generic], counts: NDArray[np.int64]) -> list[bytes]:
-    """The bytes of the first counts[0] values, those of the next counts[1], and so on."""
-    data = values.tobytes()
-    bounds = [0, *np.cumsum(counts * values.itemsize).tolist()]
-    return [data[first:last] for first, last in pairwise(bounds)]
+def _look_up(table: _Table, split: Sequence[list[str]]) -> list[bytes]:
+    """The joined entries of each sentence's parts."""
+    return [b"".join(map(table.__getitem__, parts)) for parts in split]
+
+
+def _splits_marks(tokenizer: Tokenizer) -> bool:
+    """Whether marks are words of their own: to other pre-tokenizers than BERT's, and in tokens added to the
+    vocabulary (but for special ones, which are read as text), they may belong to their neighbours."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    return isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer) and all(each.special for each in added)
+
+
+def _normaliser(tokenizer: Tokenizer) -> Callable[[str], str]:
+    """What `tokenizer` does to a plain word before it looks for its pieces: nothing, if it keeps case and accents."""
+    normalizer = tokenizer.normalizer
+    # BERT's goes letter by letter, so that it leaves a word alone if it leaves each letter alone.
+    letters = isinstance(normalizer, normalizers.BertNormalizer) and normalizer.normalize_str(_LETTERS) == _LETTERS
+    return str if normalizer is None or letters else normalizer.normalize_str
 
 
 def _literal(tokenizer: Tokenizer) -> Tokenizer:

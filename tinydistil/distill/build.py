@@ -33,7 +33,10 @@ def make_learner(student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel 
         check_pair(recipe, student.config, teacher.config, predicts_words=isinstance(teacher, BertForMaskedLM))
         widths = student.config.hidden_size, teacher.config.hidden_size
         compared = [term for term in ("hidden", "pooled") if term in recipe.weights]
-        projections = {term: Projection(recipe.projection, *widths, centred=recipe.centred) for term in compared}
+        projections = {
+            term: Projection(recipe.projection, *widths, centred=recipe.centred, whitening=recipe.whitening)
+            for term in compared
+        }
     return Learner(student, recipe, projections)
 
 

@@ -80,8 +80,8 @@ class Learner(nn.Module):
     def _distance(self, term: str, student: Tensor, teacher: Tensor, batch: MaskedBatch) -> SumCount:
         """The distance of representations a token, a word or a sequence; from (B, T, D) and (B, T', E)."""
         unit, words = self.recipe.unit, batch.num_words
-        pair = self.projections[term](
+        student, teacher = self.projections[term](
             vectors_of(term, unit, student, batch, words),  # (N, D)
             vectors_of(term, unit, teacher, batch.teacher_view, words),  # (N, E)
         )
-        return _DISTANCE[self.recipe.distance](*pair, there(term, unit, batch, words))
+        return _DISTANCE[self.recipe.distance](student, teacher, there(term, unit, batch, words))

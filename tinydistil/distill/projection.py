@@ -15,55 +15,79 @@ class Projection(nn.Module):
     """Maps (student (..., D), teacher (..., E)) to a pair of one width.
 
     "student-to-teacher": a learned D -> E map of the student. "teacher-to-student": a learned E -> D map of the
-    teacher. "pca": a fixed E -> D map, the teacher's own first components (see `fit`). "none": D must equal E.
-    With `centred` the teacher's mean is taken off first, whatever the kind.
+    teacher. "pca": a fixed E -> D map, the teacher's own first components. "random": D random orthonormal directions,
+    which keep every cosine on average (Johnson and Lindenstrauss 1984), where the first components keep what varies
+    most, and for sentence encoders that is not what tells near sentences apart. "none": D must equal E.
+
+    The teacher's vectors are prepared first: with `centred` their mean is taken off, and with `whitening` w each
+    principal direction is divided by its standard deviation to the power w (1 is the whitening of Su et al. 2021).
+    What must be known of the teacher for that, and for "pca", comes by `fit`.
     """
 
     mean: Tensor  # (E,), zeros unless centred
-    components: Tensor  # (D, E), of "pca"
+    basis: Tensor  # (K, E): the directions that the teacher is seen in, K = D or E
 
-    def __init__(self, kind: str, student_width: int, teacher_width: int, *, centred: bool = False) -> None:
+    def __init__(
+        self, kind: str, student_width: int, teacher_width: int, *, centred: bool = False, whitening: float = 0.0
+    ) -> None:
         super().__init__()
         check_projection(kind, student_width, teacher_width)
-        self.kind, self.centred = kind, centred
+        self.kind, self.centred, self.whitening = kind, centred, whitening
         # Buffers, so that a checkpoint holds them: a resumed run must not fit them again.
         self.register_buffer("mean", torch.zeros(teacher_width))
         if kind == "student-to-teacher":
             self.map = nn.Linear(student_width, teacher_width)
         elif kind == "teacher-to-student":
             self.map = nn.Linear(teacher_width, student_width)
-        elif kind == "pca":
-            self.register_buffer("components", torch.eye(student_width, teacher_width))
+        if kind == "random":
+            self.register_buffer("basis", _random_directions(student_width, teacher_width))
+        elif kind == "pca" or whitening > 0:
+            self.register_buffer("basis", torch.eye(student_width if kind == "pca" else teacher_width, teacher_width))
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """The two, comparable: (..., D) and (..., E) to the same width."""
         if self.centred:
             teacher = teacher - self.mean
+        if hasattr(self, "basis"):
+            teacher = teacher @ self.basis.T
         if self.kind == "student-to-teacher":
             return self.map(student), teacher
         if self.kind == "teacher-to-student":
             return student, self.map(teacher)
-        if self.kind == "pca":
-            return student, teacher @ self.components.T
         return student, teacher
 
     def fit(self, moments: "Moments") -> float:
-        """Take the mean, if centred, and for "pca" the first D components; returns the share of squares they keep.
+        """Take mean and directions from the teacher's vectors; returns the share of squares that "pca" keeps, else 1.
 
-        Raises InputError where there are fewer vectors than components.
+        Raises InputError where there are fewer vectors than directions to find.
         """
         if self.centred:
             self.mean.copy_(moments.mean)
-        if self.kind != "pca":
+        if self.kind != "pca" and self.whitening == 0:
             return 1.0
+        needed = len(self.basis) if self.kind == "pca" else self.basis.shape[1]
         require(
-            moments.count > len(self.components),
-            f"recipe.fit_sequences: {moments.count} teacher vectors cannot give {len(self.components)} components; "
+            moments.count > needed,
+            f"recipe.fit_sequences: {moments.count} teacher vectors cannot give {needed} directions; "
             "give more sequences",
         )
-        components, kept = moments.components(len(self.components), centred=self.centred)
-        self.components.copy_(components)
-        return kept
+        directions, squares = moments.directions(centred=self.centred)
+        kept = squares[: len(self.basis)].sum() / squares.sum().clamp(min=1e-300) if self.kind == "pca" else 1.0
+        # A direction in which nothing varies (LayerNorm leaves one) would be blown up to noise: it is left out.
+        there = squares > 1e-9 * squares[0]
+        scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
+        even = directions * scales[:, None]  # (E, E)
+        if self.kind == "random":
+            even = _random_directions(*self.basis.shape).to(even) @ even
+        self.basis.copy_(even[: len(self.basis)])
+        return float(kept)
+
+
+def _random_directions(count: int, width: int) -> Tensor:
+    """Orthonormal rows (count, width), the same ones each time: words and sentences are seen in one space."""
+    square = torch.randn(width, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    columns: Tensor = torch.linalg.qr(square)[0]
+    return columns.T.float().contiguous()
 
 
 def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
@@ -76,8 +100,8 @@ def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
         "choose student-to-teacher, teacher-to-student or pca",
     )
     require(
-        kind != "pca" or teacher_width >= student_width,
-        f"recipe.projection 'pca' reduces the teacher ({teacher_width}) to the student ({student_width}), "
+        kind not in ("pca", "random") or teacher_width >= student_width,
+        f"recipe.projection {kind!r} reduces the teacher ({teacher_width}) to the student ({student_width}), "
         "which is wider; choose student-to-teacher",
     )
 
@@ -102,8 +126,8 @@ class Moments:
         """The mean vector (E,), zero where there is none."""
         return self._sum / max(self.count, 1)
 
-    def components(self, count: int, *, centred: bool) -> tuple[Tensor, float]:
-        """The first `count` principal directions (count, E), orthonormal rows, and the share of squares they keep.
+    def directions(self, *, centred: bool) -> tuple[Tensor, Tensor]:
+        """The principal directions, orthonormal rows (E, E), and the mean square along each (E,), largest first.
 
         By the eigenvectors of the covariance or, not `centred`, of the second moments. Each row's sign is set so that
         its largest entry is positive, since an eigenvector has none of its own.
@@ -112,15 +136,15 @@ class Moments:
         if centred:
             matrix = matrix - self.mean.outer(self.mean)
         values, columns = torch.linalg.eigh(matrix)  # ascending
-        rows = columns.T.flip(0)[:count]
+        rows = columns.T.flip(0)
         signs = rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
-        kept = float(values.flip(0)[:count].sum() / values.sum().clamp(min=1e-300))
-        return rows * signs, kept
+        return rows * signs, values.flip(0).clamp(min=0)
 
 
 def principal_components(vectors: Tensor, count: int) -> tuple[Tensor, Tensor, float]:
     """Mean (E,), the first `count` components (count, E) of centred vectors (N, E), and the share of variance kept."""
     moments = Moments(vectors.shape[1], vectors.device)
     moments.add(vectors)
-    components, kept = moments.components(count, centred=True)
-    return moments.mean.to(vectors.dtype), components.to(vectors.dtype), kept
+    directions, squares = moments.directions(centred=True)
+    kept = float(squares[:count].sum() / squares.sum().clamp(min=1e-300))
+    return moments.mean.to(vectors.dtype), directions[:count].to(vectors.dtype), kept

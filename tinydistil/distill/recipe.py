@@ -13,7 +13,7 @@ from tinydistil.errors import InputError, require
 TERMS = ("hard", "soft", "hidden", "pooled")
 UNITS = ("token", "word")
 DISTANCES = ("cosine", "mse")
-PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
+PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca", "random")
 SOFT_POSITIONS = ("masked", "all")
 VIEWS = ("masked", "original")
 
@@ -26,9 +26,10 @@ class Recipe:
     targets. unit: what hidden states are compared by, each token or each word (the mean of its pieces, which needs no
     common vocabulary); pooled compares the means of whole sequences. distance: of both.
     projection: "student-to-teacher" (a learned 128 -> 768 map, which cannot collapse), "teacher-to-student" (learned,
-    768 -> 128: it can learn to flatter the student), "pca" (the teacher's own first components, fixed) or "none";
-    hidden and pooled have one each. centred: the teacher's mean vector is taken off first, which otherwise makes all
-    cosines large and alike. fit_sequences: of the training text, from which mean and components are taken.
+    768 -> 128: it can learn to flatter the student), "pca" (the teacher's own first components, fixed), "random" (fixed
+    random directions, which keep cosines on average) or "none"; hidden and pooled have one each. centred: the teacher's
+    mean vector is taken off first, which otherwise makes all cosines large and alike. whitening: in [0, 1], evens out
+    the teacher's directions, see `Projection`. fit_sequences: of the training text, for mean and directions.
     teacher_sees: the "masked" text, as the student does, or the "original".
     """
 
@@ -44,6 +45,7 @@ class Recipe:
     distance: str = "cosine"
     projection: str = "none"
     centred: bool = False
+    whitening: float = 0.0
     fit_sequences: int = 2048
     teacher_sees: str = "masked"
 
@@ -53,6 +55,7 @@ class Recipe:
             require(0 <= weight < math.inf, f"recipe.{name} must be >= 0 and finite, got {weight}")
         require(bool(self.weights), f"recipe: one of {', '.join(TERMS)} must be > 0")
         require(0 < self.temperature < math.inf, f"recipe.temperature must be > 0 and finite, got {self.temperature}")
+        require(0 <= self.whitening <= 1, f"recipe.whitening must be in [0, 1], got {self.whitening}")
         require(self.fit_sequences >= 1, f"recipe.fit_sequences must be >= 1, got {self.fit_sequences}")
         for name, known in (
             ("divergence", DIVERGENCES),
@@ -94,7 +97,7 @@ class Recipe:
     @property
     def needs_fit(self) -> bool:
         """Whether a sample of the teacher's vectors must be seen before training."""
-        return self.compares_vectors and (self.projection == "pca" or self.centred)
+        return self.compares_vectors and (self.projection == "pca" or self.centred or self.whitening > 0)
 
 
 RECIPES = {

@@ -19,8 +19,11 @@ _ASCII_WORDS = bytes(byte if _DIGITS_AND_LETTERS.fullmatch(bytes([byte])) else _
 # UTF-8 of U+00A0-U+00BF (« » º ª ...) but the letters ª º, and of U+2000-U+206F (quotes, dashes, bullets).
 _OTHER_SEPARATORS = re.compile(rb"\xc2[\xa0-\xa9\xab-\xb9\xbb-\xbf]|\xe2[\x80\x81][\x80-\xbf]")
 
-# Replacing these six first spares most texts the expression, which costs three times as much.
-_COMMON_MARKS = tuple(mark.encode() for mark in "“”’–—…")
+# But for these six, nine of ten Portuguese texts are Latin-1, a byte a letter, so that one table lower-cases and
+# separates: half the time of doing so in UTF-8.
+_COMMON_MARKS = "“”’–—…"
+_LATIN_WORDS = "".join(map(chr, range(256))).lower().encode("latin-1").translate(_ASCII_WORDS)
+_LATIN_WORDS = bytes(_SPACE if 0xA0 <= byte <= 0xBF and chr(byte) not in "ªº" else byte for byte in _LATIN_WORDS)
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
@@ -34,12 +37,15 @@ def split_words(text: str) -> list[bytes]:
 
     The text must be in NFC, as the cleaning rule "unicode" leaves it.
     """
-    data = text.lower().encode("utf-8", errors="replace").translate(_ASCII_WORDS)
+    plain = text
     for mark in _COMMON_MARKS:
-        data = data.replace(mark, b" ")
-    if b"\xe2\x80" in data or b"\xc2" in data or b"\xe2\x81" in data:
-        data = _OTHER_SEPARATORS.sub(b" ", data)
-    return data.split()
+        if mark in plain:
+            plain = plain.replace(mark, " ")
+    try:
+        return plain.encode("latin-1").translate(_LATIN_WORDS).decode("latin-1").encode().split()
+    except UnicodeEncodeError:
+        data = text.lower().encode("utf-8", errors="replace").translate(_ASCII_WORDS)
+        return _OTHER_SEPARATORS.sub(b" ", data).split()
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ _MOJIBAKE = re.compile(
     f"[ÂÃ][\x80-\xba\xbc-\xbf{_MARKS}]|(?<![A-ZÀ-Þ])[ÂÃ][{_CLOSING_MARKS}]"
     f"|â[\x80€][\x80-\xbf{_MARKS}{_CLOSING_MARKS}¦]|√[£ß©°≠≥¥∫]"
 )
+_ACCENTED = re.compile("[áàâãéêíóôõúç]")
 # Two characters that every match of the pattern holds, to be looked for first.
 _SUSPECTS = {
     **dict.fromkeys("ÂÃ", frozenset(map(chr, range(0x80, 0xC0))) | frozenset(_MARKS + _CLOSING_MARKS)),
@@ -40,6 +41,8 @@ _TAG = re.compile(rf"<(/?)({'|'.join(_ELEMENTS.split())})\b((?:\s[^<>]*)?/?)>", 
 _HIDDEN = re.compile(r"<(?:(/?)(script|style)\b[^<>]*|(!)--)>?|(--)>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
+_QUOTED = ('""', "''", "“”", "‘’")
+
 # Nothing to a reader: controls, zero-width and direction marks, soft hyphens, private use, noncharacters.
 # BERT's own tokenizer drops them too.
 _INVISIBLE = re.compile(
@@ -55,7 +58,9 @@ _URL = re.compile(
 )
 # The part before @ begins where no such character stands before it, so a long run is searched only once.
 _EMAIL = re.compile(r"[<(\[]?(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+[>)\]]?")
-_SPACE_BEFORE_MARK = re.compile(r"(?<! ) ++([.,;:!?)\]])|([(\[]) +")
+# A mark with a word behind it is that word's: "aplicativos Web .NET".
+_SPACE_BEFORE_MARK = re.compile(r"(?<! ) ++([.,;:!?)\]])(?![^\W_])|([(\[]) +")
+_LABEL = re.compile(r"[\w-]+(?: \w+)? ?:")
 
 
 def repair_mojibake(text: str) -> str:
@@ -68,7 +73,13 @@ def repair_mojibake(text: str) -> str:
         return text
     # ftfy takes 0.1 ms a line, ten times what the search costs; and a bad line must not decide for all.
     ftfy = optional("ftfy", needed_by="the rule 'mojibake'", extra="corpus")
-    return "\n".join(ftfy.fix_encoding(line) if _MOJIBAKE.search(line) else line for line in text.split("\n"))
+    return "\n".join(ftfy.fix_encoding(line) if _is_garbled(line) else line for line in text.split("\n"))
+
+
+def _is_garbled(line: str) -> bool:
+    """Whether garbled letters are not outnumbered by sound ones, which tell a line that speaks of mojibake."""
+    sound, garbled = _MOJIBAKE.subn("", line)
+    return garbled > 0 and garbled >= len(_ACCENTED.findall(sound))
 
 
 def _suspicious(text: str) -> bool:
@@ -85,8 +96,8 @@ def strip_html(text: str) -> str:
     """Remove tags, comments, scripts and styles with what is in them, and decode entities.
 
     A tag that prose only speaks of ("o elemento <p> abre um parágrafo") stays: one goes where the text also
-    closes it, or it has attributes, or it breaks a line. Entities come after tags, so that "&lt;b&gt;" is
-    read as the text "<b>".
+    closes it, or it has attributes, or it breaks a line, unless it stands like a word ("a marca <br>.").
+    Entities come after tags, so that "&lt;b&gt;" is read as the text "<b>".
     """
     if "<" in text and ">" in text:
         if "</" in text or "<!--" in text:
@@ -101,12 +112,18 @@ def strip_html(text: str) -> str:
 
 def _untagged(match: re.Match[str], closed: set[str]) -> str:
     name = match[2].lower()
-    if name not in closed and "=" not in match[3] and name not in ("br", "hr"):
+    if _stands_like_a_word(match) or (name not in closed and "=" not in match[3] and name not in ("br", "hr")):
         return match[0]
     if name in ("td", "th"):
         # The cells of a row stay on a line.
         return " "
     return "" if name in _INLINE else "\n"
+
+
+def _stands_like_a_word(match: re.Match[str]) -> bool:
+    """Whether it is an opening tag in quotes, or one with a space before and a mark behind it."""
+    before, after = match.string[max(0, match.start() - 1) : match.start()], match.string[match.end() : match.end() + 1]
+    return not match[1] and (before + after in _QUOTED or (before in (" ", "(") and after in (".", ",", ";", ":", ")")))
 
 
 def _without_hidden(text: str) -> str:
@@ -159,5 +176,5 @@ def _without_addresses(line: str) -> str:
     if shorter == line:
         return line
     shorter = " ".join(_SPACE_BEFORE_MARK.sub(r"\1\2", shorter).split())
-    # Brackets and bullets that stood around addresses are no text.
-    return shorter if any(map(str.isalnum, shorter)) else ""
+    # Brackets, bullets and numbers that stood around addresses are no text, nor is "E-mail:" alone.
+    return shorter if any(map(str.isalpha, shorter)) and not _LABEL.fullmatch(shorter) else ""

@@ -19,43 +19,45 @@ _NUMBER_ABBREVIATIONS = """
     km cf fig figs tab tabs al v vs aprox ca cód proc rel dec reg sec seç ap apto
 """
 _BEFORE_NUMBERS = frozenset(_NUMBER_ABBREVIATIONS.split())
+# The ends that need no closer look: a mark between a word longer than any abbreviation and a capital. The space
+# comes first, as the search for one character is what the engine does fastest.
+_PLAIN_END = re.compile(r" (?<=[.!?…] )(?<=[^\W\d_]{6}. )(?=[A-ZÀ-ÖØ-Þ])")
 # Marks, what closes with them, white space. Tried only where a run of marks begins, so that a line of a
 # hundred thousand dots is looked at once; the look back stands behind the first mark, since a pattern that
 # begins with it would be tried at every character.
-_CANDIDATE = re.compile(r"""[.!?…](?<![.!?…][.!?…])[.!?…]*+[”"’')\]»]*+(\s++)""")
+_CANDIDATE = re.compile(r"""[.!?…](?<![.!?…][.!?…])[.!?…]*+[”"’')\]»]*+([^\S\n]++)""")
 _OPENINGS = "—–-“\"‘'([«¿¡ "
 # No abbreviation is longer, so a word without end is not searched to its beginning.
 MAX_ABBREVIATION_CHARACTERS = 12
 
 
-def split_sentences(paragraph: str) -> list[str]:
-    """The sentences of one paragraph, without the white space between; [] for a blank one.
+def split_sentences(text: str) -> list[str]:
+    """The sentences of `text`, of whose lines each is a paragraph, without the white space between; [] for a blank one.
 
-    Joined with single spaces they give the paragraph back, but for its own white space.
+    Joined with single spaces they give the text back, but for its own white space.
     """
-    sentences, start = [], 0
-    for match in _CANDIDATE.finditer(paragraph):
+    text = _PLAIN_END.sub("\n", text)
+    stretches, start = [], 0
+    for match in _CANDIDATE.finditer(text):
         mark, end = match.span()
-        # Most ends stand between a word longer than any abbreviation and a capital: no more to look at.
-        plain = mark >= 6 and paragraph[mark - 6 : mark].isalpha() and paragraph[end : end + 1].isupper()
-        if plain or _ends_sentence(paragraph, mark, match[0].startswith(". "), end):
-            sentences.append(paragraph[start : match.start(1)].strip())
+        if _ends_sentence(text, mark, match[0].startswith(". "), end):
+            stretches.append(text[start : match.start(1)])
             start = end
-    sentences.append(paragraph[start:].strip())
-    return [sentence for sentence in sentences if sentence]
+    lines = "\n".join([*stretches, text[start:]]).split("\n")
+    return [sentence for sentence in map(str.strip, lines) if sentence]
 
 
-def _ends_sentence(paragraph: str, mark: int, lone_dot: bool, following: int) -> bool:
+def _ends_sentence(text: str, mark: int, lone_dot: bool, following: int) -> bool:
     """Whether the mark at position `mark` ends a sentence; the next word begins at `following`."""
-    next_word = paragraph[following : following + 4].lstrip(_OPENINGS)
+    next_word = text[following : following + 4].partition("\n")[0].lstrip(_OPENINGS)
     if not next_word or next_word[0].islower():
         # "Vem? perguntou ela." and "Ele disse... e saiu": the sentence goes on.
         return False
     # No abbreviation ends in "!", "..." or a closing quote.
     if not lone_dot:
         return True
-    space = paragraph.rfind(" ", max(0, mark - MAX_ABBREVIATION_CHARACTERS), mark)
-    return not _is_abbreviation(paragraph[space + 1 : mark].lstrip(_OPENINGS), next_word[0])
+    before = text[max(0, mark - MAX_ABBREVIATION_CHARACTERS) : mark].replace("\n", " ")
+    return not _is_abbreviation(before.rpartition(" ")[2].lstrip(_OPENINGS), next_word[0])
 
 
 def _is_abbreviation(word: str, beginning: str) -> bool:

@@ -69,12 +69,15 @@ class CheckpointStore:
                 save_file(plain, partial / f"{name}.safetensors")
             write_json(partial / "state.json", {**state, _SCORE: score})
             write_json(partial / "hashes.json", {file: sha256_of(partial / file) for file in _FILES})
+            # Without it a power cut may keep the rename and lose the bytes.
             for file in partial.iterdir():
                 _sync(file)
+            # A run that goes on from before comes by here again; rename replaces no folder that holds something.
             shutil.rmtree(target, ignore_errors=True)
             partial.replace(target)
             sync_folder(self.folder)
         except (OSError, SafetensorError) as error:
+            # On a full disk this room is what the user needs first.
             shutil.rmtree(partial, ignore_errors=True)
             raise InputError(
                 f"cannot write checkpoint {str(target)!r}: {error}; free some space, then go on with --resume auto"
@@ -117,6 +120,7 @@ class CheckpointStore:
     def _forget_old(self) -> None:
         folders = self._folders()
         scores = {folder: _score(folder) for folder in folders}
+        # The best of those still here: a worse one never was the best, so none is missing.
         best = min(folders, key=lambda folder: scores[folder])
         for folder in folders[: -self.keep_last]:
             if folder != best:

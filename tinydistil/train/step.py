@@ -96,6 +96,7 @@ class Trainer(Generic[BatchT, SignalT]):
         gradient_norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm or float("inf"))
         result = self._agree(totals, gradient_norm, counts, tokens)
         if result.taken:
+            # A group may learn at a share of the rate (layer-wise rates in fine-tuning).
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate * group.get("lr_scale", 1.0)
             self.scaler.step(self.optimizer)
@@ -125,6 +126,7 @@ class Trainer(Generic[BatchT, SignalT]):
     def _taught(self, batch: BatchT) -> SignalT | None:
         if self.teach is None:
             return None
+        # no_grad, not inference_mode: losses keep what the teacher says for their backward pass.
         with torch.no_grad():
             taught = self.teach(batch)
         self.watch.mark("teacher")
