@@ -49,7 +49,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--eval-set", nargs="+", default=[], metavar="FILE")
     add("--only", choices=["stages", "throughput", "memory"], help="one part of the measurements")
     add("--rounds", type=int, default=3, help="of each timing (default 3)")
-    add("--against", metavar="TREE", help="only compare with the code in another checkout, run by run in turn")
     add("--output", type=Path, metavar="FILE", help="append the figures of each run as a JSON line")
     add("--measure", metavar="JSON", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -92,21 +91,19 @@ def measure(arguments: argparse.Namespace) -> None:
     )
 
 
-def run(
-    arguments: argparse.Namespace, inputs: Sequence[str], *, near: bool, workers: int, tree: str | None = None
-) -> dict[str, float]:
-    """`measure` in a process of its own, by the code in `tree` where one is given."""
+def run(arguments: argparse.Namespace, inputs: Sequence[str], *, near: bool, workers: int) -> dict[str, float]:
+    """`measure` in a process of its own."""
     command = [sys.executable, __file__, "--input", *inputs, "--tokenizer", arguments.tokenizer]
     command += ["--measure", json.dumps({"near": near, "workers": workers})]
     if arguments.eval_set:
         command += ["--eval-set", *arguments.eval_set]
-    environment = os.environ | ({"PYTHONPATH": tree} if tree else {})
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    figures: dict[str, float] = json.loads(done.stdout)
+    figures: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
     # Here, not above: this imports torch, which no measured process may hold.
     from measure import record
 
-    record(arguments.output, "corpus", {}, near=near, workers=workers, other_code=tree is not None, **figures)
+    record(arguments.output, "corpus", {}, near=near, workers=workers, **figures)
     return figures
 
 
@@ -180,17 +177,6 @@ def throughput(arguments: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def against(arguments: argparse.Namespace) -> None:
-    """CPU time of this code and another's, without near-duplicates: on a busy machine the one fair figure."""
-    ratios, here = [], []
-    for _ in range(arguments.rounds):
-        other = run(arguments, arguments.input, near=False, workers=1, tree=arguments.against)
-        here.append(run(arguments, arguments.input, near=False, workers=1))
-        ratios.append(other["cpu_seconds"] / here[-1]["cpu_seconds"])
-    print(f"MB a CPU second, here: {spread([each['megabytes'] / each['cpu_seconds'] for each in here])}")
-    print(f"faster than {arguments.against}: {spread(ratios, 3)} times, {arguments.rounds} rounds")
-
-
 def copies(arguments: argparse.Namespace, folder: Path, count: int) -> list[str]:
     """The corpus `count` times over as JSON lines. Each copy has its own ids, and a last line that names it,
     so that no copy is dropped as an exact duplicate of another."""
@@ -253,9 +239,6 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
     )
-    if arguments.against:
-        against(arguments)
-        return
     if arguments.only in (None, "stages"):
         stages(arguments)
     speed = throughput(arguments) if arguments.only in (None, "throughput") else None
