@@ -13,6 +13,7 @@ like name; ASSIN's .xml; CoNLL; SQuAD 1.1's .json. The development set chooses t
 import argparse
 import itertools
 import json
+import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ from pathlib import Path
 from tinydistil.config import assign, from_mapping, read_toml, to_mapping
 from tinydistil.errors import InputError, require, run_script
 from tinydistil.finetune.answer_task import AnswerTask
-from tinydistil.finetune.augment import augmented, read_synonyms
+from tinydistil.finetune.augment import read_synonyms
 from tinydistil.finetune.folder import load
-from tinydistil.finetune.run import Material, cross_validated, run_seed, summary, teacher_logits
+from tinydistil.finetune.run import Material, SoftTargets, cross_validated, run_seed, summary
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
@@ -41,6 +42,7 @@ from tinydistil.train.signals import STOPPED_EXIT_CODE
 def main() -> None:
     """Read the settings and the data, then train; what can be refused is refused before a model is loaded."""
     args = parse_arguments()
+    require(os.environ.get("WORLD_SIZE", "1") == "1", "fine-tuning runs in one process; start it without torchrun")
     config = settings_of(args)
     ranks = Ranks(0, 1, device_of(args.device))
     seeds = whole_numbers(args.seeds, "--seeds") if args.seeds else [config.seed]
@@ -66,27 +68,24 @@ def material_of(args: argparse.Namespace, config: FineTuneConfig) -> Material:
     assert training is not None
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     tokenizer = Tokenizer.from_pretrained(folder)
-    rows = list(training.rows)
     if args.task == "answer":
         task = AnswerTask(tokenizer, config.max_length, config.stride)
     elif args.task == "tag":
-        task = TagTask.of(rows, tokenizer, config.max_length)
+        task = TagTask.of(training.rows, tokenizer, config.max_length)
     else:
-        task = TextTask.of(args.task, rows, tokenizer, config.max_length)
-    if config.augment.copies:
-        require(isinstance(task, TextTask), f"augment.copies is for texts; the task is to {args.task}")
-        rows = augmented(rows, config.augment, read_synonyms(Path(args.synonyms)) if args.synonyms else {})
-    soft = []
-    if args.teacher:
-        require(isinstance(task, TextTask), f"--teacher is for texts; the task is to {args.task}")
-        soft = teacher_logits(load(args.teacher, ("classify", "regress")), rows, task)
+        task = TextTask.of(args.task, training.rows, tokenizer, config.max_length)
+    texts_only = isinstance(task, TextTask)
+    require(texts_only or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
+    require(texts_only or not args.teacher, f"--teacher is for texts; the task is to {args.task}")
+    synonyms = read_synonyms(Path(args.synonyms)) if args.synonyms else {}
+    teacher = SoftTargets(load(args.teacher, ("classify", "regress")), task) if args.teacher else None
     others = [data.rows if data else [] for data in (dev, test)]
     for name, each in zip(("--dev", "--test"), others, strict=True):
         try:
             task.examples(each)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-    return Material(folder, task, rows, *others, soft)
+    return Material(folder, task, training.rows, *others, synonyms, teacher)
 
 
 def read(path: str, args: argparse.Namespace) -> TaskData:
@@ -127,6 +126,7 @@ def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[dict[str
         for value in values.split(","):
             single: dict[str, object] = {}
             assign(single, f"{key}={value}")
+            require(not isinstance(single[key.partition(".")[0].strip()], dict), f"--grid cannot vary {key!r}")
             from_mapping(FineTuneConfig, {**to_mapping(config), **single})
             choices.append(single)
         axes.append(choices)

@@ -1,8 +1,11 @@
-"""Try a model on text: guess masked words, embed sentences, compare poolings.
+"""Try a model on text: guess masked words, embed sentences, compare poolings; ask a fine-tuned one.
 
     python scripts/predict.py fill-mask --model DIR "O gato [MASK] no sofá."
     python scripts/predict.py embed     --model DIR --pooling mean --output vetores.npy --file frases.txt
     python scripts/predict.py pooling   --model DIR "O dia está bonito." "A sessão foi aberta."
+    python scripts/predict.py classify  --model runs/entailment "Um gato dorme.<TAB>Um animal dorme."
+    python scripts/predict.py tag       --model runs/entities "Maria mora em Belo Horizonte."
+    python scripts/predict.py answer    --model runs/answers --context edital.txt "Quando abre a inscrição?"
 
 MODEL is a folder, or a name on the Hugging Face hub. Texts come from the arguments, from --file (one a line), or
 from standard input.
@@ -11,7 +14,9 @@ from standard input.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -19,11 +24,19 @@ from tqdm import tqdm
 from tinydistil.errors import InputError, require, run_script
 from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
 from tinydistil.evaluate.vector_files import check_output, open_vector_writer
+from tinydistil.finetune.answer_task import AnswerTask
+from tinydistil.finetune.apply import question_rows, sentence_rows, stream, text_rows
+from tinydistil.finetune.folder import FineTuned, load
+from tinydistil.finetune.tag_task import TagTask
+from tinydistil.finetune.text_task import TextTask
 from tinydistil.hub import resolve_folder
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.lines import open_lines
 from tinydistil.text.tokenizer import Tokenizer
+
+# Which kinds of fine-tuned models each command asks.
+TUNED = {"classify": ("classify", "regress"), "tag": ("tag",), "answer": ("answer",)}
 
 
 def main() -> None:
@@ -36,6 +49,12 @@ def main() -> None:
     elif args.command == "embed":
         require(args.batch_size >= 1, f"--batch-size must be >= 1, got {args.batch_size}")
         check_output(args.output)
+    if args.command in TUNED:
+        require(args.batch_size >= 1, f"--batch-size must be >= 1, got {args.batch_size}")
+        tuned = load(args.model, TUNED[args.command], revision=args.revision, offline=args.offline)
+        tuned.model.to(device)
+        run_tuned(tuned, texts, args)
+        return
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     tokenizer = Tokenizer.from_pretrained(folder)
     if args.command == "fill-mask":
@@ -94,6 +113,51 @@ def run_pooling(model: BertModel, tokenizer: Tokenizer, texts: Iterator[str], ar
         print("  ".join(f"{cosine:11.4f}" for cosine in cosines.values()), "", text)
 
 
+def run_tuned(tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace) -> None:
+    """Print what a fine-tuned model says of each text, and on standard error how fast."""
+    started, count = time.perf_counter(), 0
+    # disable=None: no bar where standard error is not a terminal
+    for line, values in tqdm(answers_of(tuned, texts, args), unit=" texts", disable=None):
+        print(json.dumps(values, ensure_ascii=False) if args.json else line, flush=True)
+        count += 1
+    seconds = time.perf_counter() - started
+    print(f"{count} texts in {seconds:.2f} s, {count / seconds:.1f} a second", file=sys.stderr)
+
+
+def answers_of(
+    tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """For each text, a line for a person and the same as values for JSON."""
+    task, model = tuned.task, tuned.model
+    if isinstance(task, TagTask):
+        for row, tags in stream(task, model, sentence_rows(texts), batch_size=args.batch_size):
+            pairs = list(zip(row.words, tags, strict=True))
+            yield " ".join(f"{word}/{tag}" for word, tag in pairs), {"words": [*row.words], "tags": tags}
+    elif isinstance(task, AnswerTask):
+        context = None if args.context is None else Path(args.context).read_text(encoding="utf-8")
+        for row, found in stream(task, model, question_rows(texts, context), batch_size=args.batch_size):
+            values = {"question": row.question, "answer": found.text, "probability": found.probability}
+            yield f"{found.probability:7.2%}  {found.text:<30} {row.question}", values
+    else:
+        yield from decisions(task, tuned, texts, args)
+
+
+def decisions(
+    task: TextTask, tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """The likeliest class with all probabilities, or the number, of each text or pair."""
+    for row, found in stream(task, tuned.model, text_rows(texts, paired=task.paired), batch_size=args.batch_size):
+        values: dict[str, object] = {"text": row.text} | ({"text_b": row.second} if task.paired else {})
+        shown = row.text if row.second is None else f"{row.text} | {row.second}"
+        if task.kind == "regress":
+            yield f"{found[0]:8.3f}  {shown}", values | {"number": float(found[0])}
+            continue
+        best = int(found.argmax())
+        probabilities = dict(zip(task.labels, map(float, found), strict=True))
+        line = f"{found[best]:7.2%}  {task.labels[best]:<12} {shown}"
+        yield line, values | {"label": task.labels[best], "probabilities": probabilities}
+
+
 def texts_of(args: argparse.Namespace) -> Iterator[str]:
     """The texts of the command line, else of --file, else of standard input."""
     if args.texts and args.file:
@@ -129,22 +193,37 @@ def parse_arguments() -> argparse.Namespace:
     shared.add_argument("--revision", help="branch, tag or commit on the hub")
     shared.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
     shared.add_argument("--file", help="UTF-8 text, one a line; '-' is standard input")
-    shared.add_argument("--truncate", action="store_true", help="cut texts that are too long for the model")
     shared.add_argument("--device", default="auto", help="auto (default), cpu or cuda[:N]")
+    pretrained = argparse.ArgumentParser(add_help=False, parents=[shared])
+    pretrained.add_argument("--truncate", action="store_true", help="cut texts that are too long for the model")
+    tuned = argparse.ArgumentParser(add_help=False, parents=[shared])
+    tuned.add_argument("--json", action="store_true", help="one JSON object a text")
+    tuned.add_argument("--batch-size", type=int, default=32)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    fill = commands.add_parser("fill-mask", parents=[shared], allow_abbrev=False, help="guess masked words")
+    fill = commands.add_parser("fill-mask", parents=[pretrained], allow_abbrev=False, help="guess masked words")
     fill.add_argument("--top-k", type=int, default=5, help="guesses a mask (default 5)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text")
-    embedding = commands.add_parser("embed", parents=[shared], allow_abbrev=False, help="one vector a text")
+    embedding = commands.add_parser("embed", parents=[pretrained], allow_abbrev=False, help="one vector a text")
     embedding.add_argument("--pooling", choices=("mean", "cls", "pooler", "max"), default="mean")
     embedding.add_argument("--output", help="FILE.npy or FILE.jsonl (default: JSON lines on standard output)")
     embedding.add_argument("--batch-size", type=int, default=32)
     embedding.add_argument("--max-length", type=int, help="tokens a text at most (default: the model's limit)")
     embedding.add_argument("--normalize", action="store_true", help="unit vectors")
-    commands.add_parser("pooling", parents=[shared], allow_abbrev=False, help="cosines between CLS, pooler and mean")
+    commands.add_parser(
+        "pooling", parents=[pretrained], allow_abbrev=False, help="cosines between CLS, pooler and mean"
+    )
+    commands.add_parser(
+        "classify",
+        parents=[tuned],
+        allow_abbrev=False,
+        help="class or number of each text, cut to the length that was tuned for",
+    )
+    commands.add_parser("tag", parents=[tuned], allow_abbrev=False, help="a tag for each word")
+    asking = commands.add_parser("answer", parents=[tuned], allow_abbrev=False, help="answers from a context")
+    asking.add_argument("--context", metavar="FILE", help="text that all questions are about (else behind a tab)")
     return parser.parse_args()
 
 

@@ -11,7 +11,7 @@ FLOORS = [
     {"data", "distill"},
     {"train", "evaluate"},
     {"finetune"},
-    {"report", "demo"},
+    {"report", "demo", "suite"},
 ]
 FORBIDDEN = {"transformers", "accelerate", "datasets", "sentence_transformers", "sklearn", "seqeval"}
 

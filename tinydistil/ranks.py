@@ -67,6 +67,7 @@ class Ranks:
             yield
         except InputError as error:
             failure = error
+        # An error of another kind is a bug: it passes, this process ends, and its closed connections end the others.
         speaker = self.min_(self.world_size if failure is None else self.rank)
         if speaker < self.world_size:
             self._end(failure, speaker)
@@ -125,6 +126,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         _join(rank, world_size)
     ranks = Ranks(rank, world_size, torch.device("cpu"))
     try:
+        # After meeting, so that a device that only one rank lacks ends all of them.
         with ranks.agreed():
             chosen = device_of(device)
         if chosen.type == "cuda":
@@ -138,6 +140,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     except RuntimeError as error:
         if not _lost_another(error):
             raise
+        # The one that went has told its reason; fifty lines of traceback here would bury it.
         print(f"rank {rank}: another rank has gone, leaving", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
     ranks.leave()

@@ -36,7 +36,7 @@ CASES: dict[str, Recipe] = {
     "hidden only": Recipe(hard=0.0, hidden=1.0, projection="student-to-teacher"),
     "words of one vocabulary": recipe_of("partial"),
     "pooled": Recipe(hard=0.0, pooled=1.0, projection="teacher-to-student", teacher_sees="original"),
-    "whitened": Recipe(hard=0.0, hidden=1.0, pooled=1.0, unit="word", projection="random", centred=True, whitening=0.5),
+    "whitened": Recipe(hard=0.0, hidden=1.0, pooled=1.0, unit="word", projection="pca", centred=True, whitening=0.5),
     "words, masked, mse": Recipe(hidden=0.5, pooled=2.0, unit="word", distance="mse", projection="pca"),
 }
 # Here the teacher reads the same words in tokens of its own.

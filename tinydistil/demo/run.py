@@ -35,7 +35,7 @@ class Scale:
     max_length: int = 64
 
 
-FULL = Scale(10_000, "4x128", "2x64", 600, 500, 900, 600)
+FULL = Scale(10_000, "4x128", "2x64", 600, 400, 900, 600)
 QUICK = Scale(800, "2x64", "1x32", 40, 40, 120, 120, vocab_size=1500)
 
 # The text is clean and each document told once: no rule that needs an extra package has anything to do.
@@ -44,7 +44,21 @@ _PREPARE: dict[str, object] = {
     "duplicates": {"near": False},
     "validation_share": 0.02,
 }
-_LEARNING_RATES = {"teacher": 1e-3, "student": 2e-3}
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One run: its row's title, its folder, and what `train.run_config` wants to know. shards: where they are made."""
+
+    title: str
+    folder: str
+    recipe: str
+    shape: str
+    steps: int
+    learning_rate: float
+    vocabulary: str
+    teacher: str = ""
+    shards: str = ""
 
 
 def demonstrate(output: Path, *, quick: bool, device: str) -> None:
@@ -87,49 +101,51 @@ class _Demonstration:
 
     def marks(self) -> list[Marks]:
         """A row for each model, teacher last; empty on other ranks than 0."""
-        teacher = str(self.output / "teacher" / STUDENT)
-        student_words, teacher_words = str(self.texts.student_vocabulary), str(self.texts.teacher_vocabulary)
-        taught = self._run("teacher", "mlm", self.scale.teacher, "teacher", tokenizer=teacher_words)
-        rows = self._untrained()
-        rows += self._run("no teacher, own vocabulary", "mlm", self.scale.student, "alone-own", tokenizer=student_words)
-        rows += self._run("partial", "partial", self.scale.student, "partial", tokenizer=student_words, teacher=teacher)
-        rows += self._run(
-            "no teacher, teacher's words", "mlm", self.scale.student, "alone-total", tokenizer=teacher_words
+        scale, texts = self.scale, self.texts
+        own, cased = str(texts.student_vocabulary), str(texts.teacher_vocabulary)
+        taught = self._run(Lesson("teacher", "teacher", "mlm", scale.teacher, scale.teacher_steps, 1e-3, cased))
+        teacher, shards = str(self.output / "teacher" / STUDENT), str(self.output / "teacher" / "shards")
+        lessons = (
+            ("no teacher, own words", "alone-own", "mlm", own, "", ""),
+            ("partial", "partial", "partial", own, teacher, ""),
+            ("no teacher, teacher's words", "alone-total", "mlm", cased, "", shards),
+            ("total", "total", "total", "", teacher, shards),
         )
-        rows += self._run("total", "total", self.scale.student, "total", teacher=teacher)
+        rows = self._untrained()
+        for title, folder, recipe, words, who, text in lessons:
+            rows += self._run(Lesson(title, folder, recipe, scale.student, scale.student_steps, 2e-3, words, who, text))
         return [*rows, *taught]
 
-    def _run(
-        self, title: str, recipe: str, shape: str, name: str, *, tokenizer: str = "", teacher: str = ""
-    ) -> list[Marks]:
+    def _run(self, lesson: Lesson) -> list[Marks]:
         """Train and examine one model."""
-        scale, ranks, folder = self.scale, self.ranks, self.output / name
-        role = "teacher" if name == "teacher" else "student"
-        steps = scale.teacher_steps if role == "teacher" else scale.student_steps
+        ranks, folder = self.ranks, self.output / lesson.folder
+        text: dict[str, object] = {"shards": lesson.shards}
+        if not lesson.shards:
+            prepare = {**_PREPARE, "max_length": self.scale.max_length}
+            text = {"corpus": [str(self.texts.corpus)], "prepare": prepare}
         values: dict[str, object] = {
-            "recipe": recipe,
-            "teacher": teacher,
-            "student": {"model": shape, "tokenizer": tokenizer},
-            "corpus": [str(self.texts.corpus)],
-            "prepare": {**_PREPARE, "max_length": scale.max_length},
+            "recipe": lesson.recipe,
+            "teacher": lesson.teacher,
+            "student": {"model": lesson.shape, "tokenizer": lesson.vocabulary},
+            **text,
             "train": {
-                "steps": steps,
+                "steps": lesson.steps,
                 "batch_size": 32,
-                "optimizer": {"learning_rate": _LEARNING_RATES[role]},
-                "log_every": max(1, steps // 5),
-                "validate_every": steps,
-                "save_every": steps,
+                "optimizer": {"learning_rate": lesson.learning_rate},
+                "log_every": max(1, lesson.steps // 5),
+                "validate_every": lesson.steps,
+                "save_every": lesson.steps,
                 "validation_sequences": 200,
             },
         }
-        self._say(f"{title}: {steps} steps of recipe {recipe}")
+        self._say(f"{lesson.title}: {lesson.steps} steps of recipe {lesson.recipe}")
         plan = make_plan(resolve_run(values), folder, resume=False, device=ranks.device.type)
         ranks.barrier()  # nobody writes before all have looked
         prepare_shards(plan, rank=ranks.rank, workers=1, say=lambda table: None)
         ranks.barrier()
         if execute(plan, ranks) is None:
             sys.exit(STOPPED_EXIT_CODE)
-        return self._examined(title, folder / STUDENT)
+        return self._examined(lesson.title, folder / STUDENT)
 
     def _untrained(self) -> list[Marks]:
         """The student before its first step: what words in common alone are worth."""

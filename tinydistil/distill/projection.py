@@ -15,17 +15,16 @@ class Projection(nn.Module):
     """Maps (student (..., D), teacher (..., E)) to a pair of one width.
 
     "student-to-teacher": a learned D -> E map of the student. "teacher-to-student": a learned E -> D map of the
-    teacher. "pca": a fixed E -> D map, the teacher's own first components. "random": D random orthonormal directions,
-    which keep every cosine on average (Johnson and Lindenstrauss 1984), where the first components keep what varies
-    most, and for sentence encoders that is not what tells near sentences apart. "none": D must equal E.
+    teacher. "pca": a fixed E -> D map, the teacher's own first components. "none": D must equal E.
 
     The teacher's vectors are prepared first: with `centred` their mean is taken off, and with `whitening` w each
-    principal direction is divided by its standard deviation to the power w (1 is the whitening of Su et al. 2021).
-    What must be known of the teacher for that, and for "pca", comes by `fit`.
+    principal direction is divided by its standard deviation to the power w (1 is the whitening of Su et al. 2021): in
+    sentence encoders what varies most is not what tells near sentences apart. What must be known of the teacher for
+    that, and for "pca", comes by `fit`.
     """
 
     mean: Tensor  # (E,), zeros unless centred
-    basis: Tensor  # (K, E): the directions that the teacher is seen in, K = D or E
+    basis: Tensor | None  # (K, E): the directions that the teacher is seen in; K = D for "pca", else E
 
     def __init__(
         self, kind: str, student_width: int, teacher_width: int, *, centred: bool = False, whitening: float = 0.0
@@ -39,16 +38,14 @@ class Projection(nn.Module):
             self.map = nn.Linear(student_width, teacher_width)
         elif kind == "teacher-to-student":
             self.map = nn.Linear(teacher_width, student_width)
-        if kind == "random":
-            self.register_buffer("basis", _random_directions(student_width, teacher_width))
-        elif kind == "pca" or whitening > 0:
-            self.register_buffer("basis", torch.eye(student_width if kind == "pca" else teacher_width, teacher_width))
+        seen = student_width if kind == "pca" else teacher_width
+        self.register_buffer("basis", torch.eye(seen, teacher_width) if kind == "pca" or whitening > 0 else None)
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """The two, comparable: (..., D) and (..., E) to the same width."""
         if self.centred:
             teacher = teacher - self.mean
-        if hasattr(self, "basis"):
+        if self.basis is not None:
             teacher = teacher @ self.basis.T
         if self.kind == "student-to-teacher":
             return self.map(student), teacher
@@ -63,30 +60,20 @@ class Projection(nn.Module):
         """
         if self.centred:
             self.mean.copy_(moments.mean)
-        if self.kind != "pca" and self.whitening == 0:
+        if self.basis is None:
             return 1.0
-        needed = len(self.basis) if self.kind == "pca" else self.basis.shape[1]
+        needed = len(self.basis)
         require(
             moments.count > needed,
             f"recipe.fit_sequences: {moments.count} teacher vectors cannot give {needed} directions; "
             "give more sequences",
         )
         directions, squares = moments.directions(centred=self.centred)
-        kept = squares[: len(self.basis)].sum() / squares.sum().clamp(min=1e-300) if self.kind == "pca" else 1.0
         # A direction in which nothing varies (LayerNorm leaves one) would be blown up to noise: it is left out.
         there = squares > 1e-9 * squares[0]
         scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
-        even = directions * scales[:, None]  # (E, E)
-        if self.kind == "random":
-            even = _random_directions(*self.basis.shape).to(even) @ even
-        self.basis.copy_(even[: len(self.basis)])
-        return float(kept)
-
-
-def _random_directions(count: int, width: int) -> Tensor:
-    """Orthonormal rows (count, width), the same ones each time: words and sentences are seen in one space."""
-    square = torch.randn(width, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return torch.linalg.qr(square).Q.T.float().contiguous()
+        self.basis.copy_((directions * scales[:, None])[:needed])
+        return float(squares[:needed].sum() / squares.sum().clamp(min=1e-300))
 
 
 def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
@@ -99,8 +86,8 @@ def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
         "choose student-to-teacher, teacher-to-student or pca",
     )
     require(
-        kind not in ("pca", "random") or teacher_width >= student_width,
-        f"recipe.projection {kind!r} reduces the teacher ({teacher_width}) to the student ({student_width}), "
+        kind != "pca" or teacher_width >= student_width,
+        f"recipe.projection 'pca' reduces the teacher ({teacher_width}) to the student ({student_width}), "
         "which is wider; choose student-to-teacher",
     )
 

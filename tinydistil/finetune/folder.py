@@ -17,6 +17,7 @@ from tinydistil.model.heads import (
     BertForSequenceClassification,
     BertForTokenClassification,
 )
+from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.text.tokenizer import Tokenizer
 
 TASK_FILE = "task.json"
@@ -64,6 +65,9 @@ def save(model: TaskModel, task: AnyTask, folder: Path) -> None:
     known: dict[str, object] = {"kind": task.kind, "max_length": task.max_length, "labels": list(task.labels)}
     if isinstance(task, TextTask):
         known["paired"] = task.paired
+        if model.config.pooling != "pooler":
+            # Others take such a folder for a plain encoder; so it also says which of its vectors to use.
+            declare_sentence_encoder(folder, model.config, pooling=model.config.pooling, max_length=task.max_length)
     elif isinstance(task, AnswerTask):
         known["stride"] = task.stride
     write_json(folder / TASK_FILE, known)

@@ -66,5 +66,7 @@ class MaskedBatch:
 
     def to(self, device: torch.device) -> "MaskedBatch":
         """The batch on `device`."""
-        tensors = (getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)[:-1])
-        return MaskedBatch(*tensors, teacher=None if self.teacher is None else self.teacher.to(device))
+        view = None if self.teacher is None else self.teacher.to(device)
+        names = [field.name for field in fields(self) if field.name != "teacher"]
+        tensors = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        return MaskedBatch(**tensors, teacher=view)

@@ -8,6 +8,7 @@ checkpoints/step-00001200/
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -69,12 +70,15 @@ class CheckpointStore:
                 save_file(plain, partial / f"{name}.safetensors")
             write_json(partial / "state.json", {**state, _SCORE: score})
             write_json(partial / "hashes.json", {file: sha256_of(partial / file) for file in _FILES})
+            # Without it a power cut may keep the rename and lose the bytes.
             for file in partial.iterdir():
                 _sync(file)
+            # A run that goes on from before comes by here again; rename replaces no folder that holds something.
             shutil.rmtree(target, ignore_errors=True)
             partial.replace(target)
             sync_folder(self.folder)
         except (OSError, SafetensorError) as error:
+            # On a full disk this room is what the user needs first.
             shutil.rmtree(partial, ignore_errors=True)
             raise InputError(
                 f"cannot write checkpoint {str(target)!r}: {error}; free some space, then go on with --resume auto"
@@ -116,10 +120,10 @@ class CheckpointStore:
 
     def _forget_old(self) -> None:
         folders = self._folders()
-        scores = {folder: _score(folder) for folder in folders}
-        best = min(folders, key=lambda folder: scores[folder])
+        best = min(folders, key=_score)
         for folder in folders[: -self.keep_last]:
-            if folder != best:
+            # Where nothing was validated there is no best, and the oldest is no better than others.
+            if folder != best or _score(folder) == float("inf"):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -129,7 +133,7 @@ def _score(folder: Path) -> float:
         score = json.loads((folder / "state.json").read_text()).get(_SCORE)
     except (OSError, ValueError):
         return float("inf")
-    return float("inf") if score is None else float(score)
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else float("inf")
 
 
 def _sync(file: Path) -> None:

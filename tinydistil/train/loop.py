@@ -89,6 +89,7 @@ class Loop(Generic[BatchT, SignalT]):
         restore_optimizer(self.trainer.optimizer, module, checkpoint.optimizer)
         known = {field.name for field in fields(LoopState)}
         self.state = from_mapping(LoopState, {k: v for k, v in saved.items() if k in known})
+        # Sums of the steps since the last line of metrics, or that line would differ from an unbroken run's.
         self.window = restored(saved.get("window"))
         self.trainer.restore_scale(saved.get("scaler"))
 
@@ -117,9 +118,11 @@ class Loop(Generic[BatchT, SignalT]):
                     self.state.seconds = time.monotonic() - started
                     if result.taken:
                         self._after_step(total_steps, learning_rate)
+                # The weights that the run ends with are those whose loss is asked for.
                 if self.state.validated_at != self.state.steps:
                     self._validate()
             except Interrupted:
+                # From here on saving may take what it takes: the ranks are together, none waits for a dead one.
                 request.answered()
                 self._save()
                 self.records.say(f"asked to stop: saved at step {self.state.steps}; go on with --resume auto")
@@ -137,12 +140,14 @@ class Loop(Generic[BatchT, SignalT]):
         """Draw a batch and learn from it; also the learning rate."""
         state, config = self.state, self.config
         self.trainer.watch.start()
+        # Dropout: another stream for each batch and rank, the same one after a resume.
         torch.manual_seed(((config.seed * 1_000_003 + state.cursor) * 4099 + self.ranks.rank) % 2**63)
         micro_batches = self.batches.micro_batches(
             state.cursor, rank=self.ranks.rank, world_size=self.ranks.world_size, accumulation=config.accumulation
         )
         learning_rate = config.optimizer.learning_rate * learning_rate_share(config.schedule, state.steps, total_steps)
         result = self.trainer.step(micro_batches, learning_rate)
+        # Also where the step was not taken: the batch that broke it would break the next one too.
         state.cursor += 1
         self._timed_tokens.append(result.tokens)
         if result.taken:
@@ -206,13 +211,17 @@ class Loop(Generic[BatchT, SignalT]):
             return False
         state = self.state
         loss = self.validate()
+        # Whatever `validate` evaluated in eval mode: without dropout the next steps would overfit unseen.
+        self.trainer.model.train()
         state.validation_loss, state.validated_at = loss, state.steps
-        is_best = state.best_loss is None or loss < state.best_loss
+        # NaN compares as false with everything: as the first loss it would stay the best for ever.
+        is_best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
         if is_best:
             state.best_loss, state.validations_since_best = loss, 0
         else:
             state.validations_since_best += 1
             state.stopped_early = 0 < self.config.patience <= state.validations_since_best
+        # A line of its own: most steps have no validation, and those that have may not be logged.
         self.records.write({"step": state.steps, "validation_loss": loss})
         self.records.say(f"step {state.steps}: validation loss {loss:.4f}")
         return is_best
@@ -245,6 +254,7 @@ class Loop(Generic[BatchT, SignalT]):
         if state.stopped_early:
             return state.steps
         totals = [config.steps] if config.steps else []
+        # While a budget is not used up its estimate is at least one step more than were taken.
         if config.tokens:
             mean = state.tokens / state.steps if state.steps else self.batches.mean_tokens
             totals.append(state.steps if state.tokens >= config.tokens else math.ceil(config.tokens / mean))

@@ -19,7 +19,7 @@ from tinydistil.model.weight_files import read_weights
 from tinydistil.ranks import device_of
 from tinydistil.text.optional import optional
 from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.train.run_config import RunConfig, new_shape
+from tinydistil.train.run_config import HALF, RunConfig, new_shape
 from tinydistil.train.step import check_precision
 
 CONFIG_FILE = "run.json"
@@ -138,7 +138,11 @@ def _teacher(config: RunConfig) -> ModelFolder:
 def _student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None]:
     """The student's folder, None for a new shape, and the tokenizer it brings, None where it brings none."""
     student = config.student
-    folder = None if student.shape else resolve_folder(student.model, weights=student.start == "own")
+    folder = (
+        None
+        if student.shape or student.model == HALF
+        else resolve_folder(student.model, weights=student.start == "own")
+    )
     source = student.tokenizer or folder
     return folder, None if source is None else Tokenizer.from_pretrained(source)
 
@@ -146,8 +150,8 @@ def _student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None]:
 def _shape(config: RunConfig, folder: Path | None, teacher: ModelFolder | None, tokenizer: Tokenizer) -> BertConfig:
     """The shape of the student to be trained, with the vocabulary it will read with."""
     student = config.student
-    if student.start == "layers" and student.shape is not None and teacher is not None:
-        layers, width = student.shape
+    if student.start == "layers" and folder is None and teacher is not None:
+        layers, width = student.shape or (teacher.config.num_hidden_layers // 2 or 1, teacher.config.hidden_size)
         # heads and feed-forward width come with the layers that are copied
         same = width == teacher.config.hidden_size
         shape = teacher.config.replace(num_hidden_layers=layers) if same else new_shape(layers, width, 1)
@@ -160,7 +164,7 @@ def _shape(config: RunConfig, folder: Path | None, teacher: ModelFolder | None, 
     if config.student_vocabulary == "teacher" and teacher is not None:
         rows = teacher.config.vocab_size
     else:
-        rows = tokenizer.vocab_size if student.shape is not None else shape.vocab_size
+        rows = tokenizer.vocab_size if folder is None else shape.vocab_size
     return shape.replace(
         vocab_size=rows,
         pad_token_id=tokenizer.pad_id,

@@ -33,6 +33,7 @@ class Records:
             return
         if self._path.is_file():
             lines = self._path.read_text(encoding="utf-8").splitlines()
+            # A killed run may have written further than its last checkpoint, and half a line.
             kept = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
             write_atomic(self._path, "".join(f"{line}\n" for line in kept).encode())
         if sys.stderr.isatty():
@@ -53,6 +54,7 @@ class Records:
         if self._path is None:
             return
         if self._bar is not None:
+            # A budget in minutes or tokens is planned anew as the pace becomes known.
             self._bar.total = total_steps
             self._bar.update(steps - self._bar.n)
             if shown is not None:

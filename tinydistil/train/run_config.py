@@ -15,6 +15,8 @@ from tinydistil.train.settings import TrainConfig
 
 STARTS = ("own", "random", "layers")
 VOCABULARIES = ("own", "teacher")
+# The student of Sanh et al. 2019: every second layer of its teacher.
+HALF = "half"
 _SHAPE = re.compile(r"(\d{1,3})x(\d{1,5})")
 
 
@@ -22,7 +24,8 @@ _SHAPE = re.compile(r"(\d{1,3})x(\d{1,5})")
 class StudentConfig:
     """Who learns, and from where.
 
-    model: a folder, a hub name, or a shape "LAYERSxWIDTH" such as "2x128" for a new model. start: its "own" weights,
+    model: a folder, a hub name, a shape "LAYERSxWIDTH" such as "2x128" for a new model, or "half": as the teacher, with
+    half its layers. start: its "own" weights,
     "random" ones of its shape, or "layers" of the teacher, taken evenly (a shape as wide as the teacher). vocabulary:
     its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer: folder of its own vocabulary where `model`
     brings none. embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling"
@@ -46,6 +49,10 @@ class StudentConfig:
                 )
         require(0 <= self.dropout < 1, f"student.dropout must be in [0, 1), got {self.dropout}")
         require(bool(self.model), "student.model is empty; give a folder, a hub name or a shape such as 2x128")
+        require(
+            self.model != HALF or self.start == "layers",
+            "student.model 'half' takes layers of the teacher; set student.start=layers",
+        )
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -148,6 +155,9 @@ def resolve_run(values: Mapping[str, object]) -> RunConfig:
         raise InputError(f"recipe {name!r} is unknown{nearest(str(name), RECIPES)}")
     values["recipe"] = to_mapping(RECIPES[str(name)]) | changes
     values.setdefault("train", {})
+    if name == "distilbert":
+        student = dict(cast(Mapping[str, object], values.get("student", {})))
+        values["student"] = {"start": "layers"} | ({} if "start" in student else {"model": HALF}) | student
     require(
         not (values.get("shards") and values.get("prepare")),
         "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",

@@ -40,6 +40,7 @@ class Stopwatch:
     def read(self) -> dict[str, float]:
         """Seconds a step of each part since the last reading; starts anew. Waits for the device."""
         if self._events:
+            # The only wait for the device, once a line of metrics; the stream is in order, so the last event suffices.
             self._events[-1][2].synchronize()
             for part, before, now in self._events:
                 self._seconds[part] += before.elapsed_time(now) / 1000

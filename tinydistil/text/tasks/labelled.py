@@ -122,8 +122,8 @@ def _check_names(path: Path, names: list[str], columns: Columns) -> None:
         if wanted is not None and wanted not in names:
             hint = "; is the delimiter right?" if len(names) == 1 else ""
             raise InputError(
-                f"{str(path)!r} has no column {wanted!r}{nearest(wanted, names)}{hint} "
-                "Name columns and delimiter as the file has them"
+                f"{str(path)!r} has no column {wanted!r}{nearest(wanted, names)}{hint}; "
+                "name columns and delimiter as the file has them"
             )
 
 

@@ -1,0 +1,120 @@
+"""The parts of the suite that train nothing: size and speed, masked words, zero-shot similarity."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tinydistil.errors import InputError
+from tinydistil.evaluate.fixed_masks import encode_sequences
+from tinydistil.evaluate.inference import embed
+from tinydistil.evaluate.masked_lm import masked_lm_scores, mean_of
+from tinydistil.evaluate.metrics import pearson
+from tinydistil.evaluate.similarity import SimilarityScores, cosine_similarity, untrained_copy, word_overlap
+from tinydistil.evaluate.word_loss import Span, word_loss
+from tinydistil.model.bert import BertModel
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.suite.result import Figure, PartResult, Rows, with_interval
+from tinydistil.text.tasks.records import LabelledText
+from tinydistil.text.tokenizer import Tokenizer
+
+NOTHING = np.empty((0, 2))
+# Enough that a median stands still; the first few warm the caches.
+LATENCY_RUNS, WARM_UP = 40, 5
+
+
+def speed(folder: Path, tokenizer: Tokenizer, texts: Sequence[str], device: torch.device) -> PartResult:
+    """Parameters, bytes on disk, median time of one sentence, and sentences a second in batches of 32."""
+    model = BertModel.from_pretrained(folder).to(device)
+    times = []
+    for text in texts[: LATENCY_RUNS + WARM_UP]:
+        started = time.perf_counter()
+        next(embed(model, tokenizer, [text], truncate=True))
+        times.append(1000 * (time.perf_counter() - started))
+    started = time.perf_counter()
+    count = sum(1 for _ in embed(model, tokenizer, texts, truncate=True))
+    rate = count / (time.perf_counter() - started)
+    weights = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    figures = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "disk_mb": weights / 1e6,
+        "latency_ms": statistics.median(times[WARM_UP:]),
+        "sentences_per_second": rate,
+    }
+    protocol = (
+        f"encoder alone on {device.type}, {torch.get_num_threads()} threads; latency: tokens, encoder and mean of one "
+        "ASSIN 2 sentence, median of 40; rate: the test sentences in batches of 32"
+    )
+    return PartResult({name: Figure(float(value)) for name, value in figures.items()}, protocol, NOTHING)
+
+
+def masked_words(
+    folder: Path, tokenizer: Tokenizer, texts: Sequence[str], hidden: Sequence[tuple[Span, ...]], device: torch.device
+) -> PartResult:
+    """Loss and accuracy a masked token, loss a word, bits a character.
+
+    Raises InputError where the model has no masked LM head.
+    """
+    model = BertForMaskedLM.from_pretrained(folder, heads="require").to(device)
+    scores = masked_lm_scores(model, tokenizer, encode_sequences(texts, tokenizer))
+    words = word_loss(model, tokenizer, texts, hidden)
+    rows = scores.rows[scores.rows[:, 3] > 0]
+    figures = {
+        "loss": with_interval(lambda chosen: mean_of(chosen, 0), rows),
+        "accuracy_1": with_interval(lambda chosen: mean_of(chosen, 1), rows),
+        "accuracy_5": Figure(scores.accuracy_5),
+        "loss_per_word": Figure(words.loss_per_word),
+        "bits_per_character": Figure(words.bits_per_character),
+    }
+    cased = "lower-cases" if tokenizer.lowercases else "cased"
+    protocol = (
+        f"{len(texts)} texts cut to 128 tokens, vocabulary {cased}; loss and accuracy: 15 % of the tokens, masks "
+        "by the text's hash; word and character: 15 % of the words that every vocabulary knows, whole and all hidden"
+    )
+    return PartResult(figures, protocol, rows)
+
+
+def zero_shot_similarity(
+    folder: Path, tokenizer: Tokenizer, pairs: Sequence[LabelledText], pooling: str, prefix: str, device: torch.device
+) -> PartResult:
+    """Cosines of sentence vectors against people's scores, and the same of the model with random weights."""
+    model = BertModel.from_pretrained(folder).to(device)
+    first, second, gold = columns(pairs)
+    trained, untrained = (
+        cosine_similarity(each, tokenizer, first, second, gold, pooling=pooling, prefix=prefix)
+        for each in (model, untrained_copy(model))
+    )
+    figures = _similarity_figures(trained) | {"untrained_pearson": with_interval(_pearson, untrained.rows)}
+    protocol = f"ASSIN 2 test, zero-shot: cosine of {pooling} vectors" + (f", prefix {prefix!r}" if prefix else "")
+    return PartResult(figures, protocol, trained.rows)
+
+
+def overlap_similarity(pairs: Sequence[LabelledText]) -> PartResult:
+    """The floor without a model: shared words over all words."""
+    scores = word_overlap(*columns(pairs))
+    return PartResult(
+        _similarity_figures(scores), "ASSIN 2 test, no model: words in common over all words", scores.rows
+    )
+
+
+def columns(pairs: Sequence[LabelledText]) -> tuple[list[str], list[str], list[float]]:
+    """First texts, second texts and scores. Raises InputError where rows are no pairs."""
+    if any(pair.second is None for pair in pairs):
+        raise InputError("similarity needs pairs of texts")
+    return [p.text for p in pairs], [str(p.second) for p in pairs], [float(p.label) for p in pairs]
+
+
+def _similarity_figures(scores: SimilarityScores) -> dict[str, Figure]:
+    return {
+        "pearson": with_interval(_pearson, scores.rows),
+        "spearman": Figure(scores.spearman),
+        "mse": Figure(scores.mse),
+        "anisotropy": Figure(scores.anisotropy),
+    }
+
+
+def _pearson(rows: Rows) -> float:
+    return pearson(rows[:, 0], rows[:, 1])
