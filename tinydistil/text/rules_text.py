@@ -121,9 +121,9 @@ def _untagged(match: re.Match[str], closed: set[str]) -> str:
 
 
 def _stands_like_a_word(match: re.Match[str]) -> bool:
-    """Whether it is an opening tag in quotes, or one with a space before and a mark behind it."""
+    """Whether it is a tag in quotes, or an opening one with a space before and a mark behind it."""
     before, after = match.string[max(0, match.start() - 1) : match.start()], match.string[match.end() : match.end() + 1]
-    return not match[1] and (before + after in _QUOTED or (before in (" ", "(") and after in (".", ",", ";", ":", ")")))
+    return before + after in _QUOTED or (not match[1] and before in (" ", "(") and after in (".", ",", ";", ":", ")"))
 
 
 def _without_hidden(text: str) -> str:
