@@ -49,7 +49,7 @@ def main() -> None:
     grid = grid_of(args.grid, config)
     output = Path(args.output)
     prepare_output(output, args, config)
-    material = material_of(args, config)
+    material = material_of(args, config, ranks)
     if grid:
         config = best_of_grid(material, config, grid, args.folds, output, ranks)
     runs = []
@@ -62,7 +62,7 @@ def main() -> None:
     report(runs, seeds, output)
 
 
-def material_of(args: argparse.Namespace, config: FineTuneConfig) -> Material:
+def material_of(args: argparse.Namespace, config: FineTuneConfig, ranks: Ranks) -> Material:
     """Model folder, task and rows, as the arguments name them; what was set aside is said on standard error."""
     training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
     assert training is not None
@@ -78,7 +78,11 @@ def material_of(args: argparse.Namespace, config: FineTuneConfig) -> Material:
     require(texts_only or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
     require(texts_only or not args.teacher, f"--teacher is for texts; the task is to {args.task}")
     synonyms = read_synonyms(Path(args.synonyms)) if args.synonyms else {}
-    teacher = SoftTargets(load(args.teacher, ("classify", "regress")), task) if args.teacher else None
+    teacher = None
+    if args.teacher:
+        tuned = load(args.teacher, ("classify", "regress"))
+        tuned.model.to(ranks.device)
+        teacher = SoftTargets(tuned, task)
     others = [data.rows if data else [] for data in (dev, test)]
     for name, each in zip(("--dev", "--test"), others, strict=True):
         try:
@@ -126,7 +130,9 @@ def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[dict[str
         for value in values.split(","):
             single: dict[str, object] = {}
             assign(single, f"{key}={value}")
-            require(not isinstance(single[key.partition(".")[0].strip()], dict), f"--grid cannot vary {key!r}")
+            # The task is made once, with its lengths; tables of settings would be replaced whole.
+            fixed = key.strip() in ("max_length", "stride") or "." in key
+            require(not fixed, f"--grid cannot vary {key!r}; set it with --set")
             from_mapping(FineTuneConfig, {**to_mapping(config), **single})
             choices.append(single)
         axes.append(choices)

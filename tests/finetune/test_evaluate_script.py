@@ -63,6 +63,7 @@ def test_all_parts_and_the_tables(
         BertModel.from_pretrained(folder), Tokenizer.from_pretrained(folder), [p.text for p in pairs],
         [str(p.second) for p in pairs], [float(p.label) for p in pairs],
     )  # fmt: skip
+    assert first["similarity"]["figures"].keys() >= {"untrained_pearson", "cls_pearson", "anisotropy"}
     assert first["similarity"]["figures"]["pearson"]["value"] == pytest.approx(expected.pearson, abs=1e-6)
 
     markdown = (output / "table.md").read_text(encoding="utf-8")

@@ -222,6 +222,7 @@ CASES = {
     "grid of an unknown setting": Case("did you mean 'epochs'", ["--grid", "epoch=1,2"]),
     "grid of a wrong value": Case("epochs must be > 0", ["--grid", "epochs=1,-2"]),
     "grid of a nested setting": Case("cannot vary 'augment.copies'", ["--grid", "augment.copies=1,2"]),
+    "grid of a length": Case("cannot vary 'max_length'", ["--grid", "max_length=32,48"]),
     "as many labels as rows": Case("3 different labels in 4", [], "text\tlabel\na\t1\nb\t2\nc\t3\nd\t3\n"),
     "seeds no numbers": Case("--seeds must be whole numbers", ["--seeds", "um,dois"]),
     "seeds twice": Case("--seeds must be different", ["--seeds", "1,1"]),
