@@ -124,7 +124,7 @@ def measure(
             print(f"{model.name}: no masked LM head, so no masked words", file=sys.stderr)
             return None
         return masked_words(model.folder, model.tokenizer, material.texts, material.hidden, device)
-    default = settings_for(PARTS[part], read_config(model.folder / "config.json").hidden_size)
+    default = settings_for(PARTS[part], read_config(model.folder / "config.json"))
     config = from_mapping(FineTuneConfig, {**to_mapping(default), **changes})
     found = tuned(model.folder, part, Path(args.data), config, seeds, work, ranks)
     if found is None:

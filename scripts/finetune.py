@@ -22,19 +22,15 @@ from pathlib import Path
 
 from tinydistil.config import assign, from_mapping, read_toml, to_mapping
 from tinydistil.errors import InputError, require, run_script
-from tinydistil.finetune.answer_task import AnswerTask
 from tinydistil.finetune.augment import read_synonyms
 from tinydistil.finetune.folder import load
+from tinydistil.finetune.forms import KINDS, AnyData, make_task, read_rows
 from tinydistil.finetune.run import Material, SoftTargets, cross_validated, run_seed, summary
 from tinydistil.finetune.settings import FineTuneConfig
-from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.hub import read_json, resolve_folder, write_json
 from tinydistil.ranks import Ranks, device_of
-from tinydistil.text.tasks.labelled import Columns, read_labelled
-from tinydistil.text.tasks.questions import read_squad
-from tinydistil.text.tasks.records import TaskData
-from tinydistil.text.tasks.tagged import read_conll
+from tinydistil.text.tasks.labelled import Columns
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.signals import STOPPED_EXIT_CODE
 
@@ -68,12 +64,7 @@ def material_of(args: argparse.Namespace, config: FineTuneConfig, ranks: Ranks) 
     assert training is not None
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     tokenizer = Tokenizer.from_pretrained(folder)
-    if args.task == "answer":
-        task = AnswerTask(tokenizer, config.max_length, config.stride)
-    elif args.task == "tag":
-        task = TagTask.of(training.rows, tokenizer, config.max_length)
-    else:
-        task = TextTask.of(args.task, training.rows, tokenizer, config.max_length)
+    task = make_task(args.task, training.rows, tokenizer, config)
     texts_only = isinstance(task, TextTask)
     require(texts_only or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
     require(texts_only or not args.teacher, f"--teacher is for texts; the task is to {args.task}")
@@ -92,15 +83,10 @@ def material_of(args: argparse.Namespace, config: FineTuneConfig, ranks: Ranks) 
     return Material(folder, task, training.rows, *others, synonyms, teacher)
 
 
-def read(path: str, args: argparse.Namespace) -> TaskData:
-    """The rows of a task file, by the form of the task."""
-    if args.task == "answer":
-        data = read_squad(Path(path))
-    elif args.task == "tag":
-        data = read_conll(Path(path), encoding=args.encoding)
-    else:
-        columns = Columns(args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
-        data = read_labelled(Path(path), columns, numbers=args.task == "regress")
+def read(path: str, args: argparse.Namespace) -> AnyData:
+    """The rows of a task file; how many, and what was set aside, is said on standard error."""
+    columns = Columns(args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
+    data = read_rows(args.task, Path(path), columns)
     print(f"{path}: {data.report()}", file=sys.stderr)
     return data
 
@@ -209,7 +195,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--model", required=True, help="model folder, or a name on the hub")
-    parser.add_argument("--task", required=True, choices=("classify", "regress", "tag", "answer"))
+    parser.add_argument("--task", required=True, choices=KINDS)
     parser.add_argument("--train", required=True, metavar="FILE")
     parser.add_argument("--dev", metavar="FILE", help="chooses the best weights")
     parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")

@@ -14,7 +14,8 @@ from tinydistil.errors import InputError
 from tinydistil.finetune.answer_task import AnswerTask
 from tinydistil.finetune.apply import question_rows, sentence_rows, stream, text_rows
 from tinydistil.finetune.examples import collate
-from tinydistil.finetune.folder import AnyTask, load, new_model, save
+from tinydistil.finetune.folder import load, new_model, save
+from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.predict import predict
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import NUMBER, TextTask

@@ -14,7 +14,8 @@ from tests.finetune.conftest import entailments, opinions, similarities, tagged
 from tinydistil.distill.losses import IGNORED
 from tinydistil.errors import InputError
 from tinydistil.finetune.examples import TaskBatches, TaskExample, class_weights, collate
-from tinydistil.finetune.folder import AnyTask, new_model
+from tinydistil.finetune.folder import new_model
+from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.objective import TaskModel, TaskObjective
 from tinydistil.finetune.parameters import freeze, make_task_optimizer
 from tinydistil.finetune.settings import FineTuneConfig

@@ -8,6 +8,7 @@ import torch
 from tinydistil.errors import InputError, require
 from tinydistil.evaluate.inference import check_match
 from tinydistil.finetune.answer_task import AnswerTask
+from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
@@ -27,7 +28,6 @@ MODELS: dict[str, type[TaskModel]] = {
     "tag": BertForTokenClassification,
     "answer": BertForQuestionAnswering,
 }
-AnyTask = TextTask | TagTask | AnswerTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tinydistil.finetune.examples import TaskExample, collate
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.model.heads import SpanLogits
+from tinydistil.train.signals import Interrupted, stop_asked
 
 
 @torch.inference_mode()
@@ -17,13 +18,16 @@ def predict(
 ) -> list[NDArray[np.float32]]:
     """The logits of each example, in order: (C,), for tagging (T, C), for answers (T, 2); computed in eval mode.
 
-    The model is left in the mode it came in.
+    The model is left in the mode it came in. Raises Interrupted between two batches where a loop around it was asked
+    to stop.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
     found: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(order), batch_size):
+        if stop_asked():  # a pass over a large development set may take minutes
+            raise Interrupted
         chosen = order[start : start + batch_size]
         batch = collate([examples[i] for i in chosen], pad_id).to(device)
         output = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)

@@ -16,7 +16,8 @@ from tinydistil.config import from_mapping, to_mapping
 from tinydistil.errors import InputError, require
 from tinydistil.finetune.augment import Synonyms, augmented
 from tinydistil.finetune.examples import TaskExample, class_weights
-from tinydistil.finetune.folder import AnyTask, FineTuned, new_model, save
+from tinydistil.finetune.folder import FineTuned, new_model, save
+from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.task import Evidence, Task, headline

@@ -18,8 +18,13 @@ Prediction = TypeVar("Prediction")
 class Task(Protocol[Row, Prediction]):
     """A form of task with its labels, tokenizer and limits: from rows to examples, and from logits to figures."""
 
-    kind: str
-    labels: tuple[str, ...]
+    @property
+    def kind(self) -> str:
+        """classify, regress, tag or answer."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes or tags in their order; one name for a number, none for answers."""
 
     @property
     def changes(self) -> dict[str, object]:

@@ -4,25 +4,23 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from tinydistil.errors import InputError
 from tinydistil.evaluate.entities import entity_f1
 from tinydistil.evaluate.metrics import pearson, precision_recall_f1
-from tinydistil.finetune.answer_task import AnswerTask
-from tinydistil.finetune.folder import AnyTask, load
+from tinydistil.finetune.folder import load
+from tinydistil.finetune.forms import make_task, read_rows
 from tinydistil.finetune.run import Material, measured, run_seed
 from tinydistil.finetune.settings import FineTuneConfig
-from tinydistil.finetune.tag_task import TagTask
-from tinydistil.finetune.task import Evidence
-from tinydistil.finetune.text_task import TextTask
+from tinydistil.finetune.task import Evidence, Task
+from tinydistil.model.config import BertConfig
 from tinydistil.ranks import Ranks
 from tinydistil.suite.result import Figure, PartResult, with_interval
-from tinydistil.text.tasks.labelled import Columns, read_labelled
-from tinydistil.text.tasks.questions import read_squad
-from tinydistil.text.tasks.records import TaskData
-from tinydistil.text.tasks.tagged import read_conll
+from tinydistil.text.tasks.labelled import Columns
+from tinydistil.text.tasks.records import LabelledText
 from tinydistil.text.tokenizer import Tokenizer
 
 
@@ -35,6 +33,11 @@ class TunedPart:
     dev: str | None
     test: str
     title: str
+
+    @property
+    def files(self) -> list[str]:
+        """Training, dev where there is one, test."""
+        return [file for file in (self.training, self.dev, self.test) if file is not None]
 
 
 PARTS = {
@@ -56,20 +59,20 @@ PARTS = {
     "entities": TunedPart("tag", "lenerbr/train.conll", "lenerbr/dev.conll", "lenerbr/test.conll", "LeNER-Br"),
     "answers": TunedPart("answer", "faquad/train.json", None, "faquad/dev.json", "FaQuAD"),
 }
-# Below this width a model needs a learning rate ten times that of BERT-base (Turc et al. 2019 went up to 3e-4).
+# Small models learn at higher rates than BERT-base; Turc et al. 2019 tuned theirs at up to 3e-4.
 SMALL_WIDTH = 256
 
 
-def settings_for(part: TunedPart, hidden_size: int) -> FineTuneConfig:
+def settings_for(part: TunedPart, model: BertConfig) -> FineTuneConfig:
     """What a part is tuned with unless told otherwise."""
-    small = hidden_size <= SMALL_WIDTH
-    long = part.kind in ("tag", "answer")
+    small = model.hidden_size <= SMALL_WIDTH
+    length = 256 if part.kind in ("tag", "answer") else 128
     return FineTuneConfig(
         epochs=5.0 if small else 3.0,
         learning_rate=5e-4 if small else 5e-5,
         batch_size=16 if part.kind == "answer" else 32,
-        max_length=256 if long else 128,
-        stride=64,
+        max_length=min(length, model.max_position_embeddings),
+        stride=min(64, model.max_position_embeddings // 4),
         pooling="mean",
     )
 
@@ -82,10 +85,11 @@ def tuned(
     None where it was asked to stop. `work` keeps each seed's model, so that an interrupted part goes on where it was.
     """
     part = PARTS[name]
-    training, dev, test = (_read(part, data / file) if file else None for file in (part.training, part.dev, part.test))
-    assert training is not None and test is not None
-    task = _task(part, training, Tokenizer.from_pretrained(folder), config)
-    material = Material(folder, task, training.rows, dev.rows if dev else [], test.rows)  # type: ignore[arg-type]
+    data_sets = [read_rows(part.kind, data / file, Columns()) for file in part.files]
+    training, *dev, test = (cast(Sequence[LabelledText], each.rows) for each in data_sets)
+    # Rows and task are of one form, whichever; texts stand for all four, since a type checker cannot tie them.
+    task = cast(Task[LabelledText, object], make_task(part.kind, training, Tokenizer.from_pretrained(folder), config))
+    material = Material(folder, task, training, dev[0] if dev else [], test)
     runs = []
     for seed in seeds:
         found = run_seed(material, replace(config, seed=seed), work / f"seed-{seed}", ranks, resume=True)
@@ -93,41 +97,23 @@ def tuned(
             return None
         runs.append(found["test"])
     model = load(work / f"seed-{seeds[0]}", (part.kind,)).model.to(ranks.device)
-    evidence, first = measured(task, model, test.rows)  # type: ignore[arg-type]
+    evidence, first = measured(material.task, model, test)
     interval = with_interval(statistic_of(name), evidence)
     values = {figure: [run[figure] for run in runs] for figure in first}
     figures = {key: Figure(statistics.fmean(each), deviation=_deviation(each)) for key, each in values.items()}
     counting = next(iter(first))
     figures[counting] = replace(figures[counting], low=interval.low, high=interval.high)
+    aside = sum(len(each.bad) for each in data_sets)
     protocol = (
-        f"{part.title}: fine-tuned on {len(training.rows)} rows, {config.epochs:g} epochs, learning rate "
-        f"{config.learning_rate:g}, {_chosen(part)}; {len(seeds)} seeds, mean, interval over test items of the first"
+        f"{part.title}: fine-tuned on {len(training)} rows ({aside} of all set aside), {config.epochs:g} epochs, "
+        f"learning rate {config.learning_rate:g}, {'best weights on dev' if dev else 'last weights'}; {len(seeds)} "
+        "seeds, mean, interval over test items of the first"
     )
     return PartResult(figures, protocol, evidence)
 
 
-def _chosen(part: TunedPart) -> str:
-    return "best weights on dev" if part.dev else "last weights"
-
-
 def _deviation(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _read(part: TunedPart, path: Path) -> TaskData:  # type: ignore[type-arg]
-    if part.kind == "answer":
-        return read_squad(path)
-    if part.kind == "tag":
-        return read_conll(path)
-    return read_labelled(path, Columns(), numbers=part.kind == "regress")
-
-
-def _task(part: TunedPart, training: TaskData, tokenizer: Tokenizer, config: FineTuneConfig) -> AnyTask:  # type: ignore[type-arg]
-    if part.kind == "answer":
-        return AnswerTask(tokenizer, config.max_length, config.stride)
-    if part.kind == "tag":
-        return TagTask.of(training.rows, tokenizer, config.max_length)
-    return TextTask.of(part.kind, training.rows, tokenizer, config.max_length)
 
 
 def statistic_of(part: str) -> Callable[[Evidence], float]:
@@ -144,7 +130,6 @@ def statistic_of(part: str) -> Callable[[Evidence], float]:
 def missing_files(data: Path, names: Sequence[str]) -> None:
     """Raise InputError naming the first file that the parts `names` need and `data` lacks."""
     for name in names:
-        part = PARTS[name]
-        for file in filter(None, (part.training, part.dev, part.test)):
+        for file in PARTS[name].files:
             if not (data / file).is_file():
                 raise InputError(f"part {name!r} needs {str(data / file)!r}, which does not exist; see --data, --parts")

@@ -1,0 +1,41 @@
+"""The four forms of tasks by name: which files they read, and how rows make a task."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from tinydistil.finetune.answer_task import AnswerTask
+from tinydistil.finetune.settings import FineTuneConfig
+from tinydistil.finetune.tag_task import TagTask
+from tinydistil.finetune.text_task import TextTask
+from tinydistil.text.tasks.labelled import Columns, read_labelled
+from tinydistil.text.tasks.questions import read_squad
+from tinydistil.text.tasks.records import LabelledText, Question, TaggedSentence, TaskData
+from tinydistil.text.tasks.tagged import read_conll
+from tinydistil.text.tokenizer import Tokenizer
+
+KINDS = ("classify", "regress", "tag", "answer")
+AnyTask: TypeAlias = TextTask | TagTask | AnswerTask
+AnyData: TypeAlias = TaskData[LabelledText] | TaskData[TaggedSentence] | TaskData[Question]
+AnyRow: TypeAlias = LabelledText | TaggedSentence | Question
+
+
+def read_rows(kind: str, path: Path, columns: Columns) -> AnyData:
+    """The rows of a task file of this form; of `columns`, CoNLL looks at the encoding only and SQuAD at nothing."""
+    if kind == "answer":
+        return read_squad(path)
+    if kind == "tag":
+        return read_conll(path, encoding=columns.encoding)
+    return read_labelled(path, columns, numbers=kind == "regress")
+
+
+def make_task(kind: str, rows: Sequence[AnyRow], tokenizer: Tokenizer, config: FineTuneConfig) -> AnyTask:
+    """The task that training rows of this form make: labels from them, lengths from `config`.
+
+    Raises InputError where they make none: one class only, pairs and single texts mixed, and so on.
+    """
+    if kind == "answer":
+        return AnswerTask(tokenizer, config.max_length, config.stride)
+    if kind == "tag":
+        return TagTask.of(cast(Sequence[TaggedSentence], rows), tokenizer, config.max_length)
+    return TextTask.of(kind, cast(Sequence[LabelledText], rows), tokenizer, config.max_length)
