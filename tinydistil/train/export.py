@@ -13,6 +13,7 @@ from tinydistil.distill.recipe import Recipe
 from tinydistil.errors import InputError
 from tinydistil.hub import write_json
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.ranks import Ranks
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.run_config import RunConfig
@@ -35,6 +36,10 @@ def write_student(folder: Path, student: BertForMaskedLM, tokenizer: Tokenizer, 
     """Write an ordinary Hugging Face folder: weights, configuration, tokenizer, model card."""
     student.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    longest = student.config.max_position_embeddings
+    declare_sentence_encoder(
+        folder, student.config, pooling="mean", max_length=min(tokenizer.max_length or longest, longest)
+    )
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

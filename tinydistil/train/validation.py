@@ -24,7 +24,7 @@ VALIDATION_EPOCH = 2**32 - 1
 
 
 def masked_lm_loss(student: BertForMaskedLM, batches: MaskedBatches, ranks: Ranks, *, sequences: int) -> float:
-    """Loss a masked token, in nats, over the first `sequences` of a split."""
+    """Loss a masked token, in nats, over `sequences` of a split."""
     sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     with _evaluating(student):
         for batch in _share(batches, ranks, sequences):
@@ -67,8 +67,11 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _share(batches: MaskedBatches, ranks: Ranks, sequences: int) -> Iterator[MaskedBatch]:
-    """This rank's part of the first `sequences`, on its device."""
-    ids = torch.split(torch.arange(min(sequences, len(batches.sequences))), batches.batch_size)
+    """This rank's part of `sequences` ones, on its device."""
+    found = len(batches.sequences)
+    count = min(sequences, found)
+    # Spread over the whole split: shards follow the files of the corpus, and the first would be of one kind of text.
+    ids = torch.split(torch.arange(count) * found // count, batches.batch_size)
     for first in range(0, len(ids), ranks.world_size):
         # Every rank asks as often, also one that has no batch left.
         if not ranks.all_agree(not stop_asked()):
