@@ -49,6 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--eval-set", nargs="+", default=[], metavar="FILE")
     add("--only", choices=["stages", "throughput", "memory"], help="one part of the measurements")
     add("--rounds", type=int, default=3, help="of each timing (default 3)")
+    add("--output", type=Path, metavar="FILE", help="append the figures of each run as a JSON line")
     add("--measure", metavar="JSON", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -96,7 +97,14 @@ def run(arguments: argparse.Namespace, inputs: Sequence[str], *, near: bool, wor
     command += ["--measure", json.dumps({"near": near, "workers": workers})]
     if arguments.eval_set:
         command += ["--eval-set", *arguments.eval_set]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    figures: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
+    # Here, not above: this imports torch, which no measured process may hold.
+    from measure import record
+
+    record(arguments.output, "corpus", {}, near=near, workers=workers, **figures)
+    return figures
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

@@ -172,12 +172,14 @@ def held_out(path: str) -> Iterator[str]:
 def models_of(args: argparse.Namespace) -> list[Model]:
     """The models, loaded once to see that they are whole and fit their tokenizers; names must differ."""
     models = []
-    for name in args.model:
-        folder = resolve_folder(name, offline=args.offline)
-        model = Model(Path(name).name, folder, Tokenizer.from_pretrained(folder))
+    for given in args.model:
+        name, _, place = given.rpartition("=")
+        folder = resolve_folder(place, offline=args.offline)
+        # A hub name or a folder is called by its last part, unless NAME= says otherwise.
+        model = Model(name or Path(place).name or folder.resolve().name, folder, Tokenizer.from_pretrained(folder))
         check_match(BertModel.from_pretrained(folder), model.tokenizer)
-        if model.name in [other.name for other in models]:
-            raise InputError(f"two models are called {model.name!r}; the last part of --model names them in the tables")
+        if "/" in model.name or model.name in [other.name for other in models]:
+            raise InputError(f"models need names of their own, without slashes: {model.name!r}; give NAME=DIR")
         models.append(model)
     return models
 
@@ -217,7 +219,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--model", action="append", required=True, help="folder or hub name; give it several times")
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[NAME=]MODEL",
+        help="folder or hub name, several times; NAME is for the tables",
+    )
     parser.add_argument("--suite", choices=("portuguese",), default="portuguese")
     parser.add_argument("--data", required=True, metavar="DIR", help="the tasks' files")
     parser.add_argument("--output", required=True, metavar="DIR", help="results, part by part, and the tables")

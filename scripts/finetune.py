@@ -13,6 +13,7 @@ like name; ASSIN's .xml; CoNLL; SQuAD 1.1's .json. The development set chooses t
 import argparse
 import itertools
 import json
+import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ from pathlib import Path
 from tinydistil.config import assign, from_mapping, read_toml, to_mapping
 from tinydistil.errors import InputError, require, run_script
 from tinydistil.finetune.answer_task import AnswerTask
-from tinydistil.finetune.augment import augmented, read_synonyms
+from tinydistil.finetune.augment import read_synonyms
 from tinydistil.finetune.folder import load
-from tinydistil.finetune.run import Material, cross_validated, run_seed, summary, teacher_logits
+from tinydistil.finetune.run import Material, SoftTargets, cross_validated, run_seed, summary
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
@@ -41,13 +42,14 @@ from tinydistil.train.signals import STOPPED_EXIT_CODE
 def main() -> None:
     """Read the settings and the data, then train; what can be refused is refused before a model is loaded."""
     args = parse_arguments()
+    require(os.environ.get("WORLD_SIZE", "1") == "1", "fine-tuning runs in one process; start it without torchrun")
     config = settings_of(args)
     ranks = Ranks(0, 1, device_of(args.device))
     seeds = whole_numbers(args.seeds, "--seeds") if args.seeds else [config.seed]
     grid = grid_of(args.grid, config)
     output = Path(args.output)
     prepare_output(output, args, config)
-    material = material_of(args, config)
+    material = material_of(args, config, ranks)
     if grid:
         config = best_of_grid(material, config, grid, args.folds, output, ranks)
     runs = []
@@ -60,33 +62,34 @@ def main() -> None:
     report(runs, seeds, output)
 
 
-def material_of(args: argparse.Namespace, config: FineTuneConfig) -> Material:
+def material_of(args: argparse.Namespace, config: FineTuneConfig, ranks: Ranks) -> Material:
     """Model folder, task and rows, as the arguments name them; what was set aside is said on standard error."""
     training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
     assert training is not None
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     tokenizer = Tokenizer.from_pretrained(folder)
-    rows = list(training.rows)
     if args.task == "answer":
         task = AnswerTask(tokenizer, config.max_length, config.stride)
     elif args.task == "tag":
-        task = TagTask.of(rows, tokenizer, config.max_length)
+        task = TagTask.of(training.rows, tokenizer, config.max_length)
     else:
-        task = TextTask.of(args.task, rows, tokenizer, config.max_length)
-    if config.augment.copies:
-        require(isinstance(task, TextTask), f"augment.copies is for texts; the task is to {args.task}")
-        rows = augmented(rows, config.augment, read_synonyms(Path(args.synonyms)) if args.synonyms else {})
-    soft = []
+        task = TextTask.of(args.task, training.rows, tokenizer, config.max_length)
+    texts_only = isinstance(task, TextTask)
+    require(texts_only or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
+    require(texts_only or not args.teacher, f"--teacher is for texts; the task is to {args.task}")
+    synonyms = read_synonyms(Path(args.synonyms)) if args.synonyms else {}
+    teacher = None
     if args.teacher:
-        require(isinstance(task, TextTask), f"--teacher is for texts; the task is to {args.task}")
-        soft = teacher_logits(load(args.teacher, ("classify", "regress")), rows, task)
+        tuned = load(args.teacher, ("classify", "regress"))
+        tuned.model.to(ranks.device)
+        teacher = SoftTargets(tuned, task)
     others = [data.rows if data else [] for data in (dev, test)]
     for name, each in zip(("--dev", "--test"), others, strict=True):
         try:
             task.examples(each)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-    return Material(folder, task, rows, *others, soft)
+    return Material(folder, task, training.rows, *others, synonyms, teacher)
 
 
 def read(path: str, args: argparse.Namespace) -> TaskData:
@@ -127,6 +130,9 @@ def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[dict[str
         for value in values.split(","):
             single: dict[str, object] = {}
             assign(single, f"{key}={value}")
+            # The task is made once, with its lengths; tables of settings would be replaced whole.
+            fixed = key.strip() in ("max_length", "stride") or "." in key
+            require(not fixed, f"--grid cannot vary {key!r}; set it with --set")
             from_mapping(FineTuneConfig, {**to_mapping(config), **single})
             choices.append(single)
         axes.append(choices)

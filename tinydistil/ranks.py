@@ -96,6 +96,15 @@ def rank_from_environment() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def restarted() -> bool:
+    """Whether `torchrun --max-restarts` has started this run before."""
+    return _attempt() > 0
+
+
+def _attempt() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def device_of(name: str) -> torch.device:
     """The device that "cpu", "cuda" (the one of this process's local rank) or "auto" (cuda where there is one) means.
 
@@ -153,11 +162,10 @@ def _join(rank: int, world_size: int) -> None:
     (`--master-port` does so, torch 2.13) and wait for them, so each attempt gets keys of its own.
     """
     store, _, _ = next(rendezvous("env://", rank, world_size, timeout=PATIENCE))
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(
         backend,
-        store=PrefixStore(f"tinydistil/{attempt}", store),
+        store=PrefixStore(f"tinydistil/{_attempt()}", store),
         rank=rank,
         world_size=world_size,
         timeout=PATIENCE,

@@ -149,7 +149,7 @@ def test_a_tokenizer_of_another_kind(real_data: Path) -> None:
 
 def test_an_added_token_inside_a_word(cased: Side) -> None:
     tokenizer = Tokenizer.from_str(cased.tokenizer.to_str())
-    tokenizer.add_tokens(["gov"])
+    tokenizer.add_tokens(["gov", "e-mail"])
     side = Side(tokenizer, unknown_id=1)
-    text = "desgoverno da casa, gov e casa"
+    text = "desgoverno da casa, gov e casa; e-mail"
     assert ids(WordEncoder([side], capacity=126), text) == plain(side, text)

@@ -63,6 +63,7 @@ def test_all_parts_and_the_tables(
         BertModel.from_pretrained(folder), Tokenizer.from_pretrained(folder), [p.text for p in pairs],
         [str(p.second) for p in pairs], [float(p.label) for p in pairs],
     )  # fmt: skip
+    assert first["similarity"]["figures"].keys() >= {"untrained_pearson", "cls_pearson", "anisotropy"}
     assert first["similarity"]["figures"]["pearson"]["value"] == pytest.approx(expected.pearson, abs=1e-6)
 
     markdown = (output / "table.md").read_text(encoding="utf-8")
@@ -80,9 +81,9 @@ def test_all_parts_and_the_tables(
 
 
 def test_parts_that_are_asked_for(script: Script, folder: Path, suite_data: Path, tmp_path: Path) -> None:
-    call = ["--model", folder, "--data", suite_data, "--output", tmp_path / "out", "--device", "cpu"]
+    call = ["--model", f"pequeno={folder}", "--data", suite_data, "--output", tmp_path / "out", "--device", "cpu"]
     done = script("evaluate", *call, "--parts", "similarity")
-    assert done.code == 0 and "word overlap (no model)" in done.out
+    assert done.code == 0 and "word overlap (no model)" in done.out and "| pequeno | " in done.out
     assert "* tweets F1 (macro): not measured" in done.out and "### entities" not in done.out
 
 
@@ -95,7 +96,8 @@ def test_figures_as_text() -> None:
 BAD = {
     "no such data": ("needs .*does not exist", ["--data", "nowhere"]),
     "no such model": ("does not exist|no folder", ["--model", "nowhere/at/all"]),
-    "a model twice": ("two models are called", ["--model", "FOLDER"]),
+    "a model twice": ("models need names of their own", ["--model", "FOLDER"]),
+    "a name with a slash": ("without slashes: 'a/b'", ["--model", "a/b=FOLDER"]),
     "unknown part": ("part 'sentimento' is unknown; did you mean 'sentiment'", ["--parts", "sentimento"]),
     "masked words without text": ("needs --text", ["--parts", "masked_lm"]),
     "no such text": ("text file 'x.txt' does not exist", ["--text", "x.txt", "--parts", "masked_lm"]),
@@ -117,7 +119,7 @@ def test_bad_input(
     Path("vazio.txt").write_text("\n")
     message, arguments = BAD[name]
     call = ["--model", folder, "--data", suite_data, "--output", "out"]
-    left = script("evaluate", *call, *[folder if argument == "FOLDER" else argument for argument in arguments])
+    left = script("evaluate", *call, *[argument.replace("FOLDER", str(folder)) for argument in arguments])
     assert left.code == 2, (left.out, left.err)
     last = left.err.strip().splitlines()[-1]
     assert last.startswith("error: ") and re.search(message, last) and "Traceback" not in left.err, left.err

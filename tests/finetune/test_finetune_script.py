@@ -3,16 +3,24 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.finetune.conftest import Left, opinions, write_csv
 from tinydistil.finetune.augment import AugmentConfig, augmented, read_synonyms
+from tinydistil.finetune.folder import FineTuned, new_model
+from tinydistil.finetune.run import Material, SoftTargets, cross_validated
+from tinydistil.finetune.settings import FineTuneConfig
+from tinydistil.finetune.text_task import TextTask
+from tinydistil.ranks import Ranks
 from tinydistil.text.tasks.records import LabelledText
+from tinydistil.text.tokenizer import Tokenizer
 
 Script = Callable[..., Left]
 QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "max_length=48", "--set", "learning_rate=0.002",
@@ -121,6 +129,36 @@ def test_other_forms(script: Script, suite_data: Path, folder: Path, tmp_path: P
     assert len(shown.out.splitlines()) == 1
 
 
+def test_no_copy_of_a_held_out_row_is_learnt(
+    folder: Path, vocabulary: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = opinions(12)
+    task = TextTask.of("classify", rows, vocabulary, 48)
+    config = FineTuneConfig(pooling="mean", augment=AugmentConfig(copies=2, replace=0, swap=0, delete=0))
+    learnt: list[set[bytes]] = []
+    monkeypatch.setattr(
+        "tinydistil.finetune.run.fine_tune",
+        lambda model, examples, *_, **__: bool(learnt.append({e.ids.tobytes() for e in examples})) or True,
+    )
+    material = Material(folder, task, rows, [], [])
+    scores = cross_validated(material, config, {}, folds=4, ranks=Ranks(0, 1, torch.device("cpu")))
+    everything = {each.ids.tobytes() for each in task.examples(rows)}
+    assert len(scores) == 4 and [len(part) for part in learnt] == [9] * 4
+    held_out = [everything - part for part in learnt]
+    assert set().union(*held_out) == everything and sum(map(len, held_out)) == 12
+
+
+def test_soft_targets_follow_the_students_classes(folder: Path, vocabulary: Tokenizer) -> None:
+    rows = opinions(12)
+    task = TextTask.of("classify", rows, vocabulary, 48)
+    other = replace(task, labels=task.labels[::-1])
+    model = new_model(folder, task, pooling="mean", seed=0)
+    soft = np.array(SoftTargets(FineTuned(model, task), other)([*rows, rows[0]]))
+    expected = np.array(task.predict(model, [*rows, rows[0]]))
+    powers = np.exp(soft.astype(np.float64))
+    np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected[:, ::-1], rtol=1e-5)
+
+
 def test_augmentation_changes_copies_only(tmp_path: Path) -> None:
     rows = [LabelledText("O Gato bonito dorme no sofá da sala", "O gato dorme", "A"), LabelledText("Sim", "Não", "B")]
     table = tmp_path / "s.tsv"
@@ -135,8 +173,7 @@ def test_augmentation_changes_copies_only(tmp_path: Path) -> None:
     assert abs(share - 0.45) < 0.11  # replaced half the time, then kept nine times in ten: 3 sigma
     assert all(row.text == "Sim" and row.second == "Não" for row in found[202:])  # the last word stays
     assert found == augmented(rows, config, read_synonyms(table))
-    nothing = AugmentConfig(copies=1, replace=0, swap=0, delete=0)
-    assert augmented(rows, nothing, {}) == rows * 2 or augmented(rows, nothing, {})[2:] == rows
+    assert augmented(rows, AugmentConfig(copies=1, replace=0, swap=0, delete=0), {}) == rows * 2
 
 
 class Case(NamedTuple):
@@ -184,6 +221,9 @@ CASES = {
     "one fold": Case("folds must be in 2..40, got 1", ["--grid", "epochs=1", "--folds", "1"]),
     "grid of an unknown setting": Case("did you mean 'epochs'", ["--grid", "epoch=1,2"]),
     "grid of a wrong value": Case("epochs must be > 0", ["--grid", "epochs=1,-2"]),
+    "grid of a nested setting": Case("cannot vary 'augment.copies'", ["--grid", "augment.copies=1,2"]),
+    "grid of a length": Case("cannot vary 'max_length'", ["--grid", "max_length=32,48"]),
+    "as many labels as rows": Case("3 different labels in 4", [], "text\tlabel\na\t1\nb\t2\nc\t3\nd\t3\n"),
     "seeds no numbers": Case("--seeds must be whole numbers", ["--seeds", "um,dois"]),
     "seeds twice": Case("--seeds must be different", ["--seeds", "1,1"]),
     "synonyms without copies": Case("--synonyms needs augment.copies", ["--synonyms", "s.tsv"]),

@@ -137,6 +137,18 @@ def test_windows_overlap_and_hold_every_answer(vocabulary: Tokenizer) -> None:
             assert len(example.ids) <= 48
 
 
+def test_windows_of_any_size_cover_the_context(vocabulary: Tokenizer) -> None:
+    row = replace(questions(1)[0], question="Onde está o gato que dormia? " * 3)
+    for max_length in (9, 10, 13, 30):
+        for stride in range(1, (max_length - 3) // 2):
+            covered: set[int] = set()
+            for window in AnswerTask(vocabulary, max_length, stride)._windows([row]):
+                assert len(window.ids) <= max_length
+                covered.update(place for first, end in window.spans.tolist() for place in range(first, end))
+            missing = {place for place, letter in enumerate(row.context) if not letter.isspace()} - covered
+            assert not missing, (max_length, stride)
+
+
 def test_long_questions_are_cut(vocabulary: Tokenizer, folder: Path) -> None:
     row = replace(questions(1)[0], question="Onde " * 200)
     task = AnswerTask(vocabulary, 48, 12)

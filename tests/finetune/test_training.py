@@ -219,12 +219,12 @@ def test_rates_reach_the_weights(folder: Path, sentiment: TextTask, tmp_path: Pa
 
 def test_class_weights() -> None:
     targets = [np.int64(0), np.int64(0), np.int64(0), np.int64(1)]
-    weights = class_weights([np.asarray(t) for t in targets], 2)
+    weights = class_weights([np.asarray(t) for t in targets], ("a", "b"))
     assert weights.tolist() == pytest.approx([4 / 6, 2.0])
     assert float(weights[[0, 0, 0, 1]].mean()) == pytest.approx(1.0)
-    assert class_weights([np.array([IGNORED, 1, 0, IGNORED])], 2).tolist() == [1.0, 1.0]
-    with pytest.raises(InputError, match="class 2 is not"):
-        class_weights([np.asarray(t) for t in targets], 3)
+    assert class_weights([np.array([IGNORED, 1, 0, IGNORED])], ("a", "b")).tolist() == [1.0, 1.0]
+    with pytest.raises(InputError, match="'c' is not there"):
+        class_weights([np.asarray(t) for t in targets], ("a", "b", "c"))
 
 
 def test_a_diverging_run_says_so(folder: Path, vocabulary: Tokenizer, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,9 +131,9 @@ def test_pretrain_with_a_vocabulary_of_its_own(run: Run, folder: Path) -> None:
     assert (folder / "further" / "student" / "model.safetensors").exists()
 
 
-def start(folder: Path, *arguments: str, processes: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
-               str(SCRIPTS / "distill.py"), *arguments]  # fmt: skip
+def start(folder: Path, *arguments: str, processes: int, restarts: int = 0) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+               f"--max-restarts={restarts}", str(SCRIPTS / "distill.py"), *arguments]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -184,3 +186,24 @@ def test_a_run_that_could_not_begin_leaves_its_folder_free(run: Run, folder: Pat
         run("distill.py", *TOTAL, "--output", "again", "--steps", "1")
     (folder / "teacher" / "model.safetensors").write_bytes(whole)
     assert "1 steps" in run("distill.py", *TOTAL, "--output", "again", "--steps", "1")
+
+
+def test_a_killed_rank_is_restarted_and_the_run_goes_on(folder: Path) -> None:
+    options = ["--steps", "40", "--set", "train.save_every=2", "--set", "train.optimizer.learning_rate=1e-3"]
+    # by the same launcher, which sets the number of threads, and with it the last bits
+    unbroken_run = start(folder, *TOTAL, *options, "--output", "unbroken", processes=1)
+    assert unbroken_run.wait(timeout=240) == 0
+    killed = start(folder, *TOTAL, *options, "--output", "killed", processes=1, restarts=1)
+    checkpoints = folder / "killed" / "checkpoints"
+    until = time.monotonic() + 240
+    while len(list(checkpoints.glob("step-*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(killed.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    _, error = killed.communicate(timeout=240)
+    assert killed.returncode == 0, error
+    assert "going on from step" in error
+    unbroken, gone_on = weights(folder / "unbroken"), weights(folder / "killed")
+    assert all(torch.equal(unbroken[name], gone_on[name]) for name in unbroken)

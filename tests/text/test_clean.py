@@ -78,6 +78,18 @@ def test_mending_rules_are_counted_and_switched(rule: str, added: str, character
     assert rule not in dict(off.removed)
 
 
+def test_a_document_that_repeats_itself_is_judged_again_without_its_stutter() -> None:
+    tags = ["LUGAR LUGAR LUGAR B-PESSOA I-PESSOA " + "FORA " * length + "FORA" for length in (10, 20, 30)]
+    document = Document("1", "s", "\n".join([PROSE, *tags]))
+    cleaned = clean_document(document, CleanConfig())
+    assert cleaned.dropped_by is None and cleaned.document.text == PROSE
+    assert cleaned.removed == (("stutter", len(document.text) - len(PROSE)),)
+    assert clean_document(document, CleanConfig(stutter=False)).dropped_by == "repeated_ngrams"
+    # Elsewhere such lines stay: verse and dialogue say a word three times.
+    refrain = Document("1", "s", f"{PROSE}\nNão, não, não, não!\nnão não não não")
+    assert clean_document(refrain, CleanConfig()).document is refrain
+
+
 def test_sentences_of_the_format_survive_where_the_paragraph_does() -> None:
     paragraphs = (("Veio o Sr. Lima ontem.", "Ficou."), ("Imprimir",), (PROSE, "Ver http://a.br/b agora. Sim."))
     document = Document("1", "s", "\n".join(" ".join(part) for part in paragraphs), paragraphs)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinydistil.text.hash_set import HashSet
-from tinydistil.text.ngrams import ngram_hashes, ngram_lengths, normalised_words, word_hashes
+from tinydistil.text.ngrams import ngram_hashes, ngram_lengths, normalised_words, split_words, word_hashes
 from tinydistil.text.repetition import ngrams_repeat, repeated_line_shares, repeated_share
 
 TEXT = "“Olá,” disse-lhe o João — às 10h30 —, «com 3.000 razões»… Não é?\nE a 1ª vez foi boa; e\u00a0só."
@@ -20,6 +20,14 @@ def test_words_are_letters_and_digits_in_lower_case() -> None:
         "olá disse lhe o joão às 10h30 com 3 000 razões não é e a 1ª vez foi boa e só"
     )
     assert normalised_words("") == b"" and normalised_words(" .,;— ") == b""
+
+
+def test_words_do_not_depend_on_what_else_the_text_holds() -> None:
+    draw = random.Random(5)
+    for _ in range(2000):
+        text = "".join(draw.choices("aÁç1 _-.«»ªº½µß÷×“”’–—…\u00a0\u0085\n", k=draw.randrange(30)))
+        # A letter that is not Latin-1 takes the text the longer way.
+        assert split_words(f"Ω {text}")[1:] == split_words(text), text
 
 
 def test_hashes_are_equal_in_every_process() -> None:

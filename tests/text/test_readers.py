@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import random
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from conftest import read, texts
 
 from tinydistil.errors import InputError
 from tinydistil.text.readers import ReadConfig
+from tinydistil.text.record_stream import unpacked_bytes
 from tinydistil.text.tables import ends_inside_quotes
 
 LINES = ["A primeira linha é curta.", "A segunda tem “aspas” e vírgulas, sim.", "Fim."]
@@ -226,6 +228,29 @@ def test_parquet_streams_by_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [(record.line, "no field 'text'" in record.reason) for record in bad] == [(4, True)]
     with pytest.raises(InputError, match=r"no column 'corpo'; its columns: 'id', 'text', 'peso'"):
         read(path, ReadConfig(text_field="corpo"))
+
+
+def test_the_size_of_what_is_compressed_is_estimated(tmp_path: Path) -> None:
+    draw = random.Random(8)
+    data = " ".join("".join(draw.choices("aeiourstlm", k=6)) for _ in range(200_000)).encode()
+    plain, packed, empty, broken = (tmp_path / name for name in ("a.txt", "a.txt.gz", "b.txt.gz", "c.txt.gz"))
+    plain.write_bytes(data)
+    packed.write_bytes(gzip.compress(data))
+    empty.write_bytes(b"")
+    broken.write_bytes(b"nada de gzip")
+    assert unpacked_bytes(plain) == len(data)
+    assert abs(unpacked_bytes(packed) / len(data) - 1) < 0.03
+    # Short enough to be unpacked whole.
+    packed.write_bytes(gzip.compress(data[:5000]))
+    assert unpacked_bytes(packed) == 5000
+    assert unpacked_bytes(empty) == 0 and unpacked_bytes(broken) == 12
+
+
+def test_the_size_of_zstandard_files(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(zstandard.compress(b"abc\n" * 1000))
+    assert unpacked_bytes(path) == 4000
 
 
 @pytest.mark.parametrize(("ending", "package"), [("txt.zst", "zstandard"), ("parquet", "pyarrow.parquet")])

@@ -86,7 +86,7 @@ def test_html_goes(page: str, text: str) -> None:
         "use <stdio.h> ou List<String>",
         "escreva <nome> aqui",
         'identificado pela tag <SCRIPT LANGUAGE="JavaScript">.',
-        "a marca <OPTION VALUE=...>, (<option>) e '<html lang=\"pt\">'",
+        "a marca <OPTION VALUE=...>, (<option>) e '<html lang=\"pt\">' com '</html>'",
         "um <script> sem fim",
         "<!-- nunca fecha",
         "x <3 y",

@@ -29,6 +29,14 @@ def test_splits(sentences: list[str]) -> None:
     assert split_sentences(" ".join(sentences)) == sentences
 
 
+def test_paragraphs_are_split_one_by_one() -> None:
+    draw = random.Random(3)
+    for _ in range(500):
+        parts = [*"aÁ1.!?… \n\n", "Sr. ", "art. ", "palavra. ", ". (", "... "]
+        text = "".join(draw.choices(parts, k=draw.randrange(40)))
+        assert split_sentences(text) == [each for line in text.split("\n") for each in split_sentences(line)], text
+
+
 def test_blank_paragraphs_have_no_sentences() -> None:
     assert split_sentences("") == split_sentences("  ") == []
 

@@ -57,6 +57,11 @@ def test_json_lines(tmp_path: Path) -> None:
     assert [bad.line for bad in data.bad] == [2, 3, 4, 5, 6, 7, 9]
 
 
+def test_json_booleans_are_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": false}\n')
+    assert [row.label for row in read_labelled(path, Columns(), numbers=False).rows] == ["true", "false"]
+
+
 def test_assin(tmp_path: Path) -> None:
     content = """<?xml version='1.0' encoding='utf-8'?>
 <entailment-corpus>

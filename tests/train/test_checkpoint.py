@@ -83,13 +83,13 @@ def test_half_written_is_never_taken_and_swept_away(tmp_path: Path) -> None:
 
 def test_best_is_the_lowest_that_is_whole(tmp_path: Path) -> None:
     checkpoints, said = store(tmp_path, keep_last=9)
-    for step, score in enumerate([5.0, 2.0, None, 3.0], start=1):
+    for step, score in enumerate([5.0, 2.0, None, float("nan"), 3.0], start=1):
         save(checkpoints, step, score)
     found = checkpoints.best()
     assert found is not None and found.state["step"] == 2
     (found.folder / "learner.safetensors").unlink()
     found = checkpoints.best()
-    assert found is not None and found.state["step"] == 4 and "step-00000002" in said[0]
+    assert found is not None and found.state["step"] == 5 and "step-00000002" in said[0]
 
 
 def test_full_disk_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +113,13 @@ def test_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     for step, score in enumerate([5.0, 2.0, 3.0, None, 4.0, 2.5], start=1):
         save(checkpoints, step, score)
     assert [folder.name[-1] for folder in sorted(tmp_path.glob("step-*"))] == ["2", "5", "6"]
+
+
+def test_without_validation_the_last_ones_alone_are_kept(tmp_path: Path) -> None:
+    checkpoints, _ = store(tmp_path, keep_last=2)
+    for step in range(1, 5):
+        save(checkpoints, step)
+    assert [folder.name[-1] for folder in sorted(tmp_path.glob("step-*"))] == ["3", "4"]
 
 
 def test_no_pickle_in_a_checkpoint(tmp_path: Path) -> None:

@@ -114,6 +114,16 @@ def test_early_stop(tmp_path: Path) -> None:
     assert loop.validate() == loop.state.best_loss
 
 
+def test_a_validation_loss_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    loop, _ = make_loop(tmp_path, ALONE, steps=30, precision="float32")
+    losses = iter([float("nan"), 3.0, float("nan")])
+    loop.validate = lambda: next(losses)
+    assert loop.run()
+    assert loop.state.best_loss == 3.0
+    found = loop.store.best()
+    assert found is not None and found.state["steps"] == 20
+
+
 def test_the_end_is_validated(tmp_path: Path) -> None:
     loop, _ = make_loop(tmp_path, ALONE, steps=13, precision="float32")
     loop.run()

@@ -11,6 +11,7 @@ import torch
 
 from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses
+from tests.train.toy import CASES, toy_trainer
 from tests.train.toy_loop import Run, ask_to_stop, make_loop
 from tinydistil.errors import InputError
 from tinydistil.ranks import Ranks, joined
@@ -112,6 +113,22 @@ def test_a_rank_that_waits_for_a_stuck_one_can_be_ended(tmp_path: Path) -> None:
     assert ranks.processes[0].exitcode == 128 + signal.SIGTERM
     ranks.signal(signal.SIGKILL, [1])
     ranks.wait()
+
+
+def train_an_unreached_head(folder: Path) -> None:
+    with joined("cpu") as ranks:
+        trainer, batches = toy_trainer(CASES["hidden only"], ranks)
+        trainer.module.requires_grad_(True)
+        trainer.step(batches.micro_batches(0, rank=ranks.rank, world_size=2, accumulation=1), learning_rate=0.0)
+        (folder / "taken").touch()
+
+
+def test_a_parameter_that_no_term_reaches_is_a_bug_of_the_objective(tmp_path: Path) -> None:
+    """DistributedDataParallel would leave the ranks with different gradients, and say so a step later."""
+    ranks = RankProcesses(tmp_path, 2, train_an_unreached_head, tmp_path)
+    assert ranks.wait() == [1, 1]
+    assert "no term reaches student.masked_lm.bias" in ranks.errors()[0]
+    assert not (tmp_path / "taken").exists()
 
 
 def before_joining() -> None:

@@ -30,7 +30,7 @@ from tinydistil.text.contamination import EvaluationNgrams
 from tinydistil.text.duplicates import DuplicateIndex
 from tinydistil.text.files import find_files, kind_of
 from tinydistil.text.optional import optional
-from tinydistil.text.record_stream import COMPRESSIONS
+from tinydistil.text.record_stream import unpacked_bytes
 
 # Raw bytes of one unit of the option segment_mb.
 _MEGABYTE = 1_000_000
@@ -73,10 +73,10 @@ class Job:
         return cls(files, evaluation_files, tuple(sides), config)
 
     def plain_bytes(self) -> int | None:
-        """Raw bytes of the input, None where a file is compressed."""
-        if any(path.suffix.lower() in COMPRESSIONS or kind_of(path) == "parquet" for path in self.files):
+        """Raw bytes of the input, estimated where files are compressed; None where one is Parquet."""
+        if any(kind_of(path) == "parquet" for path in self.files):
             return None
-        return sum(path.stat().st_size for path in self.files)
+        return sum(map(unpacked_bytes, self.files))
 
     def origin(self) -> Origin:
         """Everything that the bytes of the corpus depend on."""

@@ -11,8 +11,8 @@ _SECONDS_A_LINE = 10.0
 
 
 class Progress:
-    """Counts what is done. `total_bytes` of raw text gives a share done and time left; None where files are
-    compressed, whose raw size nobody knows."""
+    """Counts what is done. `total_bytes` of raw text, which may be an estimate, gives a share done and time left;
+    None where nobody knows it."""
 
     def __init__(self, total_bytes: int | None, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
@@ -55,9 +54,15 @@ class AnswerTask:
 
     def __post_init__(self) -> None:
         require(
-            0 < self.stride < self.max_length // 2,
-            f"stride must be > 0 and < max_length / 2, got {self.stride} with max_length {self.max_length}",
+            0 < self.stride < self._half,
+            f"stride must be in 1..{self._half - 1}, less than half of a window of max_length {self.max_length} "
+            f"without its special tokens, got {self.stride}",
         )
+
+    @property
+    def _half(self) -> int:
+        """Half of a window: what a question may take at most, and a context always has."""
+        return (self.max_length - self.tokenizer.backend.num_special_tokens_to_add(True)) // 2
 
     @property
     def changes(self) -> dict[str, object]:
@@ -105,20 +110,17 @@ class AnswerTask:
         return {"word_f1": float(evidence[:, 0].mean()), "exact_match": float(evidence[:, 1].mean())}
 
     def _windows(self, rows: Sequence[Question]) -> list[_Window]:
-        backend = tokenizers.Tokenizer.from_str(self.tokenizer.backend.to_str())
-        # A question may take half of a window at most.
-        backend.enable_truncation(self.max_length // 2 - self.stride // 2, strategy="longest_first")
-        questions = [
-            row.question[: max(end for _, end in each.offsets)]
-            for row, each in zip(rows, backend.encode_batch([row.question for row in rows]), strict=True)
-        ]
-        backend.enable_truncation(self.max_length, stride=self.stride, strategy="only_second")
-        pairs = [(question, row.context) for question, row in zip(questions, rows, strict=True)]
-        return [
-            _window(number, part)
-            for number, encoding in enumerate(backend.encode_batch(pairs))
-            for part in (encoding, *encoding.overflowing)
-        ]
+        backend = self.tokenizer.backend
+        questions = self.tokenizer.encode_all([row.question for row in rows], add_special=False)
+        contexts = self.tokenizer.encode_all([row.context for row in rows], add_special=False)
+        windows = []
+        for number, (question, context) in enumerate(zip(questions, contexts, strict=True)):
+            question.truncate(self._half)
+            room = self.max_length - backend.num_special_tokens_to_add(True) - len(question.ids)
+            context.truncate(room, stride=self.stride)
+            parts = (context, *context.overflowing)
+            windows += [_window(number, backend.post_process(question, part)) for part in parts]
+        return windows
 
 
 def _window(question: int, encoding: Encoding) -> _Window:

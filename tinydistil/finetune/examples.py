@@ -122,13 +122,15 @@ def _stacked(rows: Sequence[NDArray[np.generic]]) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def class_weights(targets: Sequence[NDArray[np.generic]], num_classes: int) -> Tensor:
-    """Inverse shares of C classes, (C,) float32, of mean 1 over the training set.
+def class_weights(targets: Sequence[NDArray[np.generic]], labels: Sequence[str]) -> Tensor:
+    """Inverse shares of the C classes `labels`, (C,) float32, of mean 1 over the training set.
 
     Raises InputError for a class that no training example has: it could not be learnt.
     """
     every = np.concatenate([np.atleast_1d(target) for target in targets]).astype(np.int64)
-    counts = np.bincount(every[every != IGNORED], minlength=num_classes)
+    counts = np.bincount(every[every != IGNORED], minlength=len(labels))
     if (counts == 0).any():
-        raise InputError(f"class_weights 'balanced' needs every class in training; class {int(counts.argmin())} is not")
-    return torch.from_numpy((counts.sum() / (num_classes * counts)).astype(np.float32))
+        raise InputError(
+            f"class_weights 'balanced' needs every class in training; {labels[int(counts.argmin())]!r} is not there"
+        )
+    return torch.from_numpy((counts.sum() / (len(labels) * counts)).astype(np.float32))

@@ -4,15 +4,17 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tinydistil.config import from_mapping, to_mapping
 from tinydistil.errors import InputError, require
+from tinydistil.finetune.augment import Synonyms, augmented
 from tinydistil.finetune.examples import TaskExample, class_weights
 from tinydistil.finetune.folder import AnyTask, FineTuned, new_model, save
 from tinydistil.finetune.objective import TaskModel
@@ -30,12 +32,39 @@ RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
 FIGURES_FILE = "figures.json"
 
 
+class SoftTargets:
+    """A fine-tuned teacher's logits for rows of `task`, its classes in that task's order; each row is asked once.
+
+    The teacher reads rows with its own tokenizer. Raises InputError where its classes are others.
+    """
+
+    def __init__(self, teacher: FineTuned, task: TextTask) -> None:
+        taught = teacher.task
+        if not isinstance(taught, TextTask) or taught.kind != task.kind or set(taught.labels) != set(task.labels):
+            raise InputError(
+                f"the teacher was fine-tuned to {taught.kind} {list(taught.labels)}, the student is asked to "
+                f"{task.kind} {list(task.labels)}"
+            )
+        self.model, self.task = teacher.model, taught
+        self._order = [taught.labels.index(label) for label in task.labels]
+        self._known: dict[LabelledText, NDArray[np.float32]] = {}
+
+    def __call__(self, rows: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
+        """For each row the logits (C,) up to a constant, or the number, (1,)."""
+        new = [row for row in dict.fromkeys(rows) if row not in self._known]
+        for row, found in zip(new, self.task.predict(self.model, new), strict=True):
+            # Logarithms of probabilities are logits but for a constant, which softmax does not see.
+            logits = found if self.task.kind == "regress" else np.log(np.maximum(found[self._order], 1e-30))
+            self._known[row] = logits.astype(np.float32)
+        return [self._known[row] for row in rows]
+
+
 @dataclass(frozen=True)
 class Material(Generic[RowT]):
     """What a run learns from and is measured by: the model's folder, the task, and rows.
 
-    dev chooses the best weights, and may be empty; test is looked at once, at the end. soft: a fine-tuned teacher's
-    logits for each training row, where there is one.
+    dev chooses the best weights, and may be empty; test is looked at once, at the end. synonyms: for augmentation.
+    teacher: whose predictions are learnt from too.
     """
 
     folder: Path
@@ -43,7 +72,8 @@ class Material(Generic[RowT]):
     training: Sequence[RowT]
     dev: Sequence[RowT]
     test: Sequence[RowT]
-    soft: Sequence[object] = ()
+    synonyms: Synonyms = field(default_factory=dict)
+    teacher: SoftTargets | None = None
 
 
 def run_seed(
@@ -105,8 +135,7 @@ def cross_validated(
     for fold in range(folds):
         held_out = set(order[fold::folds].tolist())
         rows = [row for place, row in enumerate(material.training) if place not in held_out]
-        soft = [logits for place, logits in enumerate(material.soft) if place not in held_out]
-        part = replace(material, training=rows, dev=[], soft=soft)
+        part = replace(material, training=rows, dev=[])
         with tempfile.TemporaryDirectory() as checkpoints:
             model = _trained(part, chosen, Path(checkpoints), ranks, Records(None), resume=False)
         if model is None:
@@ -114,25 +143,6 @@ def cross_validated(
         _, figures = measured(material.task, model, [material.training[place] for place in sorted(held_out)])
         found.append(headline(figures))
     return found
-
-
-def teacher_logits(teacher: FineTuned, rows: Sequence[LabelledText], task: TextTask) -> list[object]:
-    """A fine-tuned teacher's logits for each row, its classes in the order of `task`; regression: its number.
-
-    The teacher reads the rows with its own tokenizer. Raises InputError where its classes are others.
-    """
-    taught = teacher.task
-    if not isinstance(taught, TextTask) or taught.kind != task.kind or set(taught.labels) != set(task.labels):
-        raise InputError(
-            f"the teacher was fine-tuned to {taught.kind} {list(taught.labels)}, the student is asked to "
-            f"{task.kind} {list(task.labels)}"
-        )
-    order = [taught.labels.index(label) for label in task.labels]
-    predictions = taught.predict(teacher.model, rows)
-    if task.kind == "regress":
-        return [each.astype(np.float32) for each in predictions]
-    # The logarithm of probabilities is as good as logits: they differ by a constant a row.
-    return [np.log(np.maximum(each[order], 1e-30)).astype(np.float32) for each in predictions]
 
 
 def _trained(
@@ -146,7 +156,7 @@ def _trained(
 ) -> TaskModel | None:
     task = cast(AnyTask, material.task)
     model = new_model(material.folder, task, pooling=config.pooling, seed=config.seed)
-    examples = _with_soft(material.task.examples(material.training), material.soft)
+    examples = _examples(material, config)
     if task.kind == "regress" and isinstance(model, BertForSequenceClassification):
         # From the mean of the labels: half of the first epoch would else go into finding it.
         with torch.no_grad():
@@ -154,7 +164,7 @@ def _trained(
     weights = None
     if config.class_weights == "balanced":
         require(task.kind in ("classify", "tag"), f"class_weights need classes; the task is to {task.kind}")
-        weights = class_weights([example.target for example in examples], len(task.labels))
+        weights = class_weights([example.target for example in examples], task.labels)
     done = fine_tune(
         model,
         examples,
@@ -170,8 +180,13 @@ def _trained(
     return model if done else None
 
 
-def _with_soft(examples: list[TaskExample], soft: Sequence[object]) -> list[TaskExample]:
-    if not soft:
+def _examples(material: Material[RowT], config: FineTuneConfig) -> list[TaskExample]:
+    """The training examples, with changed copies and a teacher's logits where they are asked for."""
+    if not isinstance(material.task, TextTask):
+        return material.task.examples(material.training)
+    # Here and not earlier, so that no copy of a held-out row gets into training.
+    rows = augmented(cast(Sequence[LabelledText], material.training), config.augment, material.synonyms)
+    examples = material.task.examples(rows)
+    if material.teacher is None:
         return examples
-    pairs = zip(examples, soft, strict=True)
-    return [replace(example, soft=logits) for example, logits in pairs]  # type: ignore[arg-type]
+    return [replace(each, soft=soft) for each, soft in zip(examples, material.teacher(rows), strict=True)]

@@ -44,8 +44,8 @@ def entailment_f1(folder: Path, *, num_training: int = 1000, num_test: int = 500
     return text_f1(folder, training, test, QUICK, device=device)
 
 
-# Small models learn small tasks fastest at rates ten times those of BERT-base.
-QUICK = FineTuneConfig(epochs=3, batch_size=32, learning_rate=5e-4, max_length=64, pooling="max")
+# Chosen on a 2 x 128 student of 500 steps, sentiment F1: 0.44 with 32 texts a step at 5e-4, 0.58 with 16 at 1e-3.
+QUICK = FineTuneConfig(epochs=3, batch_size=16, learning_rate=1e-3, max_length=64, pooling="max")
 
 
 def text_f1(

@@ -39,13 +39,19 @@ class TextTask:
     def of(cls, kind: str, rows: Sequence[LabelledText], tokenizer: Tokenizer, max_length: int) -> "TextTask":
         """The task that training rows make: its classes are their labels, sorted.
 
-        Raises InputError for one class only, and for rows of which some are pairs and some are not.
+        Raises InputError for one class only, for about as many classes as rows, and where some rows are pairs and some
+        are not.
         """
         paired = {row.second is not None for row in rows}
         require(len(paired) == 1, "some rows have a second text and some have none; give pairs or single texts")
         labels = (NUMBER,) if kind == "regress" else tuple(sorted({row.label for row in rows}))
         if kind == "classify" and len(labels) < 2:
             raise InputError(f"all training rows have the label {labels[0]!r}; a classifier needs at least two")
+        require(
+            len(labels) <= max(2, len(rows) // 2),
+            f"{len(labels)} different labels in {len(rows)} training rows; are they numbers (a regression), or is it "
+            "another column?",
+        )
         return cls(kind, labels, paired.pop(), tokenizer, max_length)
 
     @property

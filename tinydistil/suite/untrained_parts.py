@@ -80,14 +80,20 @@ def masked_words(
 def zero_shot_similarity(
     folder: Path, tokenizer: Tokenizer, pairs: Sequence[LabelledText], pooling: str, prefix: str, device: torch.device
 ) -> PartResult:
-    """Cosines of sentence vectors against people's scores, and the same of the model with random weights."""
+    """Cosines of sentence vectors against people's scores.
+
+    The figures of `pooling`; the Pearson of the same model with random weights, and of the other poolings it has.
+    """
     model = BertModel.from_pretrained(folder).to(device)
-    first, second, gold = columns(pairs)
-    trained, untrained = (
-        cosine_similarity(each, tokenizer, first, second, gold, pooling=pooling, prefix=prefix)
-        for each in (model, untrained_copy(model))
-    )
+    texts = columns(pairs)
+
+    def scores(encoder: BertModel, kind: str) -> SimilarityScores:
+        return cosine_similarity(encoder, tokenizer, *texts, pooling=kind, prefix=prefix)
+
+    trained, untrained = scores(model, pooling), scores(untrained_copy(model), pooling)
     figures = _similarity_figures(trained) | {"untrained_pearson": with_interval(_pearson, untrained.rows)}
+    others = ["mean", "cls"] if model.pooler is None else ["mean", "cls", "pooler"]
+    figures |= {f"{kind}_pearson": Figure(scores(model, kind).pearson) for kind in others if kind != pooling}
     protocol = f"ASSIN 2 test, zero-shot: cosine of {pooling} vectors" + (f", prefix {prefix!r}" if prefix else "")
     return PartResult(figures, protocol, trained.rows)
 

@@ -1,13 +1,13 @@
 """Floor 1: all cleaning rules in order; every document ends kept or dropped by exactly one named rule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tinydistil.errors import require
 from tinydistil.text import rules_document as tests
 from tinydistil.text.document import Document
 from tinydistil.text.rules_document import Measured
-from tinydistil.text.rules_lines import drop_boilerplate, drop_menus
+from tinydistil.text.rules_lines import drop_boilerplate, drop_menus, drop_stutter
 from tinydistil.text.rules_text import normalise_unicode, remove_addresses, repair_mojibake, strip_html
 from tinydistil.text.sentences import split_sentences
 
@@ -17,8 +17,13 @@ TEXT_RULES: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("unicode", normalise_unicode),
     ("addresses", remove_addresses),
 )
-# Menus first: their items are often furniture too ("Contato"), and without these a run would look short.
-LINE_RULES = ("menus", "boilerplate")
+LINE_RULES: dict[str, Callable[[Sequence[str], "CleanConfig"], list[str]]] = {
+    # Menus first: their items are often furniture too ("Contato"), and without these a run would look short.
+    "menus": lambda lines, config: drop_menus(lines, run_lines=config.menu_run_lines, max_words=config.menu_line_words),
+    "boilerplate": lambda lines, config: drop_boilerplate(lines),
+    # Only where a document repeats itself: it is judged again without these lines.
+    "stutter": lambda lines, config: drop_stutter(lines),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class CleanConfig:
     # Seen from six lines on: tables of contents, casts, polls, link lists; in shorter runs, headings.
     menu_run_lines: int = 6
     menu_line_words: int = 4
+    stutter: bool = True
     too_long: bool = True
     # Longer than a long novel; on the web such a text is a dump, and its beginning is no better than its end.
     max_characters: int = 1_000_000
@@ -115,7 +121,8 @@ def clean_document(document: Document, config: CleanConfig) -> Cleaned:
 
     Raises InputError if a package that a rule needs for this document is missing.
     """
-    text, removed = document.text, []
+    removed: list[tuple[str, int]] = []
+    text = document.text
     for name, rule in TEXT_RULES:
         if getattr(config, name):
             # A rule with nothing to do gives the same object back, so this comparison is free.
@@ -123,28 +130,28 @@ def clean_document(document: Document, config: CleanConfig) -> Cleaned:
             if changed != text:
                 removed.append((name, max(0, len(text) - len(changed))))
             text = changed
-    lines = text.split("\n")
-    for name in LINE_RULES:
-        if getattr(config, name):
-            kept = _line_rule(name, lines, config)
-            if len(kept) != len(lines):
-                # + 1 for each line's end.
-                removed.append((name, sum(map(len, lines)) - sum(map(len, kept)) + len(lines) - len(kept)))
-            lines = kept
-    if any(name in LINE_RULES for name, _ in removed):
-        text = "\n".join(lines)
-    if text != document.text:
-        document = replace(document, text=text, sentences=_sentences(document, lines))
-    return Cleaned(document, dropping_rule(Measured(text, lines), config), tuple(removed))
+    left = Measured(text, text.split("\n"))
+    left = _without(_without(left, "menus", config, removed), "boilerplate", config, removed)
+    dropped_by = dropping_rule(left, config)
+    if dropped_by == "repeated_ngrams":
+        left = _without(left, "stutter", config, removed)
+        dropped_by = dropping_rule(left, config)
+    if left.text != document.text:
+        document = replace(document, text=left.text, sentences=_sentences(document, left.lines))
+    return Cleaned(document, dropped_by, tuple(removed))
 
 
-def _line_rule(name: str, lines: list[str], config: CleanConfig) -> list[str]:
-    if name == "boilerplate":
-        return drop_boilerplate(lines)
-    return drop_menus(lines, run_lines=config.menu_run_lines, max_words=config.menu_line_words)
+def _without(text: Measured, name: str, config: CleanConfig, removed: list[tuple[str, int]]) -> Measured:
+    """`text` without the lines that line rule `name` takes away, which are counted in `removed`."""
+    lines = LINE_RULES[name](text.lines, config) if getattr(config, name) else text.lines
+    if len(lines) == len(text.lines):
+        return text
+    shorter = Measured("\n".join(lines), lines)
+    removed.append((name, len(text.text) - len(shorter.text)))
+    return shorter
 
 
-def _sentences(document: Document, lines: list[str]) -> tuple[tuple[str, ...], ...] | None:
+def _sentences(document: Document, lines: Sequence[str]) -> tuple[tuple[str, ...], ...] | None:
     """The format's own sentences where a paragraph is unchanged, else those of its cleaned text."""
     if document.sentences is None:
         return None

@@ -8,7 +8,6 @@ Legend: N words looked at, L languages.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from math import log
 
 import numpy as np
@@ -36,21 +35,20 @@ class Verdict:
 
 
 def _table() -> tuple[dict[bytes, int], NDArray[np.float64]]:
-    """Word -> row of log-rates (rows, L); row 0 is that of unknown words."""
+    """Word -> row of its evidence: log-rates in the L languages, and 1 for a Portuguese word; row 0 is for unknown
+    words."""
     rates: dict[str, list[float]] = {}
     for column, language in enumerate(LANGUAGES):
         # From the rarest tier up, so that a word listed twice counts as the more frequent.
         for tier, rate in reversed(list(zip(WORDS[language], TIER_RATES, strict=True))):
             for word in tier.split():
                 rates.setdefault(word, [FOREIGN_RATE] * len(LANGUAGES))[column] = rate
-    rows = [[0.0] * len(LANGUAGES)] + [[log(rate) for rate in row] for row in rates.values()]
-    return {word.encode(): index for index, word in enumerate(rates, start=1)}, np.array(rows)
+    rows = [[*map(log, row), float(row[0] > FOREIGN_RATE)] for row in rates.values()]
+    unknown = [0.0] * (len(LANGUAGES) + 1)
+    return {word.encode(): index for index, word in enumerate(rates, start=1)}, np.array([unknown, *rows])
 
 
-_ROWS, _LOG_RATES = _table()
-# Twice the rate of what a language has not: below every tier, above the noise of the logarithm.
-_IS_PORTUGUESE = _LOG_RATES[:, 0] > log(2 * FOREIGN_RATE)
-_IS_PORTUGUESE[0] = False
+_ROWS, _EVIDENCE = _table()
 _SPELLINGS = tuple(spelling.encode() for spelling, _, _ in SPELLINGS)
 _SPELLING_LOG_RATES = np.log([[rates.get(language, other) for language in LANGUAGES] for _, rates, other in SPELLINGS])
 
@@ -59,10 +57,15 @@ def judge(words: Sequence[bytes]) -> Verdict:
     """What normalised `words` (see ngrams) say about their language; no words, no advantage."""
     if len(words) > SAMPLE_WORDS:
         words = words[:: -(-len(words) // SAMPLE_WORDS)]
-    rows = np.fromiter(map(_ROWS.get, words, repeat(0)), np.intp, len(words))  # (N,)
+    # take and reduce, since documents are many and small: plain indexing and sum take twice the time.
+    evidence = np.add.reduce(_EVIDENCE.take([_ROWS.get(word, 0) for word in words], axis=0), axis=0)  # (L + 1,)
     # The space in front lets a spelling ask for the beginning of a word.
     joined = b" " + b" ".join(words)
-    scores = _LOG_RATES[rows].sum(axis=0) + list(map(joined.count, _SPELLINGS)) @ _SPELLING_LOG_RATES  # (L,)
-    rival = 1 + int(scores[1:].argmax())  # Portuguese is LANGUAGES[0]
-    share = np.count_nonzero(_IS_PORTUGUESE[rows]) / max(1, len(words))
-    return Verdict(LANGUAGES[rival], float(scores[rival] - scores[0]), share, len(words))
+    scores = (evidence[:-1] + list(map(joined.count, _SPELLINGS)) @ _SPELLING_LOG_RATES).tolist()
+    best = max(scores[1:])  # Portuguese is LANGUAGES[0]
+    return Verdict(
+        rival=LANGUAGES[scores.index(best, 1)],
+        advantage=best - scores[0],
+        portuguese_share=float(evidence[-1]) / max(1, len(words)),
+        words=len(words),
+    )

@@ -55,11 +55,17 @@ def normalised_words(text: str) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def word_hashes(text: str) -> Hashes:
-    """(W,) a hash of each word of `text`; equal on every machine. Not to be written to."""
+def word_numbers(text: str) -> Hashes:
+    """(W,) a number below 2^32 for each word of `text`; equal on every machine. Not to be written to."""
     # 32 bits tell a million words apart but for a hundred pairs; runs of words get all 64 bits.
     words = split_words(text)
-    return mixed(np.fromiter(map(crc32, words), np.uint64, len(words)))
+    return np.fromiter(map(crc32, words), np.uint64, len(words))
+
+
+@lru_cache(maxsize=1)
+def word_hashes(text: str) -> Hashes:
+    """(W,) the hash, of 64 bits, of each word of `text`. Not to be written to."""
+    return mixed(word_numbers(text))
 
 
 def ngram_hashes(hashes: Hashes, length: int) -> Hashes:

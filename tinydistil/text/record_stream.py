@@ -6,8 +6,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
+from tinydistil.errors import InputError
 from tinydistil.text.optional import optional
 
 if TYPE_CHECKING:
@@ -65,13 +67,36 @@ def _raw(path: Path) -> io.RawIOBase:
     if path.suffix.lower() == ".gz":
         return _Decompressed(cast(_Source, gzip.open(path, "rb")))
     if path.suffix.lower() == ".zst":
-        zstandard = optional("zstandard", needed_by=f"reading {str(path)!r}", extra="formats")
         # A frame may be followed by another, as pzstd and `cat a.zst b.zst` write them.
-        return _Decompressed(
-            zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-        )
+        reader = _zstandard(path).ZstdDecompressor().stream_reader
+        return _Decompressed(reader(path.open("rb"), read_across_frames=True, closefd=True))
     # Unbuffered, since a buffer of our own size goes around it.
     return path.open("rb", buffering=0)
+
+
+def _zstandard(path: Path) -> ModuleType:
+    return optional("zstandard", needed_by=f"reading {str(path)!r}", extra="formats")
+
+
+def unpacked_bytes(path: Path) -> int:
+    """The size of `path` once decompressed; of a compressed file an estimate, by what its first 64 KiB unpack to."""
+    size, ending = path.stat().st_size, path.suffix.lower()
+    if ending not in COMPRESSIONS:
+        return size
+    with path.open("rb") as file:
+        head = file.read(PROBE_BYTES)
+    try:
+        decompressor = (
+            zlib.decompressobj(wbits=31) if ending == ".gz" else _zstandard(path).ZstdDecompressor().decompressobj()
+        )
+        length = len(decompressor.decompress(head))
+    except Exception as error:
+        if isinstance(error, InputError):
+            raise
+        # Damage is told by who reads the file, with its place.
+        return size
+    # A file of several streams one after the other is judged by its first.
+    return size * length // max(1, len(head) - len(decompressor.unused_data))
 
 
 class _Source(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from tinydistil.text.language import Verdict, judge
-from tinydistil.text.ngrams import normalised_words, split_words, word_hashes
+from tinydistil.text.ngrams import normalised_words, split_words, word_numbers
 from tinydistil.text.repetition import ngrams_repeat, repeated_line_shares
 
 _DIGITS = b"0123456789"
@@ -88,7 +88,7 @@ def repeated_lines(text: Measured, *, max_lines: float, max_characters: float) -
 
 def repeated_ngrams(text: Measured, *, top_shares: Sequence[float], repeated_shares: Sequence[float]) -> bool:
     """One run of 2, 3, 4 words, or all repeated runs of 5 to 10 words, cover more than their limits."""
-    return len(text.words) > 1 and ngrams_repeat(word_hashes(text.text), top_shares, repeated_shares)
+    return len(text.words) > 1 and ngrams_repeat(word_numbers(text.text), top_shares, repeated_shares)
 
 
 def language(text: Measured, *, margin: float, margin_per_word: float) -> bool:

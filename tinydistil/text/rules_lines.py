@@ -6,6 +6,7 @@ cookies or of sharing is longer or goes on differently, so it stays.
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tinydistil.text.furniture import FIRST_WORDS, FURNITURE, NOTICE
 
@@ -36,13 +37,15 @@ def is_boilerplate(line: str) -> bool:
             return True
     if "ookies" in line or "oncorda" in line:
         return NOTICE.fullmatch(line) is not None
-    return not line.endswith(_SENTENCE_END) and is_menu_line(line)
+    return is_menu_line(line)
 
 
 def is_menu_line(line: str) -> bool:
     """Whether `line` is a menu or a trail of links: "Início | Notícias | Contato", "Home » Blog » Bolos"."""
+    if len(line) > MAX_FURNITURE_CHARACTERS or line.endswith(_SENTENCE_END):
+        return False
     # A colon tells prose ("No Opera: Exibir > Estilo > Escolher"); one letter tells formulas (x > y > z).
-    if len(line) > MAX_FURNITURE_CHARACTERS or not _ITEM_MARK.search(line) or ":" in line:
+    if not _ITEM_MARK.search(line) or ":" in line:
         return False
     items = [item for item in _ITEM_MARK.split(line) if item]
     return len(items) >= 3 and all(2 <= len(item) <= 30 and len(item.split()) <= 4 for item in items)
@@ -62,3 +65,15 @@ def drop_menus(lines: Sequence[str], *, run_lines: int, max_words: int) -> list[
         run.clear()
         kept.append(line)
     return kept + (run if len(run) < run_lines else [])
+
+
+def drop_stutter(lines: Sequence[str]) -> list[str]:
+    """Without lines that say one word over and over: "ha ha ha ha", rulers, the tags of an annotated text."""
+    return [line for line in lines if not _stutters(line)]
+
+
+def _stutters(line: str) -> bool:
+    words = line.split()
+    again = sum(first == second for first, second in pairwise(words))
+    # Three times, so that "muito, muito, muito bom" is no stutter.
+    return again >= 3 and 2 * again >= len(words) - 1

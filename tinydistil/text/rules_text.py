@@ -96,7 +96,7 @@ def strip_html(text: str) -> str:
     """Remove tags, comments, scripts and styles with what is in them, and decode entities.
 
     A tag that prose only speaks of ("o elemento <p> abre um parágrafo") stays: one goes where the text also
-    closes it, or it has attributes, or it breaks a line, unless it stands like a word ("a marca <br>.").
+    closes it, or it has attributes, or it breaks a line, unless it is quoted or stands like a word.
     Entities come after tags, so that "&lt;b&gt;" is read as the text "<b>".
     """
     if "<" in text and ">" in text:
@@ -112,18 +112,18 @@ def strip_html(text: str) -> str:
 
 def _untagged(match: re.Match[str], closed: set[str]) -> str:
     name = match[2].lower()
-    if _stands_like_a_word(match) or (name not in closed and "=" not in match[3] and name not in ("br", "hr")):
+    before, after = match.string[max(0, match.start() - 1) : match.start()], match.string[match.end() : match.end() + 1]
+    if before + after in _QUOTED:
         return match[0]
+    if name not in closed:
+        # With a mark right behind it a tag stands like a word: "a marca <br>."
+        spoken_of = before in (" ", "(") and after in (".", ",", ";", ":", ")")
+        if spoken_of or ("=" not in match[3] and name not in ("br", "hr")):
+            return match[0]
     if name in ("td", "th"):
         # The cells of a row stay on a line.
         return " "
     return "" if name in _INLINE else "\n"
-
-
-def _stands_like_a_word(match: re.Match[str]) -> bool:
-    """Whether it is an opening tag in quotes, or one with a space before and a mark behind it."""
-    before, after = match.string[max(0, match.start() - 1) : match.start()], match.string[match.end() : match.end() + 1]
-    return not match[1] and (before + after in _QUOTED or (before in (" ", "(") and after in (".", ",", ";", ":", ")")))
 
 
 def _without_hidden(text: str) -> str:

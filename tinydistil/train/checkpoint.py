@@ -8,6 +8,7 @@ checkpoints/step-00001200/
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -119,11 +120,10 @@ class CheckpointStore:
 
     def _forget_old(self) -> None:
         folders = self._folders()
-        scores = {folder: _score(folder) for folder in folders}
-        # The best of those still here: a worse one never was the best, so none is missing.
-        best = min(folders, key=lambda folder: scores[folder])
+        best = min(folders, key=_score)
         for folder in folders[: -self.keep_last]:
-            if folder != best:
+            # Where nothing was validated there is no best, and the oldest is no better than others.
+            if folder != best or _score(folder) == float("inf"):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -133,7 +133,7 @@ def _score(folder: Path) -> float:
         score = json.loads((folder / "state.json").read_text()).get(_SCORE)
     except (OSError, ValueError):
         return float("inf")
-    return float("inf") if score is None else float(score)
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else float("inf")
 
 
 def _sync(file: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinydistil.config import assign, read_toml
 from tinydistil.data.stopping import Stopped
 from tinydistil.errors import InputError, require
-from tinydistil.ranks import joined
+from tinydistil.ranks import joined, restarted
 from tinydistil.train.estimate import estimate
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
@@ -108,10 +108,12 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
         arguments.workers is None or bool(config.corpus),
         "--workers prepare raw text, but there is no --corpus; drop it",
     )
+    # A restart by torchrun runs the same command, and finds what it began.
+    resume = arguments.resume == "auto" or restarted()
     with joined(arguments.device) as ranks:
         # All look before one writes: what is found wrong is found by every rank, and told by one.
         with ranks.agreed():
-            plan = make_plan(config, arguments.output, resume=arguments.resume == "auto", device=arguments.device)
+            plan = make_plan(config, arguments.output, resume=resume, device=arguments.device)
         if arguments.dry_run:
             if ranks.is_main:
                 print(estimate(plan, ranks.device))

@@ -214,7 +214,8 @@ class Loop(Generic[BatchT, SignalT]):
         # Whatever `validate` evaluated in eval mode: without dropout the next steps would overfit unseen.
         self.trainer.model.train()
         state.validation_loss, state.validated_at = loss, state.steps
-        is_best = state.best_loss is None or loss < state.best_loss
+        # NaN compares as false with everything: as the first loss it would stay the best for ever.
+        is_best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
         if is_best:
             state.best_loss, state.validations_since_best = loss, 0
         else:

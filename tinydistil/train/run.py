@@ -148,9 +148,11 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
     }
     own = plan.student_folder if config.start == "own" else None
     student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
-    embeddings = config.embeddings or ("random" if own is None else "spelling")
-    if plan.config.student_vocabulary == "teacher" and (own is not None or embeddings == "pca"):
+    if plan.config.student_vocabulary == "teacher":
         assert plan.teacher is not None and teacher is not None
+        narrower = teacher.config.hidden_size < shape.hidden_size
+        # What measured best: see the README's table.
+        embeddings = config.embeddings or ("spelling" if own is not None else "random" if narrower else "pca")
         student = student_for_vocabulary(student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, embeddings)
     return student.train()
 

@@ -29,7 +29,7 @@ class StudentConfig:
     "random" ones of its shape, or "layers" of the teacher, taken evenly (a shape as wide as the teacher). vocabulary:
     its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer: folder of its own vocabulary where `model`
     brings none. embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling"
-    for a student with weights of its own and "random" for a new one. dropout: in training; a small student that sees
+    for a student with weights of its own, "pca" for a new one. dropout: in training; a small student that sees
     each text once needs none, and config.json keeps what is usual for fine-tuning.
     """
 

@@ -92,6 +92,7 @@ class Trainer(Generic[BatchT, SignalT]):
             # Gradients travel once a step, with the last micro-batch.
             with nullcontext() if place == len(micro_batches) - 1 else self._no_sync():
                 totals += self._backward(batch.to(self.ranks.device), counts)
+        self._check_all_reached()
         self.scaler.unscale_(self.optimizer)  # before clipping, or the limit would be on scaled gradients
         gradient_norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm or float("inf"))
         result = self._agree(totals, gradient_norm, counts, tokens)
@@ -167,6 +168,13 @@ class Trainer(Generic[BatchT, SignalT]):
         if bucket.is_last():
             self.watch.mark("backward")
         return allreduce_hook(dist.group.WORLD, bucket)  # type: ignore[arg-type]
+
+    def _check_all_reached(self) -> None:
+        """DistributedDataParallel averages nothing, without a word, while it waits for a parameter no term reaches."""
+        if isinstance(self.model, DistributedDataParallel):
+            parameters = self.module.named_parameters()
+            missing = [name for name, each in parameters if each.requires_grad and each.grad is None]
+            assert not missing, f"no term reaches {', '.join(missing)}; the objective must freeze them"
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.autocast_dtype is None:

@@ -18,12 +18,12 @@ from tinydistil.text.embedded.draws import Draws, permuted_class, require_positi
 from tinydistil.text.embedded.entries import Noun, lexicon
 from tinydistil.text.embedded.events import (
     COUNTS,
-    SAME_TIME,
+    at_other_place,
+    at_other_time,
     draw_event,
     in_split,
     is_counted,
     item_of,
-    other_place,
     renamed,
     retold,
     same_kind,
@@ -90,15 +90,6 @@ def _other_number(draws: Draws, event: Clause) -> Clause | None:
     return with_item(event, item._replace(determiner=draws.pick([word for word in COUNTS if word != item.determiner])))
 
 
-def _other_time(draws: Draws, event: Clause) -> Clause | None:
-    return event._replace(time=draws.pick([time for time in SAME_TIME if time != event.time])) if event.time else None
-
-
-def _other_place(draws: Draws, event: Clause) -> Clause | None:
-    part = other_place(draws, event)
-    return None if part is None else event._replace(circumstances=(part,))
-
-
 def _other_item(draws: Draws, event: Clause) -> Clause | None:
     item = item_of(event)
     if item.noun.style not in ("count", "own", "mass"):
@@ -125,7 +116,7 @@ def _denied(draws: Draws, event: Clause) -> Clause | None:
 
 
 NARROW_TO_WIDE: tuple[Change, ...] = (_wider, _wider, _without_adjective, _without_place, _without_time)
-DIFFERENT: tuple[Change, ...] = (_other_number, _other_time, _other_place, _other_item, _roles, _denied)
+DIFFERENT: tuple[Change, ...] = (_other_number, at_other_time, at_other_place, _other_item, _roles, _denied)
 
 
 def _none(event: Clause) -> Clause | None:

@@ -4,7 +4,6 @@ from functools import cache
 
 from tinydistil.text.embedded.clauses import (
     Clause,
-    Part,
     draw_clause,
     finite,
     part_text,
@@ -216,8 +215,13 @@ def is_counted(phrase: NounPhrase) -> bool:
     return phrase.determiner in COUNTS
 
 
-def other_place(draws: Draws, event: Clause) -> Part | None:
-    """Another place or companion for the event's circumstance, if its frame knows one."""
+def at_other_time(draws: Draws, event: Clause) -> Clause | None:
+    """The event at another time, if it tells one."""
+    return event._replace(time=draws.pick([time for time in SAME_TIME if time != event.time])) if event.time else None
+
+
+def at_other_place(draws: Draws, event: Clause) -> Clause | None:
+    """The event at another place or in other company, if it tells one and its frame knows another."""
     if not event.circumstances or event.circumstances[0].phrase is None:
         return None
     old = event.circumstances[0]
@@ -228,4 +232,6 @@ def other_place(draws: Draws, event: Clause) -> Part | None:
     ]  # fmt: skip
     if not choices:
         return None
-    return old._replace(phrase=old.phrase._replace(noun=draws.pick(choices), adjective=""))
+    return event._replace(
+        circumstances=(old._replace(phrase=old.phrase._replace(noun=draws.pick(choices), adjective="")),)
+    )

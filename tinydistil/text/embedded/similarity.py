@@ -20,12 +20,12 @@ from tinydistil.text.embedded.draws import Draws, permuted_class, require_positi
 from tinydistil.text.embedded.entries import TOPICS
 from tinydistil.text.embedded.events import (
     COUNTS,
-    SAME_TIME,
+    at_other_place,
+    at_other_time,
     draw_event,
     in_split,
     is_counted,
     item_of,
-    other_place,
     renamed,
     retold,
     same_kind,
@@ -100,15 +100,6 @@ def _other_item(draws: Draws, event: Clause) -> Clause | None:
     return with_item(event, renamed(item, draws.pick(nouns))._replace(adjective="")) if nouns else None
 
 
-def _other_time(draws: Draws, event: Clause) -> Clause | None:
-    return event._replace(time=draws.pick([time for time in SAME_TIME if time != event.time])) if event.time else None
-
-
-def _other_place(draws: Draws, event: Clause) -> Clause | None:
-    place = other_place(draws, event)
-    return None if place is None else event._replace(circumstances=(place,))
-
-
 def _other_agent(draws: Draws, event: Clause) -> Clause | None:
     subject = draw_subject(draws, event.frame, pronouns=False)
     if subject is None or subject.second is not None or subject.noun.concept == item_of(event).noun.concept:
@@ -116,7 +107,7 @@ def _other_agent(draws: Draws, event: Clause) -> Clause | None:
     return event._replace(subject=subject)
 
 
-_CHANGES = (_other_item, _other_time, _other_place, _other_agent)
+_CHANGES = (_other_item, at_other_time, at_other_place, _other_agent)
 
 
 def _changed(draws: Draws, event: Clause, times: int) -> Clause | None:

@@ -71,6 +71,8 @@ def _row(fields: Mapping[str, object], columns: Columns, numbers: bool) -> Label
         if not isinstance(text, str) or not is_sound(text):
             return f"{name!r} is {'missing' if text is None else 'empty or no text'}"
     label = fields.get(columns.label)
+    if isinstance(label, bool) and not numbers:
+        label = "true" if label else "false"  # as JSON spells them
     if isinstance(label, bool) or not isinstance(label, str | int | float) or str(label).strip().lower() in ("", "nan"):
         return f"{columns.label!r} is {'missing' if label is None else 'empty, NaN or no label'}"
     if numbers and not _is_number(str(label)):
