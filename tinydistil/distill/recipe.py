@@ -102,10 +102,10 @@ class Recipe:
 
 RECIPES = {
     "mlm": Recipe("mlm"),
-    # The student keeps its vocabulary: words and sentences are what both have in common. For vectors of sentences alone
-    # leave the masked words out (hard=0, mask.rate=0). Zero-shot Pearson on ASSIN 2's dev set after one pass over 20,000
-    # sentences, untrained 0.59: pooled alone, first components as they are 0.611, whitened 0.675, random directions
-    # whitened 0.650, words alone 0.539. Seeds and orders differ by up to 0.04.
+    # The student keeps its vocabulary: words and sentences are what both have in common. For vectors of sentences
+    # alone leave the masked words out (hard=0, mask.rate=0). Zero-shot Pearson on ASSIN 2's dev set so, after one pass
+    # over 20,000 sentences (untrained 0.59): pooled alone, first components as they are 0.611, whitened 0.675, random
+    # directions whitened 0.650; words alone, not whitened, 0.539. Seeds and orders alone move these by up to 0.04.
     "partial": Recipe(
         "partial",
         hidden=0.3,
