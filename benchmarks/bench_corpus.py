@@ -13,6 +13,7 @@ import gzip
 import json
 import os
 import platform
+import random
 import resource
 import statistics
 import subprocess
@@ -49,6 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--eval-set", nargs="+", default=[], metavar="FILE")
     add("--only", choices=["stages", "throughput", "memory"], help="one part of the measurements")
     add("--rounds", type=int, default=3, help="of each timing (default 3)")
+    add("--near-only", action="store_true", help="measure memory with near-duplicates only")
     add("--output", type=Path, metavar="FILE", help="append the figures of each run as a JSON line")
     add("--measure", metavar="JSON", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -178,22 +180,31 @@ def throughput(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def copies(arguments: argparse.Namespace, folder: Path, count: int) -> list[str]:
-    """The corpus `count` times over as JSON lines. Each copy has its own ids, and a last line that names it,
-    so that no copy is dropped as an exact duplicate of another."""
+    """The corpus `count` times over as JSON lines. Each copy has its own ids and, but for the first, the words of
+    each line in an order of its own, so that no copy is dropped as a duplicate, exact or near, of another."""
     config = PrepareConfig()
     job = Job.of(arguments.input, [load_side(arguments.tokenizer)], config)
     paths = []
     for copy in range(count):
+        draw = random.Random(copy)
         path = folder / f"copy{copy}.jsonl.gz"
         with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as lines:
             for item in read_items(job.files, config.read):
                 document = item if isinstance(item, BadRecord) else parse_record(item, config.read)
                 if isinstance(document, Document):
-                    text = f"{document.text}\nEsta é a cópia número {copy} do documento {document.identifier}."
+                    text_lines = document.text.split("\n")
+                    text = "\n".join([shuffled(line, draw) for line in text_lines] if copy else text_lines)
                     values = {"id": f"{copy}-{document.identifier}", "text": text}
                     lines.write(json.dumps(values, ensure_ascii=False) + "\n")
         paths.append(str(path))
     return paths
+
+
+def shuffled(line: str, draw: random.Random) -> str:
+    """The words of `line` in some other order."""
+    words = line.split()
+    draw.shuffle(words)
+    return " ".join(words)
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, float]:
@@ -202,7 +213,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, float]:
         paths = copies(arguments, Path(name), 4)
         print("peak memory of one process (workers = 0)")
         result: dict[str, float] = {}
-        for near in (False, True):
+        for near in (True,) if arguments.near_only else (False, True):
             once = run(arguments, paths[:1], near=near, workers=0)
             four = run(arguments, paths, near=near, workers=0)
             growth = four["peak_mib"] / once["peak_mib"] - 1

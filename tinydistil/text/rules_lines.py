@@ -68,12 +68,13 @@ def drop_menus(lines: Sequence[str], *, run_lines: int, max_words: int) -> list[
 
 
 def drop_stutter(lines: Sequence[str]) -> list[str]:
-    """Without lines that say one word over and over: "ha ha ha ha", rulers, the tags of an annotated text."""
+    """Without lines that say one word over and over: "ha ha ha ha", "null null null null", an annotation's tags."""
     return [line for line in lines if not _stutters(line)]
 
 
 def _stutters(line: str) -> bool:
-    words = line.split()
+    # Bills fill the lines that they leave out with dots: ". . . . .".
+    words = [word for word in line.split() if word[0].isalnum()]
     again = sum(first == second for first, second in pairwise(words))
     # Three times, so that "muito, muito, muito bom" is no stutter.
     return again >= 3 and 2 * again >= len(words) - 1
