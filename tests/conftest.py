@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Small models are no faster on several threads, and on a busy machine many times slower. Before torch is imported; the
+# processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # transformers would otherwise ask the hub about folders that lack a file
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -1,6 +1,7 @@
 """Zero-shot similarity: hand-worked cases, its floors, and figures on ASSIN 2 that are known."""
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ def test_refusals(small_model: BertForMaskedLM, vocabulary: Tokenizer) -> None:
         cosine_similarity(small_model.bert, vocabulary, FIRST, SECOND, GOLD, pooling="pooler")
 
 
+@pytest.mark.skipif("TINYDISTIL_LONG" not in os.environ, reason="45 s of CPU; set TINYDISTIL_LONG=1")
 def test_known_figures_on_assin2(shared_data: Path) -> None:
     """Zero-shot on the test pairs: 0.785 for e5-small-pt with its prefix, above the floor of shared words."""
     rows = read_labelled(shared_data / "tasks" / "assin2" / "assin2-test.xml", Columns(), numbers=True).rows
