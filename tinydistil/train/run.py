@@ -130,8 +130,8 @@ def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
     """The teacher, every weight of it from its folder."""
     assert plan.teacher is not None
     if plan.teacher.predicts_words:
-        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require")
-    return BertModel.from_pretrained(plan.teacher.folder)
+        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require", attention="packed")
+    return BertModel.from_pretrained(plan.teacher.folder, attention="packed")
 
 
 def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:
@@ -139,7 +139,7 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
     config, shape = plan.config.student, plan.shape
     if config.start == "layers":
         assert isinstance(teacher, BertForMaskedLM), "the plan refuses layers of another kind of teacher"
-        student = BertForMaskedLM(shape)
+        student = BertForMaskedLM(shape, attention="packed")
         student.load_state_dict(student_from_layers(teacher, shape.num_hidden_layers).state_dict())
         return student.train()
     dropout = {
@@ -147,7 +147,10 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
         "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
     }
     own = plan.student_folder if config.start == "own" else None
-    student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
+    if own is None:
+        student = BertForMaskedLM(shape, attention="packed")
+    else:
+        student = BertForMaskedLM.from_pretrained(own, changes=dropout, attention="packed")
     if plan.config.student_vocabulary == "teacher":
         assert plan.teacher is not None and teacher is not None
         narrower = teacher.config.hidden_size < shape.hidden_size
