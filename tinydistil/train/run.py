@@ -17,7 +17,7 @@ from tinydistil.data.table import describe
 from tinydistil.distill.build import fit_projections, make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
+from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.errors import InputError
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
@@ -30,6 +30,7 @@ from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
+from tinydistil.train.teaching import live_teacher, load_teacher
 from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 STUDENT = "student"
@@ -92,7 +93,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     assert train is not None, "checked by the plan"
     validation = make_batches(plan, "validation")
     learner = make_learner(student, teacher, config.recipe).to(ranks.device)
-    teach = None if teacher is None else LiveTeacher(teacher.to(ranks.device), config.recipe)
+    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
+    teach = None if teacher is None else live_teacher(plan, teacher, train, ranks.device, records.say)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),
@@ -101,7 +103,6 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
-    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     validate = None
     if validation is not None:
@@ -124,14 +125,6 @@ def _in_order(batches: MaskedBatches) -> Iterator[MaskedBatch]:
     """The first epoch's global batches, the same on every rank."""
     for cursor in range(batches.batches_per_epoch):
         yield from batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
-
-
-def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
-    """The teacher, every weight of it from its folder."""
-    assert plan.teacher is not None
-    if plan.teacher.predicts_words:
-        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require")
-    return BertModel.from_pretrained(plan.teacher.folder)
 
 
 def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:

@@ -63,11 +63,15 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole run. Its text comes from `shards` (made by scripts/prepare.py) or from `corpus`, prepared on the way."""
+    """A whole run. Its text comes from `shards` (made by scripts/prepare.py) or from `corpus`, prepared on the way.
+
+    teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does.
+    """
 
     train: TrainConfig
     recipe: Recipe = RECIPES["total"]
     teacher: str = ""
+    teacher_precision: str = ""
     student: StudentConfig = field(default_factory=StudentConfig)
     shards: str = ""
     corpus: tuple[str, ...] = ()
@@ -83,6 +87,10 @@ class RunConfig:
         require(
             not self.teacher or recipe.needs_teacher,
             f"recipe {recipe.name!r} asks no teacher, but one was given; drop --teacher or choose total or partial",
+        )
+        require(
+            bool(self.teacher) or not self.teacher_precision,
+            f"teacher_precision is {self.teacher_precision!r}, but there is no teacher; leave it out",
         )
         require(
             not (self.shards and self.corpus),
