@@ -132,7 +132,7 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
     config, shape = plan.config.student, plan.shape
     if config.start == "layers":
         assert isinstance(teacher, BertForMaskedLM), "the plan refuses layers of another kind of teacher"
-        student = BertForMaskedLM(shape)
+        student = BertForMaskedLM(shape, attention="packed")
         student.load_state_dict(student_from_layers(teacher, shape.num_hidden_layers).state_dict())
         return student.train()
     dropout = {
@@ -140,7 +140,10 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
         "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
     }
     own = plan.student_folder if config.start == "own" else None
-    student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
+    if own is None:
+        student = BertForMaskedLM(shape, attention="packed")
+    else:
+        student = BertForMaskedLM.from_pretrained(own, changes=dropout, attention="packed")
     if plan.config.student_vocabulary == "teacher":
         assert plan.teacher is not None and teacher is not None
         narrower = teacher.config.hidden_size < shape.hidden_size

@@ -20,8 +20,8 @@ def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
     """The teacher, every weight of it from its folder, in float32."""
     assert plan.teacher is not None
     if plan.teacher.predicts_words:
-        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require")
-    return BertModel.from_pretrained(plan.teacher.folder)
+        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require", attention="packed")
+    return BertModel.from_pretrained(plan.teacher.folder, attention="packed")
 
 
 def live_teacher(
