@@ -1,0 +1,180 @@
+"""Who takes part in the benchmark of the whole step: ours in its forms, the peer in its.
+
+Each holds the same weights and takes the same global batches. Letters: B sequences, T tokens.
+"""
+
+import argparse
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from measure import encoder_flops, masked_lm_head_flops, synchronize
+from processes import peak_mib, start_peak
+from workload import batch_at, batches_of, models_of, tokenizer_of
+
+from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.config import BertConfig
+from tinydistil.ranks import Ranks, device_of
+from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
+from tinydistil.train.step import Trainer
+from tinydistil.train.stopwatch import Stopwatch
+
+LEARNING_RATE = 5e-4
+TERMS = ("hard", "soft", "hidden")
+PARTS = ("data", "teacher encoder", "teacher head", "student", "loss", "backward", "optimizer", "communication")
+WARMUP = 2
+
+
+class PartWatch(Stopwatch):
+    """A stopwatch for `PARTS`; `renamed` says which part of ours a mark of somebody else's ends."""
+
+    def __init__(self, device: torch.device, renamed: Mapping[str, str]) -> None:
+        super().__init__(device)
+        self._renamed = renamed
+
+    def mark(self, part: str) -> None:
+        """Everything since the last mark was `part`."""
+        self._mark(self._renamed.get(part, part))
+
+    def after(self, module: torch.nn.Module, part: str) -> None:
+        """Mark `part` whenever `module` is done."""
+        module.register_forward_hook(lambda *_: self._mark(part))
+
+    def _mark(self, part: str) -> None:
+        self._seconds.setdefault(part, 0.0)
+        super().mark(part)
+
+
+class Contestant(ABC):
+    """One way of taking a step of recipe total."""
+
+    renamed: Mapping[str, str] = {}
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        torch.set_num_threads(args.threads)
+        self.device = device_of(args.device)
+        self.tokenizer = tokenizer_of(args)
+        self.batches = batches_of(args, self.tokenizer, args.rounds + WARMUP)
+        self.teacher, self.learner = models_of(args, self.tokenizer)
+        self.watch = PartWatch(self.device, self.renamed)
+
+    @abstractmethod
+    def prepare(self, batch: MaskedBatch) -> None:
+        """What is done before the clock starts."""
+
+    @abstractmethod
+    def step(self, cursor: int) -> dict[str, float]:
+        """Take the step of the `cursor`-th batch; the mean of each of `TERMS`."""
+
+    def measured(self, cursor: int) -> dict[str, float]:
+        """The step, its seconds in all and by part, its peak memory, the work it stands for, and its losses."""
+        batch = batch_at(self.batches, cursor)
+        self.prepare(batch)
+        before_mib = start_peak()
+        synchronize()
+        began = time.perf_counter()
+        self.watch.start()
+        terms = self.step(cursor)
+        synchronize()
+        seconds = time.perf_counter() - began
+        parts = {f"part.{name}": value for name, value in self.watch.read().items() if name in PARTS}
+        teacher, student = self.teacher.config, self.learner.student.config
+        return {
+            "seconds": seconds,
+            "tokens": batch.tokens,
+            "padded_tokens": batch.input_ids.numel(),
+            "before_mib": before_mib,
+            "peak_mib": peak_mib(),
+            "flops": step_flops(batch, teacher, student),
+            "teacher_encoder_flops": forward_flops(batch, teacher),
+            **terms,
+            **parts,
+        }
+
+
+class Ours(Contestant):
+    """Our step as `scripts/distill.py` takes it, masking and padding of the batch included."""
+
+    # The trainer marks after the heads; hooks on the encoders have told their own time by then.
+    renamed: Mapping[str, str] = {"teacher": "teacher head", "student": "loss"}
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        self.learner.to(self.device)
+        self.trainer = Trainer(
+            self.learner,
+            make_optimizer([self.learner], OptimizerConfig(learning_rate=LEARNING_RATE)),
+            Ranks(0, 1, self.device),
+            teach=LiveTeacher(self.teacher.to(self.device), self.learner.recipe),
+            precision=args.precision,
+        )
+        self.trainer.watch = self.watch
+        self.watch.after(self.teacher.bert, "teacher encoder")
+        self.watch.after(self.learner.student.bert, "student")
+        self.learner.train()
+
+    def prepare(self, batch: MaskedBatch) -> None:
+        """Nothing: batches are made within the step."""
+
+    def step(self, cursor: int) -> dict[str, float]:
+        """Draw the batch and learn from it."""
+        micro_batches = self.batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
+        return self.trainer.step(micro_batches, LEARNING_RATE).terms
+
+
+class Theirs(Contestant):
+    """The peer's step on batches that lie ready."""
+
+    def __init__(self, args: argparse.Namespace, *, tuned: bool = False, compiled: bool = False) -> None:
+        # Not above: importing transformers takes seconds, and ours need none of it.
+        from peer_transformers import Peer, TunedPeer, collated
+
+        super().__init__(args)
+        self.collated = collated
+        half = args.precision == "bfloat16"
+        if tuned:
+            self.peer: Peer = TunedPeer(
+                self.teacher, self.learner, self.device, half=half, mark=self.watch.mark, compiled=compiled
+            )
+        else:
+            self.peer = Peer(self.teacher, self.learner, self.device, half=half, mark=self.watch.mark)
+            self.watch.after(self.peer.teacher.bert, "teacher encoder")
+
+    def prepare(self, batch: MaskedBatch) -> None:
+        """Masked, padded and on the device."""
+        self.inputs = self.collated(batch, self.device)
+
+    def step(self, cursor: int) -> dict[str, float]:
+        """Learn from the batch that was prepared."""
+        return self.peer.step(self.inputs)
+
+
+def forward_flops(batch: MaskedBatch, shape: BertConfig) -> float:
+    """Operations of an encoder's forward pass over the real tokens of `batch`, each sequence at its own length."""
+    return sum(
+        encoder_flops(length, length, shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size)
+        for length in batch.attention_mask.sum(1).tolist()
+    )
+
+
+def step_flops(batch: MaskedBatch, teacher: BertConfig, student: BertConfig) -> float:
+    """The operations that a step needs: nothing for padding, heads at masked tokens only.
+
+    Forward for the teacher; forward and backward, three times as much, for student and projection.
+    """
+    rows = len(batch.rows)
+    taught = forward_flops(batch, teacher) + masked_lm_head_flops(rows, teacher.hidden_size, teacher.vocab_size)
+    learned = forward_flops(batch, student) + masked_lm_head_flops(rows, student.hidden_size, student.vocab_size)
+    projection = 2.0 * batch.tokens * student.hidden_size * teacher.hidden_size
+    return taught + 3 * (learned + projection)
+
+
+CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
+    "peer": Theirs,
+    "tuned": partial(Theirs, tuned=True),
+    "tuned-compiled": partial(Theirs, tuned=True, compiled=True),
+    "eager": Ours,
+}
