@@ -4,18 +4,21 @@ Letters: B sequences, T tokens, D student width, E teacher width, R rows, V voca
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from tinydistil.distill import losses
+from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.losses import SumCount
 from tinydistil.distill.projection import Projection
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.representation import there, vectors_of
 from tinydistil.distill.teacher import TeacherSignal, soft_rows
+from tinydistil.distill.vocabulary_loss import TopTokens, vocabulary_losses
 from tinydistil.model.batch import MaskedBatch
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.heads import BertForMaskedLM, Decoding
 
 _DISTANCE = {"cosine": losses.cosine, "mse": losses.mean_squared_error}
 
@@ -25,13 +28,17 @@ class Learner(nn.Module):
 
     Calling it computes the terms of `recipe` whose weight is not 0, each a sum and a count, by name: "hard" (masked
     words), "soft" (the teacher's distribution), "hidden" and "pooled" (the teacher's representation).
+    fused: words' terms without their matrices (R, V), see `distill.fused`.
     """
 
-    def __init__(self, student: BertForMaskedLM, recipe: Recipe, projections: Mapping[str, Projection]) -> None:
+    def __init__(
+        self, student: BertForMaskedLM, recipe: Recipe, projections: Mapping[str, Projection], *, fused: bool = True
+    ) -> None:
         super().__init__()
         compared = {name for name in ("hidden", "pooled") if name in recipe.weights}
         assert projections.keys() == compared, f"one projection each for {compared}, got {projections.keys()}"
         self.student, self.recipe = student, recipe
+        self.compare_words = fused_vocabulary_losses if fused else vocabulary_losses
         self.projections = nn.ModuleDict(projections)
         if recipe.hard == 0 and recipe.soft == 0:
             # No term reaches the head. DistributedDataParallel would wait for its gradients and average no others.
@@ -56,26 +63,29 @@ class Learner(nn.Module):
     def forward(self, batch: MaskedBatch, taught: TeacherSignal | None) -> dict[str, SumCount]:
         """The recipe's terms for one micro-batch. `taught` is what the teacher says of it, None without one."""
         hidden = self.student(batch.input_ids, batch.attention_mask).last_hidden  # (B, T, D)
-        parts: dict[str, SumCount] = {}
-        logits = None
-        if self.recipe.hard > 0:
-            logits = self.student.logits_at(hidden, batch.rows)  # (R, V)
-            parts["hard"] = losses.masked_lm(logits, batch.targets)
-        if self.recipe.soft > 0:
-            assert taught is not None and taught.logits is not None, "soft targets need the teacher's logits"
-            if logits is None or self.recipe.soft_positions == "all":
-                logits = self.student.logits_at(hidden, soft_rows(self.recipe, batch))
-            parts["soft"] = losses.soft_targets(
-                logits,
-                taught.logits,
-                torch.ones(len(logits), dtype=torch.bool, device=logits.device),
-                temperature=self.recipe.temperature,
-                divergence=self.recipe.divergence,
-            )
+        parts = self._word_terms(hidden, batch, None if taught is None else taught.words)
         for term in self.projections:
             assert taught is not None, "representations need a teacher"
             parts[term] = self._distance(term, hidden, taught.hidden, batch)
         return parts
+
+    def _word_terms(
+        self, hidden: Tensor, batch: MaskedBatch, words: Decoding | TopTokens | None
+    ) -> dict[str, SumCount]:
+        """ "hard" and "soft", as far as the recipe has them; in one sweep where both look at the masked rows."""
+        recipe, found = self.recipe, {}
+        compare = partial(self.compare_words, temperature=recipe.temperature, divergence=recipe.divergence)
+        apart = recipe.soft > 0 and recipe.soft_positions == "all"
+        at_masks = 0.0 if apart else recipe.soft
+        if recipe.hard > 0 or at_masks > 0:
+            decoding = self.student.decoding_at(hidden, batch.rows)
+            masked = compare(decoding, batch.targets, words, hard=recipe.hard, soft=at_masks)
+            found = {"hard": masked.hard, "soft": masked.soft}
+        if apart:
+            rows = soft_rows(recipe, batch)
+            decoding = self.student.decoding_at(hidden, rows)
+            found["soft"] = compare(decoding, torch.zeros_like(rows), words, hard=0.0, soft=recipe.soft).soft
+        return {name: part for name, part in found.items() if part is not None}
 
     def _distance(self, term: str, student: Tensor, teacher: Tensor, batch: MaskedBatch) -> SumCount:
         """The distance of representations a token, a word or a sequence; from (B, T, D) and (B, T', E)."""

@@ -9,20 +9,22 @@ import torch
 from torch import Tensor
 
 from tinydistil.distill.recipe import Recipe
+from tinydistil.distill.vocabulary_loss import TopTokens
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.heads import BertForMaskedLM, Decoding
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherSignal:
-    """What the teacher says of a batch: last hidden states (B, T', E), and logits (R, V) where they are asked for.
+    """What the teacher says of a batch: last hidden states (B, T', E), and words at R rows where they are asked for.
 
-    T' is T where teacher and student have one vocabulary. The R rows are those of `soft_rows`.
+    T' is T where teacher and student have one vocabulary. The R rows are those of `soft_rows`; words: the whole
+    distribution, by what makes its logits, or its top tokens.
     """
 
     hidden: Tensor
-    logits: Tensor | None
+    words: Decoding | TopTokens | None
 
 
 class LiveTeacher:
@@ -41,7 +43,7 @@ class LiveTeacher:
         if self.recipe.soft == 0:
             return TeacherSignal(hidden, None)
         assert isinstance(self.model, BertForMaskedLM) and batch.teacher is None, "see build.check_pair"
-        return TeacherSignal(hidden, self.model.logits_at(hidden, soft_rows(self.recipe, batch)))
+        return TeacherSignal(hidden, self.model.decoding_at(hidden, soft_rows(self.recipe, batch)))
 
 
 def soft_rows(recipe: Recipe, batch: MaskedBatch) -> Tensor:

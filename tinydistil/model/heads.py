@@ -35,6 +35,19 @@ class SpanLogits:
     last: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Rows (R, D) before the product with the vocabulary matrix (V, D) and its bias (V,) that makes logits of them."""
+
+    rows: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self) -> Tensor:
+        """(R, V)."""
+        return F.linear(self.rows, self.weight, self.bias)
+
+
 class MaskedLMHead(nn.Module):
     """Dense, activation, LayerNorm, then a score for every word of the vocabulary (Devlin et al. 2019, 3.1).
 
@@ -51,14 +64,14 @@ class MaskedLMHead(nn.Module):
         tied = config.tie_word_embeddings
         self.decoder = None if tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
 
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """hidden (..., D) and the word embeddings (V, D) to logits (..., V)."""
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Decoding:
+        """hidden (..., D) and the word embeddings (V, D) to what logits (..., V) are made of."""
         weight = embedding if self.decoder is None else self.decoder
-        return F.linear(self.norm(activate(self.hidden_act, self.dense(hidden))), weight, self.bias)
+        return Decoding(self.norm(activate(self.hidden_act, self.dense(hidden))), weight, self.bias)
 
 
 class _WithMaskedLM(Pretrained):
-    """Shared by the models that predict words: `logits_at`."""
+    """Shared by the models that predict words: `decoding_at` and `logits_at`."""
 
     bert: BertModel
     masked_lm: MaskedLMHead
@@ -69,8 +82,8 @@ class _WithMaskedLM(Pretrained):
         tied = config.tie_word_embeddings and DECODER_WEIGHT not in stored
         return cls(config.replace(tie_word_embeddings=tied), attention=attention)  # type: ignore[call-arg]
 
-    def logits_at(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `rows`, (R, V).
+    def decoding_at(self, hidden: Tensor, rows: Tensor | None = None) -> Decoding:
+        """What logits are made of, for hidden states (B, T, D): all, or only those at `rows`.
 
         `rows` (R,) index the flattened B * T tokens. With 15 % of tokens masked the full product would be
         nearly seven times the work and memory for rows that no loss looks at.
@@ -78,6 +91,10 @@ class _WithMaskedLM(Pretrained):
         if rows is not None:
             hidden = hidden.flatten(0, 1).index_select(0, rows)  # (R, D)
         return self.masked_lm(hidden, self.bert.embeddings.word.weight)  # type: ignore[no-any-return]
+
+    def logits_at(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `rows`, (R, V)."""
+        return self.decoding_at(hidden, rows).logits()
 
 
 class BertForMaskedLM(_WithMaskedLM):

@@ -1,0 +1,237 @@
+"""The fused loss against float64, against the eager form, and against finite differences."""
+
+import itertools
+import random
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tinydistil.distill import fused
+from tinydistil.distill.fused import fused_vocabulary_losses
+from tinydistil.distill.losses import DIVERGENCES, IGNORED
+from tinydistil.distill.vocabulary_loss import TopTokens, vocabulary_losses
+from tinydistil.errors import InputError
+from tinydistil.model.heads import Decoding
+
+# R, V and K as batches and vocabularies have them: nothing, one, primes, a chunk and one more, BERTimbau's.
+ROWS = (0, 1, 7, 64, 65, 131)
+VOCABULARIES = (11, 127, 1000)
+SLACK = 1e-7
+
+
+def decoding(rows: int, width: int, vocabulary: int, scale: float) -> Decoding:
+    """Random rows whose logits have a spread of `scale`."""
+    weight = torch.randn(vocabulary, width) * scale / width**0.5
+    return Decoding(torch.randn(rows, width), weight, torch.randn(vocabulary) * 0.1)
+
+
+def cut(teacher: Decoding, k: int, temperature: float) -> TopTokens:
+    """The teacher's `k` likeliest tokens, and the rest."""
+    log_probs = (teacher.logits() / temperature).log_softmax(-1)
+    best = log_probs.topk(k)
+    rest = log_probs.scatter(1, best.indices, float("-inf")).logsumexp(-1)
+    return TopTokens(best.values, best.indices, rest)
+
+
+def in_type(given: Decoding | TopTokens | None, dtype: torch.dtype) -> Decoding | TopTokens | None:
+    """The same numbers in another type; ids stay."""
+    if isinstance(given, Decoding):
+        return Decoding(given.rows.to(dtype), given.weight.to(dtype), given.bias.to(dtype))
+    return None if given is None else TopTokens(given.log_probs.to(dtype), given.ids, given.log_rest.to(dtype))
+
+
+def run(form, student: Decoding, targets: Tensor, teacher, **options) -> list[Tensor]:
+    """Both sums and the gradients of rows, weight and bias for the weighted loss, in float64 for comparison."""
+    leaves = [getattr(student, name).detach().clone().requires_grad_() for name in ("rows", "weight", "bias")]
+    found = form(Decoding(*leaves), targets, teacher, **options)
+    parts = {name: part for name in ("hard", "soft") if (part := getattr(found, name)) is not None}
+    loss = sum(options[name] * part.total for name, part in parts.items())
+    loss.backward()
+    return [part.total.detach().double() for part in parts.values()] + [leaf.grad.double() for leaf in leaves]
+
+
+def random_case(number: int) -> tuple[Decoding, Tensor, Decoding | TopTokens | None, dict[str, object]]:
+    """A case drawn from its number: sizes, weights, temperature, divergence, teacher whole, cut or absent."""
+    choose = random.Random(number)
+    torch.manual_seed(number)
+    rows, vocabulary = choose.choice(ROWS), choose.choice(VOCABULARIES)
+    hard, soft = choose.choice([(1.0, 1.0), (0.5, 2.0), (1.0, 0.0), (0.0, 1.0)])
+    temperature = choose.choice([0.5, 1.0, 2.0, 8.0])
+    # 1e4 is far beyond what exp can hold
+    scale = choose.choice([1.0, 5.0, 1e4])
+    student = decoding(rows, choose.choice([8, 32]), vocabulary, scale)
+    teacher: Decoding | TopTokens | None = decoding(rows, 24, vocabulary, scale) if soft > 0 else None
+    if isinstance(teacher, Decoding) and choose.random() < 0.3:
+        teacher = cut(teacher, choose.choice([1, 5, vocabulary - 1]), temperature)
+    ignored = choose.choice([0.0, 0.3, 1.0])
+    targets = torch.where(torch.rand(rows) < ignored, IGNORED, torch.randint(vocabulary, (rows,)))
+    divergence = choose.choice(DIVERGENCES)
+    return student, targets, teacher, dict(hard=hard, soft=soft, temperature=temperature, divergence=divergence)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_it_errs_no_more_than_eager_does(block: int) -> None:
+    """Sum and gradients of 500 random cases, against the eager form in float64."""
+    for number in range(block * 50, block * 50 + 50):
+        student, targets, teacher, options = random_case(number)
+        exact = run(
+            vocabulary_losses, in_type(student, torch.float64), targets, in_type(teacher, torch.float64), **options
+        )
+        eager = run(vocabulary_losses, student, targets, teacher, **options)
+        ours = run(fused_vocabulary_losses, student, targets, teacher, chunk=64, **options)
+        for truth, theirs, mine in zip(exact, eager, ours, strict=True):
+            if truth.numel() == 0:
+                continue
+            assert torch.isfinite(mine).all(), number
+            # Both errors are rounding, each drawn once: "no more" is meant for their size over the whole tensor.
+            allowed = 2 * (theirs - truth).norm() + SLACK * max(1.0, float(truth.norm()))
+            assert (mine - truth).norm() <= allowed, (number, options, float((mine - truth).norm()), float(allowed))
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("top", [False, True])
+def test_gradient_by_finite_differences(divergence: str, top: bool) -> None:
+    """gradcheck of the weighted sum in float64."""
+    torch.manual_seed(3)
+    teacher = decoding(5, 6, 13, 2.0)
+    student = decoding(5, 4, 13, 2.0)
+    targets = torch.tensor([3, 12, IGNORED, 0, 7])
+    taught = in_type(cut(teacher, 4, 2.0) if top else teacher, torch.float64)
+
+    def loss(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        options = dict(hard=0.7, soft=1.3, temperature=2.0, divergence=divergence, chunk=2)
+        found = fused_vocabulary_losses(Decoding(rows, weight, bias), targets, taught, **options)
+        return 0.7 * found.hard.total + 1.3 * found.soft.total
+
+    leaves = [getattr(student, name).double().requires_grad_() for name in ("rows", "weight", "bias")]
+    assert torch.autograd.gradcheck(loss, leaves)
+
+
+def test_chunks_change_nothing_beyond_rounding_and_two_runs_are_equal() -> None:
+    student, targets, teacher, options = random_case(1)
+    student, teacher = decoding(131, 16, 127, 3.0), decoding(131, 16, 127, 3.0)
+    targets = torch.randint(127, (131,))
+    options |= dict(hard=1.0, soft=1.0)
+    whole = run(fused_vocabulary_losses, student, targets, teacher, chunk=131, **options)
+    for chunk in (1, 5, 64, 1000):
+        first, second = (run(fused_vocabulary_losses, student, targets, teacher, chunk=chunk, **options) for _ in "ab")
+        for mine, again, reference in zip(first, second, whole, strict=True):
+            assert torch.equal(mine, again)
+            torch.testing.assert_close(mine, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_full_vocabulary_and_many_rows() -> None:
+    """R = 600 and BERTimbau's 29,794 tokens, compiled as in a run; sums and gradients as eager's."""
+    torch.manual_seed(5)
+    student, teacher = decoding(600, 16, 29_794, 2.0), decoding(600, 24, 29_794, 2.0)
+    targets = torch.randint(29_794, (600,))
+    options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
+    eager = run(vocabulary_losses, student, targets, teacher, **options)
+    for mine, theirs in zip(run(fused_vocabulary_losses, student, targets, teacher, **options), eager, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rows(dtype: torch.dtype) -> None:
+    """Rows and matrices of 16 bits: losses in float32, as near to float64 as eager comes."""
+    torch.manual_seed(7)
+    student, teacher = decoding(65, 32, 127, 3.0), decoding(65, 32, 127, 3.0)
+    targets = torch.randint(127, (65,))
+    options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
+    student, teacher = in_type(student, dtype), in_type(teacher, dtype)
+    exact = run(vocabulary_losses, in_type(student, torch.float64), targets, in_type(teacher, torch.float64), **options)
+    eager = run(vocabulary_losses, student, targets, teacher, **options)
+    ours = run(fused_vocabulary_losses, student, targets, teacher, **options)
+    for truth, theirs, mine in zip(exact, eager, ours, strict=True):
+        # A sum is one number, in which the roundings of logits cancel by chance; a gradient is thousands.
+        allowed = 1e-4 * truth.norm() if truth.dim() == 0 else 1.1 * (theirs - truth).norm()
+        assert (mine - truth).norm() <= allowed
+
+
+def test_autocast_multiplies_in_bfloat16_as_eager_does() -> None:
+    torch.manual_seed(8)
+    student, teacher = decoding(65, 32, 127, 3.0), decoding(65, 32, 127, 3.0)
+    targets = torch.randint(127, (65,))
+    options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
+    exact = run(vocabulary_losses, student, targets, teacher, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        eager = run(vocabulary_losses, student, targets, teacher, **options)
+        ours = run(fused_vocabulary_losses, student, targets, teacher, **options)
+    for truth, theirs, mine in zip(exact, eager, ours, strict=True):
+        assert (mine - truth).norm() <= 1.5 * (theirs - truth).norm()
+        assert not torch.equal(mine, truth)
+
+
+def test_top_tokens_are_a_lower_bound_that_closes() -> None:
+    """What is compared over K tokens and the rest is less than the whole, and all of it where K = V - 1."""
+    torch.manual_seed(9)
+    student, teacher = decoding(20, 8, 40, 3.0), decoding(20, 8, 40, 3.0)
+    student, teacher = in_type(student, torch.float64), in_type(teacher, torch.float64)
+    targets = torch.zeros(20, dtype=torch.int64)
+    options = dict(hard=0.0, soft=1.0, temperature=2.0)
+    whole = float(fused_vocabulary_losses(student, targets, teacher, **options).soft.total)
+    parts = [
+        float(fused_vocabulary_losses(student, targets, cut(teacher, k, 2.0), **options).soft.total)
+        for k in (1, 4, 16, 39)
+    ]
+    assert all(less <= more + 1e-12 for less, more in itertools.pairwise([*parts, whole]))
+    assert parts[-1] == pytest.approx(whole, rel=1e-12)
+    same = fused_vocabulary_losses(teacher, targets, cut(teacher, 4, 2.0), **options).soft.total
+    assert abs(float(same)) < 1e-12
+
+
+def test_without_a_compiler_it_runs_uncompiled_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object):
+        def fail(*_: object) -> None:
+            raise RuntimeError("no C++ compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    chunk = fused._CompiledChunk()
+    monkeypatch.setattr(fused, "_compiled_chunk", lambda: chunk)
+    student, teacher = decoding(70, 8, 50, 3.0), decoding(70, 8, 50, 3.0)
+    targets = torch.randint(50, (70,))
+    options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
+    with pytest.warns(UserWarning, match="g\\+\\+"):
+        first = run(fused_vocabulary_losses, student, targets, teacher, compiled=True, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = run(fused_vocabulary_losses, student, targets, teacher, compiled=True, **options)
+    for mine, other in zip(first, again, strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_one_shape_is_compiled_for_all_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last chunk is filled up, so that no batch makes torch compile again."""
+    shapes = set()
+
+    def spy(logits: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+        shapes.add(logits.shape)
+        return fused._compute_chunk(logits, *rest)
+
+    monkeypatch.setattr(fused, "_compiled_chunk", lambda: spy)
+    for rows in (1, 63, 64, 65, 200):
+        student, teacher = decoding(rows, 8, 50, 3.0), decoding(rows, 8, 50, 3.0)
+        targets = torch.randint(50, (rows,))
+        options = dict(hard=1.0, soft=1.0, compiled=True, chunk=64)
+        for taught in (teacher, cut(teacher, 3, 2.0)):
+            filled = run(fused_vocabulary_losses, student, targets, taught, **options)
+            plain = run(fused_vocabulary_losses, student, targets, taught, **(options | dict(compiled=False)))
+            for mine, other in zip(filled, plain, strict=True):
+                torch.testing.assert_close(mine, other)
+    assert shapes == {(64, 50)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(dict(temperature=0.0), "temperature"), (dict(divergence="forwrd"), "forward")]
+)
+def test_wrong_options_are_refused(wrong: dict[str, object], said: str) -> None:
+    student = decoding(3, 4, 11, 1.0)
+    with pytest.raises(InputError, match=said):
+        fused_vocabulary_losses(
+            student, torch.zeros(3, dtype=torch.int64), replace(student), hard=1.0, soft=1.0, **wrong
+        )

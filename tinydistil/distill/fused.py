@@ -1,0 +1,285 @@
+"""The losses of `vocabulary_loss` without their matrices: chunk by chunk of rows, gradients in the same sweep.
+
+A chunk's logits are made, turned into losses and then, in place, into gradients, and multiplied back at once; neither
+(R, V) matrix is ever whole in memory. The gradients are those of d loss / d logits written out (see `_slope`), so
+nothing is kept for a backward pass, which only multiplies by what arrives from above.
+Letters: R rows, C rows of a chunk, D width of the student, E of the teacher, V vocabulary, K tokens kept.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tinydistil.config import nearest
+from tinydistil.distill.losses import DIVERGENCES, IGNORED, SumCount
+from tinydistil.distill.vocabulary_loss import TopTokens, VocabularyLosses
+from tinydistil.errors import InputError, require
+from tinydistil.model.heads import Decoding
+
+# Rows of a chunk: two matrices of 64 x 30,000 floats are 15 MiB, which a shared cache still holds.
+CHUNK = 64
+# Compiling takes some ten seconds, once a machine; below this vocabulary a run hardly gets them back.
+COMPILED_FROM = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What is computed, apart from tensors: constants of the compiled chunk."""
+
+    hard: float
+    soft: float
+    temperature: float
+    divergence: str
+    slopes: bool
+
+
+def fused_vocabulary_losses(
+    student: Decoding,
+    targets: Tensor,
+    teacher: Decoding | TopTokens | None,
+    *,
+    hard: float,
+    soft: float,
+    temperature: float = 2.0,
+    divergence: str = "forward",
+    chunk: int = CHUNK,
+    compiled: bool | None = None,
+) -> VocabularyLosses:
+    """`vocabulary_losses` in little memory.
+
+    Both terms have one count, and one gradient is computed, that of hard * cross-entropy + soft * divergence: the
+    weights of the two in the final loss must stand in this ratio, and the gradient of one alone means nothing.
+    chunk: rows at a time; never changes the result beyond rounding. compiled: by torch.compile; None leaves it to the
+    size of the vocabulary. Raises InputError for a temperature that is not positive or an unknown divergence.
+    """
+    require(temperature > 0, f"temperature must be > 0, got {temperature}")
+    if divergence not in DIVERGENCES:
+        raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
+    assert hard > 0 or soft > 0, "one of the two terms must be asked for"
+    assert soft == 0 or teacher is not None, "soft targets need a teacher"
+    if compiled is None:
+        compiled = len(student.weight) >= COMPILED_FROM
+    terms = _Terms(hard, soft, temperature, divergence, slopes=False)
+    student = _in_autocast(student)
+    joint, hard_sum, soft_sum = _Fused.apply(  # type: ignore[no-untyped-call]
+        student.rows, student.weight, student.bias, targets, teacher if soft > 0 else None, terms, chunk, compiled
+    )
+    count = (targets != IGNORED).sum()
+    # Its value is zero; its gradient is that of the weighted sum, and is shared out evenly among the terms there are.
+    carried = (joint - joint.detach()) / ((hard > 0) + (soft > 0))
+    return VocabularyLosses(
+        SumCount(hard_sum + carried / hard, count) if hard > 0 else None,
+        SumCount(soft_sum + carried / soft, count) if soft > 0 else None,
+    )
+
+
+def _in_autocast(decoding: Decoding) -> Decoding:
+    """The matrices in the type that autocast would multiply them in; losses are computed in float32 all the same."""
+    device = decoding.rows.device.type
+    if not torch.is_autocast_enabled(device):
+        return decoding
+    dtype = torch.get_autocast_dtype(device)
+    return replace(decoding, rows=decoding.rows.to(dtype), weight=decoding.weight.to(dtype))
+
+
+class _Fused(torch.autograd.Function):
+    """Outputs the weighted sum, which has a gradient, and the two plain sums, which have none."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        teacher: Decoding | TopTokens | None,
+        terms: _Terms,
+        chunk: int,
+        compiled: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        terms = replace(terms, slopes=any(ctx.needs_input_grad))
+        with torch.autocast(rows.device.type, enabled=False):
+            sweep = _Sweep(Decoding(rows, weight, bias), targets, teacher, terms, chunk, compiled)
+            for start in range(0, len(rows), chunk):
+                sweep.take(start, min(start + chunk, len(rows)))
+        if terms.slopes:
+            ctx.save_for_backward(sweep.rows_grad, sweep.weight_grad, sweep.bias_grad)
+        ctx.mark_non_differentiable(sweep.hard, sweep.soft)
+        return terms.hard * sweep.hard + terms.soft * sweep.soft, sweep.hard, sweep.soft
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, joint: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, bias = ctx.saved_tensors
+        return rows * joint, weight * joint, bias * joint, None, None, None, None, None
+
+
+class _Sweep:
+    """Buffers of one chunk, and what is added up over all of them."""
+
+    def __init__(
+        self,
+        student: Decoding,
+        targets: Tensor,
+        teacher: Decoding | TopTokens | None,
+        terms: _Terms,
+        chunk: int,
+        compiled: bool,
+    ) -> None:
+        self.student, self.targets, self.teacher, self.terms = student, targets, teacher, terms
+        self.compute = _compiled_chunk() if compiled else _compute_chunk
+        rows, weight = student.rows, student.weight
+        exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
+        fixed = min(chunk, max(len(rows), 1)) if not compiled else chunk
+        # One shape for every chunk, the last too, so that compiled code is made once.
+        self.logits = rows.new_zeros(fixed, len(weight), dtype=exact)
+        self.taught = None
+        if isinstance(teacher, Decoding):
+            self.taught = teacher.rows.new_zeros(fixed, len(weight), dtype=exact)
+        self.asked = targets.new_full((fixed,), IGNORED)
+        self.hard = rows.new_zeros((), dtype=exact)
+        self.soft = rows.new_zeros((), dtype=exact)
+        if terms.slopes:
+            self.rows_grad = torch.empty_like(rows)
+            self.weight_grad = torch.zeros_like(weight, dtype=exact)
+            self.bias_grad = torch.zeros_like(student.bias, dtype=exact)
+
+    def take(self, start: int, stop: int) -> None:
+        """Add the losses of rows `start` to `stop`, and their gradients."""
+        size = stop - start
+        rows, weight = self.student.rows[start:stop], self.student.weight
+        _product(rows, weight, self.student.bias, self.logits[:size])
+        self.asked[:size] = self.targets[start:stop]
+        self.asked[size:] = IGNORED
+        top = None
+        if isinstance(self.teacher, Decoding):
+            assert self.taught is not None
+            _product(self.teacher.rows[start:stop], self.teacher.weight, self.teacher.bias, self.taught[:size])
+        elif self.teacher is not None:
+            top = _filled(self.teacher, start, stop, len(self.logits))
+        hard, soft = self.compute(self.logits, self.asked, self.taught, top, self.terms)
+        self.hard += hard
+        self.soft += soft
+        if self.terms.slopes:
+            slopes = self.logits[:size]
+            self.bias_grad += slopes.sum(0)
+            slopes = slopes.to(rows.dtype)
+            torch.mm(slopes, weight, out=self.rows_grad[start:stop])
+            if rows.dtype == self.weight_grad.dtype:
+                self.weight_grad.addmm_(slopes.T, rows)
+            else:
+                self.weight_grad += slopes.T @ rows
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+    """rows (C, D) @ weight (V, D).T + bias into `out` (C, V), in the type of `rows` and `weight`."""
+    if rows.dtype == weight.dtype == bias.dtype == out.dtype:
+        torch.addmm(bias, rows, weight.T, out=out)
+    else:
+        dtype = torch.promote_types(rows.dtype, weight.dtype)
+        out.copy_(rows.to(dtype) @ weight.to(dtype).T)
+        out.add_(bias)
+
+
+def _filled(top: TopTokens, start: int, stop: int, size: int) -> TopTokens:
+    """Rows `start` to `stop` of `top`, filled up to `size` rows that are never looked at."""
+    missing = (0, size - (stop - start))
+    pad = torch.nn.functional.pad
+    return TopTokens(
+        pad(top.log_probs[start:stop], (0, 0, *missing)),
+        pad(top.ids[start:stop], (0, 0, *missing)),
+        pad(top.log_rest[start:stop], missing),
+    )
+
+
+def _compute_chunk(
+    logits: Tensor, targets: Tensor, taught: Tensor | None, top: TopTokens | None, terms: _Terms
+) -> tuple[Tensor, Tensor]:
+    """The two sums over a chunk of logits (C, V), which become their gradient in place where slopes are asked for."""
+    valid = targets != IGNORED
+    answers = targets.clamp(min=0).unsqueeze(1)  # (C, 1)
+    hard = soft = logits.new_zeros(())
+    slopes = torch.zeros_like(logits[:1])
+    if terms.hard > 0:
+        log_probs = logits.log_softmax(-1)
+        hard = torch.where(valid, -log_probs.gather(1, answers).squeeze(1), 0.0).sum()
+        if terms.slopes:
+            chosen = torch.arange(logits.shape[1], device=logits.device) == answers
+            slopes = terms.hard * (log_probs.exp() - chosen.to(logits.dtype))
+    if terms.soft > 0:
+        rows, slope = _soft(logits, taught, top, terms)
+        soft = terms.temperature**2 * torch.where(valid, rows, 0.0).sum()
+        # T^2 of the loss, and 1 / T of softmax(logits / T)
+        slopes = slopes + terms.soft * terms.temperature * slope
+    if terms.slopes:
+        logits.copy_(torch.where(valid.unsqueeze(1), slopes, 0.0))
+    return hard, soft
+
+
+def _soft(logits: Tensor, taught: Tensor | None, top: TopTokens | None, terms: _Terms) -> tuple[Tensor, Tensor]:
+    """The divergence of each row (C,), and its slope by logits / T (C, V)."""
+    if top is None:
+        assert taught is not None
+        log_p = (taught / terms.temperature).log_softmax(-1)
+        log_q = (logits / terms.temperature).log_softmax(-1)
+        return _slope(log_p, log_q, terms.divergence)
+    log_q = (logits / terms.temperature).log_softmax(-1)
+    outcomes = top.outcomes_of(logits, terms.temperature).log_softmax(-1)  # (C, K + 1)
+    rows, slope = _slope(top.outcomes(), outcomes, terms.divergence)
+    # What the rest as one outcome gets is shared out among its tokens by their probabilities within it.
+    within_rest = (log_q - outcomes[:, -1:]).exp()
+    return rows, (slope[:, -1:] * within_rest).scatter(1, top.ids, slope[:, :-1])
+
+
+def _slope(log_p: Tensor, log_q: Tensor, divergence: str) -> tuple[Tensor, Tensor]:
+    """The divergence of each row (C,) of log-probabilities (C, N), and its derivative by the logits of q (C, N).
+
+    forward KL(p || q): q - p. reverse KL(q || p): q (log q - log p - KL(q || p)).
+    jensen-shannon: q / 2 (log q - log m - KL(q || m)).
+    """
+    p, q = log_p.exp(), log_q.exp()
+    if divergence == "forward":
+        return (p * (log_p - log_q)).sum(-1), q - p
+    if divergence == "reverse":
+        ratio = log_q - log_p
+        rows = (q * ratio).sum(-1)
+        return rows, q * (ratio - rows.unsqueeze(-1))
+    log_m = torch.logaddexp(log_p, log_q) - torch.log(log_p.new_tensor(2.0))
+    ratio = log_q - log_m
+    student = (q * ratio).sum(-1)
+    return ((p * (log_p - log_m)).sum(-1) + student) / 2, q * (ratio - student.unsqueeze(-1)) / 2
+
+
+class _CompiledChunk:
+    """`_compute_chunk` by torch.compile; itself, after one warning, where compiling fails."""
+
+    def __init__(self) -> None:
+        self.compute: Callable[..., tuple[Tensor, Tensor]] = torch.compile(_compute_chunk, dynamic=False)
+        self.proven = False
+
+    def __call__(
+        self, logits: Tensor, targets: Tensor, taught: Tensor | None, top: TopTokens | None, terms: _Terms
+    ) -> tuple[Tensor, Tensor]:
+        if self.proven:
+            return self.compute(logits, targets, taught, top, terms)
+        try:
+            sums = self.compute(logits, targets, taught, top, terms)
+        except Exception as error:  # torch raises another kind for each thing that may be missing
+            warnings.warn(
+                f"the fused loss runs uncompiled, and slower: torch.compile failed ({type(error).__name__}); it needs "
+                "a C++ compiler (Debian, Ubuntu: apt install g++), on CUDA the package triton",
+                stacklevel=2,
+            )
+            self.compute = _compute_chunk
+            sums = self.compute(logits, targets, taught, top, terms)
+        self.proven = True
+        return sums
+
+
+_compiled_chunk = cache(_CompiledChunk)  # one for the whole process, made when it is first asked for
