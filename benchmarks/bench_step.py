@@ -6,7 +6,8 @@
 Every candidate is a process of its own and takes the same global batches in turn (A B A B ...), one batch a round.
 Before anything is timed, the losses of the first two steps are compared: they must be those of the first candidate to
 `TOLERANCE`, weights updated in between included. Candidates: the peer (`peer_transformers.py`), the same tuned and
-tuned with torch.compile; ours written out ("eager"). `--allocator keeping` lets malloc keep large blocks, for all.
+tuned with torch.compile; ours with losses written out ("eager") and as it is ("live"). `--allocator keeping` lets
+malloc keep large blocks, for all.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import measure
 import torch
 from contestants import CONTESTANTS, PARTS, TERMS, WARMUP
 from measure import Table, gemm_peak_gflops, record, spread, timing_of
-from processes import ALLOCATORS, Candidate, running, serve
+from processes import ALLOCATORS, Asked, running, serve
 from workload import add_arguments, size_of
 
 from tinydistil.errors import require, run_script
@@ -35,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     add = parser.add_argument
-    add("--candidates", nargs="+", choices=CONTESTANTS, default=["peer", "tuned", "eager"], metavar="NAME",
+    add("--candidates", nargs="+", choices=CONTESTANTS, default=["peer", "tuned", "live"], metavar="NAME",
         help=f"of {', '.join(CONTESTANTS)}; the first is what others' losses are compared with")  # fmt: skip
     add("--allocator", choices=ALLOCATORS, default="default", help="glibc's settings in every candidate's process")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -51,28 +52,28 @@ def main() -> None:
     args = parse_arguments()
     if args.serve:
         contestant = CONTESTANTS[args.serve](args)
-        serve(lambda question: contestant.measured(int(question)))
+        serve(contestant.answer)
         return
     torch.set_num_threads(args.threads)
     facts = measure.machine()
     print(f"{facts['processor']}, {args.threads} threads, torch {facts['torch']}, load {facts['load_1min']:.1f}")
     with running(args.candidates, __file__, sys.argv[1:], allocator=args.allocator) as candidates:
-        check(candidates, TOLERANCE if args.precision == "float32" else TOLERANCE_HALF)
+        memory = check(candidates, TOLERANCE if args.precision == "float32" else TOLERANCE_HALF)
         rounds, peaks = measured(candidates, args)
     size = size_of(args)
     title = f"A step of recipe total, {size.sequences} {args.text}, teacher {size.teacher}, student {size.student}"
-    tables = [whole_steps(title, rounds, peaks), by_part(rounds)]
+    tables = [whole_steps(title, rounds, peaks, memory), by_part(rounds)]
     print(*(table.text() for table in tables), sep="\n\n")
     timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
     options = {key: str(value) for key, value in vars(args).items() if value is not None}
-    record(args.output, "step", timings, options=options, gemm_peak_gflops=peaks, rounds=rounds,
+    record(args.output, "step", timings, options=options, gemm_peak_gflops=peaks, rounds=rounds, memory=memory,
            tables=[asdict(table) for table in tables])  # fmt: skip
 
 
-def check(candidates: Sequence[Candidate], tolerance: float) -> None:
-    """Take the first steps, which are not timed. Stops the program where losses differ."""
+def check(candidates: Sequence[Asked], tolerance: float) -> dict[str, dict[str, float]]:
+    """Take the first steps, which are not timed; memory comes from the last. Stops the program where losses differ."""
     for step in range(WARMUP):
-        found = {candidate.name: candidate.ask(str(step)) for candidate in candidates}
+        found = {candidate.name: candidate.ask(f"check {step}") for candidate in candidates}
         (first, reference), *others = found.items()
         said = ", ".join(f"{term} {reference[term]:.6f}" for term in TERMS)
         worst = 0.0
@@ -86,9 +87,10 @@ def check(candidates: Sequence[Candidate], tolerance: float) -> None:
                     )
                 worst = max(worst, off)
         print(f"step {step + 1}: {said} by {first}; others differ by {worst:.1e} at most (relative)")
+    return found
 
 
-def measured(candidates: Sequence[Candidate], args: argparse.Namespace) -> tuple[dict[str, Rounds], list[float]]:
+def measured(candidates: Sequence[Asked], args: argparse.Namespace) -> tuple[dict[str, Rounds], list[float]]:
     """What every candidate says of each round, and the GEMM peak before it, in GFLOP/s."""
     rounds: dict[str, Rounds] = {candidate.name: [] for candidate in candidates}
     on_cuda = torch.cuda.is_available() and args.device != "cpu"
@@ -97,11 +99,13 @@ def measured(candidates: Sequence[Candidate], args: argparse.Namespace) -> tuple
     for number in range(args.rounds):
         peaks.append(gemm_peak_gflops(8192 if on_cuda else 1024, 5, device="cuda" if on_cuda else "cpu", dtype=dtype))
         for candidate in candidates:
-            rounds[candidate.name].append(candidate.ask(str(WARMUP + number)))
+            rounds[candidate.name].append(candidate.ask(f"step {WARMUP + number}"))
     return rounds, peaks
 
 
-def whole_steps(title: str, rounds: Mapping[str, Rounds], peaks: Sequence[float]) -> Table:
+def whole_steps(
+    title: str, rounds: Mapping[str, Rounds], peaks: Sequence[float], memory: Mapping[str, Mapping[str, float]]
+) -> Table:
     """Throughput, ratios, memory and utilisation of every candidate."""
     names = list(rounds)
     compared = [name for name in ("peer", best_tuned(rounds)) if name in names]
@@ -117,8 +121,7 @@ def whole_steps(title: str, rounds: Mapping[str, Rounds], peaks: Sequence[float]
         ]
         rows.append((
             name, f"{statistics.median(speeds):.0f}", f"{statistics.median(seconds):.3f}", *ratios,
-            f"{max(each['peak_mib'] for each in mine):.0f}",
-            f"{max(each['peak_mib'] - each['before_mib'] for each in mine):.0f}",
+            f"{memory[name]['peak_mib']:.0f}", f"{memory[name]['peak_mib'] - memory[name]['before_mib']:.0f}",
             f"{statistics.median(each['flops'] / each['tokens'] for each in mine) / 1e6:.0f}",
             share(mine, peaks, "flops", "seconds"),
             share(mine, peaks, "teacher_encoder_flops", "part.teacher encoder"),

@@ -15,6 +15,7 @@ from processes import peak_mib, start_peak
 from workload import batch_at, batches_of, models_of, tokenizer_of
 
 from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.vocabulary_loss import vocabulary_losses
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.config import BertConfig
 from tinydistil.ranks import Ranks, device_of
@@ -69,12 +70,20 @@ class Contestant(ABC):
     def step(self, cursor: int) -> dict[str, float]:
         """Take the step of the `cursor`-th batch; the mean of each of `TERMS`."""
 
-    def measured(self, cursor: int) -> dict[str, float]:
-        """The step, its seconds in all and by part, its peak memory, the work it stands for, and its losses."""
-        batch = batch_at(self.batches, cursor)
+    def answer(self, question: str) -> dict[str, float]:
+        """ "check N": losses and peak memory of the N-th step. "step N": also its seconds, in all and by part."""
+        what, cursor = question.split()
+        batch = batch_at(self.batches, int(cursor))
         self.prepare(batch)
-        before_mib = start_peak()
+        if what == "check":
+            before_mib = start_peak()
+            return {**self.step(int(cursor)), "before_mib": before_mib, "peak_mib": peak_mib()}
+        return self.timed(int(cursor), batch)
+
+    def timed(self, cursor: int, batch: MaskedBatch) -> dict[str, float]:
+        """The step by the clock, and the work it stands for."""
         synchronize()
+        self.watch.read()
         began = time.perf_counter()
         self.watch.start()
         terms = self.step(cursor)
@@ -86,8 +95,6 @@ class Contestant(ABC):
             "seconds": seconds,
             "tokens": batch.tokens,
             "padded_tokens": batch.input_ids.numel(),
-            "before_mib": before_mib,
-            "peak_mib": peak_mib(),
             "flops": step_flops(batch, teacher, student),
             "teacher_encoder_flops": forward_flops(batch, teacher),
             **terms,
@@ -101,13 +108,16 @@ class Ours(Contestant):
     # The trainer marks after the heads; hooks on the encoders have told their own time by then.
     renamed: Mapping[str, str] = {"teacher": "teacher head", "student": "loss"}
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, *, fused: bool = True, ranks: Ranks | None = None) -> None:
         super().__init__(args)
+        self.ranks = ranks or Ranks(0, 1, self.device)
         self.learner.to(self.device)
+        if not fused:
+            self.learner.compare_words = vocabulary_losses
         self.trainer = Trainer(
             self.learner,
             make_optimizer([self.learner], OptimizerConfig(learning_rate=LEARNING_RATE)),
-            Ranks(0, 1, self.device),
+            self.ranks,
             teach=LiveTeacher(self.teacher.to(self.device), self.learner.recipe),
             precision=args.precision,
         )
@@ -120,9 +130,10 @@ class Ours(Contestant):
         """Nothing: batches are made within the step."""
 
     def step(self, cursor: int) -> dict[str, float]:
-        """Draw the batch and learn from it."""
-        micro_batches = self.batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
-        return self.trainer.step(micro_batches, LEARNING_RATE).terms
+        """Draw this rank's share of the batch and learn from it."""
+        ranks = self.ranks
+        mine = self.batches.micro_batches(cursor, rank=ranks.rank, world_size=ranks.world_size, accumulation=1)
+        return self.trainer.step(mine, LEARNING_RATE).terms
 
 
 class Theirs(Contestant):
@@ -176,5 +187,6 @@ CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
     "peer": Theirs,
     "tuned": partial(Theirs, tuned=True),
     "tuned-compiled": partial(Theirs, tuned=True, compiled=True),
-    "eager": Ours,
+    "eager": partial(Ours, fused=False),
+    "live": Ours,
 }

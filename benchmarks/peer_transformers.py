@@ -29,8 +29,8 @@ def twin(model: BertForMaskedLM) -> transformers.BertForMaskedLM:
         "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
         "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "pad_token_id",
     )  # fmt: skip
-    shape = transformers.BertConfig(**{name: getattr(config, name) for name in fields}, attn_implementation="sdpa")
-    theirs = transformers.BertForMaskedLM(shape)
+    shape = {name: getattr(config, name) for name in fields} | {"attn_implementation": "sdpa"}
+    theirs = transformers.BertForMaskedLM(transformers.BertConfig(**shape))
     missing, unexpected = theirs.load_state_dict(model.file_weights(), strict=False)
     # The decoder's weight and bias are tied to tensors that are there.
     assert not unexpected and set(missing) <= {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
@@ -48,13 +48,17 @@ def collated(batch: MaskedBatch, device: torch.device) -> dict[str, Tensor]:
 class Peer:
     """The straightforward loop: logits of both models for every position, then the losses."""
 
+    fused_optimizer: bool | None = None  # what a user leaves as it is
+
     def __init__(
         self, teacher: BertForMaskedLM, learner: Learner, device: torch.device, *, half: bool, mark: Mark
     ) -> None:
         self.teacher = twin(teacher).eval().requires_grad_(False).to(device)
         self.student = twin(learner.student).train().to(device)
         self.projection = nn.Linear(learner.student.config.hidden_size, teacher.config.hidden_size)
-        self.projection.load_state_dict(learner.projections["hidden"].map.state_dict())
+        prefix = "projections.hidden.map."
+        ours = learner.state_dict()
+        self.projection.load_state_dict({name: ours[prefix + name] for name in ("weight", "bias")})
         self.projection.to(device)
         self.device, self.half, self.mark = device, half, mark
         self.optimizer = self.make_optimizer()
@@ -69,19 +73,15 @@ class Peer:
                 {"params": [p for name, p in named if name.endswith(exempt)], "weight_decay": 0.0},
             ],
             lr=5e-4,
-            **self.optimizer_options(),
+            fused=self.fused_optimizer,
         )
-
-    def optimizer_options(self) -> dict[str, bool]:
-        """What a user leaves as it is."""
-        return {}
 
     def step(self, inputs: dict[str, Tensor]) -> dict[str, float]:
         """One step on a collated batch; the means of the three terms."""
         with self.autocast():
             losses = self.losses(inputs)
         self.mark("loss")
-        sum(losses.values()).backward()
+        torch.stack(list(losses.values())).sum().backward()
         self.mark("backward")
         parameters = [*self.student.parameters(), *self.projection.parameters()]
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -122,6 +122,8 @@ class TunedPeer(Peer):
     Every encoder and the losses are compiled, with dynamic shapes: no two batches have the same.
     """
 
+    fused_optimizer = True  # one kernel for all parameters
+
     def __init__(
         self,
         teacher: BertForMaskedLM,
@@ -139,10 +141,6 @@ class TunedPeer(Peer):
             self.teacher_encoder = torch.compile(self.teacher_encoder, dynamic=True)
             self.student_encoder = torch.compile(self.student_encoder, dynamic=True)
             self.compare = torch.compile(compare, dynamic=True)
-
-    def optimizer_options(self) -> dict[str, bool]:
-        """One kernel for all parameters."""
-        return {"fused": True}
 
     def losses(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The three terms of a batch, each a mean."""

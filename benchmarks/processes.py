@@ -4,6 +4,7 @@ A candidate that has run first leaves the allocator warm for the next; in a proc
 alive at once and one works at a time, so a busy machine slows all alike.
 """
 
+import ctypes
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn, Protocol
 
 import torch
 
@@ -18,6 +20,15 @@ import torch
 # it keeps what it has. The default threshold cannot be raised above 32 MiB, hence no mapping at all.
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
 ALLOCATORS: dict[str, dict[str, str]] = {"default": {}, "keeping": KEEPING}
+
+
+class Asked(Protocol):
+    """Whoever answers questions: a process, several as one, or (in tests) none at all."""
+
+    name: str
+
+    def ask(self, question: str) -> dict[str, float]:
+        """The answer, once it is there."""
 
 
 class Candidate:
@@ -60,7 +71,7 @@ class Candidate:
         self._process.kill()
         self._process.wait()
 
-    def _gone(self) -> None:
+    def _gone(self) -> NoReturn:
         raise SystemExit(f"candidate {self.name!r} ended with code {self._process.wait()}; see its message above")
 
 
@@ -91,10 +102,15 @@ def serve(answer: Callable[[str], Mapping[str, float]]) -> None:
 
 
 def start_peak() -> float:
-    """Count peak memory from here on; returns what is held now, in MiB (of the device, where it is CUDA)."""
+    """Count peak memory from here on; returns what is held now, in MiB (of the device, where it is CUDA; else Linux).
+
+    Blocks that malloc keeps for later go back first, or they would count as held and hide what is needed. The next
+    calls must map them anew: memory and time are not to be taken of the same call.
+    """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
+    ctypes.CDLL(None).malloc_trim(0)
     # Not getrusage: its maximum is never reset, and a child begins with its parent's.
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")

@@ -30,11 +30,11 @@ def main() -> None:
     args = parser.parse_args()
     contestant = CONTESTANTS[args.candidate](args)
     for step in range(WARMUP):
-        contestant.measured(step)
+        contestant.answer(f"check {step}")
     on_cuda = contestant.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
     with profile(activities=activities, record_shapes=True) as profiled, record_function("step"):
-        figures = contestant.measured(WARMUP)
+        figures = contestant.answer(f"step {WARMUP}")
     order = "self_cuda_time_total" if on_cuda else "self_cpu_time_total"
     print(profiled.key_averages().table(sort_by=order, row_limit=args.operators, max_name_column_width=48))
     print(

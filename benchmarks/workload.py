@@ -24,8 +24,10 @@ from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import recipe
 from tinydistil.errors import require
 from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.embedded.documents import documents
+from tinydistil.text.sentences import split_sentences
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.text.train_wordpiece import train_wordpiece
 from tinydistil.train.run_config import new_shape
@@ -115,9 +117,9 @@ def sentences_of(args: argparse.Namespace, count: int) -> list[str]:
     if path.is_file():
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             found = [text for line in lines for text in json.loads(line)["text"].split("\n")]
+        found = [text for text in found if len(text) >= LEAST_CHARACTERS]
     else:
-        found = [text for each in documents(2, 4 * count) for text in each.replace(". ", ".\n").split("\n")]
-    found = [text for text in found if len(text) >= LEAST_CHARACTERS]
+        found = [text for each in documents(2, count) for text in split_sentences(each)]
     random.Random(0).shuffle(found)
     require(len(found) >= count, f"the corpus has {len(found)} sentences, {count} are asked for; lower --rounds")
     return found[:count]
@@ -142,17 +144,21 @@ def _tokens(tokenizer: Tokenizer, texts: list[str]) -> list[NDArray[np.uint16]]:
     return [np.array(each.ids[1:-1], np.uint16) for each in encoded]
 
 
+def config_of(shape: str, vocab_size: int, tokenizer: Tokenizer) -> BertConfig:
+    """A BERT of the shape "LAYERSxWIDTH" without dropout. Raises InputError where it is no shape."""
+    layers, x, width = shape.partition("x")
+    require(x == "x" and layers.isdigit() and width.isdigit(), f"a shape is LAYERSxWIDTH, such as 2x128, got {shape!r}")
+    return new_shape(int(layers), int(width), vocab_size).replace(
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_id
+    )
+
+
 def models_of(args: argparse.Namespace, tokenizer: Tokenizer) -> tuple[BertForMaskedLM, Learner]:
     """Teacher and learner of recipe total, the same random weights in every process; dropout is off in both."""
     size = size_of(args)
     torch.manual_seed(0)
     teacher, student = (
-        BertForMaskedLM(
-            new_shape(*map(int, shape.split("x")), size.vocab_size).replace(
-                hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_id
-            )
-        )
-        for shape in (size.teacher, size.student)
+        BertForMaskedLM(config_of(shape, size.vocab_size, tokenizer)) for shape in (size.teacher, size.student)
     )
     return teacher, make_learner(student, teacher, recipe("total"))
 
