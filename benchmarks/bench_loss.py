@@ -142,7 +142,7 @@ def main() -> None:
     """Check, measure, print, record."""
     args = parse_arguments()
     if args.serve:
-        serve(Contestant(args, FORMS[args.serve]()).answer)
+        serve(lambda: Contestant(args, FORMS[args.serve]()).answer)
         return
     facts = measure.machine()
     print(f"{facts['processor']}, {args.threads} threads, torch {facts['torch']}, load {facts['load_1min']:.1f}")

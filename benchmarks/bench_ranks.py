@@ -77,7 +77,7 @@ def main() -> None:
     args.device, args.precision = "cpu", "float32"
     if args.serve:
         with joined(args.device) as ranks:
-            serve(Ours(args, ranks=ranks).answer)
+            serve(lambda: Ours(args, ranks=ranks).answer)
         return
     require(args.threads >= 2, f"--threads must be >= 2, for two processes to share, got {args.threads}")
     facts = measure.machine()

@@ -51,8 +51,7 @@ def main() -> None:
     """Check, measure, print, record."""
     args = parse_arguments()
     if args.serve:
-        contestant = CONTESTANTS[args.serve](args)
-        serve(contestant.answer)
+        serve(lambda: CONTESTANTS[args.serve](args).answer)
         return
     torch.set_num_threads(args.threads)
     facts = measure.machine()

@@ -91,11 +91,12 @@ def running(
             candidate.end()
 
 
-def serve(answer: Callable[[str], Mapping[str, float]]) -> None:
-    """Answer each line of standard input by a line of JSON, until there is no more; "ready" by {}."""
+def serve(make: Callable[[], Callable[[str], Mapping[str, float]]]) -> None:
+    """Answer each line of standard input by what `make` returns, as JSON, until there is no more; "ready" by {}."""
     # Libraries print what they like; only answers may reach whoever asks.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    answer = make()
     for line in sys.stdin:
         question = line.strip()
         print(json.dumps({} if question == "ready" else dict(answer(question))), file=answers)

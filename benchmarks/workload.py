@@ -132,8 +132,8 @@ def batches_of(args: argparse.Namespace, tokenizer: Tokenizer, count: int) -> Ma
     if args.text == "sentences":
         rows = _tokens(tokenizer, sentences_of(args, needed))
     else:
-        # A block needs some four sentences; a fifth more than enough.
-        joined = np.concatenate(_tokens(tokenizer, sentences_of(args, 5 * needed)))
+        # A block takes some four real sentences, or 13 of the embedded ones.
+        joined = np.concatenate(_tokens(tokenizer, sentences_of(args, 20 * needed)))
         inner = MOST_TOKENS - 2
         rows = list(islice((joined[i : i + inner] for i in range(0, len(joined) - inner, inner)), needed))
     return MaskedBatches(TokenRows(rows), tokenizer, MaskConfig(), batch_size=size.sequences, seed=0)

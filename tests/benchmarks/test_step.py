@@ -63,7 +63,7 @@ def test_all_have_the_same_losses_and_updates(small: Namespace, text: str) -> No
 
 def test_other_losses_are_refused(small: Namespace) -> None:
     honest, other = (CONTESTANTS["live"](small) for _ in range(2))
-    with pytest.raises(SystemExit, match="soft is .* by 'off'.*nothing was timed"):
+    with pytest.raises(SystemExit, match=r"soft is .* by 'off'.*nothing was timed"):
         bench_step.check([Here("live", honest), OffBy(1e-3, other)], bench_step.TOLERANCE)
 
 
