@@ -58,11 +58,11 @@ def main() -> None:
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     tokenizer = Tokenizer.from_pretrained(folder)
     if args.command == "fill-mask":
-        masked_lm = BertForMaskedLM.from_pretrained(folder, heads="require").to(device)
+        masked_lm = BertForMaskedLM.from_pretrained(folder, heads="require", attention="packed").to(device)
         check_match(masked_lm, tokenizer)
         run_fill_mask(masked_lm, tokenizer, texts, args)
         return
-    encoder = BertModel.from_pretrained(folder).to(device)
+    encoder = BertModel.from_pretrained(folder, attention="packed").to(device)
     check_match(encoder, tokenizer)
     (run_embed if args.command == "embed" else run_pooling)(encoder, tokenizer, texts, args)
 

@@ -38,11 +38,15 @@ class Examination:
     def __call__(self, title: str, folder: Path) -> Marks:
         """Examine the model in `folder` as somebody who was given the folder would."""
         tokenizer = Tokenizer.from_pretrained(folder)
-        model = BertForMaskedLM.from_pretrained(folder, heads="require").to(self.device)
+        model = BertForMaskedLM.from_pretrained(folder, heads="require", attention="packed").to(self.device)
         sequences = encode_sequences(self.held_out, tokenizer)
         first, second = [pair.first for pair in self.pairs], [pair.second for pair in self.pairs]
         similarity = cosine_similarity(
-            BertModel.from_pretrained(folder).to(self.device), tokenizer, first, second, [p.score for p in self.pairs]
+            BertModel.from_pretrained(folder, attention="packed").to(self.device),
+            tokenizer,
+            first,
+            second,
+            [p.score for p in self.pairs],
         )
         return Marks(
             title=title,

@@ -35,7 +35,7 @@ def student_for_vocabulary(
     changed = student.config.replace(
         vocab_size=teacher.config.vocab_size, pad_token_id=teacher.config.pad_token_id, tie_word_embeddings=True
     )
-    rebuilt = BertForMaskedLM(changed)
+    rebuilt = BertForMaskedLM(changed, attention=student.bert.attention)
     own = {"bert.embeddings.word.weight", "masked_lm.bias", "masked_lm.decoder"}
     kept = {name: tensor for name, tensor in student.state_dict().items() if name not in own}
     rebuilt.load_state_dict(kept, strict=False)
@@ -99,7 +99,7 @@ def student_from_layers(teacher: BertForMaskedLM, layers: int) -> BertForMaskedL
         1 <= layers <= total and total % layers == 0,
         f"student.layers must divide the teacher's {total}, got {layers}",
     )
-    student = BertForMaskedLM(teacher.config.replace(num_hidden_layers=layers))
+    student = BertForMaskedLM(teacher.config.replace(num_hidden_layers=layers), attention=teacher.bert.attention)
     stride, weights = total // layers, dict(teacher.state_dict())
     for name in student.state_dict():
         if name.startswith("bert.layers."):

@@ -80,7 +80,7 @@ def untrained_copy(model: BertModel, *, seed: int = 0) -> BertModel:
     """The other floor: a model of the same shape with random weights, which still sees which words are shared."""
     before = torch.get_rng_state()
     torch.manual_seed(seed)
-    copy = BertModel(model.config, pooler=model.pooler is not None).eval()
+    copy = BertModel(model.config, pooler=model.pooler is not None, attention=model.attention).eval()
     torch.set_rng_state(before)
     return copy.to(next(model.parameters()).device)
 

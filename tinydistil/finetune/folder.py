@@ -47,7 +47,7 @@ def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskMo
     before = torch.get_rng_state()
     torch.manual_seed(seed)
     try:
-        model = MODELS[task.kind].from_pretrained(folder, heads="new", changes=changes)
+        model = MODELS[task.kind].from_pretrained(folder, heads="new", changes=changes, attention="packed")
     finally:
         torch.set_rng_state(before)
     check_match(model, task.tokenizer)
@@ -85,7 +85,7 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     kind = known.get("kind")
     if kind not in kinds:
         raise InputError(f"{str(name)!r} was fine-tuned to {kind!r}, not to {' or '.join(kinds)}; choose another model")
-    model = MODELS[str(kind)].from_pretrained(folder, heads="require")
+    model = MODELS[str(kind)].from_pretrained(folder, heads="require", attention="packed")
     task = _task(known, model, Tokenizer.from_pretrained(folder), folder)
     check_match(model, task.tokenizer)
     return FineTuned(model, task)

@@ -1,72 +1,37 @@
 """The encoder of BERT (Devlin et al. 2019), written out.
 
-Letters: B sequences, T tokens, D hidden size, H heads, K head size (D = H * K).
+Letters: B sequences, T tokens, N real tokens of all sequences, D hidden size, H heads, K head size (D = H * K). Where a
+shape begins with dots, they stand for (B, T) or, where only real tokens are computed, for (N).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tinydistil.config import nearest
 from tinydistil.errors import InputError, require
 from tinydistil.model.activations import activate
+from tinydistil.model.attention import ATTENTIONS, Attention, PackedAttention, PaddedAttention, attention_bias
 from tinydistil.model.config import BertConfig
 from tinydistil.model.dropout import dropout as drop
 from tinydistil.model.names import POOLER_WEIGHT
 from tinydistil.model.pretrained import Heads, Pretrained
 
-
-class Attention(Protocol):
-    """Scaled dot-product attention: query, key, value (B, H, T, K) to context (B, H, T, K) and weights.
-
-    `bias` (B, 1, 1, T) is added to the scores: 0 at real tokens, the least finite number at padding.
-    `dropout` is the probability with which a weight is dropped. The weights (B, H, T, T) may be None.
-    """
-
-    def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
-    ) -> tuple[Tensor, Tensor | None]: ...
-
-
-def attend_eager(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
-) -> tuple[Tensor, Tensor | None]:
-    """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1), written out; returns the weights."""
-    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, H, T, T)
-    if bias is not None:
-        scores = scores + bias
-    weights = drop(scores.softmax(-1), dropout)
-    return weights @ value, weights
-
-
-def attend_sdpa(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
-) -> tuple[Tensor, Tensor | None]:
-    """The same by PyTorch's fused kernels, which never hold the (T, T) weights and so return None for them."""
-    if dropout > 0 and query.device.type == "cpu":
-        # No fused CPU kernel drops weights: PyTorch would take the long way too, with dearer masks.
-        return attend_eager(query, key, value, bias, dropout=dropout)[0], None
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout), None
-
-
 # Rows of the widest tensor that are alive at a time where no gradient needs them all. Blocks of a few MiB are reused
 # by the allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.
 CHUNK_ROWS = 1024
-
-ATTENTIONS: dict[str, Attention] = {"eager": attend_eager, "sdpa": attend_sdpa}
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderOutput:
     """What the encoder computed for B sequences of T tokens.
 
-    last_hidden (B, T, D); pooled (B, D), None without a pooler; hidden_states: the embeddings and every layer's
-    output, L + 1 of (B, T, D); attentions: every layer's weights, L of (B, H, T, T). The last two on request.
+    last_hidden (B, T, D), of no meaning at padding; pooled (B, D), None without a pooler; hidden_states: the embeddings
+    and every layer's output, L + 1 of (B, T, D); attentions: every layer's weights, L of (B, H, T, T). The last two on
+    request.
     """
 
     last_hidden: Tensor
@@ -87,15 +52,19 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout_prob = config.hidden_dropout_prob
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        """Ids (B, T) to vectors (B, T, D); without `token_type_ids` all tokens are of the first segment."""
-        words = _look_up(self.word, input_ids, "input_ids")  # (B, T, D)
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None, columns: Tensor | None = None) -> Tensor:
+        """Ids (..., T) to vectors (..., T, D); without `token_type_ids` all tokens are of the first segment.
+
+        `columns` (T,): each token's place in its sequence; None for 0, 1, 2 ...
+        """
+        words = _look_up(self.word, input_ids, "input_ids")  # (..., T, D)
         if token_type_ids is None:
             # One row for all: its gradient is a sum, where a lookup would scatter B * T rows into it.
             types = self.token_type.weight[0]
         else:
             types = _look_up(self.token_type, token_type_ids, "token_type_ids")
-        hidden = words.add_(types).add_(self.position.weight[: input_ids.shape[1]])
+        positions = self.position.weight[: input_ids.shape[-1]] if columns is None else self.position(columns)
+        hidden = words.add_(types).add_(positions)
         return drop(self.norm(hidden), self.dropout_prob if self.training else 0.0, in_place=True)
 
 
@@ -120,14 +89,10 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout_prob = config.attention_probs_dropout_prob
 
-    def forward(self, hidden: Tensor, bias: Tensor | None, attend: Attention) -> tuple[Tensor, Tensor | None]:
-        """hidden (B, T, D) to (B, T, D), and the weights (B, H, T, T) where `attend` gives them."""
-        size, length, width = hidden.shape
-        qkv = self.qkv(hidden).view(size, length, 3, self.num_heads, width // self.num_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
-        dropout = self.dropout_prob if self.training else 0.0
-        context, weights = attend(query, key, value, bias, dropout=dropout)
-        context = context.transpose(1, 2).reshape(size, length, width)
+    def forward(self, hidden: Tensor, attend: Attention) -> tuple[Tensor, Tensor | None]:
+        """hidden (..., D) to (..., D), and the weights (B, H, T, T) where `attend` gives them."""
+        qkv = self.qkv(hidden).unflatten(-1, (3, self.num_heads, -1))  # (..., 3, H, K)
+        context, weights = attend(qkv, dropout=self.dropout_prob if self.training else 0.0)
         return self.output(context), weights
 
 
@@ -144,17 +109,17 @@ class Layer(nn.Module):
         self.hidden_act = config.hidden_act
         self.dropout_prob = config.hidden_dropout_prob
 
-    def forward(self, hidden: Tensor, bias: Tensor | None, attend: Attention) -> tuple[Tensor, Tensor | None]:
-        """hidden (B, T, D) to (B, T, D), and the attention weights where `attend` gives them."""
-        attended, weights = self.attention(hidden, bias, attend)
+    def forward(self, hidden: Tensor, attend: Attention) -> tuple[Tensor, Tensor | None]:
+        """hidden (..., D) to (..., D), and the attention weights where `attend` gives them."""
+        attended, weights = self.attention(hidden, attend)
         hidden = self.attention_norm(self._add(attended, hidden))
         return self.output_norm(self._add(self.feed_forward(hidden), hidden)), weights
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
-        """Each token by itself through the wide layer and back: (B, T, D) to (B, T, D)."""
+        """Each token by itself through the wide layer and back: (..., D) to (..., D)."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.down(activate(self.hidden_act, self.up(hidden)))  # type: ignore[no-any-return]
-        parts = torch.split(hidden.flatten(0, 1), CHUNK_ROWS)
+        parts = torch.split(hidden.flatten(0, -2), CHUNK_ROWS)
         rows = [self.down(activate(self.hidden_act, self.up(part))) for part in parts]
         return torch.cat(rows).view_as(hidden)
 
@@ -169,7 +134,9 @@ class Layer(nn.Module):
 class BertModel(Pretrained):
     """Embeddings, L layers and, with `pooler`, a tanh layer over the first token.
 
-    `attention` chooses "sdpa" (fused, the default) or "eager" (written out).
+    `attention` chooses "sdpa" (PyTorch's fused kernels over padded sequences, the default), "packed" (the same where
+    nothing is padded; else only real tokens pass through the layers, and padding comes out as zeros: what our own
+    loops use) or "eager" (written out).
     """
 
     architecture = "BertModel"
@@ -178,7 +145,7 @@ class BertModel(Pretrained):
         super().__init__(config)
         if attention not in ATTENTIONS:
             raise InputError(f"attention {attention!r} is unknown{nearest(attention, ATTENTIONS)}")
-        self.attend = ATTENTIONS[attention]
+        self.attention = attention
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if pooler else None
@@ -204,16 +171,18 @@ class BertModel(Pretrained):
         outside the tables and for sequences longer than the position table.
         """
         self._check(input_ids, attention_mask, token_type_ids)
-        attend = attend_eager if output_attentions else self.attend
-        hidden = self.embeddings(input_ids, token_type_ids)  # (B, T, D)
-        bias = attention_bias(attention_mask, hidden.dtype)
+        attend = self._attention(attention_mask, written_out=output_attentions or self.attention == "eager")
+        hidden = self._embed(input_ids, token_type_ids, attend)  # (..., D)
         states, attentions = [hidden], []
         for layer in self.layers:
-            hidden, weights = layer(hidden, bias, attend)
+            hidden, weights = layer(hidden, attend)
             if output_hidden_states:  # else every layer's activations would stay in memory
                 states.append(hidden)
             if output_attentions:
                 attentions.append(weights)
+        if isinstance(attend, PackedAttention):
+            hidden = attend.unpack(hidden, input_ids.shape)  # (B, T, D)
+            states = [attend.unpack(state, input_ids.shape) for state in states] if output_hidden_states else states
         pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
         return EncoderOutput(
             last_hidden=hidden,
@@ -221,6 +190,21 @@ class BertModel(Pretrained):
             hidden_states=tuple(states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
+
+    def _attention(self, attention_mask: Tensor | None, *, written_out: bool) -> Attention:
+        bias = attention_bias(attention_mask, self.embeddings.norm.weight.dtype)
+        compiling = torch.compiler.is_compiling()  # the number of real tokens would be another graph each time
+        if written_out or self.attention == "sdpa" or compiling or bias is None or attention_mask is None:
+            return PaddedAttention(bias, written_out)
+        packed = PackedAttention.of(attention_mask)
+        return packed if packed.lengths else PaddedAttention(bias, written_out)
+
+    def _embed(self, input_ids: Tensor, token_type_ids: Tensor | None, attend: Attention) -> Tensor:
+        """Vectors (B, T, D), or those of the real tokens (N, D)."""
+        if not isinstance(attend, PackedAttention):
+            return self.embeddings(input_ids, token_type_ids)  # type: ignore[no-any-return]
+        types = None if token_type_ids is None else token_type_ids.flatten()[attend.places]
+        return self.embeddings(input_ids.flatten()[attend.places], types, attend.columns)  # type: ignore[no-any-return]
 
     def _check(self, input_ids: Tensor, *beside: Tensor | None) -> None:
         require(
@@ -241,18 +225,3 @@ class BertModel(Pretrained):
                 f"sequence of {length} tokens is longer than the position table ({limit}); "
                 f"truncate it with max_length={limit}, or split the text"
             )
-
-
-def attention_bias(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """(B, T) of 1 and 0 to what attention adds to its scores: (B, 1, 1, T) of 0 and the least finite number.
-
-    Finite, not -inf: a sequence that is all padding then attends evenly instead of giving NaN. None where
-    nothing is padded, which saves the kernels a pass.
-    """
-    if attention_mask is None:
-        return None
-    # Looking costs a sync on an accelerator and a graph break under torch.compile, so only on the CPU.
-    if attention_mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(attention_mask.all()):
-        return None
-    bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
-    return bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]

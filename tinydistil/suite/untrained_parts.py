@@ -28,7 +28,7 @@ LATENCY_RUNS, WARM_UP = 40, 5
 
 def speed(folder: Path, tokenizer: Tokenizer, texts: Sequence[str], device: torch.device) -> PartResult:
     """Parameters, bytes on disk, median time of one sentence, and sentences a second in batches of 32."""
-    model = BertModel.from_pretrained(folder).to(device)
+    model = BertModel.from_pretrained(folder, attention="packed").to(device)
     times = []
     for text in texts[: LATENCY_RUNS + WARM_UP]:
         started = time.perf_counter()
@@ -58,7 +58,7 @@ def masked_words(
 
     Raises InputError where the model has no masked LM head.
     """
-    model = BertForMaskedLM.from_pretrained(folder, heads="require").to(device)
+    model = BertForMaskedLM.from_pretrained(folder, heads="require", attention="packed").to(device)
     scores = masked_lm_scores(model, tokenizer, encode_sequences(texts, tokenizer))
     words = word_loss(model, tokenizer, texts, hidden)
     rows = scores.rows[scores.rows[:, 3] > 0]
@@ -84,7 +84,7 @@ def zero_shot_similarity(
 
     The figures of `pooling`; the Pearson of the same model with random weights, and of the other poolings it has.
     """
-    model = BertModel.from_pretrained(folder).to(device)
+    model = BertModel.from_pretrained(folder, attention="packed").to(device)
     texts = columns(pairs)
 
     def scores(encoder: BertModel, kind: str) -> SimilarityScores:

@@ -1,7 +1,7 @@
 """A run from its plan to the student's folder: prepare, load, build, train, write."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -30,6 +30,7 @@ from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
+from tinydistil.train.teacher_cache import cached_teacher, first_epoch
 from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 STUDENT = "student"
@@ -92,7 +93,12 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     assert train is not None, "checked by the plan"
     validation = make_batches(plan, "validation")
     learner = make_learner(student, teacher, config.recipe).to(ranks.device)
-    teach = None if teacher is None else LiveTeacher(teacher.to(ranks.device), config.recipe)
+    live = None if teacher is None else LiveTeacher(teacher.to(ranks.device), config.recipe)
+    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
+    teach: Callable[[MaskedBatch], TeacherSignal] | None = live
+    if live is not None and config.teacher_cache:
+        with stopping():
+            teach = cached_teacher(plan, ranks, learner, live, train, records.say)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),
@@ -101,37 +107,30 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
-    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     validate = None
     if validation is not None:
         count = config.train.validation_sequences
         validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
-        if teach is not None and config.recipe.hard == 0:
-            validate = partial(objective_loss, learner, teach, validation, ranks, sequences=count)
+        if live is not None and config.recipe.hard == 0:
+            validate = partial(objective_loss, learner, live, validation, ranks, sequences=count)
     loop = Loop(trainer, train, config.train, store, records, validate=validate)
     checkpoint = store.latest()
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
-    elif teach is not None:
-        for term, kept in fit_projections(learner, teach, _in_order(train)).items():
+    elif live is not None and not config.teacher_cache:
+        for term, kept in fit_projections(learner, live, first_epoch(train)).items():
             records.say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
     return loop
-
-
-def _in_order(batches: MaskedBatches) -> Iterator[MaskedBatch]:
-    """The first epoch's global batches, the same on every rank."""
-    for cursor in range(batches.batches_per_epoch):
-        yield from batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
 
 
 def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
     """The teacher, every weight of it from its folder."""
     assert plan.teacher is not None
     if plan.teacher.predicts_words:
-        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require")
-    return BertModel.from_pretrained(plan.teacher.folder)
+        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require", attention="packed")
+    return BertModel.from_pretrained(plan.teacher.folder, attention="packed")
 
 
 def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:
@@ -139,7 +138,7 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
     config, shape = plan.config.student, plan.shape
     if config.start == "layers":
         assert isinstance(teacher, BertForMaskedLM), "the plan refuses layers of another kind of teacher"
-        student = BertForMaskedLM(shape)
+        student = BertForMaskedLM(shape, attention="packed")
         student.load_state_dict(student_from_layers(teacher, shape.num_hidden_layers).state_dict())
         return student.train()
     dropout = {
@@ -147,7 +146,10 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
         "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
     }
     own = plan.student_folder if config.start == "own" else None
-    student = BertForMaskedLM(shape) if own is None else BertForMaskedLM.from_pretrained(own, changes=dropout)
+    if own is None:
+        student = BertForMaskedLM(shape, attention="packed")
+    else:
+        student = BertForMaskedLM.from_pretrained(own, changes=dropout, attention="packed")
     if plan.config.student_vocabulary == "teacher":
         assert plan.teacher is not None and teacher is not None
         narrower = teacher.config.hidden_size < shape.hidden_size
