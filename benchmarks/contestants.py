@@ -4,16 +4,20 @@ Each holds the same weights and takes the same global batches. Letters: B sequen
 """
 
 import argparse
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 from measure import encoder_flops, masked_lm_head_flops, synchronize
 from processes import peak_mib, start_peak
-from workload import batch_at, batches_of, models_of, tokenizer_of
+from workload import LEARNED, batch_at, batches_of, models_of, tokenizer_of
 
+from tinydistil.distill.build import fit_projections
+from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.distill.vocabulary_loss import vocabulary_losses
 from tinydistil.model.batch import MaskedBatch
@@ -27,6 +31,7 @@ LEARNING_RATE = 5e-4
 TERMS = ("hard", "soft", "hidden")
 PARTS = ("data", "teacher encoder", "teacher head", "student", "loss", "backward", "optimizer", "communication")
 WARMUP = 2
+MOST_CACHED = 32  # sequences that the teacher reads at a time while its cache is written
 
 
 class PartWatch(Stopwatch):
@@ -53,13 +58,17 @@ class Contestant(ABC):
     """One way of taking a step of recipe total."""
 
     renamed: Mapping[str, str] = {}
+    projection = LEARNED
+    attention = "packed"
 
     def __init__(self, args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
         self.device = device_of(args.device)
         self.tokenizer = tokenizer_of(args)
         self.batches = batches_of(args, self.tokenizer, args.rounds + WARMUP)
-        self.teacher, self.learner = models_of(args, self.tokenizer)
+        self.teacher, self.learner = models_of(
+            args, self.tokenizer, attention=self.attention, projection=self.projection
+        )
         self.watch = PartWatch(self.device, self.renamed)
 
     @abstractmethod
@@ -108,11 +117,13 @@ class Ours(Contestant):
     # The trainer marks after the heads; hooks on the encoders have told their own time by then.
     renamed: Mapping[str, str] = {"teacher": "teacher head", "student": "loss"}
 
-    def __init__(self, args: argparse.Namespace, *, fused: bool = True, ranks: Ranks | None = None) -> None:
+    fused = True
+
+    def __init__(self, args: argparse.Namespace, *, ranks: Ranks | None = None) -> None:
         super().__init__(args)
         self.ranks = ranks or Ranks(0, 1, self.device)
         self.learner.to(self.device)
-        if not fused:
+        if not self.fused:
             self.learner.compare_words = vocabulary_losses
         self.trainer = Trainer(
             self.learner,
@@ -134,6 +145,69 @@ class Ours(Contestant):
         ranks = self.ranks
         mine = self.batches.micro_batches(cursor, rank=ranks.rank, world_size=ranks.world_size, accumulation=1)
         return self.trainer.step(mine, LEARNING_RATE).terms
+
+
+class Padded(Ours):
+    """Ours with padding computed as if it were text."""
+
+    attention = "sdpa"
+
+
+class WrittenOut(Padded):
+    """Ours with padding, and losses as they are explained: what a student of the code reads first."""
+
+    fused = False
+
+
+class Cached(Ours):
+    """Ours with a teacher whose words and hidden states were written down before."""
+
+    config = CacheConfig("hidden")
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        with tempfile.TemporaryDirectory() as folder:
+            # Mapped files stay readable when the folder is gone.
+            self.trainer.teach, self.cache_bytes = self.written(Path(folder))
+
+    def written(self, folder: Path) -> tuple[CachedTeacher, int]:
+        """The teacher's cache of every batch, all parts opened, and its size."""
+        live, batches = self.trainer.teach, self.batches
+        assert live is not None
+        whole = [batch_at(batches, cursor) for cursor in range(batches.batches_per_epoch)]
+        fit_projections(self.learner, live, whole)
+        cache = TeacherCache(folder, batches.candidates, epochs=1)
+        for epoch, number in cache.parts:
+            ids = cache.ids(number)
+            shares = [batches.collate(ids[i : i + MOST_CACHED], epoch) for i in range(0, len(ids), MOST_CACHED)]
+            cache.write((epoch, number), shares, live, self.learner, self.config, self.device)
+        teacher = CachedTeacher(cache, self.teacher, self.learner, self.config, self.device)
+        for batch in whole:
+            teacher(batch)
+        return teacher, sum(cache.path(*part).stat().st_size for part in cache.parts)
+
+    def answer(self, question: str) -> dict[str, float]:
+        """The same, and how much is kept a token."""
+        tokens = sum(batch_at(self.batches, cursor).tokens for cursor in range(self.batches.batches_per_epoch))
+        return {**super().answer(question), "cache_bytes_a_token": self.cache_bytes / tokens}
+
+
+class CachedTop(Cached):
+    """Of each masked token the 32 likeliest words."""
+
+    config = CacheConfig("top", 32)
+
+
+class CachedReduced(Cached):
+    """Hidden states on as many principal components as the student is wide: another recipe, a sixth of the bytes."""
+
+    projection = "pca"
+
+
+class CachedTopReduced(CachedTop):
+    """Both."""
+
+    projection = "pca"
 
 
 class Theirs(Contestant):
@@ -187,6 +261,19 @@ CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
     "peer": Theirs,
     "tuned": partial(Theirs, tuned=True),
     "tuned-compiled": partial(Theirs, tuned=True, compiled=True),
-    "eager": partial(Ours, fused=False),
+    "eager": WrittenOut,
+    "fused": Padded,
     "live": Ours,
+    "cached-rows": Cached,
+    "cached-top": CachedTop,
+    "cached-rows-pca": CachedReduced,
+    "cached-top-pca": CachedTopReduced,
+}
+# By how much, relative, the terms of these may be off where they are not the same numbers: 16 bits in a cache. What is
+# not named differs by design: 32 words are not the whole distribution, 128 components not the whole vector.
+OWN_TOLERANCES: dict[str, dict[str, float]] = {
+    "cached-rows": {"hard": 1e-3, "soft": 1e-2, "hidden": 1e-3},
+    "cached-top": {"hard": 1e-3, "hidden": 1e-3},
+    "cached-rows-pca": {"hard": 1e-3, "soft": 1e-2},
+    "cached-top-pca": {"hard": 1e-3},
 }

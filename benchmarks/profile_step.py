@@ -1,6 +1,6 @@
 """One training step of ours under torch.profiler: a table by operator, and a trace for a browser.
 
-    python benchmarks/profile_step.py --candidate eager --trace trace.json
+    python benchmarks/profile_step.py --candidate live --trace trace.json
     python benchmarks/profile_step.py --size small
 
 Open the trace at https://ui.perfetto.dev or chrome://tracing. On CUDA look for gaps between kernels: there the device
@@ -22,7 +22,7 @@ def main() -> None:
     """Warm up, profile one step, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, rounds=1)
-    parser.add_argument("--candidate", choices=CONTESTANTS, default="eager")
+    parser.add_argument("--candidate", choices=CONTESTANTS, default="live")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write the trace there (chrome JSON)")

@@ -38,6 +38,7 @@ MOST_TOKENS = 128
 # every line of the corpus 41 %, which would suit us better.
 LEAST_CHARACTERS = 80
 BERTIMBAU_VOCABULARY, SMALL_VOCABULARY = 29794, 2000
+LEARNED = "student-to-teacher"  # the projection of recipe total
 TEXTS = ("sentences", "blocks")
 
 
@@ -153,14 +154,17 @@ def config_of(shape: str, vocab_size: int, tokenizer: Tokenizer) -> BertConfig:
     )
 
 
-def models_of(args: argparse.Namespace, tokenizer: Tokenizer) -> tuple[BertForMaskedLM, Learner]:
+def models_of(
+    args: argparse.Namespace, tokenizer: Tokenizer, *, attention: str = "packed", projection: str = LEARNED
+) -> tuple[BertForMaskedLM, Learner]:
     """Teacher and learner of recipe total, the same random weights in every process; dropout is off in both."""
     size = size_of(args)
     torch.manual_seed(0)
     teacher, student = (
-        BertForMaskedLM(config_of(shape, size.vocab_size, tokenizer)) for shape in (size.teacher, size.student)
+        BertForMaskedLM(config_of(shape, size.vocab_size, tokenizer), attention=attention)
+        for shape in (size.teacher, size.student)
     )
-    return teacher, make_learner(student, teacher, recipe("total"))
+    return teacher, make_learner(student, teacher, recipe("total", projection=projection))
 
 
 def batch_at(batches: MaskedBatches, cursor: int) -> MaskedBatch:
