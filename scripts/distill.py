@@ -22,6 +22,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--recipe", help="total, partial, distilbert or mlm")
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
+    parser.add_argument(
+        "--teacher-precision", help="float32, bfloat16 (CUDA) or int8 (CPU); without it what --precision says"
+    )
     parser.add_argument("--student", metavar="DIR", help="folder, hub name, or a shape such as 2x128")
     add_run_arguments(parser)
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -33,13 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
 
 @pytest.fixture
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a script in this process, in the folder of small models; what it printed."""
+    """Run a script in this process, in the folder of small models; what it printed, or told the person who watches."""
 
-    def call(script: str, *arguments: str) -> str:
+    def call(script: str, *arguments: str, stream: str = "out") -> str:
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", [script, *arguments])
         runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        return capsys.readouterr().out
+        return str(getattr(capsys.readouterr(), stream))
 
     return call
 
@@ -102,6 +103,32 @@ def test_broken_off_and_gone_on_equals_unbroken(run: Run, folder: Path) -> None:
         run("distill.py", *same, "--steps", steps)
     whole, parts = weights(folder / "whole"), weights(folder / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_teacher_in_int8(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told, recorded, resumed to the same bits, and nowhere in what is written."""
+    constant = ["--set", "train.schedule.shape=constant", "--set", "train.schedule.warmup_share=0"]
+    options = [*TOTAL, *constant, "--resume", "auto", "--teacher-precision", "int8"]
+    told = run("distill.py", *options, "--output", "int8", "--steps", "2", stream="err")
+    found = re.search(
+        r"teacher in int8: mean token cosine with float32 (\S+) on [\d,]+ tokens, KL at T = 2 (\S+)", told
+    )
+    assert found is not None, told
+    assert 0.99 < float(found[1]) <= 1 and 0 <= float(found[2]) < 0.006
+    run("distill.py", *options, "--output", "int8", "--steps", "4")
+    run("distill.py", *options, "--output", "int8-whole", "--steps", "4")
+    parts, whole = weights(folder / "int8"), weights(folder / "int8-whole")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert read_json(folder / "int8" / "run.json")["teacher_precision"] == "int8"
+    widths = {tensor.shape[-1] for path in (folder / "int8" / "checkpoints").rglob("*.safetensors")
+              for tensor in load_file(path).values() if tensor.dim() > 1}  # fmt: skip
+    assert 32 not in widths, "the teacher's feed-forward layers are 32 wide, the student's 16"
+    dry = run("distill.py", *TOTAL, "--teacher-precision", "int8", "--output", "dry-int8", "--dry-run")
+    assert re.search(r"teacher   teacher: 2 layers x 16, .* parameters, in int8\n", dry)
+    with pytest.raises(SystemExit) as stop:
+        run("distill.py", *TOTAL, *constant, "--resume", "auto", "--output", "int8", "--steps", "6")
+    assert stop.value.code == 2
+    assert "was begun with teacher_precision = 'int8', now it is ''" in capsys.readouterr().err
 
 
 def test_a_run_of_other_options_is_not_gone_on(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

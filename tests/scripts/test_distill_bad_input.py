@@ -79,6 +79,18 @@ CASES = {
     ),
     "precision": Case(r"precision must be one of float32, bfloat16, float16, got 'fp8'", ["--precision", "fp8"]),
     "device": Case(r"device must be auto, cpu or cuda, got 'tpu'", ["--device", "tpu"]),
+    "teacher's precision": Case(
+        r"teacher_precision 'int9' is unknown; did you mean 'int8'", ["--teacher-precision", "int9"]
+    ),
+    "teacher's bfloat16 on a CPU": Case(
+        r"teacher_precision 'bfloat16' is for CUDA; a CPU computes it five times slower .* choose int8",
+        ["--teacher-precision", "bfloat16"],
+    ),
+    "precision of no teacher": Case(
+        r"teacher_precision is 'int8', but there is no teacher; leave it out",
+        ["--recipe", "mlm", "--student", "student", "--teacher-precision", "int8"],
+        without=("--teacher",),
+    ),
     "projection": Case(r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")),
     "start": Case(r"student.start 'layer' is unknown; did you mean 'layers'", options("student.start=layer")),
     "dropout": Case(r"student.dropout must be in \[0, 1\), got 1", options("student.dropout=1.0")),

@@ -19,6 +19,7 @@ from tinydistil.train.signals import STOPPED_EXIT_CODE
 FLAGS: Mapping[str, str] = {
     "recipe": "recipe.name",
     "teacher": "teacher",
+    "teacher_precision": "teacher_precision",
     "student": "student.model",
     "tokenizer": "student.tokenizer",
     "shards": "shards",

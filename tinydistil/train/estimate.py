@@ -14,15 +14,17 @@ from torch import Tensor
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST, TokenShards, WordPair
 from tinydistil.distill.build import make_learner
-from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
+from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.pretrained import Pretrained
+from tinydistil.model.quantised import weight_bytes
 from tinydistil.ranks import Ranks
 from tinydistil.train.export import terms_of
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import Plan
-from tinydistil.train.run import build_student, load_teacher
+from tinydistil.train.run import build_student
 from tinydistil.train.step import Trainer
+from tinydistil.train.teaching import live_teacher, load_teacher
 
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
 _TRIAL_SEQUENCES = 8
@@ -68,25 +70,28 @@ def estimate(plan: Plan, device: torch.device) -> str:
     teacher = None if plan.teacher is None else load_teacher(plan).to(device)
     student = build_student(plan, teacher)
     learner = make_learner(student, teacher, config.recipe).to(device)
+    taught_by = "none" if teacher is None else f"{config.teacher}: {_described(teacher)}"
+    count = min(_TRIAL_SEQUENCES, config.train.batch_size)
+    batches = _batches(plan, count)
+    # What int8 costs is not told: on random ids it would say nothing of text.
+    teach = None if teacher is None else live_teacher(plan, teacher, batches, device, lambda _: None)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),
         Ranks(0, 1, device),
-        teach=None if teacher is None else LiveTeacher(teacher, config.recipe),
+        teach=teach,
         precision=config.train.precision,
     )
-    count = min(_TRIAL_SEQUENCES, config.train.batch_size)
-    batches = _batches(plan, count)
     seconds, saved_bytes = _trial(trainer, batches)
     sequences, tokens = _text(plan)
     micro = -(-config.train.batch_size // config.train.accumulation)
     # weights, gradients and AdamW's two moments, each in float32
     trained = sum(p.numel() for p in learner.parameters()) * 16
-    frozen = 0 if teacher is None else sum(p.numel() for p in teacher.parameters()) * 4
+    frozen = 0 if teacher is None else weight_bytes(teacher)
     lines = [
         f"student   {config.student.model}: {_described(student)}, vocabulary {plan.tokenizer.vocab_size:,} "
         f"({config.student_vocabulary})",
-        f"teacher   {config.teacher}: {_described(teacher)}" if teacher is not None else "teacher   none",
+        f"teacher   {taught_by}" + (f", in {config.teacher_precision}" if config.teacher_precision else ""),
         f"recipe    {config.recipe.name}: {terms_of(config.recipe)}",
         f"text      {_described_text(plan, sequences, tokens)}",
         f"step      {seconds / count * config.train.batch_size:.2f} s for {config.train.batch_size} sequences "

@@ -11,6 +11,7 @@ from tinydistil.data.prepare import Job
 from tinydistil.data.shards import MANIFEST, check_fit, entries_of
 from tinydistil.data.tokenization import load_side
 from tinydistil.distill.build import check_mask_rate, check_pair
+from tinydistil.distill.teacher import check_teacher_precision
 from tinydistil.errors import InputError, require
 from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_folder
 from tinydistil.model.config import BertConfig, read_config
@@ -77,7 +78,7 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     """
     check_precision(config.train.precision)
     check_mask_rate(config.recipe, config.train.mask.rate)
-    device_of(device)
+    check_teacher_precision(config.teacher_precision, device_of(device))
     if config.train.tensorboard:
         optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
     check_output(config, output, resume=resume)

@@ -17,7 +17,7 @@ from tinydistil.data.table import describe
 from tinydistil.distill.build import fit_projections, make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
+from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.errors import InputError
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
@@ -30,7 +30,8 @@ from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
-from tinydistil.train.teacher_cache import cached_teacher, first_epoch
+from tinydistil.train.teacher_cache import cached_teacher, first_epoch, hash_of_weights
+from tinydistil.train.teaching import live_teacher, load_teacher
 from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 STUDENT = "student"
@@ -93,12 +94,14 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     assert train is not None, "checked by the plan"
     validation = make_batches(plan, "validation")
     learner = make_learner(student, teacher, config.recipe).to(ranks.device)
-    live = None if teacher is None else LiveTeacher(teacher.to(ranks.device), config.recipe)
     records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
+    # before it is quantised, which leaves no weights to look at
+    fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
+    live = None if teacher is None else live_teacher(plan, teacher, train, ranks.device, records.say)
     teach: Callable[[MaskedBatch], TeacherSignal] | None = live
     if live is not None and config.teacher_cache:
         with stopping():
-            teach = cached_teacher(plan, ranks, learner, live, train, records.say)
+            teach = cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint=fingerprint)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),
@@ -123,14 +126,6 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         for term, kept in fit_projections(learner, live, first_epoch(train)).items():
             records.say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
     return loop
-
-
-def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
-    """The teacher, every weight of it from its folder."""
-    assert plan.teacher is not None
-    if plan.teacher.predicts_words:
-        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require", attention="packed")
-    return BertModel.from_pretrained(plan.teacher.folder, attention="packed")
 
 
 def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:

@@ -68,11 +68,13 @@ class RunConfig:
 
     teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
     masks; "" asks the teacher itself each time. cache: how it is kept.
+    teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does.
     """
 
     train: TrainConfig
     recipe: Recipe = RECIPES["total"]
     teacher: str = ""
+    teacher_precision: str = ""
     student: StudentConfig = field(default_factory=StudentConfig)
     shards: str = ""
     corpus: tuple[str, ...] = ()
@@ -90,6 +92,10 @@ class RunConfig:
         require(
             not self.teacher or recipe.needs_teacher,
             f"recipe {recipe.name!r} asks no teacher, but one was given; drop --teacher or choose total or partial",
+        )
+        require(
+            bool(self.teacher) or not self.teacher_precision,
+            f"teacher_precision is {self.teacher_precision!r}, but there is no teacher; leave it out",
         )
         require(
             not (self.shards and self.corpus),

@@ -27,17 +27,25 @@ _TOKENS = 4096
 
 
 def cached_teacher(
-    plan: Plan, ranks: Ranks, learner: Learner, live: LiveTeacher, batches: MaskedBatches, say: Callable[[str], None]
+    plan: Plan,
+    ranks: Ranks,
+    learner: Learner,
+    live: LiveTeacher,
+    batches: MaskedBatches,
+    say: Callable[[str], None],
+    *,
+    fingerprint: str,
 ) -> CachedTeacher:
     """The cache that `plan` names, written as far as it is not there; `learner` gets the projections it was made with.
 
-    Ranks write every n-th part each. Raises InputError where the cache was made for another run.
+    fingerprint: of the teacher's weights. Ranks write every n-th part each. Raises InputError where the cache was made
+    for another run.
     """
     config = plan.config
     cache = TeacherCache(plan.teacher_cache, batches.candidates, config.train.mask.epochs)
     with ranks.agreed():
         if ranks.is_main:
-            cache.bind(bound_to(plan, live))
+            cache.bind(bound_to(plan, fingerprint))
     if not cache.load_projections(learner):
         for term, kept in fit_projections(learner, live, first_epoch(batches)).items():
             say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
@@ -59,7 +67,7 @@ def cached_teacher(
     return CachedTeacher(cache, live.model, learner, config.cache, ranks.device)
 
 
-def bound_to(plan: Plan, live: LiveTeacher) -> dict[str, object]:
+def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     """Everything that the numbers in a cache depend on, by the name of the option where it is one."""
     config, teacher = plan.config, plan.teacher
     assert teacher is not None, "checked by RunConfig"
@@ -68,7 +76,8 @@ def bound_to(plan: Plan, live: LiveTeacher) -> dict[str, object]:
     mask = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
     return {
         "format": 1,
-        "teacher": _hash_of_weights(live.model),
+        "teacher": fingerprint,
+        "teacher_precision": config.teacher_precision or config.train.precision,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
         "student's tokenizer": plan.tokenizer.fingerprint,
         "student's width": plan.shape.hidden_size if config.recipe.projection == "pca" else "any",
@@ -90,7 +99,7 @@ def first_epoch(batches: MaskedBatches) -> Iterator[MaskedBatch]:
         yield from batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
 
 
-def _hash_of_weights(model: nn.Module) -> str:
+def hash_of_weights(model: nn.Module) -> str:
     """Of the numbers, whatever files they came in."""
     found = hashlib.sha256()
     for name, tensor in model.state_dict().items():
