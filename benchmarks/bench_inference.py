@@ -3,12 +3,13 @@
     python benchmarks/bench_inference.py --sentences 10000 --rounds 5 --output results.jsonl
     python benchmarks/bench_inference.py --size small                          # to see that it works
 
-Both tokenize, run the encoder and average its last hidden states over real tokens, 32 sentences at a time. A round is
-a part of the sentences, one candidate after the other. That both give the same vectors is checked first. Latency is
-that of one sentence at a time from text to vector. Letters: N sentences, D width.
+All tokenize, run the encoder and average its last hidden states over real tokens, 32 sentences at a time. A round is
+a part of the sentences, one candidate after the other. That all give the same vectors is checked first. Latency is that
+of one sentence at a time from text to vector. `--int8` adds the linear layers in int8. Letters: N sentences, D width.
 """
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -29,12 +30,14 @@ from tinydistil.evaluate.inference import embed
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.quantised import quantise
 from tinydistil.text.tokenizer import Tokenizer
 
 BATCH = 32
 TOLERANCE = 2e-5
 LATENCY_SENTENCES = 20
-REFERENCE = "transformers"
+REFERENCE, INT8 = "transformers", "ours, int8"
+INT8_OFF = 0.01  # of the mean cosine
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
@@ -43,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--sentences", type=int, metavar="N", help="in all (full: 10,000)")
+    parser.add_argument("--int8", action="store_true", help="also with the linear layers in int8, on a CPU")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     count = args.sentences or (10_000 if args.size == "full" else 64)
@@ -65,7 +69,7 @@ def compare(
     args: argparse.Namespace,
 ) -> None:
     """Check, time, print and record one shape."""
-    candidates = embedders(config, tokenizer)
+    candidates = embedders(config, tokenizer, sentences[:BATCH] if args.int8 else ())
     check(candidates, sentences[:BATCH])
     parts = [part.tolist() for part in np.array_split(np.array(sentences, dtype=object), args.rounds)]
     bulk = in_turn(candidates, parts)
@@ -96,11 +100,17 @@ def compare(
            gemm_peak_gflops=peak, tables=[asdict(table)])  # fmt: skip
 
 
-def embedders(config: BertConfig, tokenizer: Tokenizer) -> dict[str, Embed]:
-    """The candidates, all with the same random weights."""
+def embedders(config: BertConfig, tokenizer: Tokenizer, int8_sample: Sequence[str] = ()) -> dict[str, Embed]:
+    """The candidates, all with the same random weights; int8 where there is a sample of text to calibrate it by."""
     torch.manual_seed(0)
-    model = BertForMaskedLM(config).eval()
-    return {REFERENCE: reference(model, tokenizer), "ours": ours(model.bert, tokenizer)}
+    model = BertForMaskedLM(config, attention="packed").eval()
+    found = {REFERENCE: reference(model, tokenizer), "ours": ours(model.bert, tokenizer)}
+    if int8_sample:
+        rough = copy.deepcopy(model.bert)
+        batch = tokenizer.encode_batch(int8_sample, max_length=MOST_TOKENS)
+        quantise(rough, [(batch.input_ids, batch.attention_mask)])
+        found[INT8] = ours(rough, tokenizer)
+    return found
 
 
 def ours(model: BertModel, tokenizer: Tokenizer) -> Embed:
@@ -141,6 +151,12 @@ def check(candidates: Mapping[str, Embed], texts: Sequence[str]) -> None:
     truth = candidates[REFERENCE](texts)
     for name, run in candidates.items():
         worst = float(np.abs(run(texts) - truth).max())
+        if name == INT8:
+            off = [
+                1 - np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(run(texts), truth, strict=True)
+            ]
+            print(f"{INT8}: mean cosine with {REFERENCE}'s vectors {1 - np.mean(off):.4f} (random weights)")
+            worst = 0.0 if np.mean(off) <= INT8_OFF else worst
         if not worst <= TOLERANCE:
             raise SystemExit(f"vectors by {name!r} differ from {REFERENCE}'s by {worst:.1e}; nothing was timed")
 

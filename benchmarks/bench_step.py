@@ -7,8 +7,8 @@ Every candidate is a process of its own and takes the same global batches in tur
 Before anything is timed, the losses of the first two steps are compared: they must be those of the first candidate to
 `TOLERANCE`, weights updated in between included. Candidates: the peer (`peer_transformers.py`), the same tuned and
 tuned with torch.compile; ours written out ("eager"), with fused losses ("fused"), and also without padding, as it is
-("live"); with a cached teacher, its rows or top words, which is bench_cache.py's subject. `--allocator keeping` lets
-malloc keep large blocks, for all. Ours makes its batches within the step, without the help of a thread between steps.
+("live"); with an int8 teacher; with a cached one, which is bench_cache.py's subject. `--allocator keeping` lets malloc
+keep large blocks, for all. Ours makes its batches within the step, without the help of a thread between steps.
 """
 
 import argparse
@@ -19,8 +19,9 @@ from dataclasses import asdict
 
 import measure
 import torch
-from contestants import CONTESTANTS, OWN_TOLERANCES, PARTS, TERMS, WARMUP
+from contestants import CONTESTANTS, OWN_TOLERANCES, TERMS, WARMUP
 from measure import Table, gemm_peak_gflops, record, spread, timing_of
+from part_watch import PARTS
 from processes import ALLOCATORS, Asked, running, serve
 from workload import add_arguments, size_of
 

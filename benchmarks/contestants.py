@@ -7,51 +7,30 @@ import argparse
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
-from measure import encoder_flops, masked_lm_head_flops, synchronize
+from measure import synchronize
+from part_watch import PARTS, PartWatch
 from processes import peak_mib, start_peak
-from workload import LEARNED, batch_at, batches_of, models_of, tokenizer_of
+from workload import LEARNED, batch_at, batches_of, forward_flops, models_of, step_flops, tokenizer_of
 
 from tinydistil.distill.build import fit_projections
 from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
+from tinydistil.distill.int8_teacher import quantise_teacher
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.distill.vocabulary_loss import vocabulary_losses
 from tinydistil.model.batch import MaskedBatch
-from tinydistil.model.config import BertConfig
 from tinydistil.ranks import Ranks, device_of
 from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
 from tinydistil.train.step import Trainer
-from tinydistil.train.stopwatch import Stopwatch
 
 LEARNING_RATE = 5e-4
 TERMS = ("hard", "soft", "hidden")
-PARTS = ("data", "teacher encoder", "teacher head", "student", "loss", "backward", "optimizer", "communication")
 WARMUP = 2
 MOST_CACHED = 32  # sequences that the teacher reads at a time while its cache is written
-
-
-class PartWatch(Stopwatch):
-    """A stopwatch for `PARTS`; `renamed` says which part of ours a mark of somebody else's ends."""
-
-    def __init__(self, device: torch.device, renamed: Mapping[str, str]) -> None:
-        super().__init__(device)
-        self._renamed = renamed
-
-    def mark(self, part: str) -> None:
-        """Everything since the last mark was `part`."""
-        self._mark(self._renamed.get(part, part))
-
-    def after(self, module: torch.nn.Module, part: str) -> None:
-        """Mark `part` whenever `module` is done."""
-        module.register_forward_hook(lambda *_: self._mark(part))
-
-    def _mark(self, part: str) -> None:
-        self._seconds.setdefault(part, 0.0)
-        super().mark(part)
 
 
 class Contestant(ABC):
@@ -60,6 +39,8 @@ class Contestant(ABC):
     renamed: Mapping[str, str] = {}
     projection = LEARNED
     attention = "packed"
+    # What of the teacher is computed within the step.
+    asked: Sequence[str] = ("encoder", "words")
 
     def __init__(self, args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
@@ -104,7 +85,7 @@ class Contestant(ABC):
             "seconds": seconds,
             "tokens": batch.tokens,
             "padded_tokens": batch.input_ids.numel(),
-            "flops": step_flops(batch, teacher, student),
+            "flops": step_flops(batch, teacher, student, asked=self.asked),
             "teacher_encoder_flops": forward_flops(batch, teacher),
             **terms,
             **parts,
@@ -159,10 +140,21 @@ class WrittenOut(Padded):
     fused = False
 
 
+class Int8(Ours):
+    """Ours with the linear layers of the teacher's encoder in int8, on a CPU."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        live = self.trainer.teach
+        assert isinstance(live, LiveTeacher)
+        quantise_teacher(live, [batch_at(self.batches, 0)])
+
+
 class Cached(Ours):
     """Ours with a teacher whose words and hidden states were written down before."""
 
     config = CacheConfig("hidden")
+    asked = ("words",)
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
@@ -196,6 +188,7 @@ class CachedTop(Cached):
     """Of each masked token the 32 likeliest words."""
 
     config = CacheConfig("top", 32)
+    asked = ()
 
 
 class CachedReduced(Cached):
@@ -237,26 +230,6 @@ class Theirs(Contestant):
         return self.peer.step(self.inputs)
 
 
-def forward_flops(batch: MaskedBatch, shape: BertConfig) -> float:
-    """Operations of an encoder's forward pass over the real tokens of `batch`, each sequence at its own length."""
-    return sum(
-        encoder_flops(length, length, shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size)
-        for length in batch.attention_mask.sum(1).tolist()
-    )
-
-
-def step_flops(batch: MaskedBatch, teacher: BertConfig, student: BertConfig) -> float:
-    """The operations that a step needs: nothing for padding, heads at masked tokens only.
-
-    Forward for the teacher; forward and backward, three times as much, for student and projection.
-    """
-    rows = len(batch.rows)
-    taught = forward_flops(batch, teacher) + masked_lm_head_flops(rows, teacher.hidden_size, teacher.vocab_size)
-    learned = forward_flops(batch, student) + masked_lm_head_flops(rows, student.hidden_size, student.vocab_size)
-    projection = 2.0 * batch.tokens * student.hidden_size * teacher.hidden_size
-    return taught + 3 * (learned + projection)
-
-
 CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
     "peer": Theirs,
     "tuned": partial(Theirs, tuned=True),
@@ -264,14 +237,16 @@ CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
     "eager": WrittenOut,
     "fused": Padded,
     "live": Ours,
+    "int8": Int8,
     "cached-rows": Cached,
     "cached-top": CachedTop,
     "cached-rows-pca": CachedReduced,
     "cached-top-pca": CachedTopReduced,
 }
-# By how much, relative, the terms of these may be off where they are not the same numbers: 16 bits in a cache. What is
-# not named differs by design: 32 words are not the whole distribution, 128 components not the whole vector.
+# By how much, relative, terms may be off whose numbers have 8 bits, or 16 in a cache. What is not named differs by
+# design: 32 words are not the whole distribution, 128 components not the whole vector.
 OWN_TOLERANCES: dict[str, dict[str, float]] = {
+    "int8": {"hard": 1e-3, "soft": 5e-2, "hidden": 1e-2},
     "cached-rows": {"hard": 1e-3, "soft": 1e-2, "hidden": 1e-3},
     "cached-top": {"hard": 1e-3, "hidden": 1e-3},
     "cached-rows-pca": {"hard": 1e-3, "soft": 1e-2},

@@ -8,12 +8,14 @@ import argparse
 import gzip
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import encoder_flops, masked_lm_head_flops
 from numpy.typing import NDArray
 
 from tinydistil.data.masked_batches import MaskedBatches
@@ -170,3 +172,27 @@ def models_of(
 def batch_at(batches: MaskedBatches, cursor: int) -> MaskedBatch:
     """The `cursor`-th batch, whole."""
     return batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)[0]
+
+
+def forward_flops(batch: MaskedBatch, shape: BertConfig) -> float:
+    """Operations of an encoder's forward pass over the real tokens of `batch`, each sequence at its own length."""
+    return sum(
+        encoder_flops(length, length, shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size)
+        for length in batch.attention_mask.sum(1).tolist()
+    )
+
+
+def step_flops(
+    batch: MaskedBatch, teacher: BertConfig, student: BertConfig, *, asked: Sequence[str] = ("encoder", "words")
+) -> float:
+    """The operations that a step needs: nothing for padding, heads at masked tokens only.
+
+    Forward for what is `asked` of the teacher; for student and projection forward and backward, three times as much.
+    """
+    rows = len(batch.rows)
+    taught = forward_flops(batch, teacher) if "encoder" in asked else 0.0
+    if "words" in asked:
+        taught += masked_lm_head_flops(rows, teacher.hidden_size, teacher.vocab_size)
+    learned = forward_flops(batch, student) + masked_lm_head_flops(rows, student.hidden_size, student.vocab_size)
+    projection = 2.0 * batch.tokens * student.hidden_size * teacher.hidden_size
+    return taught + 3 * (learned + projection)

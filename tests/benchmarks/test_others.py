@@ -127,7 +127,7 @@ def test_options_in_the_readme_exist(
         runpy.run_path(str(script), run_name="__main__")
     assert stop.value.code == 0
     known = capsys.readouterr().out
-    for option in re.findall(r"--[a-z][a-z-]*", command):
+    for option in re.findall(r"--[a-z][a-z0-9-]*", command):
         assert re.search(rf"{option}\b(?!-)", known), f"{script.name} has no {option}"
 
 

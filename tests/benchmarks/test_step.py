@@ -10,10 +10,10 @@ from pathlib import Path
 import bench_step
 import pytest
 import torch
-from contestants import CONTESTANTS, WARMUP, Cached, Contestant, Ours, Theirs, WrittenOut, forward_flops, step_flops
+from contestants import CONTESTANTS, WARMUP, Cached, Contestant, Ours, Theirs, WrittenOut
 from measure import record, timing_of
 from torch.utils.flop_counter import FlopCounterMode
-from workload import batch_at
+from workload import batch_at, forward_flops, step_flops
 
 from tinydistil.errors import InputError
 
