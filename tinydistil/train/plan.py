@@ -90,8 +90,7 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
         optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
     check_output(config, output, resume=resume)
     teacher = _teacher(config) if config.teacher else None
-    folder, own, made_for = _student_sources(config)
-    shared = config.student_vocabulary == "teacher"
+    (folder, own, made_for), shared = _student_sources(config), config.student_vocabulary == "teacher"
     if not shared and own is None:
         raise InputError(
             f"student {config.student.model!r} is a new model and has no vocabulary; give student.tokenizer "
@@ -254,8 +253,8 @@ def _check_student(
 
 
 def _check_cache(config: RunConfig, teacher: ModelFolder) -> None:
-    cache = Path(config.teacher_cache)
-    require(not cache.exists() or cache.is_dir(), f"teacher_cache {str(cache)!r} is a file; name a folder")
+    folder = Path(config.teacher_cache)
+    require(not folder.exists() or folder.is_dir(), f"teacher_cache {str(folder)!r} is a file; name a folder")
     require(
         config.cache.words != "top" or config.recipe.soft == 0 or config.cache.top < teacher.config.vocab_size,
         f"cache.top must be below the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.top}",
