@@ -114,9 +114,8 @@ def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
     require(not output.exists() or output.is_dir(), f"output {str(output)!r} is a file; name a folder")
     saved = output / CONFIG_FILE
     if not saved.exists():
-        strangers = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-        # what an earlier start of ours may have made before it wrote its configuration
-        strangers = [name for name in strangers if name not in ("shards", "vocabulary")]
+        ours = ("shards", "vocabulary")  # an earlier start may have made them before it wrote its configuration
+        strangers = sorted(path.name for path in output.glob("*") if path.name not in ours)
         require(
             not strangers,
             f"output {str(output)!r} holds {strangers[0] if strangers else ''!r}, which this program did not write; "
@@ -184,10 +183,9 @@ def _shape(
     else:
         shape = read_config(folder / "config.json")
         if student.layers:
-            total = shape.num_hidden_layers
             require(
-                student.layers <= total and total % student.layers == 0,
-                f"student.layers must divide the {total} of {student.model!r}, got {student.layers}",
+                shape.num_hidden_layers % student.layers == 0,
+                f"student.layers must divide the {shape.num_hidden_layers} of {student.model!r}, got {student.layers}",
             )
             shape = shape.replace(num_hidden_layers=student.layers)
     # A table may be longer than the tokenizer's ids, for the sake of alignment; never shorter.
