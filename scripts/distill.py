@@ -27,6 +27,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--student", metavar="DIR", help="folder, hub name, or a shape such as 2x128")
     add_run_arguments(parser)
+    parser.add_argument(
+        "--teacher-cache", metavar="DIR", help="write down what the teacher says, or read it where that was done"
+    )
     parser.add_argument("--quick", action="store_true", help="the run on our own Portuguese, small: under 40 s")
     return parser.parse_args()
 

@@ -147,7 +147,7 @@ def test_half_precision_rows(dtype: torch.dtype) -> None:
     ours = run(fused_vocabulary_losses, student, targets, teacher, **options)
     for truth, theirs, mine in zip(exact, eager, ours, strict=True):
         # A sum is one number, in which the roundings of logits cancel by chance; a gradient is thousands.
-        allowed = 1e-4 * truth.norm() if truth.dim() == 0 else 1.1 * (theirs - truth).norm()
+        allowed = 1e-3 * truth.norm() if truth.dim() == 0 else 1.1 * (theirs - truth).norm()
         assert (mine - truth).norm() <= allowed
 
 

@@ -5,6 +5,7 @@ and micro-batches are slices of the global batch, so it is the same for any numb
 Letters: B sequences, T tokens (T' the teacher's), R rows, G sequences in a global batch.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tinydistil.data.masking import MaskConfig, MaskedTokens, mask_tokens
-from tinydistil.data.order import Ids, OrderConfig, epoch_order
+from tinydistil.data.order import Ids, OrderConfig, candidates_of, epoch_order
 from tinydistil.data.padding import Padded, continues_word, pad_pieces, pad_words
 from tinydistil.data.shards import WordPair
 from tinydistil.errors import require
@@ -55,16 +56,14 @@ class MaskedBatches:
         self.mask, self.order = mask, order or OrderConfig()
         self.batch_size, self.seed = batch_size, seed
         self._lengths = sequences.lengths() + 2 if self.order != OrderConfig() else None
-        self._candidates = np.arange(len(sequences))
-        if self._lengths is not None and self.order.longest:
-            self._candidates = np.flatnonzero(self._lengths <= self.order.longest)
+        self.candidates = candidates_of(len(sequences), self._lengths, self.order)
         require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
         short = f" of at most {self.order.longest} tokens" if self.order.longest else ""
         require(
-            len(self._candidates) >= batch_size,
-            f"batch_size must be <= {len(self._candidates)}, the sequences of the corpus{short}, got {batch_size}",
+            len(self.candidates) >= batch_size,
+            f"batch_size must be <= {len(self.candidates)}, the sequences of the corpus{short}, got {batch_size}",
         )
-        self.batches_per_epoch = len(self._candidates) // batch_size
+        self.batches_per_epoch = len(self.candidates) // batch_size
         special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
         self._ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
         self._continues = continues_word(tokenizer)
@@ -73,7 +72,7 @@ class MaskedBatches:
     @property
     def mean_tokens(self) -> float:
         """Tokens of a global batch on average, special ones included; from 1,000 sequences."""
-        sample = [len(self._student_tokens(int(i))) + 2 for i in self._candidates[:1000]]
+        sample = [self.length(int(i)) for i in self.candidates[:1000]]
         return self.batch_size * sum(sample) / len(sample)
 
     def global_batch(self, cursor: int) -> tuple[int, Ids]:
@@ -81,7 +80,7 @@ class MaskedBatches:
         epoch, place = divmod(cursor, self.batches_per_epoch)
         if self._epoch[0] != epoch:
             order = epoch_order(
-                self._candidates, self._lengths, self.batch_size, self.order.window, seed=self.seed, epoch=epoch
+                self.candidates, self._lengths, self.batch_size, self.order.window, seed=self.seed, epoch=epoch
             )
             self._epoch = (epoch, order)
         return epoch, self._epoch[1][place * self.batch_size : (place + 1) * self.batch_size]
@@ -89,13 +88,15 @@ class MaskedBatches:
     def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
         """This rank's share of the `cursor`-th global batch, in `accumulation` parts; some may hold no sequence."""
         epoch, ids = self.global_batch(cursor)
-        parts = world_size * accumulation
-        return [self.collate(ids[rank * accumulation + part :: parts], epoch) for part in range(accumulation)]
+        parts, masks = world_size * accumulation, epoch % self.mask.epochs if self.mask.epochs else epoch
+        return [self.collate(ids[rank * accumulation + part :: parts], masks) for part in range(accumulation)]
 
     def collate(self, sequence_ids: Ids, epoch: int) -> MaskedBatch:
         """The batch of these sequences with the masks of `epoch`, padded to the longest."""
-        if len(sequence_ids) == 0:
-            return self._nothing()
+        batch = self._collated(sequence_ids, epoch) if len(sequence_ids) else self._nothing()
+        return replace(batch, epoch=epoch)
+
+    def _collated(self, sequence_ids: Ids, epoch: int) -> MaskedBatch:
         if self.teacher_tokenizer is None:
             student = pad_pieces(self.tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._continues)
             return self._batch(student, self._masked(student, sequence_ids, epoch), sequence_ids, None)
@@ -136,8 +137,10 @@ class MaskedBatches:
             teacher=teacher,
         )
 
-    def _student_tokens(self, index: int) -> NDArray[np.unsignedinteger]:
-        return self.sequences[index] if self.teacher_tokenizer is None else self.sequences.pair(index).student_tokens
+    def length(self, index: int) -> int:
+        """The student's tokens of a sequence, special ones included."""
+        alone = self.teacher_tokenizer is None
+        return len(self.sequences[index] if alone else self.sequences.pair(index).student_tokens) + 2
 
     def _nothing(self) -> MaskedBatch:
         """A batch in which nothing counts: it keeps a rank without sequences in step with the others."""

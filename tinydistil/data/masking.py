@@ -20,18 +20,21 @@ class MaskConfig:
     """How tokens are chosen and what becomes of them (Devlin et al. 2019, 3.1 and appendix A.1).
 
     rate: share of the ordinary tokens chosen, 0 for none. Of these, `mask_share` become [MASK], `random_share` a random
-    ordinary token, the rest stay. whole_words: choose words, all their pieces together.
+    ordinary token, the rest stay. whole_words: choose words, all their pieces together. epochs: so many passes over the
+    corpus have masks of their own, and then the first ones come again; 0 for new masks each time.
     """
 
     rate: float = 0.15
     mask_share: float = 0.8
     random_share: float = 0.1
     whole_words: bool = False
+    epochs: int = 0
 
     def __post_init__(self) -> None:
         require(0 <= self.rate < 1, f"mask.rate must be in [0, 1), got {self.rate}")
         for name in ("mask_share", "random_share"):
             require(0 <= getattr(self, name) <= 1, f"mask.{name} must be in [0, 1], got {getattr(self, name)}")
+        require(self.epochs >= 0, f"mask.epochs must be >= 0, got {self.epochs}")
         total = self.mask_share + self.random_share
         require(total <= 1 + 1e-9, f"mask.mask_share + mask.random_share must be <= 1, got {total}")
 

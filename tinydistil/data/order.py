@@ -14,16 +14,30 @@ Ids = NDArray[np.int64]
 class OrderConfig:
     """Which sequences are read, and which of them together.
 
-    longest: tokens of a sequence at most, [CLS] and [SEP] included; longer ones are left out, 0 for none. window: so
-    many global batches are drawn at random and then dealt out by length, which spares padding; 1 deals at random.
+    sequences: of the corpus, spread evenly over it; 0 for all. longest: tokens of a sequence at most, [CLS] and [SEP]
+    included; longer ones are left out, 0 for none. window: so many global batches are drawn at random and then dealt
+    out by length, which spares padding; 1 deals at random.
     """
 
+    sequences: int = 0
     longest: int = 0
     window: int = 1
 
     def __post_init__(self) -> None:
+        require(self.sequences >= 0, f"order.sequences must be >= 0, got {self.sequences}")
         require(self.longest == 0 or self.longest >= 3, f"order.longest must be 0 or >= 3, got {self.longest}")
         require(self.window >= 1, f"order.window must be >= 1, got {self.window}")
+
+
+def candidates_of(count: int, lengths: NDArray[np.int64] | None, config: OrderConfig) -> Ids:
+    """The numbers, ascending, of the sequences that are read of `count`; `lengths` of all, for `config.longest`."""
+    candidates = np.arange(count)
+    if config.longest:
+        assert lengths is not None, "a longest sequence needs lengths"
+        candidates = np.flatnonzero(lengths <= config.longest)
+    if 0 < config.sequences < len(candidates):
+        candidates = candidates[np.arange(config.sequences) * len(candidates) // config.sequences]
+    return candidates
 
 
 def epoch_order(

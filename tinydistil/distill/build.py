@@ -91,6 +91,7 @@ def fit_projections(
         batch = batch.to(device)
         hidden, view = teach(batch).hidden, batch.teacher_view
         for term, collected in moments.items():
+            assert hidden is not None, "projections are fitted to a live teacher"
             vectors = vectors_of(term, recipe.unit, hidden, view, batch.num_words)
             collected.add(vectors[there(term, recipe.unit, view, batch.num_words)])
         seen += len(batch.sequence_ids)

@@ -67,6 +67,8 @@ def fused_vocabulary_losses(
         compiled = len(student.weight) >= COMPILED_FROM
     terms = _Terms(hard, soft, temperature, divergence, slopes=False)
     student = _in_autocast(student)
+    if isinstance(teacher, Decoding):
+        teacher = _in_autocast(teacher)
     joint, hard_sum, soft_sum = _Fused.apply(  # type: ignore[no-untyped-call]
         student.rows, student.weight, student.bias, targets, teacher if soft > 0 else None, terms, chunk, compiled
     )

@@ -52,6 +52,7 @@ def _error(
     cosines, divergence, rows = [], 0.0, 0
     for batch, exact, rough in zip(batches, before, after, strict=True):
         real = batch.teacher_view.counted
+        assert exact.hidden is not None and rough.hidden is not None, "a live teacher has hidden states"
         cosines.append(F.cosine_similarity(exact.hidden[real], rough.hidden[real], dim=-1))
         if isinstance(exact.words, Decoding) and isinstance(rough.words, Decoding):
             any_target = torch.zeros(len(rough.words.rows), dtype=torch.int64, device=real.device)

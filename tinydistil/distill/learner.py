@@ -66,7 +66,7 @@ class Learner(nn.Module):
         parts = self._word_terms(hidden, batch, None if taught is None else taught.words)
         for term in self.projections:
             assert taught is not None, "representations need a teacher"
-            parts[term] = self._distance(term, hidden, taught.hidden, batch)
+            parts[term] = self._distance(term, hidden, self.teacher_vectors(term, taught, batch), batch)
         return parts
 
     def _word_terms(
@@ -87,11 +87,18 @@ class Learner(nn.Module):
             found["soft"] = compare(decoding, torch.zeros_like(rows), words, hard=0.0, soft=recipe.soft).soft
         return {name: part for name, part in found.items() if part is not None}
 
+    def teacher_vectors(self, term: str, taught: TeacherSignal, batch: MaskedBatch) -> Tensor:
+        """What `term` compares the student's vectors with, (N, F), before any map that is learned."""
+        if taught.vectors is not None:
+            return taught.vectors[term]
+        assert taught.hidden is not None, "a live teacher has hidden states"
+        vectors = vectors_of(term, self.recipe.unit, taught.hidden, batch.teacher_view, batch.num_words)  # (N, E)
+        projection = self.projections[term]
+        assert isinstance(projection, Projection)
+        return projection.prepare(vectors)
+
     def _distance(self, term: str, student: Tensor, teacher: Tensor, batch: MaskedBatch) -> SumCount:
-        """The distance of representations a token, a word or a sequence; from (B, T, D) and (B, T', E)."""
+        """The distance of representations a token, a word or a sequence; from (B, T, D) and (N, F)."""
         unit, words = self.recipe.unit, batch.num_words
-        student, teacher = self.projections[term](
-            vectors_of(term, unit, student, batch, words),  # (N, D)
-            vectors_of(term, unit, teacher, batch.teacher_view, words),  # (N, E)
-        )
+        student, teacher = self.projections[term](vectors_of(term, unit, student, batch, words), teacher)
         return _DISTANCE[self.recipe.distance](student, teacher, there(term, unit, batch, words))

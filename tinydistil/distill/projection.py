@@ -41,12 +41,19 @@ class Projection(nn.Module):
         seen = student_width if kind == "pca" else teacher_width
         self.register_buffer("basis", torch.eye(seen, teacher_width) if kind == "pca" or whitening > 0 else None)
 
-    def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """The two, comparable: (..., D) and (..., E) to the same width."""
+    @property
+    def prepared_width(self) -> int:
+        """Numbers of a teacher's vector after `prepare`."""
+        return self.mean.shape[0] if self.basis is None else self.basis.shape[0]
+
+    def prepare(self, teacher: Tensor) -> Tensor:
+        """The teacher's vectors (..., E) centred, reduced and whitened, as far as is asked for: what never changes."""
         if self.centred:
             teacher = teacher - self.mean
-        if self.basis is not None:
-            teacher = teacher @ self.basis.T
+        return teacher if self.basis is None else teacher @ self.basis.T
+
+    def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """The two, comparable: the student's (..., D) and the teacher's, prepared, brought to the same width."""
         if self.kind == "student-to-teacher":
             return self.map(student), teacher
         if self.kind == "teacher-to-student":

@@ -3,6 +3,7 @@
 Letters: B sequences, T tokens, T' tokens of the teacher's own, E width, R rows, V vocabulary.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -23,14 +24,16 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 @dataclass(frozen=True, slots=True)
 class TeacherSignal:
-    """What the teacher says of a batch: last hidden states (B, T', E), and words at R rows where they are asked for.
+    """What the teacher says of a batch.
 
-    T' is T where teacher and student have one vocabulary. The R rows are those of `soft_rows`; words: the whole
-    distribution, by what makes its logits, or its top tokens.
+    hidden (B, T', E): its last hidden states, None where they come from a cache; T' is T where teacher and student have
+    one vocabulary. words: its distribution at R rows, those of `soft_rows`, where that is asked for: the whole of it,
+    by what makes its logits, or its top tokens. vectors: prepared already (see `Projection.prepare`), by term.
     """
 
-    hidden: Tensor
+    hidden: Tensor | None
     words: Decoding | TopTokens | None
+    vectors: Mapping[str, Tensor] | None = None
 
 
 class LiveTeacher:

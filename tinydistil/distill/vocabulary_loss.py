@@ -34,6 +34,15 @@ class TopTokens:
         return torch.cat([scaled.gather(1, self.ids), others], 1)
 
 
+def top_tokens(teacher: Decoding, count: int, temperature: float) -> TopTokens:
+    """The `count` likeliest tokens of softmax(logits / T) at each row, and the mass of all others."""
+    log_probs = (teacher.logits() / temperature).log_softmax(-1)
+    best = log_probs.topk(count)
+    # Not 1 - the sum of the best, which rounds to nothing where they hold nearly all.
+    rest = log_probs.scatter(1, best.indices, float("-inf")).logsumexp(-1)
+    return TopTokens(best.values, best.indices, rest)
+
+
 @dataclass(frozen=True, slots=True)
 class VocabularyLosses:
     """The terms "hard" and "soft", each None where its weight is 0."""

@@ -35,8 +35,8 @@ class MaskedBatch:
     input_ids, attention_mask (B, T): the masked text. original_ids (B, T): the text before. counted (B, T): tokens
     whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
     tokens and padding. rows (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
-    sequence_ids (B,): the sequences' numbers. teacher: what a teacher with another vocabulary sees, None where both
-    have the same.
+    sequence_ids (B,): the sequences' numbers. epoch: of its masks. teacher: what a teacher with another vocabulary
+    sees, None where both have the same.
     """
 
     input_ids: Tensor
@@ -48,6 +48,7 @@ class MaskedBatch:
     targets: Tensor
     sequence_ids: Tensor
     teacher: TeacherView | None = None
+    epoch: int = 0
 
     @property
     def teacher_view(self) -> "MaskedBatch | TeacherView":
@@ -67,6 +68,6 @@ class MaskedBatch:
     def to(self, device: torch.device) -> "MaskedBatch":
         """The batch on `device`."""
         view = None if self.teacher is None else self.teacher.to(device)
-        names = [field.name for field in fields(self) if field.name != "teacher"]
+        names = [field.name for field in fields(self) if field.name not in ("teacher", "epoch")]
         tensors = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        return MaskedBatch(**tensors, teacher=view)
+        return MaskedBatch(**tensors, teacher=view, epoch=self.epoch)

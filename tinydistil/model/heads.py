@@ -66,8 +66,11 @@ class MaskedLMHead(nn.Module):
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Decoding:
         """hidden (..., D) and the word embeddings (V, D) to what logits (..., V) are made of."""
-        weight = embedding if self.decoder is None else self.decoder
-        return Decoding(self.norm(activate(self.hidden_act, self.dense(hidden))), weight, self.bias)
+        return self.decoding(self.norm(activate(self.hidden_act, self.dense(hidden))), embedding)
+
+    def decoding(self, rows: Tensor, embedding: Tensor) -> Decoding:
+        """Rows that the dense layer has passed, with the matrix that they are multiplied with."""
+        return Decoding(rows, embedding if self.decoder is None else self.decoder, self.bias)
 
 
 class _WithMaskedLM(Pretrained):
@@ -91,6 +94,10 @@ class _WithMaskedLM(Pretrained):
         if rows is not None:
             hidden = hidden.flatten(0, 1).index_select(0, rows)  # (R, D)
         return self.masked_lm(hidden, self.bert.embeddings.word.weight)  # type: ignore[no-any-return]
+
+    def decoding_of(self, rows: Tensor) -> Decoding:
+        """What `decoding_at` gave, from its rows (R, D) alone."""
+        return self.masked_lm.decoding(rows, self.bert.embeddings.word.weight)
 
     def logits_at(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
         """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `rows`, (R, V)."""

@@ -23,6 +23,7 @@ FLAGS: Mapping[str, str] = {
     "student": "student.model",
     "tokenizer": "student.tokenizer",
     "shards": "shards",
+    "teacher_cache": "teacher_cache",
     "corpus": "corpus",
     "eval_set": "evaluation_sets",
     "max_length": "prepare.max_length",

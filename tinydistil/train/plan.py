@@ -61,6 +61,11 @@ class Plan:
     job: Job | None
 
     @property
+    def teacher_cache(self) -> Path:
+        """Folder of the teacher's cache, where one is asked for."""
+        return Path(self.config.teacher_cache)
+
+    @property
     def events(self) -> Path | None:
         """Folder for TensorBoard, where it is asked for."""
         return self.output / "tensorboard" if self.config.train.tensorboard else None
@@ -89,6 +94,8 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     assert tokenizer is not None, "either the student has a vocabulary or the teacher lends its own"
     shape = _shape(config, folder, teacher, tokenizer)
     _check_student(config, folder, shape, teacher, own)
+    if config.teacher_cache and teacher is not None:
+        _check_cache(config, teacher)
     shards = Path(config.shards) if config.shards else output / "shards"
     longest = _check_shards(shards, teacher, tokenizer, shared) if config.shards else config.prepare.max_length
     _check_length(longest, shape, teacher)
@@ -220,6 +227,15 @@ def _check_student(
         )
     if teacher is not None:
         check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)
+
+
+def _check_cache(config: RunConfig, teacher: ModelFolder) -> None:
+    cache = Path(config.teacher_cache)
+    require(not cache.exists() or cache.is_dir(), f"teacher_cache {str(cache)!r} is a file; name a folder")
+    require(
+        config.cache.words != "top" or config.recipe.soft == 0 or config.cache.top < teacher.config.vocab_size,
+        f"cache.top must be below the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.top}",
+    )
 
 
 def _check_length(longest: int, shape: BertConfig, teacher: ModelFolder | None) -> None:

@@ -1,7 +1,7 @@
 """A run from its plan to the student's folder: prepare, load, build, train, write."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -30,6 +30,7 @@ from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
+from tinydistil.train.teacher_cache import cached_teacher, first_epoch, hash_of_weights
 from tinydistil.train.teaching import live_teacher, load_teacher
 from tinydistil.train.validation import masked_lm_loss, objective_loss
 
@@ -94,7 +95,13 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     validation = make_batches(plan, "validation")
     learner = make_learner(student, teacher, config.recipe).to(ranks.device)
     records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
-    teach = None if teacher is None else live_teacher(plan, teacher, train, ranks.device, records.say)
+    # before it is quantised, which leaves no weights to look at
+    fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
+    live = None if teacher is None else live_teacher(plan, teacher, train, ranks.device, records.say)
+    teach: Callable[[MaskedBatch], TeacherSignal] | None = live
+    if live is not None and config.teacher_cache:
+        with stopping():
+            teach = cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint=fingerprint)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),
@@ -108,23 +115,17 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     if validation is not None:
         count = config.train.validation_sequences
         validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
-        if teach is not None and config.recipe.hard == 0:
-            validate = partial(objective_loss, learner, teach, validation, ranks, sequences=count)
+        if live is not None and config.recipe.hard == 0:
+            validate = partial(objective_loss, learner, live, validation, ranks, sequences=count)
     loop = Loop(trainer, train, config.train, store, records, validate=validate)
     checkpoint = store.latest()
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
-    elif teach is not None:
-        for term, kept in fit_projections(learner, teach, _in_order(train)).items():
+    elif live is not None and not config.teacher_cache:
+        for term, kept in fit_projections(learner, live, first_epoch(train)).items():
             records.say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
     return loop
-
-
-def _in_order(batches: MaskedBatches) -> Iterator[MaskedBatch]:
-    """The first epoch's global batches, the same on every rank."""
-    for cursor in range(batches.batches_per_epoch):
-        yield from batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
 
 
 def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:

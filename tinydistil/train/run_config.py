@@ -7,6 +7,7 @@ from typing import cast
 
 from tinydistil.config import from_mapping, nearest, to_mapping
 from tinydistil.data.settings import PrepareConfig
+from tinydistil.distill.cache import CacheConfig
 from tinydistil.distill.initialise import EMBEDDINGS
 from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.errors import InputError, require
@@ -65,6 +66,8 @@ class StudentConfig:
 class RunConfig:
     """A whole run. Its text comes from `shards` (made by scripts/prepare.py) or from `corpus`, prepared on the way.
 
+    teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
+    masks; "" asks the teacher itself each time. cache: how it is kept.
     teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does.
     """
 
@@ -77,6 +80,8 @@ class RunConfig:
     corpus: tuple[str, ...] = ()
     evaluation_sets: tuple[str, ...] = ()
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    teacher_cache: str = ""
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     def __post_init__(self) -> None:
         recipe, student = self.recipe, self.student
@@ -101,6 +106,7 @@ class RunConfig:
             not (self.shards and self.evaluation_sets),
             "--eval-set cleans raw text of evaluation texts; shards are made already: give it to scripts/prepare.py",
         )
+        self._check_cache()
         require(
             not (student.start == "layers" and not self.teacher),
             "student.start 'layers' copies layers of the teacher, and there is none; choose own or random",
@@ -121,6 +127,20 @@ class RunConfig:
             not (self.student_vocabulary == "own" and recipe.compares_tokens),
             f"recipe {recipe.name!r} compares teacher and student token by token, so both must share a vocabulary: "
             "choose student.vocabulary teacher, or recipe partial",
+        )
+
+    def _check_cache(self) -> None:
+        if not self.teacher_cache:
+            require(self.cache == CacheConfig(), "options of cache are for a --teacher-cache, and there is none")
+            return
+        require(bool(self.teacher), "--teacher-cache keeps what a teacher says, and there is none; give --teacher")
+        require(
+            self.train.mask.epochs >= 1,
+            "--teacher-cache needs masks that come again: set train.mask.epochs to the number of epochs to be kept",
+        )
+        require(
+            self.recipe.soft == 0 or self.recipe.soft_positions == "masked",
+            "--teacher-cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
         )
 
     @property
@@ -166,6 +186,9 @@ def resolve_run(values: Mapping[str, object]) -> RunConfig:
     if name == "distilbert":
         student = dict(cast(Mapping[str, object], values.get("student", {})))
         values["student"] = {"start": "layers"} | ({} if "start" in student else {"model": HALF}) | student
+    if values.get("teacher_cache"):
+        train = dict(cast(Mapping[str, object], values["train"]))
+        values["train"] = train | {"mask": {"epochs": 1} | dict(cast(Mapping[str, object], train.get("mask", {})))}
     require(
         not (values.get("shards") and values.get("prepare")),
         "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",

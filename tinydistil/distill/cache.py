@@ -1,0 +1,255 @@
+"""What a teacher says of a corpus, written down once and read back in training, so that it need not run again.
+
+A cache is bound to everything its numbers depend on (teacher, vocabularies, text, masks, recipe); one that was made for
+anything else is refused by the field that differs. Its sequences are cut into parts, one file for each part and mask
+epoch, whole or absent, so an interrupted writing goes on with the next part. A part holds, for S sequences:
+
+    starts (S + 1), KIND_starts (S + 1)        where each sequence's rows, and its vectors of each kind, begin
+    rows (R, E) fp16                           the teacher's rows at masked tokens: its exact distribution, or
+    log_probs (R, K), log_rest (R,) fp16, ids (R, K)    the top of that distribution and the mass of the rest
+    hidden (N, F), pooled (S, F) fp16          the vectors that the recipe compares, centred, reduced and whitened
+
+Letters: S sequences, R rows, E teacher width, K tokens kept, N tokens or words, F width of a prepared vector,
+B sequences of a batch, T tokens.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tinydistil.config import nearest
+from tinydistil.data.atomic import read_json, write_atomic, write_json
+from tinydistil.distill.learner import Learner
+from tinydistil.distill.projection import Projection
+from tinydistil.distill.representation import there
+from tinydistil.distill.teacher import TeacherSignal
+from tinydistil.distill.vocabulary_loss import TopTokens, top_tokens
+from tinydistil.errors import InputError, require
+from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.heads import BertForMaskedLM, Decoding
+
+KINDS = ("top", "hidden")
+FILE = "cache.json"
+PROJECTIONS = "projections.safetensors"
+# Sequences of a part: some 1.6 MB a part for short sentences with top tokens, 50 MB for full blocks with all of a row.
+PART = 1024
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """How a teacher's words are kept: the `top` likeliest tokens of each masked one, or its "hidden" row, exactly."""
+
+    words: str = "top"
+    top: int = 32
+
+    def __post_init__(self) -> None:
+        if self.words not in KINDS:
+            raise InputError(f"cache.words {self.words!r} is unknown{nearest(self.words, KINDS)}")
+        require(self.top >= 1, f"cache.top must be >= 1, got {self.top}")
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherCache:
+    """A folder of parts for `sequences` (S,), ascending numbers, and `epochs` epochs of masks."""
+
+    folder: Path
+    sequences: NDArray[np.int64]
+    epochs: int
+
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """The epoch and the number of every part."""
+        count = -(-len(self.sequences) // PART)
+        return [(epoch, number) for epoch in range(self.epochs) for number in range(count)]
+
+    def ids(self, number: int) -> NDArray[np.int64]:
+        """The sequences of a part."""
+        return self.sequences[number * PART : (number + 1) * PART]
+
+    def path(self, epoch: int, number: int) -> Path:
+        """A part's file."""
+        return self.folder / f"epoch-{epoch:03d}-part-{number:06d}.safetensors"
+
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """The parts that are still to be written."""
+        return [part for part in self.parts if not self.path(*part).exists()]
+
+    def bind(self, bound: Mapping[str, object]) -> None:
+        """Make the folder one for `bound`, or find that it is. Raises InputError naming a field that differs."""
+        file = self.folder / FILE
+        if not file.exists():
+            strangers = sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
+            require(
+                not strangers,
+                f"teacher_cache {str(self.folder)!r} holds {strangers[0] if strangers else ''!r}, but no {FILE}; "
+                "choose an empty folder",
+            )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(file, bound)
+            return
+        found = read_json(file)
+        for name in [*bound, *found]:
+            require(
+                found.get(name) == bound.get(name),
+                f"teacher_cache {str(self.folder)!r} was made with {name} = {found.get(name)!r}, this run has "
+                f"{bound.get(name)!r}; give the same value, or another --teacher-cache",
+            )
+
+    def save_projections(self, learner: Learner) -> None:
+        """Keep what was fitted to the teacher's vectors: the cached ones are made with it."""
+        fitted = {name: tensor.contiguous() for name, tensor in learner.projections.named_buffers()}
+        write_atomic(self.folder / PROJECTIONS, save(fitted))
+
+    def load_projections(self, learner: Learner) -> bool:
+        """Give `learner` what was fitted for this cache; False where that is still to be done."""
+        path = self.folder / PROJECTIONS
+        if not path.exists():
+            return False
+        with _opened(path) as file:
+            for name, tensor in learner.projections.named_buffers():
+                tensor.copy_(file.get_tensor(name))
+        return True
+
+    @torch.no_grad()
+    def write(
+        self,
+        part: tuple[int, int],
+        batches: Sequence[MaskedBatch],
+        teach: Callable[[MaskedBatch], TeacherSignal],
+        learner: Learner,
+        config: CacheConfig,
+        device: torch.device,
+    ) -> None:
+        """Write one part from the `batches` that hold its sequences, in any order."""
+        pieces: dict[int, dict[str, Tensor]] = {}
+        for batch in batches:
+            signal = _said(batch.to(device), teach, learner, config)
+            counts = _counts(batch, learner)
+            for kind, kept in signal.items():
+                sizes = counts.get(kind, counts["rows"])
+                for sequence, piece in zip(batch.sequence_ids.tolist(), torch.split(kept.cpu(), sizes), strict=True):
+                    pieces.setdefault(sequence, {})[kind] = piece
+        ordered = [pieces[sequence] for sequence in self.ids(part[1]).tolist()]
+        tensors = {kind: torch.cat([each[kind] for each in ordered]) for kind in ordered[0]}
+        starts = {kind: [0, *accumulate(len(each[kind]) for each in ordered)] for kind in ordered[0]}
+        tensors |= {f"{kind}_starts": torch.tensor(each) for kind, each in starts.items()}
+        write_atomic(self.path(*part), save(tensors))
+
+
+class CachedTeacher:
+    """Answers batch by batch what a cache holds of it. The teacher's model is asked for its vocabulary matrix alone."""
+
+    def __init__(
+        self, cache: TeacherCache, model: torch.nn.Module, learner: Learner, config: CacheConfig, device: torch.device
+    ) -> None:
+        self.cache, self.learner, self.config, self.device = cache, learner, config, device
+        self.model = model
+        self._parts: dict[Path, _Part] = {}
+
+    @torch.no_grad()
+    def __call__(self, batch: MaskedBatch) -> TeacherSignal:
+        """The signal for `batch`, whose masks must be of an epoch that the cache holds."""
+        places = np.searchsorted(self.cache.sequences, batch.sequence_ids.cpu().numpy())
+        found = [self._part(batch.epoch, int(place) // PART).sequence(int(place) % PART) for place in places]
+        vectors = {
+            term: self._vectors(term, batch, [each[term] for each in found]) for term in self.learner.projections
+        }
+        return TeacherSignal(None, self._words(found, batch), vectors)
+
+    def _words(self, found: list[dict[str, Tensor]], batch: MaskedBatch) -> Decoding | TopTokens | None:
+        if self.learner.recipe.soft == 0:
+            return None
+        both = {kind: torch.cat([each[kind] for each in found]) for kind in _word_kinds(self.config)} if found else {}
+        if self.config.words == "hidden":
+            assert isinstance(self.model, BertForMaskedLM), "see build.check_pair"
+            rows = both["rows"] if found else torch.empty(0, self.model.config.hidden_size)
+            return self.model.decoding_of(rows.to(self.device).float())
+        k = self.config.top
+        if not found:
+            nothing = torch.empty(0, k, device=self.device)
+            return TopTokens(nothing, nothing.long(), nothing[:, 0])
+        log_probs, ids, rest = (both[kind].to(self.device) for kind in ("log_probs", "ids", "log_rest"))
+        return TopTokens(log_probs.float(), ids.long(), rest.float())
+
+    def _vectors(self, term: str, batch: MaskedBatch, found: list[Tensor]) -> Tensor:
+        """(N, F) as `vectors_of` lays them out, zeros where there is nothing."""
+        present = there(term, self.learner.recipe.unit, batch.teacher_view, batch.num_words)
+        projection = self.learner.projections[term]
+        assert isinstance(projection, Projection)
+        vectors = torch.zeros(len(present), projection.prepared_width, device=self.device)
+        if found:
+            vectors[present] = torch.cat(found).to(self.device).float()
+        return vectors
+
+    def _part(self, epoch: int, number: int) -> "_Part":
+        path = self.cache.path(epoch, number)
+        if path not in self._parts:
+            self._parts[path] = _Part(path)
+        return self._parts[path]
+
+
+class _Part:
+    """One file, memory-mapped: only the sequences that are asked for are read."""
+
+    def __init__(self, path: Path) -> None:
+        file = _opened(path)
+        names = set(file.keys())
+        kinds = {name for name in names if f"{name}_starts" in names}
+        self._starts = {kind: file.get_tensor(f"{kind}_starts").tolist() for kind in kinds}
+        self._slices = {kind: file.get_slice(kind) for kind in kinds}
+
+    def sequence(self, place: int) -> dict[str, Tensor]:
+        """What is kept of the sequence at `place` of the part."""
+        return {kind: self._slices[kind][starts[place] : starts[place + 1]] for kind, starts in self._starts.items()}
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it and run again, it is written anew") from None
+
+
+def _word_kinds(config: CacheConfig) -> tuple[str, ...]:
+    return ("rows",) if config.words == "hidden" else ("log_probs", "ids", "log_rest")
+
+
+def _said(
+    batch: MaskedBatch, teach: Callable[[MaskedBatch], TeacherSignal], learner: Learner, config: CacheConfig
+) -> dict[str, Tensor]:
+    """Everything that is kept of a batch, sequence after sequence, in the types that are written."""
+    signal = teach(batch)
+    kept: dict[str, Tensor] = {}
+    if isinstance(signal.words, Decoding):
+        if config.words == "hidden":
+            kept["rows"] = signal.words.rows.half()
+        else:
+            top = top_tokens(signal.words, config.top, learner.recipe.temperature)
+            # 16 bits hold every vocabulary we know of; safetensors and torch index with more all the same
+            narrow = torch.uint16 if len(signal.words.weight) <= 2**16 else torch.int32
+            kept |= {"log_probs": top.log_probs.half(), "ids": top.ids.to(narrow), "log_rest": top.log_rest.half()}
+    for term in learner.projections:
+        present = there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
+        kept[term] = learner.teacher_vectors(term, signal, batch)[present].half()
+    return kept
+
+
+def _counts(batch: MaskedBatch, learner: Learner) -> dict[str, list[int]]:
+    """How many rows, and vectors of each kind, belong to each sequence of a batch."""
+    size = len(batch.sequence_ids)
+    owner = batch.rows // batch.input_ids.shape[1]
+    counts = {"rows": torch.bincount(owner, minlength=size).tolist()}
+    for term in learner.projections:
+        present = there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
+        counts[term] = present.view(size, -1).sum(1).tolist()
+    return counts
