@@ -4,17 +4,19 @@ Machines are shared and noisy, so what is compared runs in turn (A B A B ...) in
 is reported as the median of the rounds' ratios, with their 20th and 80th percentile.
 """
 
+import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -44,24 +46,31 @@ def interleave(
                 call()
             synchronize()
             elapsed[name].append(1e3 * (time.perf_counter() - start) / calls)
-    return {name: _timing(name, times) for name, times in elapsed.items()}
+    return {name: timing_of(name, times) for name, times in elapsed.items()}
 
 
-def _timing(name: str, times: list[float]) -> Timing:
-    p20, median, p80 = np.percentile(times, (20, 50, 80))
-    return Timing(name, float(p20), float(median), float(p80), tuple(times))
+def timing_of(name: str, times_ms: Sequence[float]) -> Timing:
+    """The timing of a candidate from its rounds."""
+    p20, median, p80 = np.percentile(times_ms, (20, 50, 80))
+    return Timing(name, float(p20), float(median), float(p80), tuple(times_ms))
 
 
 def ratio(timings: Mapping[str, Timing], slow: str, fast: str) -> str:
     """How many times faster `fast` is than `slow`: the median of the rounds' ratios, with p20 and p80."""
-    rounds = np.array(timings[slow].rounds_ms) / np.array(timings[fast].rounds_ms)
-    p20, median, p80 = np.percentile(rounds, (20, 50, 80))
+    return spread(np.array(timings[slow].rounds_ms) / np.array(timings[fast].rounds_ms))
+
+
+def spread(ratios: Sequence[float] | NDArray[np.float64]) -> str:
+    """Ratios of the rounds as "median x (p20 to p80)"."""
+    p20, median, p80 = np.percentile(ratios, (20, 50, 80))
     return f"{median:.2f}x ({p20:.2f} to {p80:.2f})"
 
 
-def gemm_peak_gflops(size: int = 1024, rounds: int = 9) -> float:
-    """The best rate of a float32 matrix product on this machine with the current threads, in GFLOP/s."""
-    left, right = torch.randn(size, size), torch.randn(size, size)
+def gemm_peak_gflops(
+    size: int = 1024, rounds: int = 9, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> float:
+    """The best rate of a matrix product on this machine with the current threads, in GFLOP/s."""
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     timing = interleave({"gemm": lambda: left @ right}, rounds=rounds, calls=4)["gemm"]
     return 2 * size**3 / (min(timing.rounds_ms) * 1e6)
 
@@ -75,10 +84,40 @@ def encoder_flops(tokens: int, length: int, layers: int, hidden: int, intermedia
     return 2.0 * tokens * layers * (4 * hidden**2 + 2 * length * hidden + 2 * hidden * intermediate)
 
 
+def masked_lm_head_flops(rows: int, hidden: int, vocabulary: int) -> float:
+    """Floating-point operations of the masked LM head's forward pass at `rows` tokens: D^2 + V D multiply-adds each."""
+    return 2.0 * rows * (hidden**2 + vocabulary * hidden)
+
+
 def synchronize() -> None:
     """Wait for the accelerator, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a benchmark found, as a reader sees it; the JSON line holds it too, so that no figure is ever typed."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def text(self) -> str:
+        """For a terminal: the first column to the left, figures to the right."""
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        lines = []
+        for first, *others in (self.header, *self.rows):
+            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+        return "\n".join([self.title, *lines])
+
+    def markdown(self) -> str:
+        """For a README."""
+        rule = ["---", *["---:"] * (len(self.header) - 1)]
+        return "\n".join(
+            [f"**{self.title}**", "", *(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))]
+        )
 
 
 def machine() -> dict[str, object]:
@@ -90,6 +129,7 @@ def machine() -> dict[str, object]:
         "load_1min": os.getloadavg()[0],
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "transformers": importlib.metadata.version("transformers"),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         "commit": _git("rev-parse", "--short", "HEAD"),

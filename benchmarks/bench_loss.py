@@ -1,0 +1,203 @@
+"""The loss of masked words, fused against written out: time, memory beside the inputs, and error.
+
+    python benchmarks/bench_loss.py --rows 600 4096 --rounds 7 --output results.jsonl
+    python benchmarks/bench_loss.py --size small                               # to see that it works
+
+Cross-entropy and KL (temperature 2), forward and backward, from hidden rows (R, D) and (R, E) of student and teacher
+and both vocabulary matrices. Before anything is timed, loss and gradients of every candidate are compared with the
+eager form in float64 over `CHECKED_ROWS` rows: none may err more than twice what eager itself does, plus 1e-7.
+Every candidate is a process of its own, asked in turn. Letters: R rows, V vocabulary, D and E widths.
+"""
+
+import argparse
+import importlib.util
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import measure
+import torch
+from measure import Table, record, spread, synchronize, timing_of
+from processes import ALLOCATORS, Asked, peak_mib, running, serve, start_peak
+from torch import Tensor
+from workload import BERTIMBAU_VOCABULARY, SMALL_VOCABULARY
+
+from tinydistil.distill.fused import fused_vocabulary_losses
+from tinydistil.distill.vocabulary_loss import VocabularyLosses, vocabulary_losses
+from tinydistil.errors import require, run_script
+from tinydistil.model.heads import Decoding
+from tinydistil.ranks import device_of
+
+CHECKED_ROWS = 256
+Loss = Callable[..., VocabularyLosses]
+# Each form of the loss, made in the process that times it.
+FORMS: dict[str, Callable[[], Loss]] = {
+    "eager": lambda: vocabulary_losses,
+    "eager-compiled": lambda: torch.compile(vocabulary_losses, dynamic=False),
+    "fused-plain": lambda: partial(fused_vocabulary_losses, compiled=False),
+    "fused-32": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=32),
+    "fused-64": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=64),
+    "fused-128": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=128),
+    "fused-256": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=256),
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line. `--serve` is how the program calls itself, once for each candidate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--size", choices=("full", "small"), default="full", help=f"small: V = {SMALL_VOCABULARY}, 64 rows")
+    add("--rows", type=int, nargs="+", metavar="R", help="masked rows (full: 600 4096)")
+    add("--candidates", nargs="+", choices=FORMS, default=["eager", "fused-64"], metavar="NAME",
+        help=f"of {', '.join(FORMS)}; the first is what others are compared with")  # fmt: skip
+    add("--allocator", choices=ALLOCATORS, default="default", help="glibc's settings in every candidate's process")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--threads", type=int, default=torch.get_num_threads())
+    add("--rounds", type=int, default=7)
+    add("--output", type=Path, metavar="FILE", help="append the results to this JSONL file")
+    add("--serve", choices=FORMS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.rows = args.rows or ([600, 4096] if args.size == "full" else [64])
+    require(min(args.rows) >= 1 and args.rounds >= 1, "--rows and --rounds must be >= 1")
+    return args
+
+
+class Contestant:
+    """One form of the loss on fixed random inputs."""
+
+    def __init__(self, args: argparse.Namespace, loss: Loss) -> None:
+        torch.set_num_threads(args.threads)
+        self.device, self.loss = device_of(args.device), loss
+        self.vocabulary = BERTIMBAU_VOCABULARY if args.size == "full" else SMALL_VOCABULARY
+        self.widths = (128, 768) if args.size == "full" else (32, 64)
+
+    def answer(self, question: str) -> dict[str, float]:
+        """ "error", "memory R" or "time R"."""
+        if question == "error":
+            return self.errors()
+        what, rows = question.split()
+        student, teacher, targets = self.inputs(int(rows))
+        before_mib = start_peak() if what == "memory" else 0.0
+        synchronize()
+        began = time.perf_counter()
+        self.value(student, teacher, targets, self.loss).backward()  # type: ignore[no-untyped-call]
+        synchronize()
+        seconds = time.perf_counter() - began
+        return {"extra_mib": peak_mib() - before_mib} if what == "memory" else {"seconds": seconds}
+
+    def errors(self) -> dict[str, float]:
+        """Relative error, against eager in float64, of the loss and of each gradient by its largest number."""
+        student, teacher, targets = self.inputs(CHECKED_ROWS)
+        exact_student, exact_teacher = exactly(student), exactly(teacher)
+        truth = gradients(self.value(exact_student, exact_teacher, targets, vocabulary_losses), exact_student)
+        found = gradients(self.value(student, teacher, targets, self.loss), student)
+        names = ("loss", "rows", "weight", "bias")
+        return {
+            name: float((a.double() - b).abs().max() / b.abs().max())
+            for name, a, b in zip(names, found, truth, strict=True)
+        }
+
+    def value(self, student: Decoding, teacher: Decoding, targets: Tensor, loss: Loss) -> Tensor:
+        """The sum of both terms, scalar."""
+        parts = loss(student, targets, teacher, hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
+        assert parts.hard is not None and parts.soft is not None
+        return parts.hard.total + parts.soft.total
+
+    def inputs(self, rows: int) -> tuple[Decoding, Decoding, Tensor]:
+        """Rows as LayerNorm leaves them, and logits that spread by 3, as a trained teacher's do."""
+        torch.manual_seed(rows)
+        student, teacher = (
+            Decoding(
+                torch.randn(rows, width).to(self.device),
+                torch.randn(self.vocabulary, width).mul_(3 * width**-0.5).to(self.device),
+                torch.zeros(self.vocabulary, device=self.device),
+            )
+            for width in self.widths
+        )
+        for tensor in (student.rows, student.weight, student.bias):
+            tensor.requires_grad_()
+        return student, teacher, torch.randint(self.vocabulary, (rows,), device=self.device)
+
+
+def exactly(decoding: Decoding) -> Decoding:
+    """The same in float64."""
+    made = {
+        name: getattr(decoding, name).detach().double().requires_grad_(getattr(decoding, name).requires_grad)
+        for name in ("rows", "weight", "bias")
+    }
+    return replace(decoding, **made)
+
+
+def gradients(value: Tensor, student: Decoding) -> list[Tensor]:
+    """The value and its gradients."""
+    found = torch.autograd.grad(value, (student.rows, student.weight, student.bias))
+    return [value.detach(), *found]
+
+
+def main() -> None:
+    """Check, measure, print, record."""
+    args = parse_arguments()
+    if args.serve:
+        serve(lambda: Contestant(args, FORMS[args.serve]()).answer)
+        return
+    facts = measure.machine()
+    print(f"{facts['processor']}, {args.threads} threads, torch {facts['torch']}, load {facts['load_1min']:.1f}")
+    if importlib.util.find_spec("liger_kernel") is None or not torch.cuda.is_available():
+        print("Liger-Kernel: not measured, it needs CUDA and the package liger-kernel")
+    with running(args.candidates, __file__, sys.argv[1:], allocator=args.allocator) as candidates:
+        errors = check(candidates)
+        for rows in args.rows:
+            compare(candidates, rows, errors, args)
+
+
+def check(candidates: Sequence[Asked]) -> dict[str, dict[str, float]]:
+    """Every candidate's errors. Stops the program where one errs more than eager may."""
+    found = {candidate.name: candidate.ask("error") for candidate in candidates}
+    reference = next(iter(found.values()))
+    for name, errors in found.items():
+        for what, error in errors.items():
+            if not error <= 2 * reference[what] + 1e-7:
+                raise SystemExit(f"{what} by {name!r} is off by {error:.1e}; nothing was timed")
+    return found
+
+
+def compare(
+    candidates: Sequence[Asked], rows: int, errors: Mapping[str, Mapping[str, float]], args: argparse.Namespace
+) -> None:
+    """Time one number of rows."""
+    rounds: dict[str, list[dict[str, float]]] = {candidate.name: [] for candidate in candidates}
+    for candidate in candidates:
+        candidate.ask(f"time {rows}")  # compiles
+    memory = {candidate.name: candidate.ask(f"memory {rows}")["extra_mib"] for candidate in candidates}
+    for candidate in candidates:
+        candidate.ask(f"time {rows}")  # warms up again what measuring memory gave back
+    for _ in range(args.rounds):
+        for candidate in candidates:
+            rounds[candidate.name].append(candidate.ask(f"time {rows}"))
+    first = candidates[0].name
+    lines = []
+    for name, mine in rounds.items():
+        faster = [a["seconds"] / b["seconds"] for a, b in zip(rounds[first], mine, strict=True)]
+        lines.append((
+            name, f"{1e3 * statistics.median(each['seconds'] for each in mine):.0f}", spread(faster),
+            f"{memory[name]:.0f}",
+            f"1/{memory[first] / max(memory[name], 1.0):.1f}", f"{errors[name]['loss']:.1e}",
+            f"{max(errors[name][what] for what in ('rows', 'weight', 'bias')):.1e}",
+        ))  # fmt: skip
+    vocabulary = BERTIMBAU_VOCABULARY if args.size == "full" else SMALL_VOCABULARY
+    header = ("form", "ms", f"{first} takes", "extra MiB", f"of {first}'s", "error of loss", "of gradients")
+    table = Table(f"Loss of {rows} masked rows, V = {vocabulary:,}; errors against float64", header, tuple(lines))
+    print("", table.text(), sep="\n")
+    timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
+    options = {key: str(value) for key, value in vars(args).items() if value is not None}
+    record(args.output, "loss", timings, rows=rows, options=options, errors=errors,
+           extra_mib=memory,
+           tables=[asdict(table)])  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_script(main)

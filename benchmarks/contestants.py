@@ -1,0 +1,254 @@
+"""Who takes part in the benchmark of the whole step: ours in its forms, the peer in its.
+
+Each holds the same weights and takes the same global batches. Letters: B sequences, T tokens.
+"""
+
+import argparse
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from measure import synchronize
+from part_watch import PARTS, PartWatch
+from processes import peak_mib, start_peak
+from workload import LEARNED, batch_at, batches_of, forward_flops, models_of, step_flops, tokenizer_of
+
+from tinydistil.distill.build import fit_projections
+from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
+from tinydistil.distill.int8_teacher import quantise_teacher
+from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.vocabulary_loss import vocabulary_losses
+from tinydistil.model.batch import MaskedBatch
+from tinydistil.ranks import Ranks, device_of
+from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
+from tinydistil.train.step import Trainer
+
+LEARNING_RATE = 5e-4
+TERMS = ("hard", "soft", "hidden")
+WARMUP = 2
+MOST_CACHED = 32  # sequences that the teacher reads at a time while its cache is written
+
+
+class Contestant(ABC):
+    """One way of taking a step of recipe total."""
+
+    renamed: Mapping[str, str] = {}
+    projection = LEARNED
+    attention = "packed"
+    # What of the teacher is computed within the step.
+    asked: Sequence[str] = ("encoder", "words")
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        torch.set_num_threads(args.threads)
+        self.device = device_of(args.device)
+        self.tokenizer = tokenizer_of(args)
+        self.batches = batches_of(args, self.tokenizer, args.rounds + WARMUP)
+        self.teacher, self.learner = models_of(
+            args, self.tokenizer, attention=self.attention, projection=self.projection
+        )
+        self.watch = PartWatch(self.device, self.renamed)
+
+    @abstractmethod
+    def prepare(self, batch: MaskedBatch) -> None:
+        """What is done before the clock starts."""
+
+    @abstractmethod
+    def step(self, cursor: int) -> dict[str, float]:
+        """Take the step of the `cursor`-th batch; the mean of each of `TERMS`."""
+
+    def answer(self, question: str) -> dict[str, float]:
+        """ "check N": losses and peak memory of the N-th step. "step N": also its seconds, in all and by part."""
+        what, cursor = question.split()
+        batch = batch_at(self.batches, int(cursor))
+        self.prepare(batch)
+        if what == "check":
+            before_mib = start_peak()
+            return {**self.step(int(cursor)), "before_mib": before_mib, "peak_mib": peak_mib()}
+        return self.timed(int(cursor), batch)
+
+    def timed(self, cursor: int, batch: MaskedBatch) -> dict[str, float]:
+        """The step by the clock, and the work it stands for."""
+        synchronize()
+        self.watch.read()
+        began = time.perf_counter()
+        self.watch.start()
+        terms = self.step(cursor)
+        synchronize()
+        seconds = time.perf_counter() - began
+        parts = {f"part.{name}": value for name, value in self.watch.read().items() if name in PARTS}
+        teacher, student = self.teacher.config, self.learner.student.config
+        return {
+            "seconds": seconds,
+            "tokens": batch.tokens,
+            "padded_tokens": batch.input_ids.numel(),
+            "flops": step_flops(batch, teacher, student, asked=self.asked),
+            "teacher_encoder_flops": forward_flops(batch, teacher),
+            **terms,
+            **parts,
+        }
+
+
+class Ours(Contestant):
+    """Our step as `scripts/distill.py` takes it, masking and padding of the batch included."""
+
+    # The trainer marks after the heads; hooks on the encoders have told their own time by then.
+    renamed: Mapping[str, str] = {"teacher": "teacher head", "student": "loss"}
+
+    fused = True
+
+    def __init__(self, args: argparse.Namespace, *, ranks: Ranks | None = None) -> None:
+        super().__init__(args)
+        self.ranks = ranks or Ranks(0, 1, self.device)
+        self.learner.to(self.device)
+        if not self.fused:
+            self.learner.compare_words = vocabulary_losses
+        self.trainer = Trainer(
+            self.learner,
+            make_optimizer([self.learner], OptimizerConfig(learning_rate=LEARNING_RATE)),
+            self.ranks,
+            teach=LiveTeacher(self.teacher.to(self.device), self.learner.recipe),
+            precision=args.precision,
+        )
+        self.trainer.watch = self.watch
+        self.watch.after(self.teacher.bert, "teacher encoder")
+        self.watch.after(self.learner.student.bert, "student")
+        self.learner.train()
+
+    def prepare(self, batch: MaskedBatch) -> None:
+        """Nothing: batches are made within the step."""
+
+    def step(self, cursor: int) -> dict[str, float]:
+        """Draw this rank's share of the batch and learn from it."""
+        ranks = self.ranks
+        mine = self.batches.micro_batches(cursor, rank=ranks.rank, world_size=ranks.world_size, accumulation=1)
+        return self.trainer.step(mine, LEARNING_RATE).terms
+
+
+class Padded(Ours):
+    """Ours with padding computed as if it were text."""
+
+    attention = "sdpa"
+
+
+class WrittenOut(Padded):
+    """Ours with padding, and losses as they are explained: what a student of the code reads first."""
+
+    fused = False
+
+
+class Int8(Ours):
+    """Ours with the linear layers of the teacher's encoder in int8, on a CPU."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        live = self.trainer.teach
+        assert isinstance(live, LiveTeacher)
+        quantise_teacher(live, [batch_at(self.batches, 0)])
+
+
+class Cached(Ours):
+    """Ours with a teacher whose words and hidden states were written down before."""
+
+    config = CacheConfig("hidden")
+    asked = ("words",)
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        with tempfile.TemporaryDirectory() as folder:
+            # Mapped files stay readable when the folder is gone.
+            self.trainer.teach, self.cache_bytes = self.written(Path(folder))
+
+    def written(self, folder: Path) -> tuple[CachedTeacher, int]:
+        """The teacher's cache of every batch, all parts opened, and its size."""
+        live, batches = self.trainer.teach, self.batches
+        assert live is not None
+        whole = [batch_at(batches, cursor) for cursor in range(batches.batches_per_epoch)]
+        fit_projections(self.learner, live, whole)
+        cache = TeacherCache(folder, batches.candidates, epochs=1)
+        for epoch, number in cache.parts:
+            ids = cache.ids(number)
+            shares = [batches.collate(ids[i : i + MOST_CACHED], epoch) for i in range(0, len(ids), MOST_CACHED)]
+            cache.write((epoch, number), shares, live, self.learner, self.config, self.device)
+        teacher = CachedTeacher(cache, self.teacher, self.learner, self.config, self.device)
+        for batch in whole:
+            teacher(batch)
+        return teacher, sum(cache.path(*part).stat().st_size for part in cache.parts)
+
+    def answer(self, question: str) -> dict[str, float]:
+        """The same, and how much is kept a token."""
+        tokens = sum(batch_at(self.batches, cursor).tokens for cursor in range(self.batches.batches_per_epoch))
+        return {**super().answer(question), "cache_bytes_a_token": self.cache_bytes / tokens}
+
+
+class CachedTop(Cached):
+    """Of each masked token the 32 likeliest words."""
+
+    config = CacheConfig("top", 32)
+    asked = ()
+
+
+class CachedReduced(Cached):
+    """Hidden states on as many principal components as the student is wide: another recipe, a sixth of the bytes."""
+
+    projection = "pca"
+
+
+class CachedTopReduced(CachedTop):
+    """Both."""
+
+    projection = "pca"
+
+
+class Theirs(Contestant):
+    """The peer's step on batches that lie ready."""
+
+    def __init__(self, args: argparse.Namespace, *, tuned: bool = False, compiled: bool = False) -> None:
+        # Not above: importing transformers takes seconds, and ours need none of it.
+        from peer_transformers import Peer, TunedPeer, collated
+
+        super().__init__(args)
+        self.collated = collated
+        half = args.precision == "bfloat16"
+        if tuned:
+            self.peer: Peer = TunedPeer(
+                self.teacher, self.learner, self.device, half=half, mark=self.watch.mark, compiled=compiled
+            )
+        else:
+            self.peer = Peer(self.teacher, self.learner, self.device, half=half, mark=self.watch.mark)
+            self.watch.after(self.peer.teacher.bert, "teacher encoder")
+
+    def prepare(self, batch: MaskedBatch) -> None:
+        """Masked, padded and on the device."""
+        self.inputs = self.collated(batch, self.device)
+
+    def step(self, cursor: int) -> dict[str, float]:
+        """Learn from the batch that was prepared."""
+        return self.peer.step(self.inputs)
+
+
+CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
+    "peer": Theirs,
+    "tuned": partial(Theirs, tuned=True),
+    "tuned-compiled": partial(Theirs, tuned=True, compiled=True),
+    "eager": WrittenOut,
+    "fused": Padded,
+    "live": Ours,
+    "int8": Int8,
+    "cached-rows": Cached,
+    "cached-top": CachedTop,
+    "cached-rows-pca": CachedReduced,
+    "cached-top-pca": CachedTopReduced,
+}
+# By how much, relative, terms may be off whose numbers have 8 bits, or 16 in a cache. What is not named differs by
+# design: 32 words are not the whole distribution, 128 components not the whole vector.
+OWN_TOLERANCES: dict[str, dict[str, float]] = {
+    "int8": {"hard": 1e-3, "soft": 5e-2, "hidden": 1e-2},
+    "cached-rows": {"hard": 1e-3, "soft": 1e-2, "hidden": 1e-3},
+    "cached-top": {"hard": 1e-3, "hidden": 1e-3},
+    "cached-rows-pca": {"hard": 1e-3, "soft": 1e-2},
+    "cached-top-pca": {"hard": 1e-3},
+}
