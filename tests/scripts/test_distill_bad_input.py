@@ -91,38 +91,6 @@ CASES = {
         ["--recipe", "mlm", "--student", "student", "--teacher-precision", "int8"],
         without=("--teacher",),
     ),
-    # the teacher's cache
-    "cache's kind": Case(
-        r"cache.words 'tops' is unknown; did you mean 'top'", ["--teacher-cache", "cache", *options("cache.words=tops")]
-    ),
-    "cache of no token": Case(r"cache.top must be >= 1, got 0", ["--teacher-cache", "cache", *options("cache.top=0")]),
-    "cache of more than there is": Case(
-        r"cache.top must be below the teacher's vocabulary \(\d+\), got 5000",
-        ["--teacher-cache", "cache", *options("cache.top=5000")],
-    ),
-    "cache without a folder": Case(
-        r"options of cache are for a --teacher-cache, and there is none", options("cache.top=8")
-    ),
-    "cache of no teacher": Case(
-        r"--teacher-cache keeps what a teacher says, and there is none; give --teacher",
-        ["--recipe", "mlm", "--student", "student", "--teacher-cache", "cache"],
-        without=("--teacher",),
-    ),
-    "cache of masks that never come again": Case(
-        r"--teacher-cache needs masks that come again: set train.mask.epochs",
-        ["--teacher-cache", "cache", *options("train.mask.epochs=0")],
-    ),
-    "cache of all positions": Case(
-        r"--teacher-cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
-        ["--teacher-cache", "cache", *options("recipe.soft_positions=all")],
-    ),
-    "cache is a file": Case(
-        r"teacher_cache 'a.txt' is a file; name a folder", ["--teacher-cache", "a.txt"], write("a.txt", "")
-    ),
-    "cache in somebody else's folder": Case(
-        r"teacher_cache 'teacher' holds 'config.json', but no cache.json; choose an empty folder",
-        ["--teacher-cache", "teacher"],
-    ),
     "projection": Case(r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")),
     "start": Case(r"student.start 'layer' is unknown; did you mean 'layers'", options("student.start=layer")),
     "dropout": Case(r"student.dropout must be in \[0, 1\), got 1", options("student.dropout=1.0")),
@@ -168,6 +136,12 @@ CASES = {
         ["--teacher-cache", "cache", *options("cache.top=9999")],
     ),
     "cache's options without cache": Case(r"options of cache are for a --teacher-cache", options("cache.top=8")),
+    "cache of no word": Case(r"cache.top must be >= 1, got 0", ["--teacher-cache", "cache", *options("cache.top=0")]),
+    "cache of no teacher": Case(
+        r"--teacher-cache keeps what a teacher says, and there is none; give --teacher",
+        ["--recipe", "mlm", "--student", "student", "--teacher-cache", "cache"],
+        without=("--teacher",),
+    ),
     "kind of cache": Case(
         r"cache.words 'tops' is unknown; did you mean 'top'", ["--teacher-cache", "cache", *options("cache.words=tops")]
     ),
