@@ -136,6 +136,12 @@ CASES = {
         ["--teacher-cache", "cache", *options("cache.top=9999")],
     ),
     "cache's options without cache": Case(r"options of cache are for a --teacher-cache", options("cache.top=8")),
+    "cache of no word": Case(r"cache.top must be >= 1, got 0", ["--teacher-cache", "cache", *options("cache.top=0")]),
+    "cache of no teacher": Case(
+        r"--teacher-cache keeps what a teacher says, and there is none; give --teacher",
+        ["--recipe", "mlm", "--student", "student", "--teacher-cache", "cache"],
+        without=("--teacher",),
+    ),
     "kind of cache": Case(
         r"cache.words 'tops' is unknown; did you mean 'top'", ["--teacher-cache", "cache", *options("cache.words=tops")]
     ),
