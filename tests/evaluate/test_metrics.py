@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.isotonic
 import sklearn.metrics
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as seqeval_scores
 
@@ -26,6 +27,7 @@ from tinydistil.evaluate.metrics import (
     accuracy,
     class_numbers,
     confusion_matrix,
+    isotonic_mean_squared_error,
     mean_squared_error,
     pearson,
     perplexity,
@@ -96,6 +98,26 @@ def test_scaled_error_equals_least_squares() -> None:
     line = np.polynomial.Polynomial.fit(predicted, gold, 1)(predicted)
     assert scaled_mean_squared_error(gold, predicted) == pytest.approx(((gold - line) ** 2).mean(), abs=1e-12)
     assert scaled_mean_squared_error(gold, np.ones_like(gold)) == pytest.approx(gold.var(), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["rising", "falling", "ties", "constant", "two"])
+def test_isotonic_error_equals_scikit_learns(kind: str) -> None:
+    random = np.random.default_rng(4)
+    predicted = {"ties": random.integers(0, 9, 300), "constant": np.ones(300), "two": np.array([1.0, 2.0])}.get(
+        kind, random.normal(size=300)
+    )
+    gold = predicted * (-1 if kind == "falling" else 1) + random.normal(size=len(predicted))
+    fitted = sklearn.isotonic.IsotonicRegression().fit_transform(predicted, gold)
+    expected = ((gold - fitted) ** 2).mean()
+    assert isotonic_mean_squared_error(gold, predicted) == pytest.approx(expected, abs=1e-12)
+    assert kind == "falling" or expected <= scaled_mean_squared_error(gold, predicted) + 1e-12  # a line rises too
+
+
+def test_isotonic_error_by_hand() -> None:
+    # 3 and 2 stand the wrong way round and become 2.5 each; the two values at 0.9 become their mean.
+    assert isotonic_mean_squared_error([1, 3, 2, 4, 6], [0.1, 0.2, 0.3, 0.9, 0.9]) == pytest.approx((0.5 + 2) / 5)
+    assert isotonic_mean_squared_error([1, 8, 27, 64], [1, 2, 3, 4]) == 0.0  # rises, though in no line
+    assert isotonic_mean_squared_error([3, 2, 1], [1, 2, 3]) == pytest.approx(2 / 3)  # var(gold)
 
 
 def test_constant_numbers_have_no_correlation() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
+from sklearn.isotonic import IsotonicRegression
 from torch.nn import functional as F
 
 from tinydistil.errors import InputError
@@ -34,7 +35,9 @@ def test_cosines_equal_those_of_single_texts(small_model: BertForMaskedLM, vocab
     assert scores.pearson == pytest.approx(pearsonr(GOLD, expected).statistic, abs=1e-5)
     assert scores.spearman == pytest.approx(spearmanr(GOLD, expected).statistic, abs=1e-12)
     line = np.polynomial.Polynomial.fit(expected, GOLD, 1)(np.array(expected))
-    assert scores.mse == pytest.approx(((np.array(GOLD) - line) ** 2).mean(), abs=1e-5)
+    assert scores.mse_linear == pytest.approx(((np.array(GOLD) - line) ** 2).mean(), abs=1e-5)
+    steps = IsotonicRegression().fit_transform(expected, GOLD)
+    assert scores.mse_isotonic == pytest.approx(((np.array(GOLD) - steps) ** 2).mean(), abs=1e-12)
 
 
 def test_word_overlap_by_hand() -> None:
@@ -64,7 +67,7 @@ def test_untrained_copy_is_random_and_repeatable(small_model: BertForMaskedLM) -
 
 def test_equal_vectors_have_no_correlation(small_model: BertForMaskedLM, vocabulary: Tokenizer) -> None:
     scores = word_overlap(["a", "b"], ["a", "b"], [1.0, 2.0])
-    assert math.isnan(scores.pearson) and scores.mse == 0.25
+    assert math.isnan(scores.pearson) and scores.mse_linear == scores.mse_isotonic == 0.25
 
 
 def test_refusals(small_model: BertForMaskedLM, vocabulary: Tokenizer) -> None:

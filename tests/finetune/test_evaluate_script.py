@@ -64,10 +64,12 @@ def test_all_parts_and_the_tables(
         [str(p.second) for p in pairs], [float(p.label) for p in pairs],
     )  # fmt: skip
     assert first["similarity"]["figures"].keys() >= {"untrained_pearson", "cls_pearson", "anisotropy"}
-    assert first["similarity"]["figures"]["pearson"]["value"] == pytest.approx(expected.pearson, abs=1e-6)
+    for name in ("pearson", "mse_linear", "mse_isotonic"):
+        assert first["similarity"]["figures"][name]["value"] == pytest.approx(getattr(expected, name), abs=1e-6)
 
     markdown = (output / "table.md").read_text(encoding="utf-8")
     assert done.out == markdown and "### the four figures of the seed" in markdown
+    assert "| mse_linear | mse_isotonic |" in markdown
     assert re.search(r"\| so-encoder \| - \| 0\.\d{4} \[|\| so-encoder \| - \| -0\.\d{4} \[", markdown)
     assert "* MLM loss: 40 texts" in markdown
 

@@ -13,7 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinydistil.errors import InputError, require
 from tinydistil.evaluate.inference import check_match, embed
-from tinydistil.evaluate.metrics import pearson, scaled_mean_squared_error, spearman
+from tinydistil.evaluate.metrics import (
+    isotonic_mean_squared_error,
+    pearson,
+    scaled_mean_squared_error,
+    spearman,
+)
 from tinydistil.model.bert import BertModel
 from tinydistil.text.tokenizer import Tokenizer
 
@@ -26,14 +31,16 @@ RANDOM_PAIRS = 10_000
 class SimilarityScores:
     """What N predicted similarities say of N gold ones.
 
-    pearson, spearman: NaN where all predictions are equal. mse: after the best line (what is left of the gold
-    scores' variance). anisotropy: the mean cosine of random pairs, near 1 where all vectors point one way; NaN for
-    word overlap, which has no vectors. rows (N, 2): gold and predicted, what `intervals` resamples.
+    pearson, spearman: NaN where all predictions are equal. mse_linear, mse_isotonic: what is left of the gold scores'
+    variance after the best line, and after the best rising function, each fitted to these pairs. anisotropy: the mean
+    cosine of random pairs, near 1 where all vectors point one way; NaN for word overlap, which has no vectors. rows
+    (N, 2): gold and predicted, what `intervals` resamples.
     """
 
     pearson: float
     spearman: float
-    mse: float
+    mse_linear: float
+    mse_isotonic: float
     anisotropy: float
     rows: NDArray[np.float64]
 
@@ -101,6 +108,7 @@ def _scores(gold: ArrayLike, predicted: NDArray[np.float64], spread: float) -> S
         pearson(gold, predicted),
         spearman(gold, predicted),
         scaled_mean_squared_error(gold, predicted),
+        isotonic_mean_squared_error(gold, predicted),
         spread,
         np.column_stack([gold, predicted]),
     )

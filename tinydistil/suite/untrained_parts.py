@@ -117,7 +117,8 @@ def _similarity_figures(scores: SimilarityScores) -> dict[str, Figure]:
     return {
         "pearson": with_interval(_pearson, scores.rows),
         "spearman": Figure(scores.spearman),
-        "mse": Figure(scores.mse),
+        "mse_linear": Figure(scores.mse_linear),
+        "mse_isotonic": Figure(scores.mse_isotonic),
         "anisotropy": Figure(scores.anisotropy),
     }
 
