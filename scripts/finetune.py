@@ -25,8 +25,9 @@ from tinydistil.errors import InputError, require, run_script
 from tinydistil.finetune.augment import read_synonyms
 from tinydistil.finetune.folder import load
 from tinydistil.finetune.forms import KINDS, AnyData, make_task, read_rows
-from tinydistil.finetune.run import Material, SoftTargets, cross_validated, run_seed, summary
+from tinydistil.finetune.run import Material, cross_validated, run_seed, summary
 from tinydistil.finetune.settings import FineTuneConfig
+from tinydistil.finetune.teacher import SoftTargets
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.hub import read_json, resolve_folder, write_json
 from tinydistil.ranks import Ranks, device_of
@@ -65,13 +66,12 @@ def material_of(args: argparse.Namespace, config: FineTuneConfig, ranks: Ranks) 
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     tokenizer = Tokenizer.from_pretrained(folder)
     task = make_task(args.task, training.rows, tokenizer, config)
-    texts_only = isinstance(task, TextTask)
-    require(texts_only or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
-    require(texts_only or not args.teacher, f"--teacher is for texts; the task is to {args.task}")
+    of_texts = isinstance(task, TextTask)
+    require(of_texts or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
     synonyms = read_synonyms(Path(args.synonyms)) if args.synonyms else {}
     teacher = None
     if args.teacher:
-        tuned = load(args.teacher, ("classify", "regress"))
+        tuned = load(args.teacher, KINDS)
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
     others = [data.rows if data else [] for data in (dev, test)]

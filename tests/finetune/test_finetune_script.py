@@ -3,19 +3,16 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.finetune.conftest import Left, opinions, write_csv
 from tinydistil.finetune.augment import AugmentConfig, augmented, read_synonyms
-from tinydistil.finetune.folder import FineTuned, new_model
-from tinydistil.finetune.run import Material, SoftTargets, cross_validated
+from tinydistil.finetune.run import Material, cross_validated
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.ranks import Ranks
@@ -146,17 +143,6 @@ def test_no_copy_of_a_held_out_row_is_learnt(
     assert len(scores) == 4 and [len(part) for part in learnt] == [9] * 4
     held_out = [everything - part for part in learnt]
     assert set().union(*held_out) == everything and sum(map(len, held_out)) == 12
-
-
-def test_soft_targets_follow_the_students_classes(folder: Path, vocabulary: Tokenizer) -> None:
-    rows = opinions(12)
-    task = TextTask.of("classify", rows, vocabulary, 48)
-    other = replace(task, labels=task.labels[::-1])
-    model = new_model(folder, task, pooling="mean", seed=0)
-    soft = np.array(SoftTargets(FineTuned(model, task), other)([*rows, rows[0]]))
-    expected = np.array(task.predict(model, [*rows, rows[0]]))
-    powers = np.exp(soft.astype(np.float64))
-    np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected[:, ::-1], rtol=1e-5)
 
 
 def test_augmentation_changes_copies_only(tmp_path: Path) -> None:

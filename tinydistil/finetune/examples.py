@@ -22,7 +22,7 @@ class TaskExample:
     """An example as the model reads it: ids and type_ids (T,), special tokens included.
 
     target: () a class or a number, (T,) a class a token (IGNORED where none is asked for), (2,) where an answer begins
-    and ends. soft: a fine-tuned teacher's logits, (C,), where there is one.
+    and ends. soft: a fine-tuned teacher's logits where there is one: (C,), for tags (T, C), for answers (T, 2).
     """
 
     ids: NDArray[np.int64]
@@ -106,17 +106,17 @@ def collate(examples: Sequence[TaskExample], pad_id: int, *, counted: bool = Tru
         input_ids=torch.from_numpy(ids),
         attention_mask=torch.from_numpy(mask),
         token_type_ids=torch.from_numpy(types),
-        targets=_stacked([example.target for example in examples]),
-        soft=torch.from_numpy(np.stack(soft)) if soft else None,
+        targets=_stacked([example.target for example in examples], IGNORED),
+        soft=_stacked(soft, 0) if soft else None,
         counted=torch.full((len(examples),), counted),
     )
 
 
-def _stacked(rows: Sequence[NDArray[np.generic]]) -> Tensor:
-    """Targets as one tensor; where they are a class a token, padded to the longest with IGNORED."""
+def _stacked(rows: Sequence[NDArray[np.generic]], fill: int) -> Tensor:
+    """Rows as one tensor; where they have a place a token, padded to the longest with `fill`."""
     if rows[0].ndim == 0:
         return torch.from_numpy(np.stack(rows))
-    padded = np.full((len(rows), max(map(len, rows))), IGNORED, rows[0].dtype)
+    padded = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), fill, rows[0].dtype)
     for target, row in zip(padded, rows, strict=True):
         target[: len(row)] = row
     return torch.from_numpy(padded)

@@ -15,7 +15,11 @@ from tinydistil.model.heads import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
+    SpanLogits,
 )
+
+# The logit of an answer in the padding; finite, for 0 * inf would make a divergence NaN.
+NOWHERE = -1e30
 
 TaskModel = BertForSequenceClassification | BertForTokenClassification | BertForQuestionAnswering
 
@@ -23,8 +27,8 @@ TaskModel = BertForSequenceClassification | BertForTokenClassification | BertFor
 class TaskObjective(nn.Module):
     """The model and its loss, an `Objective` of the one loop.
 
-    Terms: "task", the cross-entropy of classes a text, a token, or of an answer's two ends (their mean), or the
-    squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries.
+    Terms: "task", the cross-entropy of classes a text, a token, or of the place of each of an answer's two ends, or
+    the squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries.
     """
 
     class_weights: Tensor | None
@@ -38,8 +42,8 @@ class TaskObjective(nn.Module):
         temperature: float = 2.0,
     ) -> None:
         super().__init__()
-        assert soft == 0 or isinstance(model, BertForSequenceClassification), "soft targets are those of texts"
         self.model, self.soft, self.temperature = model, soft, temperature
+        self.finds_answers = isinstance(model, BertForQuestionAnswering)
         self.is_regression = model.config.problem_type == "regression"
         # Not in the checkpoint: it is a function of the training set.
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -50,29 +54,30 @@ class TaskObjective(nn.Module):
         return {name: weight for name, weight in (("task", 1 - self.soft), ("soft", self.soft)) if weight > 0}
 
     def counts(self, batch: TaskBatch) -> Mapping[str, int]:
-        """Examples, or labelled tokens, of a micro-batch: both terms are divided by the same number."""
+        """Examples, labelled tokens or ends of answers of a micro-batch: both terms are divided by the same number."""
         return dict.fromkeys(self.weights, int(self._labelled(batch).sum()))
 
     def forward(self, batch: TaskBatch, taught: None = None) -> dict[str, SumCount]:
         """The terms of one micro-batch."""
         assert taught is None, "what the teacher says lies in the batch"
-        output = self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        labelled = self._labelled(batch).flatten()  # (B,) or (B * T,)
+        logits = self._logits(self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids), batch)
+        labelled = self._labelled(batch).flatten()  # (B,), (B * T,) or (B * 2,)
         parts = {}
         if self.soft < 1:
-            losses = (
-                _ends(output.first, output.last, batch.targets)
-                if isinstance(self.model, BertForQuestionAnswering)
-                else self._losses(output, batch.targets)
-            )
+            losses = self._losses(logits, batch.targets)
             parts["task"] = SumCount(torch.where(labelled, losses, 0.0).sum(), labelled.sum())
         if self.soft > 0:
             assert batch.soft is not None, "soft targets need a teacher"
-            parts["soft"] = self._soft(output, batch.soft, labelled)
+            taught_logits = _ends(batch.soft, batch) if self.finds_answers else batch.soft
+            parts["soft"] = self._soft(logits, taught_logits, labelled)
         return parts
 
+    def _logits(self, output: Tensor | SpanLogits, batch: TaskBatch) -> Tensor:
+        """What is chosen from stands last: (B, C), for tagging (B, T, C), for the ends of answers (B, 2, T)."""
+        return _ends(torch.stack([output.first, output.last], -1), batch) if isinstance(output, SpanLogits) else output
+
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits (B, C) or (B, T, C) and their targets to losses (B,) or (B * T,)."""
+        """Logits (B, C), (B, T, C) or (B, 2, T) and their targets to losses (B,), (B * T,) or (B * 2,)."""
         if self.is_regression:
             return (logits.squeeze(-1).float() - targets).square()
         return F.cross_entropy(
@@ -87,16 +92,16 @@ class TaskObjective(nn.Module):
         if self.is_regression:
             errors = (logits.float() - taught).square().squeeze(-1)
             return SumCount(torch.where(labelled, errors, 0.0).sum(), labelled.sum())
-        return soft_targets(logits, taught, labelled, temperature=self.temperature)
+        return soft_targets(logits.flatten(0, -2), taught.flatten(0, -2), labelled, temperature=self.temperature)
 
     def _labelled(self, batch: TaskBatch) -> Tensor:
-        """What counts: examples (B,), or for tagging tokens (B, T)."""
+        """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2)."""
         if isinstance(self.model, BertForTokenClassification):
             return (batch.targets != IGNORED) & batch.counted.unsqueeze(1)
-        return batch.counted
+        return batch.counted.unsqueeze(1).expand(-1, 2) if self.finds_answers else batch.counted
 
 
-def _ends(first: Tensor, last: Tensor, targets: Tensor) -> Tensor:
-    """The mean loss (B,) of where answers begin and end; logits (B, T), targets (B, 2)."""
-    begin = F.cross_entropy(first.float(), targets[:, 0], reduction="none")
-    return (begin + F.cross_entropy(last.float(), targets[:, 1], reduction="none")) / 2
+def _ends(logits: Tensor, batch: TaskBatch) -> Tensor:
+    """Logits (B, T, 2) as the choice of two places among the real tokens, (B, 2, T): padding is no place to answer."""
+    padding = (batch.attention_mask == 0).unsqueeze(1)  # (B, 1, T)
+    return logits.float().transpose(1, 2).masked_fill(padding, NOWHERE)

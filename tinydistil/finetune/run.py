@@ -10,17 +10,17 @@ from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tinydistil.config import from_mapping, to_mapping
-from tinydistil.errors import InputError, require
+from tinydistil.errors import require
 from tinydistil.finetune.augment import Synonyms, augmented
 from tinydistil.finetune.examples import TaskExample, class_weights
-from tinydistil.finetune.folder import FineTuned, new_model, save
+from tinydistil.finetune.folder import new_model, save
 from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.task import Evidence, Task, headline
+from tinydistil.finetune.teacher import SoftTargets
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.finetune.train import fine_tune
 from tinydistil.hub import read_json, write_json
@@ -31,33 +31,6 @@ from tinydistil.train.records import Records
 
 RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
 FIGURES_FILE = "figures.json"
-
-
-class SoftTargets:
-    """A fine-tuned teacher's logits for rows of `task`, its classes in that task's order; each row is asked once.
-
-    The teacher reads rows with its own tokenizer. Raises InputError where its classes are others.
-    """
-
-    def __init__(self, teacher: FineTuned, task: TextTask) -> None:
-        taught = teacher.task
-        if not isinstance(taught, TextTask) or taught.kind != task.kind or set(taught.labels) != set(task.labels):
-            raise InputError(
-                f"the teacher was fine-tuned to {taught.kind} {list(taught.labels)}, the student is asked to "
-                f"{task.kind} {list(task.labels)}"
-            )
-        self.model, self.task = teacher.model, taught
-        self._order = [taught.labels.index(label) for label in task.labels]
-        self._known: dict[LabelledText, NDArray[np.float32]] = {}
-
-    def __call__(self, rows: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
-        """For each row the logits (C,) up to a constant, or the number, (1,)."""
-        new = [row for row in dict.fromkeys(rows) if row not in self._known]
-        for row, found in zip(new, self.task.predict(self.model, new), strict=True):
-            # Logarithms of probabilities are logits but for a constant, which softmax does not see.
-            logits = found if self.task.kind == "regress" else np.log(np.maximum(found[self._order], 1e-30))
-            self._known[row] = logits.astype(np.float32)
-        return [self._known[row] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -183,11 +156,15 @@ def _trained(
 
 def _examples(material: Material[RowT], config: FineTuneConfig) -> list[TaskExample]:
     """The training examples, with changed copies and a teacher's logits where they are asked for."""
+    teacher = material.teacher
     if not isinstance(material.task, TextTask):
-        return material.task.examples(material.training)
-    # Here and not earlier, so that no copy of a held-out row gets into training.
-    rows = augmented(cast(Sequence[LabelledText], material.training), config.augment, material.synonyms)
-    examples = material.task.examples(rows)
-    if material.teacher is None:
+        examples = material.task.examples(material.training)
+        soft = teacher.of_tokens(examples) if teacher else []
+    else:
+        # Here and not earlier, so that no copy of a held-out row gets into training.
+        rows = augmented(cast(Sequence[LabelledText], material.training), config.augment, material.synonyms)
+        examples = material.task.examples(rows)
+        soft = teacher.of_texts(rows) if teacher else []
+    if teacher is None:
         return examples
-    return [replace(each, soft=soft) for each, soft in zip(examples, material.teacher(rows), strict=True)]
+    return [replace(each, soft=logits) for each, logits in zip(examples, soft, strict=True)]
