@@ -129,6 +129,24 @@ def suite_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# Settings of a run of a second.
+QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "max_length=48", "--set", "learning_rate=0.002",
+         "--device", "cpu")  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """train.tsv, dev.tsv and test.tsv of opinions."""
+    for split, count in (("train", 40), ("dev", 12), ("test", 12)):
+        write_csv(tmp_path / f"{split}.tsv", opinions(count, split))
+    return tmp_path
+
+
+def classify(files: Path, folder: Path) -> list[object]:
+    return ["--model", folder, "--task", "classify", "--train", files / "train.tsv", "--dev", files / "dev.tsv",
+            "--test", files / "test.tsv", *QUICK]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Left:
     """How a script left: its exit code, and what it said."""

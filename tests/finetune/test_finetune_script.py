@@ -1,16 +1,17 @@
-"""scripts/finetune.py from the command line: what it writes, goes on with, and refuses."""
+"""scripts/finetune.py from the command line: what it writes, and goes on with."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.finetune.conftest import Left, opinions, write_csv
+from tests.finetune.conftest import QUICK, Left, classify, opinions, write_csv
 from tinydistil.finetune.augment import AugmentConfig, augmented, read_synonyms
 from tinydistil.finetune.run import Material, cross_validated
 from tinydistil.finetune.settings import FineTuneConfig
@@ -18,23 +19,10 @@ from tinydistil.finetune.text_task import TextTask
 from tinydistil.ranks import Ranks
 from tinydistil.text.tasks.records import LabelledText
 from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.train.records import Records
+from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 Script = Callable[..., Left]
-QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "max_length=48", "--set", "learning_rate=0.002",
-         "--device", "cpu")  # fmt: skip
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """train.tsv, dev.tsv and test.tsv of opinions."""
-    for split, count in (("train", 40), ("dev", 12), ("test", 12)):
-        write_csv(tmp_path / f"{split}.tsv", opinions(count, split))
-    return tmp_path
-
-
-def classify(files: Path, folder: Path) -> list[object]:
-    return ["--model", folder, "--task", "classify", "--train", files / "train.tsv", "--dev", files / "dev.tsv",
-            "--test", files / "test.tsv", *QUICK]  # fmt: skip
 
 
 def test_from_files_to_predictions(script: Script, files: Path, folder: Path) -> None:
@@ -77,6 +65,28 @@ def test_seeds_and_resume(script: Script, files: Path, folder: Path) -> None:
     other = script("finetune", *call, "--resume", "--set", "epochs=2")
     assert other.code == 2 and "was begun with epochs = 1.0, now it is 2" in other.err
     assert script("finetune", *call).code == 2
+
+
+def test_an_interrupted_call_goes_on(
+    script: Script, files: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = classify(files, folder)
+    whole = script("finetune", *call, "--output", files / "whole")
+    step_done = Records.step_done
+
+    def asked_to_stop(records: Records, steps: int, *rest: object) -> None:
+        if steps == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step_done(records, steps, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "step_done", asked_to_stop)
+        assert script("finetune", *call, "--output", files / "cut").code == STOPPED_EXIT_CODE
+    assert not (files / "cut" / "figures.json").exists()
+    resumed = script("finetune", *call, "--output", files / "cut", "--resume")
+    assert resumed.code == 0 and resumed.out == whole.out
+    first, second = (load_file(files / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_grid_search_keeps_what_it_knows(script: Script, files: Path, folder: Path) -> None:
@@ -160,107 +170,3 @@ def test_augmentation_changes_copies_only(tmp_path: Path) -> None:
     assert all(row.text == "Sim" and row.second == "Não" for row in found[202:])  # the last word stays
     assert found == augmented(rows, config, read_synonyms(table))
     assert augmented(rows, AugmentConfig(copies=1, replace=0, swap=0, delete=0), {}) == rows * 2
-
-
-class Case(NamedTuple):
-    message: str
-    arguments: list[str]
-    content: str | bytes | None = None  # of train.tsv, where not the sound one
-    drop: tuple[str, ...] = ()
-
-
-CASES = {
-    "no such model": Case("does not exist|no folder", ["--model", "nowhere/at/all"]),
-    "no such file": Case("'none.tsv' does not exist", ["--train", "none.tsv"]),
-    "a folder as file": Case("is a folder", ["--dev", "."]),
-    "unknown ending": Case("known endings: .csv", ["--train", "train.pdf"]),
-    "unknown column": Case("no column 'frase'; known: label, text", ["--text-column", "frase"]),
-    "unknown label column": Case("no column 'classe'", ["--label-column", "classe"]),
-    "unknown second column": Case("no column 'outra'", ["--second-column", "outra"]),
-    "other delimiter": Case("is the delimiter right", [], "text;label\na;b\n"),
-    "bad delimiter": Case("csv_delimiter must be one character", ["--delimiter", ";;"]),
-    "other encoding": Case("not utf-8", [], "text\tlabel\nação\tsim\nnão\tnão\n".encode("cp1252")),
-    "unknown encoding": Case("encoding must be", ["--encoding", "latim"]),
-    "empty file": Case("holds no usable row: it is empty", [], ""),
-    "no row left": Case("holds no usable row; the first of 1", [], "text\tlabel\n\tx\n"),
-    "one class only": Case("all training rows have the label 'x'", [], "text\tlabel\na\tx\nb\tx\n"),
-    "unseen label in dev": Case("--dev: row 1 has the label", [], "text\tlabel\na\tx\nb\ty\n"),
-    "labels no numbers": Case("no finite number", ["--task", "regress"]),
-    "tagging a table": Case("no tag|known tagging|does not fit|holds no usable|training did not have",
-                            ["--task", "tag"], "text\tlabel\na\t\n"),
-    "tags not IOB2": Case("does not fit IOB2", ["--task", "tag"], "a X-LOCAL\n"),
-    "questions from a table": Case("no UTF-8 JSON", ["--task", "answer"]),
-    "zero epochs": Case("epochs must be > 0", ["--set", "epochs=0"]),
-    "zero learning rate": Case("learning_rate must be > 0", ["--set", "learning_rate=0"]),
-    "absurd learning rate": Case("not finite", ["--set", "learning_rate=1e37", "--set", "epochs=20"]),
-    "unknown setting": Case("unknown option 'epoch'; did you mean 'epochs'", ["--set", "epoch=2"]),
-    "setting of a wrong type": Case("batch_size must be of type int", ["--set", "batch_size=muitos"]),
-    "unknown pooling": Case("pooling 'mena' is unknown; did you mean 'mean'", ["--set", "pooling=mena"]),
-    "unknown precision": Case("precision must be one of", ["--set", "precision=int4"]),
-    "too long": Case("max_length must be <= 96", ["--set", "max_length=500"]),
-    "too many frozen layers": Case("freeze_layers must be <= 2", ["--set", "freeze_layers=3"]),
-    "soft without teacher": Case("soft > 0 needs --teacher", ["--set", "soft=0.5"]),
-    "teacher without soft": Case("no effect with soft = 0", ["--teacher", "x", "--set", "soft=0"]),
-    "teacher not fine-tuned": Case("no fine-tuned model", ["--teacher", "MODEL"]),
-    "patience without dev": Case("patience needs --dev", ["--set", "patience=2"], drop=("--dev",)),
-    "folds without grid": Case("--folds needs --grid", ["--folds", "3"]),
-    "one fold": Case("folds must be in 2..40, got 1", ["--grid", "epochs=1", "--folds", "1"]),
-    "grid of an unknown setting": Case("did you mean 'epochs'", ["--grid", "epoch=1,2"]),
-    "grid of a wrong value": Case("epochs must be > 0", ["--grid", "epochs=1,-2"]),
-    "grid of a nested setting": Case("cannot vary 'augment.copies'", ["--grid", "augment.copies=1,2"]),
-    "grid of a length": Case("cannot vary 'max_length'", ["--grid", "max_length=32,48"]),
-    "as many labels as rows": Case("3 different labels in 4", [], "text\tlabel\na\t1\nb\t2\nc\t3\nd\t3\n"),
-    "seeds no numbers": Case("--seeds must be whole numbers", ["--seeds", "um,dois"]),
-    "seeds twice": Case("--seeds must be different", ["--seeds", "1,1"]),
-    "synonyms without copies": Case("--synonyms needs augment.copies", ["--synonyms", "s.tsv"]),
-    "synonyms malformed": Case("line 1 of 's.tsv' must be", ["--synonyms", "s.tsv", "--set", "augment.copies=1"]),
-    "augmented tags": Case("augment.copies is for texts", ["--task", "tag", "--set", "augment.copies=1"],
-                           "a B-X\nb O\n", drop=("--dev", "--test")),
-    "weights of a number": Case("class_weights need classes", ["--task", "regress", "--set", "class_weights=balanced"],
-                                "text\tlabel\na\t1\nb\t2\n", drop=("--dev", "--test")),
-    "device": Case("device must be", ["--device", "tpu"]),
-    "output in use": Case("not an empty folder", ["--output", "."]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_bad_input(name: str, script: Script, files: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line on standard error, exit code 2, no traceback."""
-    case = CASES[name]
-    monkeypatch.chdir(files)
-    (files / "s.tsv").write_text("sem tabulação\n")
-    (files / "train.pdf").write_text("%PDF")
-    if case.content is not None:
-        content = case.content if isinstance(case.content, bytes) else case.content.encode()
-        (files / "train.tsv").write_bytes(content)
-        if b";" in content:
-            (files / "train.csv").write_bytes(content)
-    options = {"--model": str(folder), "--task": "classify", "--train": "train.tsv", "--dev": "dev.tsv",
-               "--test": "test.tsv", "--output": "out"}  # fmt: skip
-    kept = [part for option, value in options.items() if option not in case.drop for part in (option, value)]
-    arguments = [str(folder) if argument == "MODEL" else argument for argument in case.arguments]
-    left = script("finetune", *kept, *QUICK, *arguments)
-    assert left.code == 2, (left.out, left.err)
-    last = left.err.strip().splitlines()[-1]
-    assert last.startswith("error: ") and re.search(case.message, last), left.err
-    assert "Traceback" not in left.err
-
-
-@pytest.mark.parametrize(
-    ("command", "texts", "message"),
-    [
-        ("tag", ["a"], "fine-tuned to 'classify', not to tag"),
-        ("classify", ["a\tb"], "text 1 must be one text"),
-        ("classify", [""], "text 1 must be one text"),
-        ("classify", ["a", "--batch-size", "0"], "--batch-size must be >= 1"),
-        ("classify", ["a", "--device", "tpu"], "--device must be"),
-        ("fill-mask", ["[MASK]"], "lacks"),
-    ],
-)
-def test_predict_refuses(
-    script: Script, files: Path, folder: Path, command: str, texts: list[str], message: str
-) -> None:
-    call = [*classify(files, folder)[:6], *QUICK, "--output", files / "out"]
-    assert script("finetune", *call).code == 0
-    left = script("predict", command, "--model", files / "out", *texts)
-    assert left.code == 2 and message in left.err and "Traceback" not in left.err, left.err

@@ -1,5 +1,6 @@
 """What a person chooses when fine-tuning."""
 
+import math
 from dataclasses import dataclass, field
 
 from tinydistil.config import nearest
@@ -49,6 +50,8 @@ class FineTuneConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            require(not isinstance(value, float) or math.isfinite(value), f"{name} must be finite, got {value}")
         for name in ("epochs", "learning_rate", "temperature"):
             require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
         for name in ("batch_size", "accumulation", "validations"):

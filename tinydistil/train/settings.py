@@ -1,5 +1,6 @@
 """How long a run lasts, and when it looks, saves and speaks."""
 
+import math
 from dataclasses import dataclass, field
 
 from tinydistil.data.masking import MaskConfig
@@ -44,7 +45,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "tokens", "minutes", "patience", "seed"):
             require(getattr(self, name) >= 0, f"train.{name} must be >= 0, got {getattr(self, name)}")
-        require(self.epochs > 0, f"train.epochs must be > 0, got {self.epochs}")
+        require(0 < self.epochs < math.inf, f"train.epochs must be > 0 and finite, got {self.epochs}")
         for name in (
             "batch_size",
             "accumulation",
