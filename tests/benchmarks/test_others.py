@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import bench_evaluate
 import bench_inference
 import bench_loss
 import pytest
@@ -94,6 +95,18 @@ def test_vectors_are_those_of_transformers(small: Namespace) -> None:
     shifted = {**candidates, "other": lambda texts: candidates["ours"](texts) + 1e-3}
     with pytest.raises(SystemExit, match="vectors by 'other' differ"):
         bench_inference.check(shifted, texts)
+
+
+def test_memory_of_evaluation_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "results.jsonl"
+    monkeypatch.setattr(sys, "argv", ["", "--tokens", "600", "--vocabularies", "300", "--output", str(output)])
+    bench_evaluate.main()
+    cells = capsys.readouterr().out.splitlines()[2].split()
+    assert (
+        cells[0] == "300" and 0 < float(cells[1]) < float(cells[2]) and '"benchmark": "evaluate"' in output.read_text()
+    )
 
 
 def test_blocks_are_full_and_sentences_are_not(small: Namespace) -> None:

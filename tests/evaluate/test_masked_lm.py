@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -72,6 +73,39 @@ def test_scores_equal_a_plain_loop(
     assert scores.perplexity == pytest.approx(math.exp(scores.loss))
     again = masked_lm_scores(small_model, vocabulary, sequences)
     assert (again.rows == scores.rows).all()
+
+
+def test_chunks_and_batches_change_nothing(
+    small_model: BertForMaskedLM, other_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences,
+    texts: list[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Never more logits at once than allowed, one row at least; the same figures, whatever that is and the batch."""
+    largest: list[int] = []
+    logits_at = BertForMaskedLM.logits_at
+
+    def watched(model: BertForMaskedLM, hidden: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        logits = logits_at(model, hidden, rows)
+        largest.append(logits.numel())
+        return logits
+
+    monkeypatch.setattr(BertForMaskedLM, "logits_at", watched)
+    chosen = choose_words(texts, [vocabulary])
+    found = []
+    for rows_at_once, batch_size in ((10**6, 32), (5, 32), (5, 200), (0.5, 7)):
+        most = int(rows_at_once * vocabulary.vocab_size)
+        monkeypatch.setattr(masked_lm, "LOGITS_AT_ONCE", most)
+        largest.clear()
+        agreement = teacher_agreement(small_model, other_model, vocabulary, sequences, batch_size=batch_size)
+        found.append((
+            masked_lm_scores(small_model, vocabulary, sequences, batch_size=batch_size).rows,
+            np.array(astuple(agreement)),
+            word_loss(small_model, vocabulary, texts, chosen, batch_size=batch_size).rows,
+        ))  # fmt: skip
+        assert max(largest) <= max(most, vocabulary.vocab_size)
+    for other in found[1:]:
+        assert (other[0][:, 1:] == found[0][0][:, 1:]).all()  # guesses are right or not
+        for ours, expected in zip(other, found[0], strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
 def test_agreement_with_oneself_and_with_another(
