@@ -108,7 +108,7 @@ def test_what_a_device_has_no_use_for_is_refused() -> None:
         check_teacher_precision(precision, device)
     with pytest.raises(InputError, match=r"teacher_precision 'int4' is unknown; did you mean 'int8'"):
         check_teacher_precision("int4", cpu)
-    with pytest.raises(InputError, match=r"'bfloat16' is for CUDA; a CPU .* or choose int8"):
+    with pytest.raises(InputError, match=r"'bfloat16' is for CUDA; most CPUs .* or choose int8"):
         check_teacher_precision("bfloat16", cpu)
     with pytest.raises(InputError, match=r"'int8' is for the CPU; choose bfloat16 on CUDA"):
         check_teacher_precision("int8", cuda)

@@ -1,7 +1,7 @@
 """A linear layer in 8-bit integers, for CPUs.
 
-The product is oneDNN's: 1.9 to 2.2 times as fast as float32 on a core with AVX2 (with what belongs to it 1.4 to 1.8).
-`torch._int_mm` took 50 times as long there, fbgemm's `quantized.linear_dynamic` 1.1 times.
+The product is oneDNN's: 1.9 to 2.2 times as fast as float32 on a core with AVX2 and no VNNI. What else was tried there
+stands in benchmarks/README.md.
 
 Letters: N rows (tokens), I inputs, O outputs.
 """
