@@ -71,8 +71,8 @@ class _Place:
 
 
 def _places(model: Pretrained) -> Iterator[_Place]:
-    """The layers to quantise. Smoothed are those that read the residual stream, whose outliers are in few channels; no
-    other layer reads what the others do.
+    """The layers to quantise. Smoothed are those that read the residual stream, whose outliers are in few channels;
+    what the others read is a tensor of its own, which they may overwrite.
 
     Measured on MiniLM, mean token cosine: none smoothed 0.9977, these 0.9987, all four of a layer 0.9989, for one more
     pass over the widest tensor.
