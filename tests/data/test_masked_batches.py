@@ -227,6 +227,33 @@ def test_long_sequences_can_be_left_out() -> None:
         )
 
 
+def test_a_part_of_the_corpus_spread_over_it() -> None:
+    batches = MaskedBatches(
+        Pairs(SENTENCES, TEACHER, STUDENT), STUDENT, MaskConfig(), batch_size=3, seed=1, teacher_tokenizer=TEACHER,
+        order=OrderConfig(sequences=3),
+    )  # fmt: skip
+    assert batches.candidates.tolist() == [0, 2, 4] and batches.batches_per_epoch == 1
+    assert sorted(batches.global_batch(5)[1].tolist()) == [0, 2, 4]
+
+
+def test_masks_come_again_after_so_many_epochs() -> None:
+    """With mask.epochs 2 the third pass has the first one's masks, in another order of sequences."""
+    share = dict(rank=0, world_size=1, accumulation=1)
+
+    def masked(epochs: int, cursor: int) -> dict[int, list[int]]:
+        batches = MaskedBatches(
+            Pairs(SENTENCES, TEACHER, STUDENT), STUDENT, MaskConfig(rate=0.5, epochs=epochs), batch_size=6, seed=1,
+            teacher_tokenizer=TEACHER,
+        )  # fmt: skip
+        [batch] = batches.micro_batches(cursor, **share)
+        ids = zip(batch.sequence_ids.tolist(), batch.input_ids.tolist(), strict=True)
+        return {sequence: tokens for sequence, tokens in ids}
+
+    assert masked(2, 0) == masked(2, 2) == masked(2, 4) == masked(0, 0)
+    assert masked(2, 1) == masked(2, 3) != masked(2, 0)
+    assert masked(0, 2) != masked(0, 0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"longest": 2}, "order.longest must be 0 or >= 3, got 2"), ({"window": 0}, "order.window must be >= 1, got 0")],

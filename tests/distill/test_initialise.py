@@ -1,13 +1,21 @@
 """Student starts, by hand-worked cases."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
+from tinydistil.distill.initialise import (
+    _continuing,
+    student_for_vocabulary,
+    student_from_layers,
+    student_respelled,
+)
 from tinydistil.distill.projection import Moments, Projection, principal_components
 from tinydistil.errors import InputError
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.text.train_wordpiece import train_wordpiece
 
 OLD = train_wordpiece(["gato gata casa caso"] * 3, 40, lowercase=True, strip_accents=True)
@@ -100,3 +108,25 @@ def test_refusals() -> None:
         Projection("none", 8, 12)
     with pytest.raises(InputError, match="which is wider"):
         Projection("pca", 12, 8)
+
+
+def test_a_student_learns_to_read_with_another_vocabulary() -> None:
+    """Layers and transform stay; a word is the mean of its old pieces."""
+    student = student_respelled(STUDENT, OLD, NEW)
+    old, new = STUDENT.bert.embeddings.word.weight, student.bert.embeddings.word.weight
+    assert new.shape == (NEW.vocab_size, 8)
+    pieces = OLD.encode("Gatos", add_special=False).ids
+    torch.testing.assert_close(new[NEW.backend.token_to_id("Gatos")], old[pieces].mean(0))
+    for name, tensor in STUDENT.state_dict().items():
+        if name not in ("bert.embeddings.word.weight", "masked_lm.bias"):
+            assert torch.equal(student.state_dict()[name], tensor), name
+
+
+def test_the_inside_of_a_word_in_a_unigram_vocabulary(shared_data: Path) -> None:
+    """ "##riam" is what "riam" is inside a word, not the word "riam" nor a mark of its beginning."""
+    unigram = Tokenizer.from_pretrained(shared_data / "models" / "e5-small-pt")
+    first, inside = (unigram.backend.token_to_id(piece) for piece in ("\u2581casa", "casa"))
+    assert first is not None and inside is not None
+    assert _continuing([first], unigram) == [inside]
+    mark = unigram.backend.token_to_id("\u2581")
+    assert _continuing([mark, inside], unigram) == [inside]

@@ -74,6 +74,22 @@ def test_total_writes_an_ordinary_folder(run: Run, folder: Path) -> None:
     assert resolved["student"]["model"] == "student" and resolved["recipe"]["temperature"] == 2.0  # type: ignore[index]
 
 
+def test_a_model_goes_on_with_another_vocabulary_and_fewer_layers(run: Run, folder: Path) -> None:
+    """pretrain.py --model DIR --tokenizer OTHER: the layers stay, each word begins as the mean of its old pieces."""
+    arguments = ["--model", "teacher", "--tokenizer", "student", "--corpus", "corpus.jsonl", "--batch-size", "6"]
+    run("pretrain.py", *arguments, "--max-length", "32", "--steps", "2", "--learning-rate", "1e-9", "--output", "moved",
+        "--set", "student.layers=1")  # fmt: skip
+    assert (folder / "moved" / "student" / "vocab.txt").read_bytes() == (folder / "student" / "vocab.txt").read_bytes()
+    old, new = load_file(folder / "teacher" / "model.safetensors"), weights(folder / "moved")
+    kept = "bert.encoder.layer.0.output.dense.weight"
+    torch.testing.assert_close(new[kept], old[kept])
+    assert not any(".layer.1." in name for name in new)
+    words, table = "bert.embeddings.word_embeddings.weight", len((folder / "student" / "vocab.txt").read_text().split())
+    assert len(new[words]) == table != len(old[words])
+    mask = [(folder / name / "vocab.txt").read_text().split().index("[MASK]") for name in ("teacher", "student")]
+    torch.testing.assert_close(new[words][mask[1]], old[words][mask[0]])
+
+
 def test_partial_keeps_the_students_vocabulary(run: Run, folder: Path) -> None:
     arguments = [word if word != "total" else "partial" for word in TOTAL]
     run("distill.py", *arguments, "--output", "partial", "--steps", "3")

@@ -116,6 +116,41 @@ CASES = {
     "layers that do not divide": Case(
         r"3 does not divide the teacher's 2", ["--student", "3x16", *options("student.start=layers")]
     ),
+    "own layers that do not divide": Case(
+        r"student.layers must divide the 1 of 'student', got 2",
+        ["--student", "student", *options("student.layers=2")],
+    ),
+    "own layers of a new model": Case(
+        r"student.layers takes layers of a folder's own weights", ["--student", "2x8", *options("student.layers=1")]
+    ),
+    "masks that never come again": Case(
+        r"--teacher-cache needs masks that come again: set train.mask.epochs",
+        ["--teacher-cache", "cache", *options("train.mask.epochs=0")],
+    ),
+    "cache of every token's words": Case(
+        r"--teacher-cache keeps masked tokens' distributions",
+        ["--teacher-cache", "cache", *options("recipe.soft_positions=all")],
+    ),
+    "cache of more than the vocabulary": Case(
+        r"cache.top must be below the teacher's vocabulary \(\d+\), got 9999",
+        ["--teacher-cache", "cache", *options("cache.top=9999")],
+    ),
+    "cache's options without cache": Case(r"options of cache are for a --teacher-cache", options("cache.top=8")),
+    "cache of no word": Case(r"cache.top must be >= 1, got 0", ["--teacher-cache", "cache", *options("cache.top=0")]),
+    "cache of no teacher": Case(
+        r"--teacher-cache keeps what a teacher says, and there is none; give --teacher",
+        ["--recipe", "mlm", "--student", "student", "--teacher-cache", "cache"],
+        without=("--teacher",),
+    ),
+    "kind of cache": Case(
+        r"cache.words 'tops' is unknown; did you mean 'top'", ["--teacher-cache", "cache", *options("cache.words=tops")]
+    ),
+    "cache in a file": Case(
+        r"teacher_cache 'corpus.jsonl' is a file; name a folder", ["--teacher-cache", "corpus.jsonl"]
+    ),
+    "cache among other files": Case(
+        r"teacher_cache 'teacher' holds .*, but no cache.json; choose an empty folder", ["--teacher-cache", "teacher"]
+    ),
     "widths without projection": Case(
         r"recipe.projection must not be 'none' where widths differ \(8 and 16\)", options("recipe.projection=none")
     ),

@@ -96,6 +96,8 @@ def toy_trainer(
     precision: str = "float64",
     learning_rate: float = 0.0,
     two_vocabularies: bool = False,
+    attention: str = "packed",
+    fused: bool = True,
 ) -> tuple[Trainer, MaskedBatches]:
     """Student 2 x 8, teacher 2 x 12; gradients alone (SGD at rate 0) or a real optimizer."""
     torch.manual_seed(0)
@@ -106,11 +108,15 @@ def toy_trainer(
              "initializer_range": 0.2}  # fmt: skip
     own = BertConfig(hidden_size=8, intermediate_size=16, vocab_size=tokenizer.vocab_size, **shape)
     other = BertConfig(hidden_size=12, intermediate_size=24, vocab_size=theirs.vocab_size, **shape)
-    student = BertForMaskedLM(own).double().train()
-    teacher = (BertForMaskedLM(other) if recipe.soft else BertModel(other, pooler=False)).double()
+    student = BertForMaskedLM(own, attention=attention).double().train()
+    headless = recipe.soft == 0
+    teacher: BertForMaskedLM | BertModel = BertForMaskedLM(other, attention=attention)
+    if headless:
+        teacher = BertModel(other, pooler=False, attention=attention)
+    teacher = teacher.double()
     if recipe.projection == "none":
         recipe = replace(recipe, projection="student-to-teacher")
-    learner = make_learner(student, teacher if recipe.needs_teacher else None, recipe).double()
+    learner = make_learner(student, teacher if recipe.needs_teacher else None, recipe, fused=fused).double()
     teach = LiveTeacher(teacher, recipe) if recipe.needs_teacher else None
     if precision != "float64":
         learner.float()

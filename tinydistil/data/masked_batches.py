@@ -78,12 +78,13 @@ class MaskedBatches:
     def global_batch(self, cursor: int) -> tuple[int, Ids]:
         """The epoch and the sequence numbers (G,) of the `cursor`-th batch since the start of the run."""
         epoch, place = divmod(cursor, self.batches_per_epoch)
-        if self._epoch[0] != epoch:
+        kept, order = self._epoch  # at once: a thread that makes the next batch may put another epoch's there
+        if kept != epoch:
             order = epoch_order(
                 self.candidates, self._lengths, self.batch_size, self.order.window, seed=self.seed, epoch=epoch
             )
             self._epoch = (epoch, order)
-        return epoch, self._epoch[1][place * self.batch_size : (place + 1) * self.batch_size]
+        return epoch, order[place * self.batch_size : (place + 1) * self.batch_size]
 
     def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
         """This rank's share of the `cursor`-th global batch, in `accumulation` parts; some may hold no sequence."""

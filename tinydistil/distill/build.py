@@ -19,10 +19,13 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 
 
-def make_learner(student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel | None, recipe: Recipe) -> Learner:
+def make_learner(
+    student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel | None, recipe: Recipe, *, fused: bool = True
+) -> Learner:
     """`student` with a projection for each term of `recipe` that compares vectors; they must still be fitted.
 
-    Learned projections draw from torch's global generator. Raises InputError where the three do not go together.
+    fused: see `Learner`. Learned projections draw from torch's global generator. Raises InputError where the three do
+    not go together.
     """
     require(
         teacher is not None or not recipe.needs_teacher,
@@ -37,7 +40,7 @@ def make_learner(student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel 
             term: Projection(recipe.projection, *widths, centred=recipe.centred, whitening=recipe.whitening)
             for term in compared
         }
-    return Learner(student, recipe, projections)
+    return Learner(student, recipe, projections, fused=fused)
 
 
 def check_pair(recipe: Recipe, student: BertConfig, teacher: BertConfig, *, predicts_words: bool) -> None:

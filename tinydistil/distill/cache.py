@@ -26,10 +26,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from tinydistil.atomic import read_json, write_atomic, write_json
 from tinydistil.config import nearest
-from tinydistil.data.atomic import read_json, write_atomic, write_json
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.projection import Projection
 from tinydistil.distill.representation import there
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.distill.vocabulary_loss import TopTokens, top_tokens
@@ -184,9 +183,8 @@ class CachedTeacher:
     def _vectors(self, term: str, batch: MaskedBatch, found: list[Tensor]) -> Tensor:
         """(N, F) as `vectors_of` lays them out, zeros where there is nothing."""
         present = there(term, self.learner.recipe.unit, batch.teacher_view, batch.num_words)
-        projection = self.learner.projections[term]
-        assert isinstance(projection, Projection)
-        vectors = torch.zeros(len(present), projection.prepared_width, device=self.device)
+        width = self.learner.projection(term).prepared_width
+        vectors = torch.zeros(len(present), width, device=self.device)
         if found:
             vectors[present] = torch.cat(found).to(self.device).float()
         return vectors

@@ -3,6 +3,8 @@
 Letters: V vocabulary, D student width, E teacher width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,13 +34,7 @@ def student_for_vocabulary(
     """
     if embeddings not in EMBEDDINGS:
         raise InputError(f"student.embeddings {embeddings!r} is unknown{nearest(embeddings, EMBEDDINGS)}")
-    changed = student.config.replace(
-        vocab_size=teacher.config.vocab_size, pad_token_id=teacher.config.pad_token_id, tie_word_embeddings=True
-    )
-    rebuilt = BertForMaskedLM(changed, attention=student.bert.attention)
-    own = {"bert.embeddings.word.weight", "masked_lm.bias", "masked_lm.decoder"}
-    kept = {name: tensor for name, tensor in student.state_dict().items() if name not in own}
-    rebuilt.load_state_dict(kept, strict=False)
+    rebuilt = _with_new_table(student, teacher.config.vocab_size, teacher.config.pad_token_id)
     table = rebuilt.bert.embeddings.word.weight
     old = student.bert.embeddings.word.weight.detach()
     with torch.no_grad():
@@ -49,9 +45,32 @@ def student_for_vocabulary(
         elif embeddings == "pca":
             encoder = teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher
             table.copy_(_by_pca(encoder.embeddings.word.weight.detach(), old))
-        if changed.pad_token_id is not None:
-            table[changed.pad_token_id] = 0.0
+        _clear_padding(rebuilt)
     return rebuilt
+
+
+@torch.no_grad()
+def student_respelled(student: BertForMaskedLM, old: Tokenizer, new: Tokenizer) -> BertForMaskedLM:
+    """`student` rebuilt with the vocabulary `new`: its layers stay, each word is the mean of its pieces in `old`."""
+    rebuilt = _with_new_table(student, new.vocab_size, new.pad_id)
+    rebuilt.bert.embeddings.word.weight.copy_(_by_spelling(student.bert.embeddings.word.weight.detach(), old, new))
+    _clear_padding(rebuilt)
+    return rebuilt
+
+
+def _with_new_table(student: BertForMaskedLM, vocab_size: int, pad_token_id: int | None) -> BertForMaskedLM:
+    """`student` with a word table of BERT's random start and a head's bias of zeros; everything else is kept."""
+    changed = student.config.replace(vocab_size=vocab_size, pad_token_id=pad_token_id, tie_word_embeddings=True)
+    rebuilt = BertForMaskedLM(changed, attention=student.bert.attention)
+    own = {"bert.embeddings.word.weight", "masked_lm.bias", "masked_lm.decoder"}
+    kept = {name: tensor for name, tensor in student.state_dict().items() if name not in own}
+    rebuilt.load_state_dict(kept, strict=False)
+    return rebuilt
+
+
+def _clear_padding(model: BertForMaskedLM) -> None:
+    if model.config.pad_token_id is not None:
+        model.bert.embeddings.word.weight[model.config.pad_token_id] = 0.0
 
 
 def _by_spelling(old: Tensor, old_tokenizer: Tokenizer, new_tokenizer: Tokenizer) -> Tensor:
@@ -64,16 +83,24 @@ def _by_spelling(old: Tensor, old_tokenizer: Tokenizer, new_tokenizer: Tokenizer
         if token in special:
             rows[place] = old[old_tokenizer.backend.token_to_id(special[token])]
         else:
-            # "##ção" continues a word, and so do all the pieces that spell it
-            ids = [_continuing(i, old_tokenizer) for i in encoding.ids] if token.startswith("##") else encoding.ids
+            ids = _continuing(encoding.ids, old_tokenizer) if token.startswith("##") else encoding.ids
             rows[place] = old[ids or [old_tokenizer.unk_id]].mean(0)
     return rows
 
 
-def _continuing(token_id: int, tokenizer: Tokenizer) -> int:
-    """The "##" form of a token, where the vocabulary has one."""
-    continued = tokenizer.backend.token_to_id(f"##{tokenizer.token(token_id).removeprefix('##')}")
-    return token_id if continued is None else int(continued)
+def _continuing(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """The pieces as they stand inside a word: "##ção" continues one, and so do all the pieces that spell it.
+
+    In WordPiece they begin with "##"; in Unigram only a word's first piece is marked, by "\u2581".
+    """
+    found = []
+    for token_id in ids:
+        piece = tokenizer.token(token_id)
+        forms = (f"##{piece.removeprefix('##')}", piece.removeprefix("\u2581"))
+        continued = (tokenizer.backend.token_to_id(form) for form in forms)
+        found.append(next((each for each in continued if each is not None), token_id))
+    # a mark that stands alone is no part of a word's inside
+    return [each for each in found if tokenizer.token(each) != "\u2581"]
 
 
 def _by_pca(teacher: Tensor, old: Tensor) -> Tensor:

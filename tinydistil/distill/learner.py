@@ -93,12 +93,16 @@ class Learner(nn.Module):
             return taught.vectors[term]
         assert taught.hidden is not None, "a live teacher has hidden states"
         vectors = vectors_of(term, self.recipe.unit, taught.hidden, batch.teacher_view, batch.num_words)  # (N, E)
-        projection = self.projections[term]
-        assert isinstance(projection, Projection)
-        return projection.prepare(vectors)
+        return self.projection(term).prepare(vectors)
+
+    def projection(self, term: str) -> Projection:
+        """Of a term that compares vectors."""
+        found = self.projections[term]
+        assert isinstance(found, Projection)
+        return found
 
     def _distance(self, term: str, student: Tensor, teacher: Tensor, batch: MaskedBatch) -> SumCount:
         """The distance of representations a token, a word or a sequence; from (B, T, D) and (N, F)."""
         unit, words = self.recipe.unit, batch.num_words
-        student, teacher = self.projections[term](vectors_of(term, unit, student, batch, words), teacher)
+        student, teacher = self.projection(term).compare(vectors_of(term, unit, student, batch, words), teacher)
         return _DISTANCE[self.recipe.distance](student, teacher, there(term, unit, batch, words))

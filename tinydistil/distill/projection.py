@@ -53,7 +53,11 @@ class Projection(nn.Module):
         return teacher if self.basis is None else teacher @ self.basis.T
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """The two, comparable: the student's (..., D) and the teacher's, prepared, brought to the same width."""
+        """The two, comparable: (..., D) and (..., E) to the same width."""
+        return self.compare(student, self.prepare(teacher))
+
+    def compare(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for a teacher that is prepared already."""
         if self.kind == "student-to-teacher":
             return self.map(student), teacher
         if self.kind == "teacher-to-student":

@@ -3,6 +3,7 @@
 Letters: B sequences, T tokens, T' tokens of the teacher's own, R masked rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -23,9 +24,9 @@ class TeacherView:
     counted: Tensor
     word_index: Tensor
 
-    def to(self, device: torch.device) -> "TeacherView":
-        """The view on `device`."""
-        return TeacherView(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+    def each(self, change: Callable[[Tensor], Tensor]) -> "TeacherView":
+        """The view with `change` made to every tensor."""
+        return TeacherView(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,13 @@ class MaskedBatch:
 
     def to(self, device: torch.device) -> "MaskedBatch":
         """The batch on `device`."""
-        view = None if self.teacher is None else self.teacher.to(device)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "MaskedBatch":
+        """The batch in memory that an accelerator copies from while the processor goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "MaskedBatch":
+        view = None if self.teacher is None else self.teacher.each(change)
         names = [field.name for field in fields(self) if field.name not in ("teacher", "epoch")]
-        tensors = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        return MaskedBatch(**tensors, teacher=view, epoch=self.epoch)
+        return MaskedBatch(**{name: change(getattr(self, name)) for name in names}, teacher=view, epoch=self.epoch)

@@ -47,7 +47,7 @@ class ModelFolder:
 class Plan:
     """A run that may begin. student_folder: where its weights or shape come from, None for a new model of `shape`.
 
-    tokenizer: what the student reads with. student_tokenizer: what its own weights were made for, if it has any.
+    tokenizer: what the student reads with. own_tokenizer: what its own weights were made for, if it has any.
     """
 
     config: RunConfig
@@ -59,6 +59,13 @@ class Plan:
     own_tokenizer: Tokenizer | None
     shards: Path
     job: Job | None
+
+    @property
+    def respelled(self) -> bool:
+        """Whether the student's own weights are to read with another vocabulary than they were made for."""
+        own, config = self.own_tokenizer, self.config
+        kept = config.student_vocabulary == "own" and self.student_folder is not None and config.student.start == "own"
+        return kept and own is not None and own.fingerprint != self.tokenizer.fingerprint
 
     @property
     def teacher_cache(self) -> Path:
@@ -83,8 +90,7 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
         optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
     check_output(config, output, resume=resume)
     teacher = _teacher(config) if config.teacher else None
-    folder, own = _student_sources(config)
-    shared = config.student_vocabulary == "teacher"
+    (folder, own, made_for), shared = _student_sources(config), config.student_vocabulary == "teacher"
     if not shared and own is None:
         raise InputError(
             f"student {config.student.model!r} is a new model and has no vocabulary; give student.tokenizer "
@@ -92,15 +98,15 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
         )
     tokenizer = own if not shared or teacher is None else teacher.tokenizer
     assert tokenizer is not None, "either the student has a vocabulary or the teacher lends its own"
-    shape = _shape(config, folder, teacher, tokenizer)
-    _check_student(config, folder, shape, teacher, own)
+    shape = _shape(config, folder, teacher, tokenizer, made_for)
+    _check_student(config, folder, shape, teacher, made_for)
     if config.teacher_cache and teacher is not None:
         _check_cache(config, teacher)
     shards = Path(config.shards) if config.shards else output / "shards"
     longest = _check_shards(shards, teacher, tokenizer, shared) if config.shards else config.prepare.max_length
     _check_length(longest, shape, teacher)
     job = None if config.shards else _job(config, shared)
-    return Plan(config, output, teacher, folder, shape, tokenizer, own, shards, job)
+    return Plan(config, output, teacher, folder, shape, tokenizer, made_for, shards, job)
 
 
 def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
@@ -108,9 +114,8 @@ def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
     require(not output.exists() or output.is_dir(), f"output {str(output)!r} is a file; name a folder")
     saved = output / CONFIG_FILE
     if not saved.exists():
-        strangers = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-        # what an earlier start of ours may have made before it wrote its configuration
-        strangers = [name for name in strangers if name not in ("shards", "vocabulary")]
+        ours = ("shards", "vocabulary")  # an earlier start may have made them before it wrote its configuration
+        strangers = sorted(path.name for path in output.glob("*") if path.name not in ours)
         require(
             not strangers,
             f"output {str(output)!r} holds {strangers[0] if strangers else ''!r}, which this program did not write; "
@@ -143,19 +148,28 @@ def _teacher(config: RunConfig) -> ModelFolder:
     return ModelFolder(config.teacher, folder, shape, tokenizer, predicts_words)
 
 
-def _student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None]:
-    """The student's folder, None for a new shape, and the tokenizer it brings, None where it brings none."""
+def _student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None, Tokenizer | None]:
+    """The student's folder, None for a new shape; its tokenizer; and the one that its weights were made for."""
     student = config.student
     folder = (
         None
         if student.shape or student.model == HALF
         else resolve_folder(student.model, weights=student.start == "own")
     )
-    source = student.tokenizer or folder
-    return folder, None if source is None else Tokenizer.from_pretrained(source)
+    given = Tokenizer.from_pretrained(student.tokenizer) if student.tokenizer else None
+    brings = folder is not None and first_existing(folder, ("tokenizer.json", "vocab.txt")) is not None
+    # A folder without a vocabulary goes with the one that is given; with neither it is refused here.
+    made_for = Tokenizer.from_pretrained(folder) if folder is not None and (brings or given is None) else given
+    return folder, given or made_for, made_for
 
 
-def _shape(config: RunConfig, folder: Path | None, teacher: ModelFolder | None, tokenizer: Tokenizer) -> BertConfig:
+def _shape(
+    config: RunConfig,
+    folder: Path | None,
+    teacher: ModelFolder | None,
+    tokenizer: Tokenizer,
+    made_for: Tokenizer | None,
+) -> BertConfig:
     """The shape of the student to be trained, with the vocabulary it will read with."""
     student = config.student
     if student.start == "layers" and folder is None and teacher is not None:
@@ -168,11 +182,18 @@ def _shape(config: RunConfig, folder: Path | None, teacher: ModelFolder | None, 
         shape = new_shape(*student.shape, tokenizer.vocab_size)
     else:
         shape = read_config(folder / "config.json")
+        if student.layers:
+            require(
+                shape.num_hidden_layers % student.layers == 0,
+                f"student.layers must divide the {shape.num_hidden_layers} of {student.model!r}, got {student.layers}",
+            )
+            shape = shape.replace(num_hidden_layers=student.layers)
     # A table may be longer than the tokenizer's ids, for the sake of alignment; never shorter.
     if config.student_vocabulary == "teacher" and teacher is not None:
         rows = teacher.config.vocab_size
     else:
-        rows = tokenizer.vocab_size if folder is None else shape.vocab_size
+        as_stored = folder is not None and made_for is not None and made_for.fingerprint == tokenizer.fingerprint
+        rows = shape.vocab_size if as_stored else tokenizer.vocab_size
     return shape.replace(
         vocab_size=rows,
         pad_token_id=tokenizer.pad_id,
@@ -230,8 +251,8 @@ def _check_student(
 
 
 def _check_cache(config: RunConfig, teacher: ModelFolder) -> None:
-    cache = Path(config.teacher_cache)
-    require(not cache.exists() or cache.is_dir(), f"teacher_cache {str(cache)!r} is a file; name a folder")
+    folder = Path(config.teacher_cache)
+    require(not folder.exists() or folder.is_dir(), f"teacher_cache {str(folder)!r} is a file; name a folder")
     require(
         config.cache.words != "top" or config.recipe.soft == 0 or config.cache.top < teacher.config.vocab_size,
         f"cache.top must be below the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.top}",

@@ -15,7 +15,7 @@ from tinydistil.data.shards import MANIFEST, TokenShards
 from tinydistil.data.stopping import stopping
 from tinydistil.data.table import describe
 from tinydistil.distill.build import fit_projections, make_learner
-from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
+from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.errors import InputError
@@ -28,6 +28,7 @@ from tinydistil.train.export import Outcome, environment, model_card, write_reco
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
+from tinydistil.train.prefetch import Prefetched
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
 from tinydistil.train.teacher_cache import cached_teacher, first_epoch, hash_of_weights
@@ -117,7 +118,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
         if live is not None and config.recipe.hard == 0:
             validate = partial(objective_loss, learner, live, validation, ranks, sequences=count)
-    loop = Loop(trainer, train, config.train, store, records, validate=validate)
+    ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
+    loop = Loop(trainer, ahead, config.train, store, records, validate=validate)
     checkpoint = store.latest()
     if checkpoint is not None:
         loop.resume(checkpoint)
@@ -145,6 +147,11 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
         student = BertForMaskedLM(shape, attention="packed")
     else:
         student = BertForMaskedLM.from_pretrained(own, changes=dropout, attention="packed")
+        if config.layers:
+            student = student_from_layers(student, config.layers)
+    if plan.respelled:
+        assert plan.own_tokenizer is not None, "a plan property"
+        student = student_respelled(student, plan.own_tokenizer, plan.tokenizer)
     if plan.config.student_vocabulary == "teacher":
         assert plan.teacher is not None and teacher is not None
         narrower = teacher.config.hidden_size < shape.hidden_size

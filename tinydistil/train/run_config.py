@@ -26,18 +26,20 @@ class StudentConfig:
     """Who learns, and from where.
 
     model: a folder, a hub name, a shape "LAYERSxWIDTH" such as "2x128" for a new model, or "half": as the teacher, with
-    half its layers. start: its "own" weights,
-    "random" ones of its shape, or "layers" of the teacher, taken evenly (a shape as wide as the teacher). vocabulary:
-    its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer: folder of its own vocabulary where `model`
-    brings none. embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling"
-    for a student with weights of its own, "pca" for a new one. dropout: in training; a small student that sees
-    each text once needs none, and config.json keeps what is usual for fine-tuning.
+    half its layers. start: its "own" weights, "random" ones of its shape, or "layers" of the teacher, taken evenly (a
+    shape as wide as the teacher). vocabulary: its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer:
+    folder of its own vocabulary where `model` brings none, or of another that its own weights are to learn to read
+    with: each word then starts as the mean of its pieces. layers: of its own weights keep so many layers, taken evenly;
+    0 for all. embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling"
+    for a student with weights of its own, "pca" for a new one. dropout: in training; a small student that sees each
+    text once needs none, and config.json keeps what is usual for fine-tuning.
     """
 
     model: str = "2x128"
     start: str = "own"
     vocabulary: str = ""
     tokenizer: str = ""
+    layers: int = 0
     embeddings: str = ""
     dropout: float = 0.0
 
@@ -48,6 +50,11 @@ class StudentConfig:
                 raise InputError(
                     f"student.{name} {value!r} is unknown{nearest(value, [each for each in known if each])}"
                 )
+        require(self.layers >= 0, f"student.layers must be >= 0, got {self.layers}")
+        require(
+            self.layers == 0 or (self.start == "own" and self.shape is None),
+            "student.layers takes layers of a folder's own weights; give --student DIR, or leave it out",
+        )
         require(0 <= self.dropout < 1, f"student.dropout must be in [0, 1), got {self.dropout}")
         require(bool(self.model), "student.model is empty; give a folder, a hub name or a shape such as 2x128")
         require(

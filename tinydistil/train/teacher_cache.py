@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tinydistil.data.atomic import read_json
+from tinydistil.atomic import read_json
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST
 from tinydistil.distill.build import fit_projections

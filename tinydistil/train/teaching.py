@@ -1,6 +1,6 @@
 """The teacher of a run: loaded, and brought to the precision that was asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
@@ -12,7 +12,7 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.train.plan import Plan
 
-# Of the training text, for int8 to see how large channels get.
+# For int8 to see how large channels get.
 _CALIBRATION_SEQUENCES = 32
 
 
@@ -38,15 +38,10 @@ def live_teacher(
     precision = plan.config.teacher_precision
     teacher = LiveTeacher(model.to(device), plan.config.recipe, precision=precision)
     if precision == "int8":
-        say(f"teacher in int8: {quantise_teacher(teacher, _first(batches, _CALIBRATION_SEQUENCES))}")
+        say(f"teacher in int8: {quantise_teacher(teacher, [_sample(batches, _CALIBRATION_SEQUENCES)])}")
     return teacher
 
 
-def _first(batches: MaskedBatches, count: int) -> Iterator[MaskedBatch]:
-    """The first `count` sequences of the first epoch, the same on every rank and after a resume."""
-    for cursor in range(batches.batches_per_epoch):
-        epoch, sequence_ids = batches.global_batch(cursor)
-        yield batches.collate(sequence_ids[:count], epoch)
-        count -= len(sequence_ids)
-        if count <= 0:
-            return
+def _sample(batches: MaskedBatches, count: int) -> MaskedBatch:
+    """`count` sequences from all over the text: the same on every rank, after a resume and for any size of a batch."""
+    return batches.collate(batches.candidates[:: -(-len(batches.candidates) // count)], 0)

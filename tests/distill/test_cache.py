@@ -1,0 +1,223 @@
+"""A cached teacher says what the live one does, to the rounding of 16 bits, whatever batches it is asked in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
+from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.distill import cache as cache_module
+from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
+from tinydistil.distill.learner import Learner
+from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.vocabulary_loss import TopTokens, top_tokens
+from tinydistil.errors import InputError
+from tinydistil.model.batch import MaskedBatch
+from tinydistil.model.heads import Decoding
+from tinydistil.ranks import Ranks
+
+CPU = torch.device("cpu")
+CACHED = [name for name, recipe in CASES.items() if recipe.needs_teacher and recipe.soft_positions == "masked"]
+HALF = 2**-11  # the most that a number moves, as a share of it, when it is rounded to 16 bits
+
+
+def toy(case: str) -> tuple[Learner, LiveTeacher, MaskedBatches]:
+    trainer, batches = toy_case(case, Ranks(0, 1, CPU))
+    learner, live = trainer.objective, trainer.teach
+    assert isinstance(learner, Learner) and isinstance(live, LiveTeacher)
+    return learner.float(), LiveTeacher(live.model.float(), live.recipe), batches
+
+
+def write(
+    folder: Path, learner: Learner, live: LiveTeacher, batches: MaskedBatches, config: CacheConfig, *, size: int = 3
+) -> TeacherCache:
+    """All parts of two epochs of masks, from batches of `size` sequences in falling order."""
+    folder.mkdir(exist_ok=True)
+    cache = TeacherCache(folder, batches.candidates, epochs=2)
+    for part in cache.missing:
+        ids = np.flip(cache.ids(part[1])).copy()
+        shares = [batches.collate(ids[start : start + size], part[0]) for start in range(0, len(ids), size)]
+        cache.write(part, shares, live, learner, config, CPU)
+    return cache
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "PART", 4)  # 11 sequences: three parts, the last one short
+
+
+def batches_to_read(batches: MaskedBatches) -> list[MaskedBatch]:
+    """Over the borders of parts, one sequence, none, and masks of both epochs."""
+    ids = np.random.default_rng(0).permutation(11)
+    return [batches.collate(each, epoch) for each, epoch in ((ids, 0), (ids[:5], 1), (ids[7:8], 0), (ids[:0], 0))]
+
+
+def near(found: Tensor, expected: Tensor) -> bool:
+    """To the rounding of 16 bits, and what float32 itself rounds off in another batch."""
+    return torch.allclose(found, expected, rtol=1.01 * HALF, atol=2e-6)
+
+
+@pytest.mark.parametrize("words", ["top", "hidden"])
+@pytest.mark.parametrize("case", CACHED)
+def test_a_cached_teacher_says_what_the_live_one_says(case: str, words: str, tmp_path: Path) -> None:
+    learner, live, batches = toy(case)
+    config = CacheConfig(words=words, top=6)
+    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    for batch in batches_to_read(batches):
+        said, expected = cached(batch), live(batch)
+        assert said.hidden is None and (said.words is None) == (learner.recipe.soft == 0)
+        for term in learner.projections:
+            assert near(learner.teacher_vectors(term, said, batch)[there(learner, term, batch)],
+                        learner.teacher_vectors(term, expected, batch)[there(learner, term, batch)])  # fmt: skip
+        if isinstance(said.words, Decoding):
+            assert words == "hidden" and isinstance(expected.words, Decoding)
+            assert near(said.words.rows, expected.words.rows)
+            assert torch.equal(said.words.weight, expected.words.weight)
+            assert torch.equal(said.words.bias, expected.words.bias)
+        elif isinstance(said.words, TopTokens):
+            assert words == "top" and isinstance(expected.words, Decoding)
+            top = top_tokens(expected.words, 6, learner.recipe.temperature)
+            assert torch.equal(said.words.ids, top.ids)
+            assert near(said.words.log_probs, top.log_probs) and near(said.words.log_rest, top.log_rest)
+
+
+def there(learner: Learner, term: str, batch: MaskedBatch) -> Tensor:
+    return cache_module.there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
+
+
+@pytest.mark.parametrize("case", CACHED)
+def test_losses_from_a_cache_are_those_of_the_live_teacher(case: str, tmp_path: Path) -> None:
+    """Rows in 16 bits move a logit by a thousandth of its size; no term by more than a hundredth of its own."""
+    learner, live, batches = toy(case)
+    config = CacheConfig(words="hidden")
+    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    for batch in batches_to_read(batches):
+        with torch.no_grad():
+            found, expected = learner(batch, cached(batch)), learner(batch, live(batch))
+        assert found.keys() == expected.keys()
+        for term, part in found.items():
+            assert int(part.count) == int(expected[term].count)
+            assert float(part.total) == pytest.approx(float(expected[term].total), rel=1e-2, abs=1e-5)
+
+
+def test_the_top_with_its_rest_is_nearer_the_more_is_kept(tmp_path: Path) -> None:
+    """Divergence over the kept tokens and the rest together is at most the whole one, and grows to it."""
+    learner, live, batches = toy("total")
+    batch, losses = batches_to_read(batches)[0], []
+
+    def soft(teacher: CachedTeacher | LiveTeacher) -> float:
+        return float(learner(batch, teacher(batch))["soft"].total.detach())
+
+    for top in (1, 4, 16, 32):
+        config = CacheConfig(top=top)
+        cache = write(tmp_path / str(top), learner, live, batches, config)
+        cached = CachedTeacher(cache, live.model, learner, config, CPU)
+        losses.append(soft(cached))
+    whole = soft(live)
+    assert losses == sorted(losses) and losses[-1] <= whole * 1.01
+
+
+@pytest.mark.parametrize("case", ["total", "partial"])
+def test_bytes_do_not_depend_on_the_batches_they_came_in_beyond_rounding(case: str, tmp_path: Path) -> None:
+    learner, live, batches = toy(case)
+    config = CacheConfig(top=6)
+    caches = [write(tmp_path / str(size), learner, live, batches, config, size=size) for size in (1, 4)]
+    again = write(tmp_path / "again", learner, live, batches, config, size=4)
+    for part in caches[1].parts:
+        assert caches[1].path(*part).read_bytes() == again.path(*part).read_bytes()
+    one, other = (CachedTeacher(cache, live.model, learner, config, CPU) for cache in caches)
+    batch = batches_to_read(batches)[0]
+    for term in learner.projections:
+        both = [learner.teacher_vectors(term, teacher(batch), batch) for teacher in (one, other)]
+        torch.testing.assert_close(*both, rtol=2 * HALF, atol=2e-6)
+
+
+def test_a_share_of_a_batch_gets_the_same_bits(tmp_path: Path) -> None:
+    """What a rank reads of its sequences is what one process reads of all."""
+    learner, live, batches = toy("total")
+    config = CacheConfig(top=6)
+    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    (whole,) = batches.micro_batches(0, rank=0, world_size=1, accumulation=1)
+    words = cached(whole).words
+    assert isinstance(words, TopTokens)
+    owners = whole.sequence_ids[whole.rows // whole.input_ids.shape[1]]
+    for world_size in (2, 3):
+        for rank in range(world_size):
+            (share,) = batches.micro_batches(0, rank=rank, world_size=world_size, accumulation=1)
+            mine = cached(share).words
+            assert isinstance(mine, TopTokens)
+            picked = torch.cat([(owners == sequence).nonzero()[:, 0] for sequence in share.sequence_ids])
+            assert torch.equal(mine.log_probs, words.log_probs[picked]) and torch.equal(mine.ids, words.ids[picked])
+
+
+def test_projections_come_with_the_cache(tmp_path: Path) -> None:
+    learner, live, batches = toy("whitened")
+    cache = write(tmp_path, learner, live, batches, CacheConfig())
+    cache.save_projections(learner)
+    other, _, _ = toy("whitened")
+    for buffer in other.projections.buffers():
+        buffer.zero_()
+    assert cache.load_projections(other)
+    for found, expected in zip(other.projections.buffers(), learner.projections.buffers(), strict=True):
+        assert torch.equal(found, expected)
+    assert not TeacherCache(tmp_path / "none", batches.candidates, 1).load_projections(other)
+
+
+def test_missing_parts_are_those_that_are_not_whole(tmp_path: Path) -> None:
+    learner, live, batches = toy("total")
+    cache = write(tmp_path, learner, live, batches, CacheConfig(top=6))
+    assert cache.missing == [] and len(cache.parts) == 2 * 3
+    lost = cache.path(1, 2)
+    whole = lost.read_bytes()
+    lost.rename(lost.with_name(lost.name + ".partial"))  # as a power cut leaves it
+    assert cache.missing == [(1, 2)]
+    write(tmp_path, learner, live, batches, CacheConfig(top=6))
+    assert lost.read_bytes() == whole
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    learner, live, batches = toy("total")
+    config = CacheConfig(top=6)
+    cache = write(tmp_path, learner, live, batches, config)
+    path = cache.path(0, 1)
+    path.write_bytes(path.read_bytes()[:-40])
+    cached = CachedTeacher(cache, live.model, learner, config, CPU)
+    cached(batches.collate(batches.candidates[:4], 0))
+    with pytest.raises(InputError, match=r"epoch-000-part-000001.safetensors is damaged .* delete it and run again"):
+        cached(batches.collate(batches.candidates[4:6], 0))
+
+
+def test_a_cache_of_anything_else_is_refused_by_the_field(tmp_path: Path) -> None:
+    cache = TeacherCache(tmp_path / "cache", np.arange(4), 1)
+    bound: dict[str, object] = {"format": 1, "teacher": "abc", "mask.rate": 0.15, "cache.words": "top"}
+    cache.bind(bound)
+    cache.bind(bound)
+    for name in bound:
+        with pytest.raises(InputError, match=rf"made with {name} = .*, this run has 'x'; give the same value"):
+            cache.bind(bound | {name: "x"})
+    with pytest.raises(InputError, match=r"made with more = None, this run has 1"):
+        cache.bind(bound | {"more": 1})
+    with pytest.raises(InputError, match=r"made with teacher = 'abc', this run has None"):
+        cache.bind({name: value for name, value in bound.items() if name != "teacher"})
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "a.txt").touch()
+    with pytest.raises(InputError, match=r"holds 'a.txt', but no cache.json; choose an empty folder"):
+        replace(cache, folder=tmp_path / "strange").bind(bound)
+    (tmp_path / "cache" / "cache.json").write_text("{")
+    with pytest.raises(InputError, match=r"cache.json is damaged"):
+        cache.bind(bound)
+
+
+def test_mistakes() -> None:
+    with pytest.raises(InputError, match=r"cache.words 'hiden' is unknown; did you mean 'hidden'"):
+        CacheConfig(words="hiden")
+    with pytest.raises(InputError, match=r"cache.top must be >= 1, got 0"):
+        CacheConfig(top=0)
+
+
+def test_two_vocabularies_are_among_the_cases() -> None:
+    assert set(TWO_VOCABULARIES) <= set(CACHED)
