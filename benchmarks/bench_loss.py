@@ -21,7 +21,7 @@ from pathlib import Path
 
 import measure
 import torch
-from measure import Table, record, spread, synchronize, timing_of
+from measure import Table, options_of, record, spread, synchronize, timing_of
 from processes import ALLOCATORS, Asked, peak_mib, running, serve, start_peak
 from torch import Tensor
 from workload import BERTIMBAU_VOCABULARY, SMALL_VOCABULARY
@@ -225,7 +225,7 @@ def compare(
     table = Table(f"Loss of {rows} masked rows, V = {vocabulary:,}; errors against float64", header, tuple(lines))
     print("", table.text(), sep="\n")
     timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
-    options = {key: str(value) for key, value in vars(args).items() if value is not None}
+    options = options_of(args)
     record(args.output, "loss", timings, rows=rows, options=options, errors=errors,
            extra_mib=memory,
            tables=[asdict(table)])  # fmt: skip
