@@ -21,7 +21,7 @@ import measure
 import torch
 from bench_step import TOLERANCE, Rounds, by_part, check, measured, whole_steps
 from contestants import CONTESTANTS
-from measure import Table, record, timing_of
+from measure import Table, options_of, record, timing_of
 from processes import ALLOCATORS, running, serve
 from torch import Tensor
 from workload import add_arguments, batch_at, batches_of, size_of
@@ -73,7 +73,7 @@ def main() -> None:
         tables.append(truncation(args))
     print(*(table.text() for table in tables), sep="\n\n")
     timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
-    options = {key: str(value) for key, value in vars(args).items() if value is not None}
+    options = options_of(args)
     record(args.output, "cache", timings, options=options, gemm_peak_gflops=peaks, rounds=rounds, memory=memory,
            tables=[asdict(table) for table in tables])  # fmt: skip
 
@@ -107,7 +107,7 @@ def truncation(args: argparse.Namespace) -> Table:
         (f"{count}", f"{4 * count + 2}", f"{masses[count] / rows:.3f}", f"{sums[count] / rows:.4f}") for count in KEPT
     ]
     title = f"What truncation loses by {args.teacher.name}; {rows:,} masked tokens of {args.text}, T = {TEMPERATURE:g}"
-    return Table(title, ("words kept", "bytes a masked token", "mass not kept", "KL(live || kept), nats"), tuple(lines))
+    return Table(title, ("words kept", "bytes a masked token", "mass not kept", "KL(live, kept), nats"), tuple(lines))
 
 
 def lost(teacher: Decoding, count: int) -> Tensor:

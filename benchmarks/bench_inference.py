@@ -20,7 +20,7 @@ import measure
 import numpy as np
 import torch
 import transformers
-from measure import Table, gemm_peak_gflops, record, spread, timing_of
+from measure import Table, gemm_peak_gflops, options_of, record, spread, timing_of
 from numpy.typing import NDArray
 from peer_transformers import twin
 from workload import MOST_TOKENS, SIZES, add_arguments, config_of, sentences_of, tokenizer_of
@@ -94,7 +94,7 @@ def compare(
     )
     table = Table(f"{title} GFLOP/s", header, tuple(rows))
     print("", table.text(), sep="\n")
-    options = {key: str(value) for key, value in vars(args).items() if value is not None}
+    options = options_of(args)
     timings = {name: timing_of(name, [1e3 * each for each in mine]) for name, mine in bulk.items()}
     record(args.output, "inference", timings, shape=shape, options=options, latency_s=latency,
            gemm_peak_gflops=peak, tables=[asdict(table)])  # fmt: skip

@@ -21,19 +21,46 @@ from pathlib import Path
 
 import measure
 import torch
-from measure import Table, record, spread, synchronize, timing_of
+from measure import Table, options_of, record, spread, synchronize, timing_of
 from processes import ALLOCATORS, Asked, peak_mib, running, serve, start_peak
 from torch import Tensor
 from workload import BERTIMBAU_VOCABULARY, SMALL_VOCABULARY
 
 from tinydistil.distill.fused import fused_vocabulary_losses
+from tinydistil.distill.losses import IGNORED, SumCount
 from tinydistil.distill.vocabulary_loss import VocabularyLosses, vocabulary_losses
 from tinydistil.errors import require, run_script
 from tinydistil.model.heads import Decoding
 from tinydistil.ranks import device_of
 
 CHECKED_ROWS = 256
+TEMPERATURE = 2.0
 Loss = Callable[..., VocabularyLosses]
+
+
+def liger() -> Loss:
+    """Liger-Kernel's fused linear distillation loss: pure PyTorch in chunks, so for a CPU too.
+
+    Its divergence is Jensen-Shannon's with beta = 0, which is KL(teacher || student), without the factor T^2; both of
+    its terms are means over rows.
+    """
+    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
+
+    mean = LigerFusedLinearJSDLoss(
+        weight_hard_loss=1.0, weight_soft_loss=TEMPERATURE**2, beta=0.0, temperature=TEMPERATURE
+    )
+
+    def loss(student: Decoding, targets: Tensor, teacher: Decoding, **_: object) -> VocabularyLosses:
+        weights = (student.rows, student.weight, teacher.rows, teacher.weight, targets, student.bias, teacher.bias)
+        count = (targets != IGNORED).sum()
+        # One number for both terms; the second stands empty.
+        return VocabularyLosses(
+            SumCount(mean(*weights) * count, count), SumCount(torch.zeros((), device=count.device), count)
+        )
+
+    return loss
+
+
 # Each form of the loss, made in the process that times it.
 FORMS: dict[str, Callable[[], Loss]] = {
     "eager": lambda: vocabulary_losses,
@@ -43,6 +70,7 @@ FORMS: dict[str, Callable[[], Loss]] = {
     "fused-64": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=64),
     "fused-128": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=128),
     "fused-256": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=256),
+    "liger": liger,
 }
 
 
@@ -62,6 +90,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--serve", choices=FORMS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.rows = args.rows or ([600, 4096] if args.size == "full" else [64])
+    require(
+        "liger" not in args.candidates or importlib.util.find_spec("liger_kernel") is not None,
+        "candidate 'liger' needs the package liger-kernel (pip install --no-deps liger-kernel)",
+    )
     require(min(args.rows) >= 1 and args.rounds >= 1, "--rows and --rounds must be >= 1")
     return args
 
@@ -103,7 +135,7 @@ class Contestant:
 
     def value(self, student: Decoding, teacher: Decoding, targets: Tensor, loss: Loss) -> Tensor:
         """The sum of both terms, scalar."""
-        parts = loss(student, targets, teacher, hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
+        parts = loss(student, targets, teacher, hard=1.0, soft=1.0, temperature=TEMPERATURE, divergence="forward")
         assert parts.hard is not None and parts.soft is not None
         return parts.hard.total + parts.soft.total
 
@@ -146,8 +178,8 @@ def main() -> None:
         return
     facts = measure.machine()
     print(f"{facts['processor']}, {args.threads} threads, torch {facts['torch']}, load {facts['load_1min']:.1f}")
-    if importlib.util.find_spec("liger_kernel") is None or not torch.cuda.is_available():
-        print("Liger-Kernel: not measured, it needs CUDA and the package liger-kernel")
+    if "liger" not in args.candidates:
+        print("Liger-Kernel: not among the candidates")
     with running(args.candidates, __file__, sys.argv[1:], allocator=args.allocator) as candidates:
         errors = check(candidates)
         for rows in args.rows:
@@ -193,7 +225,7 @@ def compare(
     table = Table(f"Loss of {rows} masked rows, V = {vocabulary:,}; errors against float64", header, tuple(lines))
     print("", table.text(), sep="\n")
     timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
-    options = {key: str(value) for key, value in vars(args).items() if value is not None}
+    options = options_of(args)
     record(args.output, "loss", timings, rows=rows, options=options, errors=errors,
            extra_mib=memory,
            tables=[asdict(table)])  # fmt: skip

@@ -19,7 +19,7 @@ import measure
 import torch.distributed as dist
 from bench_step import Rounds, by_part, check
 from contestants import WARMUP, Ours
-from measure import Table, record, spread, timing_of
+from measure import Table, options_of, record, spread, timing_of
 from processes import Candidate, serve
 from workload import add_arguments, models_of, size_of, tokenizer_of
 
@@ -96,7 +96,7 @@ def main() -> None:
     tables = [whole(title, rounds, gradient_bytes), by_part(rounds), eight_devices(step_s, gradient_bytes)]
     print(*(table.text() for table in tables), sep="\n\n")
     timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
-    options = {key: str(value) for key, value in vars(args).items() if value is not None}
+    options = options_of(args)
     record(args.output, "ranks", timings, options=options, gradient_bytes=gradient_bytes, rounds=rounds,
            tables=[asdict(table) for table in tables])  # fmt: skip
 

@@ -20,7 +20,7 @@ from dataclasses import asdict
 import measure
 import torch
 from contestants import CONTESTANTS, OWN_TOLERANCES, TERMS, WARMUP
-from measure import Table, gemm_peak_gflops, record, spread, timing_of
+from measure import Table, gemm_peak_gflops, options_of, record, spread, timing_of
 from part_watch import PARTS
 from processes import ALLOCATORS, Asked, running, serve
 from workload import add_arguments, size_of
@@ -66,7 +66,7 @@ def main() -> None:
     tables = [whole_steps(title, rounds, peaks, memory), by_part(rounds)]
     print(*(table.text() for table in tables), sep="\n\n")
     timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
-    options = {key: str(value) for key, value in vars(args).items() if value is not None}
+    options = options_of(args)
     record(args.output, "step", timings, options=options, gemm_peak_gflops=peaks, rounds=rounds, memory=memory,
            tables=[asdict(table) for table in tables])  # fmt: skip
 

@@ -50,6 +50,7 @@ class Contestant(ABC):
         self.teacher, self.learner = models_of(
             args, self.tokenizer, attention=self.attention, projection=self.projection
         )
+        self.shapes = self.teacher.config, self.learner.student.config
         self.watch = PartWatch(self.device, self.renamed)
 
     @abstractmethod
@@ -80,13 +81,12 @@ class Contestant(ABC):
         synchronize()
         seconds = time.perf_counter() - began
         parts = {f"part.{name}": value for name, value in self.watch.read().items() if name in PARTS}
-        teacher, student = self.teacher.config, self.learner.student.config
         return {
             "seconds": seconds,
             "tokens": batch.tokens,
             "padded_tokens": batch.input_ids.numel(),
-            "flops": step_flops(batch, teacher, student, asked=self.asked),
-            "teacher_encoder_flops": forward_flops(batch, teacher),
+            "flops": step_flops(batch, *self.shapes, asked=self.asked),
+            "teacher_encoder_flops": forward_flops(batch, self.shapes[0]),
             **terms,
             **parts,
         }
@@ -220,6 +220,8 @@ class Theirs(Contestant):
         else:
             self.peer = Peer(self.teacher, self.learner, self.device, half=half, mark=self.watch.mark)
             self.watch.after(self.peer.teacher.bert, "teacher encoder")
+        # The peer has weights of its own now; a second teacher would count as its memory.
+        del self.teacher, self.learner
 
     def prepare(self, batch: MaskedBatch) -> None:
         """Masked, padded and on the device."""

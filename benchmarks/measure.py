@@ -4,6 +4,7 @@ Machines are shared and noisy, so what is compared runs in turn (A B A B ...) in
 is reported as the median of the rounds' ratios, with their 20th and 80th percentile.
 """
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -148,6 +149,16 @@ def _processor() -> str:
 def _git(*arguments: str) -> str:
     folder = Path(__file__).parent
     return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True).stdout.strip()
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """What a benchmark was told, to be recorded. Of paths the last name only: results go to other people."""
+    told = {name: value for name, value in vars(arguments).items() if value not in (None, False)}
+    return {
+        name: value.name if isinstance(value, Path) else " ".join(map(str, value)) if isinstance(value, list | tuple)
+        else str(value)
+        for name, value in told.items()
+    }  # fmt: skip
 
 
 def record(path: Path | None, benchmark: str, timings: Mapping[str, Timing], **facts: object) -> None:

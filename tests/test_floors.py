@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"", "errors"},
-    {"config", "hub", "ranks"},
+    {"config", "hub", "ranks", "atomic"},
     {"text", "model"},
     {"data", "distill"},
     {"train", "evaluate"},

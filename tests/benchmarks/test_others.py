@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import bench_evaluate
@@ -72,6 +73,15 @@ def test_losses_are_those_of_float64() -> None:
     assert all(0 < error < 1e-5 for each in errors.values() for error in each.values())
     assert forms[1].ask("time 64")["seconds"] > 0
     assert forms[1].ask("memory 64")["extra_mib"] >= 0
+
+
+def test_liger_is_asked_for_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("liger_kernel.chunked_loss", reason="needs the package liger-kernel")
+    # Compiling takes half a minute and changes nothing that is looked at here.
+    plain = partial(module.LigerFusedLinearJSDLoss, compiled=False)
+    monkeypatch.setattr(module, "LigerFusedLinearJSDLoss", plain)
+    forms = ((name, bench_loss.FORMS[name]()) for name in ("eager", "liger"))
+    bench_loss.check([LossHere(name, bench_loss.Contestant(small_loss(), loss)) for name, loss in forms])
 
 
 def test_a_loss_that_is_wrong_is_not_timed() -> None:

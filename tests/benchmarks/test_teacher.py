@@ -17,12 +17,12 @@ def test_speed_and_error_stand_beside_each_other(tmp_path: Path, capsys: pytest.
         bench_teacher.time_encoder(64, layers=1, rounds=1, bfloat16=True, output=output)
     printed = capsys.readouterr().out
     assert len(re.findall(r"int8 faster by \d+\.\d\dx .*relative error 0\.0\d+", printed)) == 4
-    assert re.search(r"encoder 1 x 64, 896 tokens .* cosine \d\.\d+", printed) and "bfloat16 slower" in printed
+    assert re.search(r"encoder 1 x 64, \d+ tokens .* cosine \d\.\d+", printed) and "bfloat16 slower" in printed
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [line["case"].split(",")[0] for line in lines] == [
         "linear qkv", "linear output", "linear up", "linear down", "encoder 1 x 64"
     ]  # fmt: skip
-    assert 0.99 < lines[-1]["cosine"] < 1
+    assert lines[-1]["cosine"] > 0.99
 
 
 def test_divergence_by_hand() -> None:

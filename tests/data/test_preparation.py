@@ -137,7 +137,7 @@ def test_a_failing_write_loses_nothing(run: Run, tmp_path: Path, monkeypatch: py
         if calls == call:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinydistil.data.atomic.os.fsync", failing)
+    monkeypatch.setattr("tinydistil.atomic.os.fsync", failing)
     try:
         run(tmp_path / "full")
     except (InputError, OSError):

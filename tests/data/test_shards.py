@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinydistil.data.atomic import write_json
+from tinydistil.atomic import write_json
 from tinydistil.data.sequences import build_sequences
 from tinydistil.data.shards import FORMAT_VERSION, ShardBuilder, TokenShards, verify
 from tinydistil.data.words import Side, WordEncoder

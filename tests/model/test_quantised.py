@@ -128,6 +128,17 @@ def test_a_row_gets_the_same_in_any_company() -> None:
     assert layer(rows[:0]).shape == (0, 48)
 
 
+def test_only_a_layer_that_may_overwrites_its_input() -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(8, 32), torch.randn(5, 32)
+    kept, found = rows.clone(), []
+    for options in ({}, {"centred": True}, {"smoothing": torch.ones(32)}, {"in_place": True}):
+        torch.manual_seed(1)  # of the bias
+        found.append(layer_of(weight, **options)(rows))
+        assert torch.equal(rows, kept) is ("in_place" not in options)
+    assert torch.equal(found[0], found[3])
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
     torch.manual_seed(0)

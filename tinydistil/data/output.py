@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from tinydistil.data.atomic import PARTIAL_SUFFIX, read_json, sync_folder, write_atomic, write_json
+from tinydistil.atomic import PARTIAL_SUFFIX, read_json, sync_folder, write_atomic, write_json
 from tinydistil.data.shards import MANIFEST, SPLITS, entries_of
 from tinydistil.errors import InputError, require
 

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
+from tinydistil.atomic import read_json, write_atomic, write_json
 from tinydistil.config import from_mapping, to_mapping
-from tinydistil.data.atomic import read_json, write_atomic, write_json
 from tinydistil.data.batches import cut_batches, read_items
 from tinydistil.data.counts import Counts, counts_from
 from tinydistil.data.output import SAMPLES, TABLE, OutputFolder

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from tinydistil.atomic import read_json, sha256_of, write_atomic
 from tinydistil.config import from_mapping
-from tinydistil.data.atomic import read_json, sha256_of, write_atomic
 from tinydistil.data.mapped import map_tensors
 from tinydistil.data.sequences import DocumentSequences
 from tinydistil.data.words import WordEncoder

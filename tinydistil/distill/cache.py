@@ -26,8 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from tinydistil.atomic import read_json, write_atomic, write_json
 from tinydistil.config import nearest
-from tinydistil.data.atomic import read_json, write_atomic, write_json
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.representation import there
 from tinydistil.distill.teacher import TeacherSignal

@@ -13,7 +13,7 @@ from tinydistil.errors import InputError, require
 TERMS = ("hard", "soft", "hidden", "pooled")
 UNITS = ("token", "word")
 DISTANCES = ("cosine", "mse")
-PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
+PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca", "folded")
 SOFT_POSITIONS = ("masked", "all")
 VIEWS = ("masked", "original")
 
@@ -26,10 +26,10 @@ class Recipe:
     targets. unit: what hidden states are compared by, each token or each word (the mean of its pieces, which needs no
     common vocabulary); pooled compares the means of whole sequences. distance: of both.
     projection: "student-to-teacher" (a learned 128 -> 768 map, which cannot collapse), "teacher-to-student" (learned,
-    768 -> 128: it can learn to flatter the student), "pca" (the teacher's own first components, fixed) or "none";
-    hidden and pooled have one each. centred: the teacher's mean vector is taken off first, which otherwise makes all
-    cosines large and alike. whitening: in [0, 1], evens out the teacher's directions, see `Projection`. fit_sequences:
-    of the training text, for mean and directions.
+    768 -> 128: it can learn to flatter the student), "pca" (the teacher's own first components, fixed), "folded" (all
+    of them, on as few numbers) or "none"; hidden and pooled have one each. centred: the teacher's mean vector is taken
+    off first, which otherwise makes all cosines large and alike. whitening: in [0, 1], evens out the teacher's
+    directions, see `Projection`. fit_sequences: of the training text, for mean and directions.
     teacher_sees: the "masked" text, as the student does, or the "original".
     """
 
@@ -97,7 +97,7 @@ class Recipe:
     @property
     def needs_fit(self) -> bool:
         """Whether a sample of the teacher's vectors must be seen before training."""
-        return self.compares_vectors and (self.projection == "pca" or self.centred or self.whitening > 0)
+        return self.compares_vectors and (self.projection in ("pca", "folded") or self.centred or self.whitening > 0)
 
 
 RECIPES = {
@@ -117,7 +117,10 @@ RECIPES = {
         whitening=1.0,
         teacher_sees="original",
     ),
-    "total": Recipe("total", soft=1.0, hidden=1.0, projection="student-to-teacher"),
+    # Hidden states weigh much: they say something of every token, guesses of one in seven, and cosines have slopes of a
+    # hundredth of theirs. Held-out masked LM loss of 2 x 128 after 500 steps: hidden=1 7.21, 10 6.94 (rate 1e-3); 100
+    # 6.52 (3e-3); without a teacher 7.19 (1e-3).
+    "total": Recipe("total", soft=1.0, hidden=100.0, projection="student-to-teacher"),
     # Sanh et al. 2019 as its published code weighs the terms: 5 soft, 2 hard, 1 cosine, here on the issue's scale.
     "distilbert": Recipe("distilbert", hard=0.5, soft=0.5, hidden=1.0),
 }

@@ -43,7 +43,8 @@ def quantise(model: Pretrained, calibration: Batches = (), *, smoothing: float =
         factors = None
         if place.smoothed and place.linear in largest:
             factors = _smoothing(largest[place.linear], place.linear.weight.detach(), smoothing)
-        setattr(place.owner, place.name, QuantisedLinear(place.linear, smoothing=factors, centred=place.centred))
+        layer = QuantisedLinear(place.linear, smoothing=factors, centred=place.centred, in_place=not place.smoothed)
+        setattr(place.owner, place.name, layer)
     model.requires_grad_(False)
 
 
@@ -70,7 +71,8 @@ class _Place:
 
 
 def _places(model: Pretrained) -> Iterator[_Place]:
-    """The layers to quantise. Smoothed are those that read the residual stream, whose outliers are in few channels.
+    """The layers to quantise. Smoothed are those that read the residual stream, whose outliers are in few channels;
+    what the others read is a tensor of its own, which they may overwrite.
 
     Measured on MiniLM, mean token cosine: none smoothed 0.9977, these 0.9987, all four of a layer 0.9989, for one more
     pass over the widest tensor.

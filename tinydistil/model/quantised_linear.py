@@ -1,7 +1,7 @@
 """A linear layer in 8-bit integers, for CPUs.
 
-The product is oneDNN's: 1.9 to 2.2 times as fast as float32 on a core with AVX2 (with what belongs to it 1.4 to 1.8).
-`torch._int_mm` took 50 times as long there, fbgemm's `quantized.linear_dynamic` 1.1 times.
+The product is oneDNN's: 1.9 to 2.2 times as fast as float32 on a core with AVX2 and no VNNI. What else was tried there
+stands in benchmarks/README.md.
 
 Letters: N rows (tokens), I inputs, O outputs.
 """
@@ -24,11 +24,15 @@ class QuantisedLinear(nn.Module):
 
     smoothing (I,): what inputs are divided and weights multiplied by. centred: codes count from the middle of each
     row's range instead of zero, which suits inputs that are mostly of one sign: nearly a bit more for GELU's.
+    in_place: inputs may be overwritten, since nobody else reads them.
     Raises InputError where this machine's kernel does not compute what integer arithmetic does.
     """
 
-    def __init__(self, linear: nn.Linear, *, smoothing: Tensor | None = None, centred: bool = False) -> None:
+    def __init__(
+        self, linear: nn.Linear, *, smoothing: Tensor | None = None, centred: bool = False, in_place: bool = False
+    ) -> None:
         super().__init__()
+        self.in_place = in_place
         weight = linear.weight.detach()
         codes, scales = quantise_weight(weight if smoothing is None else weight * smoothing)
         # Plain attributes: as buffers they would travel with `.to()`, which the kernel's own layout cannot.
@@ -43,7 +47,10 @@ class QuantisedLinear(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., I) to (..., O), in float32; NaN and infinity in a row make that row NaN or infinite."""
         rows = hidden.flatten(0, -2).float()  # (N, I)
-        codes, steps, middles = quantise_rows(rows, shrink=self.shrink, centred=self.sums is not None)
+        if self.shrink is not None:
+            rows = rows * self.shrink
+        ours = self.in_place or self.shrink is not None
+        codes, steps, middles = quantise_rows(rows, centred=self.sums is not None, in_place=ours)
         output = _product(codes, self.packed, self.scales, self.zeros)  # (N, O)
         torch.addcmul(self.bias, output, steps, out=output)  # half the time of two passes
         if self.sums is not None and middles is not None:
@@ -81,16 +88,12 @@ def _sums_of_pairs(weight: Tensor) -> Tensor:
     return (even + F.pad(odd, (0, even.shape[1] - odd.shape[1]))).amax(1)
 
 
-def quantise_rows(
-    rows: Tensor, *, shrink: Tensor | None = None, centred: bool = False
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def quantise_rows(rows: Tensor, *, centred: bool, in_place: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
     """Codes (N, I) of uint8, steps (N, 1), middles (N, 1): rows = (codes - 128) * steps + middles, to half a step.
 
-    Each row has the least step that reaches its values; without `centred` its middle is 0, given as None. shrink (I,):
-    what the rows are multiplied by first.
+    Each row has the least step that reaches its values; without `centred` its middle is 0, given as None. `in_place`
+    overwrites the rows, and so spares fresh memory, which costs more than the arithmetic.
     """
-    if shrink is not None:
-        rows = rows * shrink
     high, low = rows.amax(1, keepdim=True), rows.amin(1, keepdim=True)
     if centred:
         middles, reach = (high + low) / 2, (high - low) / 2
@@ -98,7 +101,7 @@ def quantise_rows(
         middles, reach = None, torch.maximum(high, -low)
     reach = reach.clamp_(min=1e-30)  # rows that are constant; the least float itself would divide to infinity
     per_step = _MOST / reach
-    scaled = rows * per_step if shrink is None else rows.mul_(per_step)  # fresh memory is what costs here
+    scaled = rows.mul_(per_step) if in_place else rows * per_step
     if middles is not None:
         scaled.sub_(middles * per_step)
     # By way of int8, because PyTorch converts floats to uint8 four times slower; flipping the first bit adds 128.

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tinydistil.data.atomic import sha256_of, sync_folder
+from tinydistil.atomic import sha256_of, sync_folder
 from tinydistil.errors import InputError, require
 from tinydistil.hub import read_json, write_json
 

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tinydistil.data.atomic import read_json
+from tinydistil.atomic import read_json
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST
 from tinydistil.distill.build import fit_projections
 from tinydistil.distill.cache import CachedTeacher, TeacherCache
 from tinydistil.distill.learner import Learner
+from tinydistil.distill.projection import REDUCING
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
@@ -80,7 +81,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "teacher_precision": config.teacher_precision or config.train.precision,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
         "student's tokenizer": plan.tokenizer.fingerprint,
-        "student's width": plan.shape.hidden_size if config.recipe.projection == "pca" else "any",
+        "student's width": plan.shape.hidden_size if config.recipe.projection in REDUCING else "any",
         "shards": _hash_of_shards(plan),
         "train.seed": config.train.seed,
         "train.order.sequences": config.train.order.sequences,
