@@ -10,12 +10,14 @@ Letters: V vocabulary.
 import argparse
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from measure import Table, machine, record
 from processes import peak_mib, start_peak
+from workload import options_of
 
 from tinydistil.evaluate.masked_lm import LOGITS_AT_ONCE, masked_lm_scores
 from tinydistil.model.config import preset
@@ -37,7 +39,7 @@ def main() -> None:
         f"masked LM evaluation: memory of the process; {args.sequences} sequences a batch, {chunk}", header, rows
     )
     print(f"{table.text()}\n{machine()}")
-    record(args.output, "evaluate", {}, table=table.markdown())
+    record(args.output, "evaluate", {}, options=options_of(args), tables=[asdict(table)])
 
 
 def row_of(vocab_size: int, tokens: int, batch_size: int) -> tuple[str, ...]:
