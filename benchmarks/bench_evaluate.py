@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import Table, machine, record
+from measure import Table, machine, options_of, record
 from processes import peak_mib, start_peak
-from workload import options_of
 
 from tinydistil.evaluate.masked_lm import LOGITS_AT_ONCE, masked_lm_scores
 from tinydistil.model.config import preset
