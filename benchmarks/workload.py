@@ -166,7 +166,9 @@ def models_of(
         BertForMaskedLM(config_of(shape, size.vocab_size, tokenizer), attention=attention)
         for shape in (size.teacher, size.student)
     )
-    return teacher, make_learner(student, teacher, recipe("total", projection=projection))
+    return teacher, make_learner(
+        student, teacher, recipe("total", hidden=1.0, projection=projection)
+    )  # the peers weigh all terms alike
 
 
 def batch_at(batches: MaskedBatches, cursor: int) -> MaskedBatch:
