@@ -68,6 +68,7 @@ CASES = {
     "type": Case(r"train.log_every must be of type int, got .many.", options("train.log_every=many")),
     "assignment": Case(r"'train.steps' must have the form section.key=value", options("train.steps")),
     "temperature 0": Case(r"recipe.temperature must be > 0 and finite, got 0", options("recipe.temperature=0")),
+    "epochs without end": Case(r"train.epochs must be > 0 and finite, got inf", options("train.epochs=inf")),
     "negative weight": Case(r"recipe.soft must be >= 0 and finite, got -1", options("recipe.soft=-1")),
     "no term": Case(r"recipe: one of hard, soft", options("recipe.hard=0", "recipe.soft=0", "recipe.hidden=0")),
     "mask rate": Case(r"mask.rate must be in .*, got 1.5", options("train.mask.rate=1.5")),
