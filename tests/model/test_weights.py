@@ -451,5 +451,5 @@ def test_new_heads_on_a_bare_encoder_change_nothing(folder: Path) -> None:
 
 
 def test_unknown_attention() -> None:
-    with pytest.raises(InputError, match="attention 'flash' is unknown; known: eager, sdpa, packed"):
+    with pytest.raises(InputError, match="attention 'flash' is unknown; known: eager, packed, sdpa"):
         BertModel(SMALL, attention="flash")
