@@ -151,6 +151,25 @@ def test_half_precision_rows(dtype: torch.dtype) -> None:
         assert (mine - truth).norm() <= allowed
 
 
+def test_rare_words_learn_in_float16() -> None:
+    """Slopes of 1e-9, which float16 cannot hold, reach the rows of the vocabulary matrix under a gradient scale."""
+    torch.manual_seed(10)
+    exact, targets = decoding(4, 16, 50, 1.0), torch.zeros(4, dtype=torch.int64)
+    exact.bias[25:] = -20.0
+    gradients = []
+    for dtype in (torch.float64, torch.float16):
+        given = in_type(exact, dtype)
+        assert isinstance(given, Decoding)
+        weight = given.weight.clone().requires_grad_()
+        found = fused_vocabulary_losses(Decoding(given.rows, weight, given.bias), targets, None, hard=1.0, soft=0.0)
+        assert found.hard is not None
+        (found.hard.total * 65536).backward()
+        gradients.append(weight.grad.double()[25:])
+    truth, ours = gradients
+    assert 0 < float(truth.abs().max()) / 65536 < 1e-8
+    assert float((ours - truth).norm()) <= 0.05 * float(truth.norm())
+
+
 def test_autocast_multiplies_in_bfloat16_as_eager_does() -> None:
     torch.manual_seed(8)
     student, teacher = decoding(65, 32, 127, 3.0), decoding(65, 32, 127, 3.0)

@@ -148,7 +148,8 @@ class _Sweep:
         self.hard = rows.new_zeros((), dtype=exact)
         self.soft = rows.new_zeros((), dtype=exact)
         if terms.slopes:
-            self.rows_grad = torch.empty_like(rows)
+            # Slopes are not scaled yet (GradScaler's factor comes with the backward pass) and would vanish in float16.
+            self.rows_grad = torch.empty_like(rows, dtype=exact if rows.dtype == torch.float16 else rows.dtype)
             self.weight_grad = torch.zeros_like(weight, dtype=exact)
             self.bias_grad = torch.zeros_like(student.bias, dtype=exact)
 
@@ -171,7 +172,7 @@ class _Sweep:
         if self.terms.slopes:
             slopes = self.logits[:size]
             self.bias_grad += slopes.sum(0)
-            slopes = slopes.to(rows.dtype)
+            slopes, rows, weight = (each.to(self.rows_grad.dtype) for each in (slopes, rows, weight))
             torch.mm(slopes, weight, out=self.rows_grad[start:stop])
             if rows.dtype == self.weight_grad.dtype:
                 self.weight_grad.addmm_(slopes.T, rows)
