@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.scripts.models import make_models
+from tinydistil.distill import cache as cache_module
 from tinydistil.hub import read_json
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -88,6 +89,30 @@ def test_a_model_goes_on_with_another_vocabulary_and_fewer_layers(run: Run, fold
     assert len(new[words]) == table != len(old[words])
     mask = [(folder / name / "vocab.txt").read_text().split().index("[MASK]") for name in ("teacher", "student")]
     torch.testing.assert_close(new[words][mask[1]], old[words][mask[0]])
+
+
+def test_stopped_while_the_teachers_cache_is_written(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM then leaves with 75 and whole parts; the same command writes the rest and trains."""
+    monkeypatch.setattr(cache_module, "PART", 12)
+    original, written, stopped = cache_module.TeacherCache.write, [], []
+
+    def write(self: cache_module.TeacherCache, part: tuple[int, int], *rest: object) -> None:
+        if len(written) == 1 and not stopped:
+            stopped.append(part)
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, part, *rest)
+        written.append(part)
+
+    monkeypatch.setattr(cache_module.TeacherCache, "write", write)
+    arguments = [*TOTAL, "--output", "stopped", "--steps", "2", "--teacher-cache", "stopped-cache"]
+    with pytest.raises(SystemExit) as stop:
+        run("distill.py", *arguments)
+    assert stop.value.code == 75
+    assert len(list((folder / "stopped-cache").glob("epoch-*.safetensors"))) == 1
+    out = run("distill.py", *arguments)
+    assert "student: stopped/student" in out
+    parts = len(list((folder / "stopped-cache").glob("epoch-*.safetensors")))
+    assert len(written) == parts > 1 and len(set(written)) == parts
 
 
 def test_partial_keeps_the_students_vocabulary(run: Run, folder: Path) -> None:

@@ -122,10 +122,10 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
             return
         try:
             prepare_shards(plan, rank=ranks.rank, workers=workers, say=print)
+            outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for
         except Stopped as stop:
             print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
-        outcome = execute(plan, ranks)
     if outcome is None:
         sys.exit(STOPPED_EXIT_CODE)
     if ranks.is_main:
