@@ -27,7 +27,8 @@ def test_two_hundred_steps_have_one_loss_curve(case: str) -> None:
     eager, packed = curves
     for step, (theirs, ours) in enumerate(zip(eager, packed, strict=True)):
         assert ours == pytest.approx(theirs, abs=1e-4, rel=1e-4), step
-    assert eager[-1]["hard"] < 0.9 * eager[0]["hard"], "nothing was learnt, so equality says nothing"
+    falls = {name: eager[-1][name] / eager[0][name] for name in eager[0]}
+    assert min(falls.values()) < 0.9, f"nothing was learnt, so equality says nothing: {falls}"
 
 
 @pytest.mark.parametrize("case", CASES)
