@@ -35,7 +35,7 @@ class Scale:
     max_length: int = 64
 
 
-FULL = Scale(10_000, "4x128", "2x64", 420, 280, 600, 600)
+FULL = Scale(10_000, "4x128", "2x64", 360, 240, 600, 600)
 QUICK = Scale(800, "2x64", "1x32", 40, 40, 120, 120, vocab_size=1500)
 
 # The text is clean and each document told once: no rule that needs an extra package has anything to do.
