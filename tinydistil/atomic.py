@@ -59,16 +59,16 @@ def write_json(path: Path, values: Mapping[str, object]) -> None:
     write_atomic(path, data + b"\n")
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """The JSON object in `path`. Raises InputError if it is missing, damaged or not an object."""
+def read_json(path: Path, *, remedy: str = "prepare the corpus again with --overwrite") -> dict[str, object]:
+    """The JSON object in `path`. Raises InputError if it is missing, and with the `remedy` if damaged or no object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; make a corpus with scripts/prepare.py") from None
     except ValueError as error:  # JSON's and Unicode's errors both are
-        raise InputError(f"{path} is damaged ({error}); prepare the corpus again with --overwrite") from None
+        raise InputError(f"{path} is damaged ({error}); {remedy}") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object; prepare the corpus again with --overwrite")
+        raise InputError(f"{path} holds no JSON object; {remedy}")
     return values
 
 

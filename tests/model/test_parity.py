@@ -133,10 +133,17 @@ def test_real_weights_same_numbers(minilm: Path, attention: str) -> None:
     model = BertModel.from_pretrained(minilm, attention=attention)
     reference = transformers.BertModel.from_pretrained(minilm, attn_implementation=reference_form(attention))
     inputs = batch(model.config.vocab_size, length=128)
+    real = compared(attention, inputs)
     theirs = reference(**inputs, output_hidden_states=True)
     ours = model(**inputs, output_hidden_states=True)
-    for ours_state, their_state in zip(ours.hidden_states, theirs.hidden_states, strict=True):
-        assert worst(ours_state, their_state, compared(attention, inputs)) <= 2e-5
+    exact = reference.double()(**inputs, output_hidden_states=True)
+    for our_state, their_state, truth in zip(
+        ours.hidden_states, theirs.hidden_states, exact.hidden_states, strict=True
+    ):
+        # Real states reach 10, and with AVX-512 the reference's own rounding comes to 2e-5 of it: then ours may err no
+        # more than it does.
+        apart = worst(our_state, their_state, real)
+        assert apart <= 2e-5 or worst(our_state, truth, real) <= worst(their_state, truth, real)
     assert worst(ours.pooled, theirs.pooler_output) <= 2e-5
 
 

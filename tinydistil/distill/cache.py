@@ -13,7 +13,7 @@ Letters: S sequences, R rows, E teacher width, K tokens kept, N tokens or words,
 B sequences of a batch, T tokens.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -96,7 +96,7 @@ class TeacherCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(file, bound)
             return
-        found = read_json(file)
+        found = read_json(file, remedy="delete its folder and run again, it is written anew")
         for name in [*bound, *found]:
             require(
                 found.get(name) == bound.get(name),
@@ -132,11 +132,9 @@ class TeacherCache:
         """Write one part from the `batches` that hold its sequences, in any order."""
         pieces: dict[int, dict[str, Tensor]] = {}
         for batch in batches:
-            signal = _said(batch.to(device), teach, learner, config)
-            counts = _counts(batch, learner)
-            for kind, kept in signal.items():
-                sizes = counts.get(kind, counts["rows"])
-                for sequence, piece in zip(batch.sequence_ids.tolist(), torch.split(kept.cpu(), sizes), strict=True):
+            for kind, kept, sizes in _said(batch.to(device), teach, learner, config):
+                parts = torch.split(kept.cpu(), sizes.tolist())
+                for sequence, piece in zip(batch.sequence_ids.tolist(), parts, strict=True):
                     pieces.setdefault(sequence, {})[kind] = piece
         ordered = [pieces[sequence] for sequence in self.ids(part[1]).tolist()]
         tensors = {kind: torch.cat([each[kind] for each in ordered]) for kind in ordered[0]}
@@ -224,30 +222,25 @@ def _word_kinds(config: CacheConfig) -> tuple[str, ...]:
 
 def _said(
     batch: MaskedBatch, teach: Callable[[MaskedBatch], TeacherSignal], learner: Learner, config: CacheConfig
-) -> dict[str, Tensor]:
-    """Everything that is kept of a batch, sequence after sequence, in the types that are written."""
-    signal = teach(batch)
-    kept: dict[str, Tensor] = {}
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Each kind of what is kept of a batch: its name, the numbers as they are written, how many each sequence has (B,).
+
+    The numbers lie sequence after sequence.
+    """
+    signal, size = teach(batch), len(batch.sequence_ids)
     if isinstance(signal.words, Decoding):
-        if config.words == "hidden":
-            kept["rows"] = signal.words.rows.half()
-        else:
-            top = top_tokens(signal.words, config.top, learner.recipe.temperature)
-            # 16 bits hold every vocabulary we know of; safetensors and torch index with more all the same
-            narrow = torch.uint16 if len(signal.words.weight) <= 2**16 else torch.int32
-            kept |= {"log_probs": top.log_probs.half(), "ids": top.ids.to(narrow), "log_rest": top.log_rest.half()}
+        counts = torch.bincount(batch.rows // batch.input_ids.shape[1], minlength=size)
+        for kind, kept in _words_kept(signal.words, config, learner.recipe.temperature).items():
+            yield kind, kept, counts
     for term in learner.projections:
         present = there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
-        kept[term] = learner.teacher_vectors(term, signal, batch)[present].half()
-    return kept
+        yield term, learner.teacher_vectors(term, signal, batch)[present].half(), present.view(size, -1).sum(1)
 
 
-def _counts(batch: MaskedBatch, learner: Learner) -> dict[str, list[int]]:
-    """How many rows, and vectors of each kind, belong to each sequence of a batch."""
-    size = len(batch.sequence_ids)
-    owner = batch.rows // batch.input_ids.shape[1]
-    counts = {"rows": torch.bincount(owner, minlength=size).tolist()}
-    for term in learner.projections:
-        present = there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
-        counts[term] = present.view(size, -1).sum(1).tolist()
-    return counts
+def _words_kept(words: Decoding, config: CacheConfig, temperature: float) -> dict[str, Tensor]:
+    """A teacher's distribution at R masked tokens as `config` keeps it, by `_word_kinds`."""
+    if config.words == "hidden":
+        return {"rows": words.rows.half()}
+    top = top_tokens(words, config.top, temperature)
+    narrow = torch.uint16 if len(words.weight) <= 2**16 else torch.int32  # half the bytes for most vocabularies
+    return {"log_probs": top.log_probs.half(), "ids": top.ids.to(narrow), "log_rest": top.log_rest.half()}

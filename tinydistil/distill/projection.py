@@ -8,11 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinydistil.config import nearest
-from tinydistil.distill.recipe import PROJECTIONS
+from tinydistil.distill.recipe import PROJECTIONS, REDUCING
 from tinydistil.errors import InputError, require
-
-# Fixed maps of the teacher's vectors to the student's width.
-REDUCING = ("pca", "folded")
 
 
 class Projection(nn.Module):

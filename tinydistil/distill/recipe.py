@@ -13,7 +13,9 @@ from tinydistil.errors import InputError, require
 TERMS = ("hard", "soft", "hidden", "pooled")
 UNITS = ("token", "word")
 DISTANCES = ("cosine", "mse")
-PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca", "folded")
+# Fixed maps of the teacher's vectors to the student's width.
+REDUCING = ("pca", "folded")
+PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", *REDUCING)
 SOFT_POSITIONS = ("masked", "all")
 VIEWS = ("masked", "original")
 
@@ -97,7 +99,7 @@ class Recipe:
     @property
     def needs_fit(self) -> bool:
         """Whether a sample of the teacher's vectors must be seen before training."""
-        return self.compares_vectors and (self.projection in ("pca", "folded") or self.centred or self.whitening > 0)
+        return self.compares_vectors and (self.projection in REDUCING or self.centred or self.whitening > 0)
 
 
 RECIPES = {

@@ -87,12 +87,13 @@ class PackedAttention:
     """Over the real tokens alone (N), sequence after sequence, the shortest first.
 
     places (N,): where each stands among the flattened B * T. columns (N,): its place in its own sequence.
-    lengths: of the sequences, ascending; those without a token are left out. bounds: the same, added up, (B + 1,).
+    groups: each length there is, ascending, and how many sequences have it; those without a token are left out.
+    bounds: the lengths of all sequences, added up, (B + 1,).
     """
 
     places: Tensor
     columns: Tensor
-    lengths: tuple[int, ...]
+    groups: tuple[tuple[int, int], ...]
     bounds: Tensor
 
     @classmethod
@@ -105,7 +106,9 @@ class PackedAttention:
         places = order[row] * attention_mask.shape[1] + columns
         lengths = counts[order]
         bounds = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-        return cls(places, columns, tuple(length for length in lengths.tolist() if length), bounds)
+        found, sizes = lengths.unique_consecutive(return_counts=True)
+        pairs = zip(found.tolist(), sizes.tolist(), strict=True)
+        return cls(places, columns, tuple(pair for pair in pairs if pair[0] > 0), bounds)
 
     def unpack(self, packed: Tensor, shape: torch.Size) -> Tensor:
         """(N, D) back to (B, T, D), zeros at padding; `shape` is (B, T)."""
@@ -118,7 +121,7 @@ class PackedAttention:
         if qkv.device.type == "cuda" and half and dropout == 0:
             return self._by_kernel(qkv), None
         contexts, start = [], 0
-        for length, count in self._groups():
+        for length, count in self.groups:
             stop = start + length * count
             # A group of one length lies together, so it is a view: no padding, no mask, no copy.
             group = qkv[start:stop].view(count, length, *qkv.shape[1:])  # (G, L, 3, H, K)
@@ -128,15 +131,11 @@ class PackedAttention:
             start = stop
         return torch.cat(contexts), None
 
-    def _groups(self) -> list[tuple[int, int]]:
-        """Each length there is, and how many sequences have it."""
-        return [(length, self.lengths.count(length)) for length in sorted(set(self.lengths))]
-
     def _by_kernel(self, qkv: Tensor) -> Tensor:
         """All lengths in one call of flash attention, which knows 16 bits and no dropout."""
         from torch.nn.attention.varlen import varlen_attn  # not in builds without CUDA
 
-        longest = self.lengths[-1]
+        longest, _ = self.groups[-1]
         query, key, value = qkv.unbind(1)  # each (N, H, K)
         context = varlen_attn(query, key, value, self.bounds, self.bounds, longest, longest)
         assert isinstance(context, Tensor), "no logsumexp was asked for"

@@ -197,7 +197,7 @@ class BertModel(Pretrained):
         if written_out or self.attention == "sdpa" or compiling or bias is None or attention_mask is None:
             return PaddedAttention(bias, written_out)
         packed = PackedAttention.of(attention_mask)
-        return packed if packed.lengths else PaddedAttention(bias, written_out)
+        return packed if packed.groups else PaddedAttention(bias, written_out)
 
     def _embed(self, input_ids: Tensor, token_type_ids: Tensor | None, attend: Attention) -> Tensor:
         """Vectors (B, T, D), or those of the real tokens (N, D)."""

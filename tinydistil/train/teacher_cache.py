@@ -15,7 +15,7 @@ from tinydistil.data.shards import MANIFEST
 from tinydistil.distill.build import fit_projections
 from tinydistil.distill.cache import CachedTeacher, TeacherCache
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.projection import REDUCING
+from tinydistil.distill.recipe import REDUCING
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
