@@ -108,8 +108,10 @@ class _Fused(torch.autograd.Function):
         terms = replace(terms, slopes=any(ctx.needs_input_grad))
         with torch.autocast(rows.device.type, enabled=False):
             sweep = _Sweep(Decoding(rows, weight, bias), targets, teacher, terms, chunk, compiled)
-            for start in range(0, len(rows), chunk):
-                sweep.take(start, min(start + chunk, len(rows)))
+            # Cut evenly: a last chunk of a few rows goes another way through BLAS, and rounds otherwise than eager's.
+            chunks = -(-len(rows) // chunk)
+            for number in range(chunks):
+                sweep.take(len(rows) * number // chunks, len(rows) * (number + 1) // chunks)
         if terms.slopes:
             ctx.save_for_backward(sweep.rows_grad, sweep.weight_grad, sweep.bias_grad)
         ctx.mark_non_differentiable(sweep.hard, sweep.soft)
@@ -138,15 +140,15 @@ class _Sweep:
         self.compute = _compiled_chunk() if compiled else _compute_chunk
         rows, weight = student.rows, student.weight
         exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
-        fixed = min(chunk, max(len(rows), 1)) if not compiled else chunk
-        # One shape for every chunk, the last too, so that compiled code is made once.
+        # One shape for every chunk and every batch, so that compiled code is made once; else that of the largest chunk.
+        fixed = chunk if compiled else -(-len(rows) // max(-(-len(rows) // chunk), 1))
         self.logits = rows.new_zeros(fixed, len(weight), dtype=exact)
         self.taught = None
         if isinstance(teacher, Decoding):
             self.taught = teacher.rows.new_zeros(fixed, len(weight), dtype=exact)
         self.asked = targets.new_full((fixed,), IGNORED)
-        self.hard = rows.new_zeros((), dtype=exact)
-        self.soft = rows.new_zeros((), dtype=exact)
+        self.hard = rows.new_zeros((), dtype=torch.float64)
+        self.soft = rows.new_zeros((), dtype=torch.float64)
         if terms.slopes:
             # Slopes are not scaled yet (GradScaler's factor comes with the backward pass) and would vanish in float16.
             self.rows_grad = torch.empty_like(rows, dtype=exact if rows.dtype == torch.float16 else rows.dtype)
@@ -165,39 +167,43 @@ class _Sweep:
             assert self.taught is not None
             _product(self.teacher.rows[start:stop], self.teacher.weight, self.teacher.bias, self.taught[:size])
         elif self.teacher is not None:
-            top = _filled(self.teacher, start, stop, len(self.logits))
+            top = _filled(self.teacher, start, stop, self.logits)
         hard, soft = self.compute(self.logits, self.asked, self.taught, top, self.terms)
         self.hard += hard
         self.soft += soft
         if self.terms.slopes:
             slopes = self.logits[:size]
             self.bias_grad += slopes.sum(0)
-            slopes, rows, weight = (each.to(self.rows_grad.dtype) for each in (slopes, rows, weight))
-            torch.mm(slopes, weight, out=self.rows_grad[start:stop])
-            if rows.dtype == self.weight_grad.dtype:
-                self.weight_grad.addmm_(slopes.T, rows)
+            dtype = self.rows_grad.dtype
+            torch.mm(slopes.to(dtype), weight.to(dtype), out=self.rows_grad[start:stop])
+            if dtype == self.weight_grad.dtype or rows.device.type == "cpu":
+                # bfloat16 would round the sum of every chunk, where eager's sum over all rows is rounded once.
+                self.weight_grad.addmm_(slopes.T, rows.to(slopes.dtype))
             else:
-                self.weight_grad += slopes.T @ rows
+                self.weight_grad += slopes.to(dtype).T @ rows.to(dtype)
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
     """rows (C, D) @ weight (V, D).T + bias into `out` (C, V), in the type of `rows` and `weight`."""
     if rows.dtype == weight.dtype == bias.dtype == out.dtype:
         torch.addmm(bias, rows, weight.T, out=out)
+    elif rows.dtype == weight.dtype == bias.dtype:
+        # With its bias, so that 16 bits round it once, and as eager's.
+        out.copy_(torch.nn.functional.linear(rows, weight, bias))
     else:
         dtype = torch.promote_types(rows.dtype, weight.dtype)
         out.copy_(rows.to(dtype) @ weight.to(dtype).T)
         out.add_(bias)
 
 
-def _filled(top: TopTokens, start: int, stop: int, size: int) -> TopTokens:
-    """Rows `start` to `stop` of `top`, filled up to `size` rows that are never looked at."""
-    missing = (0, size - (stop - start))
+def _filled(top: TopTokens, start: int, stop: int, logits: Tensor) -> TopTokens:
+    """Rows `start` to `stop` of `top` in the type of `logits`, filled up to as many rows; these are never looked at."""
+    missing = (0, len(logits) - (stop - start))
     pad = torch.nn.functional.pad
     return TopTokens(
-        pad(top.log_probs[start:stop], (0, 0, *missing)),
+        pad(top.log_probs[start:stop].to(logits.dtype), (0, 0, *missing)),
         pad(top.ids[start:stop], (0, 0, *missing)),
-        pad(top.log_rest[start:stop], missing),
+        pad(top.log_rest[start:stop].to(logits.dtype), missing),
     )
 
 
@@ -207,17 +213,17 @@ def _compute_chunk(
     """The two sums over a chunk of logits (C, V), which become their gradient in place where slopes are asked for."""
     valid = targets != IGNORED
     answers = targets.clamp(min=0).unsqueeze(1)  # (C, 1)
-    hard = soft = logits.new_zeros(())
+    hard = soft = logits.new_zeros((), dtype=torch.float64)
     slopes = torch.zeros_like(logits[:1])
     if terms.hard > 0:
         log_probs = logits.log_softmax(-1)
-        hard = torch.where(valid, -log_probs.gather(1, answers).squeeze(1), 0.0).sum()
+        hard = torch.where(valid, -log_probs.gather(1, answers).squeeze(1), 0.0).sum(dtype=torch.float64)
         if terms.slopes:
             chosen = torch.arange(logits.shape[1], device=logits.device) == answers
-            slopes = terms.hard * (log_probs.exp() - chosen.to(logits.dtype))
+            slopes = terms.hard * (logits.softmax(-1) - chosen.to(logits.dtype))
     if terms.soft > 0:
         rows, slope = _soft(logits, taught, top, terms)
-        soft = terms.temperature**2 * torch.where(valid, rows, 0.0).sum()
+        soft = terms.temperature**2 * torch.where(valid, rows, 0.0).sum(dtype=torch.float64)
         # T^2 of the loss, and 1 / T of softmax(logits / T)
         slopes = slopes + terms.soft * terms.temperature * slope
     if terms.slopes:
@@ -229,30 +235,35 @@ def _soft(logits: Tensor, taught: Tensor | None, top: TopTokens | None, terms: _
     """The divergence of each row (C,), and its slope by logits / T (C, V)."""
     if top is None:
         assert taught is not None
-        log_p = (taught / terms.temperature).log_softmax(-1)
-        log_q = (logits / terms.temperature).log_softmax(-1)
-        return _slope(log_p, log_q, terms.divergence)
-    log_q = (logits / terms.temperature).log_softmax(-1)
-    outcomes = top.outcomes_of(logits, terms.temperature).log_softmax(-1)  # (C, K + 1)
-    rows, slope = _slope(top.outcomes(), outcomes, terms.divergence)
+        return _slope(taught / terms.temperature, logits / terms.temperature, terms.divergence)
+    # Less each row's greatest, which changes no probability: the rest's logarithm is rounded as finely as it can be.
+    logits = logits - logits.amax(-1, keepdim=True)
+    outcomes = top.outcomes_of(logits, terms.temperature)  # (C, K + 1), so few that float64 costs nothing
+    rows, slope = _slope(top.outcomes().double(), outcomes.double(), terms.divergence)
+    slope = slope.to(logits.dtype)
     # What the rest as one outcome gets is shared out among its tokens by their probabilities within it.
-    within_rest = (log_q - outcomes[:, -1:]).exp()
+    within_rest = (logits / terms.temperature - outcomes[:, -1:]).exp()
     return rows, (slope[:, -1:] * within_rest).scatter(1, top.ids, slope[:, :-1])
 
 
-def _slope(log_p: Tensor, log_q: Tensor, divergence: str) -> tuple[Tensor, Tensor]:
-    """The divergence of each row (C,) of log-probabilities (C, N), and its derivative by the logits of q (C, N).
+def _slope(taught: Tensor, learned: Tensor, divergence: str) -> tuple[Tensor, Tensor]:
+    """The divergence of each row (C,) of scaled logits (C, N), and its derivative by `learned`, those of q (C, N).
 
     forward KL(p || q): q - p. reverse KL(q || p): q (log q - log p - KL(q || p)).
     jensen-shannon: q / 2 (log q - log m - KL(q || m)).
     """
-    p, q = log_p.exp(), log_q.exp()
+    if divergence != "forward" and learned.shape[-1] < COMPILED_FROM:
+        # Differences of logarithms that nearly cancel; at 29,794 tokens float64 would take 30 to 60 % more time.
+        taught, learned = taught.double(), learned.double()
+    # softmax, not exp of log_softmax: that would make the rounding of a logarithm a relative error of p and q.
+    p, q = taught.softmax(-1), learned.softmax(-1)
+    log_p, log_q = taught.log_softmax(-1), learned.log_softmax(-1)
     if divergence == "forward":
         return (p * (log_p - log_q)).sum(-1), q - p
     if divergence == "reverse":
         ratio = log_q - log_p
-        rows = (q * ratio).sum(-1)
-        return rows, q * (ratio - rows.unsqueeze(-1))
+        rows = (q * ratio).sum(-1, dtype=torch.float64)
+        return rows, q * (ratio - rows.to(ratio.dtype).unsqueeze(-1))
     log_m = torch.logaddexp(log_p, log_q) - torch.log(log_p.new_tensor(2.0))
     ratio = log_q - log_m
     student = (q * ratio).sum(-1)

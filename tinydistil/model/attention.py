@@ -106,9 +106,9 @@ class PackedAttention:
         places = order[row] * attention_mask.shape[1] + columns
         lengths = counts[order]
         bounds = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-        found, sizes = lengths.unique_consecutive(return_counts=True)
-        pairs = zip(found.tolist(), sizes.tolist(), strict=True)
-        return cls(places, columns, tuple(pair for pair in pairs if pair[0] > 0), bounds)
+        sizes = torch.bincount(counts).tolist()
+        groups = tuple((length, size) for length, size in enumerate(sizes) if length > 0 and size > 0)
+        return cls(places, columns, groups, bounds)
 
     def unpack(self, packed: Tensor, shape: torch.Size) -> Tensor:
         """(N, D) back to (B, T, D), zeros at padding; `shape` is (B, T)."""
