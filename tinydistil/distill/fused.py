@@ -21,6 +21,7 @@ from tinydistil.distill.losses import DIVERGENCES, IGNORED, SumCount
 from tinydistil.distill.vocabulary_loss import TopTokens, VocabularyLosses
 from tinydistil.errors import InputError, require
 from tinydistil.model.heads import Decoding
+from tinydistil.model.product import by_onednn, linear
 
 # Rows of a chunk: two matrices of 64 x 30,000 floats are 15 MiB, which a shared cache still holds.
 CHUNK = 64
@@ -185,11 +186,11 @@ class _Sweep:
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
     """rows (C, D) @ weight (V, D).T + bias into `out` (C, V), in the type of `rows` and `weight`."""
-    if rows.dtype == weight.dtype == bias.dtype == out.dtype:
+    if rows.dtype == weight.dtype == bias.dtype == out.dtype and not by_onednn(rows, weight):
         torch.addmm(bias, rows, weight.T, out=out)
     elif rows.dtype == weight.dtype == bias.dtype:
         # With its bias, so that 16 bits round it once, and as eager's.
-        out.copy_(torch.nn.functional.linear(rows, weight, bias))
+        out.copy_(linear(rows, weight, bias))
     else:
         dtype = torch.promote_types(rows.dtype, weight.dtype)
         out.copy_(rows.to(dtype) @ weight.to(dtype).T)

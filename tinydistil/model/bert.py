@@ -19,6 +19,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.dropout import dropout as drop
 from tinydistil.model.names import POOLER_WEIGHT
 from tinydistil.model.pretrained import Heads, Pretrained
+from tinydistil.model.product import Linear, linear
 
 # Rows of the widest tensor that are alive at a time where no gradient needs them all. Blocks of a few MiB are reused
 # by the allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.
@@ -85,8 +86,8 @@ class SelfAttention(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = Linear(config.hidden_size, config.hidden_size)
         self.dropout_prob = config.attention_probs_dropout_prob
 
     def forward(self, hidden: Tensor, attend: Attention) -> tuple[Tensor, Tensor | None]:
@@ -103,8 +104,8 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(config)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.up = Linear(config.hidden_size, config.intermediate_size)
+        self.down = Linear(config.intermediate_size, config.hidden_size)
         self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.hidden_act = config.hidden_act
         self.dropout_prob = config.hidden_dropout_prob
@@ -120,8 +121,14 @@ class Layer(nn.Module):
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.down(activate(self.hidden_act, self.up(hidden)))  # type: ignore[no-any-return]
         parts = torch.split(hidden.flatten(0, -2), CHUNK_ROWS)
-        rows = [self.down(activate(self.hidden_act, self.up(part))) for part in parts]
+        rows = [self.down(self._widened(part)) for part in parts]
         return torch.cat(rows).view_as(hidden)
+
+    def _widened(self, rows: Tensor) -> Tensor:
+        """(N, D) to the wide layer's (N, F), where no gradient is kept."""
+        if self.hidden_act == "gelu" and isinstance(self.up, Linear):  # int8 has layers of its own
+            return linear(rows, self.up.weight, self.up.bias, gelu=True)
+        return activate(self.hidden_act, self.up(rows))
 
     def _add(self, projected: Tensor, hidden: Tensor) -> Tensor:
         projected = drop(projected, self.dropout_prob if self.training else 0.0, in_place=True)

@@ -9,7 +9,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tinydistil.model.activations import activate
 from tinydistil.model.bert import BertModel, EncoderOutput
@@ -17,6 +16,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.names import DECODER_WEIGHT
 from tinydistil.model.pooling import pool
 from tinydistil.model.pretrained import Heads, Pretrained
+from tinydistil.model.product import Linear, linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Decoding:
 
     def logits(self) -> Tensor:
         """(R, V)."""
-        return F.linear(self.rows, self.weight, self.bias)
+        return linear(self.rows, self.weight, self.bias)
 
 
 class MaskedLMHead(nn.Module):
@@ -57,7 +57,7 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.hidden_act = config.hidden_act
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
