@@ -47,8 +47,8 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor, *, gelu: bool = False) ->
     """rows (..., D) @ weight (F, D).T + bias (F,), and with `gelu` the exact GELU of it: (..., F)."""
     if by_onednn(rows, weight):
         activation, approximation = ("gelu", "none") if gelu else ("none", "")
-        product = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, activation, [], approximation)
-        return product  # type: ignore[no-any-return]
+        by_library = torch.ops.mkldnn._linear_pointwise
+        return by_library(rows, weight, bias, activation, [], approximation)  # type: ignore[no-any-return]
     product = F.linear(rows, weight, bias)
     return activate("gelu", product) if gelu else product
 
