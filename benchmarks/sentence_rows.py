@@ -1,0 +1,151 @@
+"""Ways of distilling a sentence encoder into 2 x 128: which of them makes the student's own vector better?
+
+    python benchmarks/sentence_rows.py --data ../shared/data --shards shards/ --output results.jsonl
+
+Each row is a run of `scripts/distill.py --recipe partial` from the same random weights, on the same sentences in the
+same order, with e5-small-pt as the teacher in int8. Beside the zero-shot Pearson of the vector that the written folder
+gives stands that of the projected one, where a projection was learned; the folder has no place for it. `--shards` are
+those of `prepare.py --tokenizer e5-small-pt/ --student-tokenizer bert-tiny/ --set pack=false`: a sentence each.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import Table, machine, options_of, record
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from tinydistil.errors import require, run_script
+from tinydistil.evaluate.inference import embed
+from tinydistil.evaluate.metrics import pearson
+from tinydistil.evaluate.similarity import untrained_copy, word_overlap
+from tinydistil.model.bert import BertModel
+from tinydistil.text.tasks.labelled import Columns, read_labelled
+from tinydistil.text.tasks.records import LabelledText
+from tinydistil.text.tokenizer import Tokenizer
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "distill.py"
+# For all: no masked words; sentences of like length together.
+COMMON = ["recipe.hard=0", "train.mask.rate=0", "train.order.window=50"]
+POOLED, WORDS = ["recipe.pooled=1", "recipe.hidden=0"], ["recipe.pooled=0", "recipe.hidden=1"]
+BOTH = ["recipe.pooled=1", "recipe.hidden=0.3"]
+LEARNED, PCA = ["recipe.projection=student-to-teacher"], ["recipe.projection=pca"]
+AS_IS = ["recipe.centred=false", "recipe.whitening=0"]
+CENTRED = ["recipe.centred=true", "recipe.whitening=0"]
+WHITENED = ["recipe.centred=true", "recipe.whitening=1"]
+ROWS = {
+    "pooled, learned projection": [*POOLED, *LEARNED, *AS_IS],
+    "pooled, learned projection, centred": [*POOLED, *LEARNED, *CENTRED],
+    "pooled, PCA": [*POOLED, *PCA, *AS_IS],
+    "pooled, PCA, centred": [*POOLED, *PCA, *CENTRED],
+    "pooled, PCA, centred, whitened": [*POOLED, *PCA, *WHITENED],
+    "per word, PCA, centred": [*WORDS, *PCA, *CENTRED],
+    "per word, PCA, centred, whitened": [*WORDS, *PCA, *WHITENED],
+    "both, PCA, as is": [*BOTH, *PCA, *AS_IS],
+    "both, PCA, centred": [*BOTH, *PCA, *CENTRED],
+    "both, PCA, centred, whitened": [*BOTH, *PCA, *WHITENED],
+}
+
+
+def main() -> None:
+    """Run every row and print one table, floors first."""
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
+    files = [args.data / "tasks" / "assin2" / f"assin2-{split}.xml" for split in args.splits]
+    pairs = [row for file in files for row in read_labelled(file, Columns(), numbers=True).rows]
+    rows: list[tuple[str, ...]] = []
+    for number, (name, settings) in enumerate(ROWS.items()):
+        folder = args.runs / f"row{number}"
+        distil(args, folder, settings)
+        model = BertModel.from_pretrained(folder / "student", attention="packed").eval()
+        tokenizer = Tokenizer.from_pretrained(folder / "student")
+        if not rows:
+            shared = word_overlap([p.text for p in pairs], [str(p.second) for p in pairs], gold_of(pairs))
+            rows.append(("shared words, no model", f"{shared.pearson:.3f}", "-"))
+            rows.append(
+                ("untrained student", f"{raw_and_projected(untrained_copy(model), tokenizer, pairs)[0]:.3f}", "-")
+            )
+        raw, projected = raw_and_projected(model, tokenizer, pairs, learned_map(folder))
+        rows.append((name, f"{raw:.3f}", "-" if projected is None else f"{projected:.3f}"))
+        print(f"{name}: {rows[-1][1:]}", flush=True)
+    title = (
+        f"zero-shot Pearson on ASSIN 2 ({' and '.join(args.splits)}); {args.sentences:,} sentences, seed {args.seed}"
+    )
+    table = Table(title, ("row", "the folder's vector", "projected"), tuple(rows))
+    print(f"\n{table.text()}\n{machine()}")
+    record(args.output, "sentence_rows", {}, options=options_of(args), tables=[asdict(table)])
+
+
+def distil(args: argparse.Namespace, folder: Path, settings: list[str]) -> None:
+    """One run, or what it left where it was made before. Raises InputError if it ended badly."""
+    changes = [*COMMON, f"train.order.longest={args.longest}", f"train.order.sequences={args.sentences}", *settings]
+    models = args.data / "models"
+    command = [
+        sys.executable, str(SCRIPT), "--recipe", "partial", "--teacher", str(models / "e5-small-pt"),
+        "--teacher-precision", "int8", "--student", "2x128", "--tokenizer", str(models / "bert-tiny"),
+        "--shards", str(args.shards), "--batch-size", "64", "--learning-rate", "2e-3", "--epochs", "1",
+        "--seed", str(args.seed), "--output", str(folder), "--resume", "auto",
+        *(part for change in changes for part in ("--set", change)),
+    ]  # fmt: skip
+    ended = subprocess.run(command, stdout=subprocess.DEVNULL)
+    require(ended.returncode == 0, f"{' '.join(command)} ended with {ended.returncode}")
+
+
+def learned_map(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Weight (E, D) and bias (E,) of the pooled vector's learned projection, from the last checkpoint; None without."""
+    last = max((folder / "checkpoints").iterdir())
+    tensors = load_file(last / "learner.safetensors")
+    if (weight := tensors.get("projections.pooled.map.weight")) is None:
+        return None
+    return weight.numpy(), tensors["projections.pooled.map.bias"].numpy()
+
+
+def raw_and_projected(
+    model: BertModel,
+    tokenizer: Tokenizer,
+    pairs: list[LabelledText],
+    projection: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> tuple[float, float | None]:
+    """Pearson of cosines of mean vectors (N, D) of both sides, and of the same after the projection."""
+    texts = [p.text for p in pairs] + [str(p.second) for p in pairs]
+    vectors = np.stack([found.vector for found in embed(model, tokenizer, texts, batch_size=64)])
+
+    def correlation(each: NDArray[np.float32]) -> float:
+        unit = each.astype(np.float64) / np.linalg.norm(each, axis=1, keepdims=True)
+        return pearson(gold_of(pairs), (unit[: len(pairs)] * unit[len(pairs) :]).sum(1))
+
+    if projection is None:
+        return correlation(vectors), None
+    weight, bias = projection
+    return correlation(vectors), correlation(vectors @ weight.T + bias)
+
+
+def gold_of(pairs: list[LabelledText]) -> NDArray[np.float64]:
+    """People's scores (N,)."""
+    return np.array([float(pair.label) for pair in pairs])
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with models/ and tasks/")
+    parser.add_argument("--shards", type=Path, required=True, help="sentences in both vocabularies")
+    parser.add_argument("--runs", type=Path, default=Path("runs/sentence_rows"), help="where the runs are written")
+    parser.add_argument(
+        "--splits", nargs="+", default=["train-only", "dev"], help="of ASSIN 2; no score trains anything"
+    )
+    parser.add_argument("--sentences", type=int, default=30_000)
+    parser.add_argument("--longest", type=int, default=36, help="tokens of a sentence at most (default 36)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path, metavar="FILE", help="append the results to this JSONL file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_script(main)
