@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.scripts.models import make_models
+from tinydistil.data.shards import TokenShards
 from tinydistil.distill import cache as cache_module
 from tinydistil.hub import read_json
 
@@ -186,6 +188,23 @@ def test_dry_run_writes_nothing(run: Run, folder: Path) -> None:
     for word in ("student", "teacher", "text", "step", "memory", "time", "MiB"):
         assert word in out
     assert "1 layers x 8" in out and "2 layers x 16" in out
+
+
+def test_dry_run_knows_what_is_read_and_what_a_cache_saves(run: Run, folder: Path) -> None:
+    """Lengths and number of the chosen sequences, not of the corpus; the teacher's time once, not in every epoch."""
+    run("distill.py", *TOTAL, "--output", "prepared", "--steps", "1")
+    shards = TokenShards.open(folder / "prepared" / "shards")
+    lengths = np.sort(shards.lengths() + 2)
+    longest = int(lengths[len(lengths) // 2])
+    read = lengths[lengths <= longest]
+    options = [*TOTAL[:6], "--shards", "prepared/shards", "--batch-size", "6", "--device", "cpu", "--dry-run"]
+    chosen = ["--output", "dry2", "--epochs", "50", "--set", f"train.order.longest={longest}"]
+    out = run("distill.py", *options, *chosen)
+    assert f"{len(read):,} sequences of {read.mean():.0f} tokens on average" in out
+    assert f"for {50 * read.sum():,} tokens" in out and "cache" not in out
+    cached = run("distill.py", *options, *chosen, "--teacher-cache", "never")
+    assert re.search(r"time      at most \S+ minutes for what of the cache is missing, then \S+ min", cached)
+    assert not (folder / "never").exists() and not (folder / "dry2").exists()
 
 
 def test_pretrain_with_a_vocabulary_of_its_own(run: Run, folder: Path) -> None:

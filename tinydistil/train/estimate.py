@@ -3,7 +3,7 @@
 What it says of time and memory is measured on this machine with this configuration, and scaled to the whole batch.
 """
 
-import time
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.data.order import candidates_of
 from tinydistil.data.shards import MANIFEST, TokenShards, WordPair
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.teacher import TeacherSignal
+from tinydistil.errors import require
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
@@ -61,6 +63,23 @@ class _RandomText:
         return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Sequences of an epoch, None before the corpus is prepared; tokens of one on average, [CLS] and [SEP] included."""
+
+    sequences: int | None
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Of a step: seconds without the teacher, those of the teacher, and the bytes that autograd keeps."""
+
+    seconds: float
+    teacher_seconds: float
+    saved_bytes: int
+
+
 def estimate(plan: Plan, device: torch.device) -> str:
     """What a run of `plan` would be: models, text, steps; seconds a step and memory a rank, as measured in a trial.
 
@@ -72,7 +91,8 @@ def estimate(plan: Plan, device: torch.device) -> str:
     learner = make_learner(student, teacher, config.recipe).to(device)
     taught_by = "none" if teacher is None else f"{config.teacher}: {_described(teacher)}"
     count = min(_TRIAL_SEQUENCES, config.train.batch_size)
-    batches = _batches(plan, count)
+    text = _text_of(plan)
+    batches = _batches(plan, count, text.tokens)
     # What int8 costs is not told: on random ids it would say nothing of text.
     teach = None if teacher is None else live_teacher(plan, teacher, batches, device, lambda _: None)
     trainer = Trainer(
@@ -82,39 +102,40 @@ def estimate(plan: Plan, device: torch.device) -> str:
         teach=teach,
         precision=config.train.precision,
     )
-    seconds, saved_bytes = _trial(trainer, batches)
-    sequences, tokens = _text(plan)
+    trial = _trial(trainer, batches)
     micro = -(-config.train.batch_size // config.train.accumulation)
     # weights, gradients and AdamW's two moments, each in float32
     trained = sum(p.numel() for p in learner.parameters()) * 16
     frozen = 0 if teacher is None else weight_bytes(teacher)
+    kept = trial.saved_bytes / count * micro
+    step = (trial.seconds + trial.teacher_seconds) / count * config.train.batch_size
     lines = [
         f"student   {config.student.model}: {_described(student)}, vocabulary {plan.tokenizer.vocab_size:,} "
         f"({config.student_vocabulary})",
         f"teacher   {taught_by}" + (f", in {config.teacher_precision}" if config.teacher_precision else ""),
         f"recipe    {config.recipe.name}: {terms_of(config.recipe)}",
-        f"text      {_described_text(plan, sequences, tokens)}",
-        f"step      {seconds / count * config.train.batch_size:.2f} s for {config.train.batch_size} sequences "
-        f"on one process of this machine (measured with {count})",
-        f"memory    {(trained + frozen + saved_bytes / count * micro) / 2**20:,.0f} MiB on one process: weights and "
+        f"text      {_described_text(plan, text)}",
+        f"step      {step:.2f} s for {config.train.batch_size} sequences on one process of this machine "
+        f"(measured with {count})",
+        f"memory    {(trained + frozen + kept) / 2**20:,.0f} MiB on one process: weights and "
         f"optimizer {(trained + frozen) / 2**20:,.0f}, a micro-batch of {micro} the rest",
-        f"time      {_described_time(plan, seconds / count, sequences, tokens)}",
+        f"time      {_described_time(plan, trial, count, text)}",
     ]
     return "\n".join(lines)
 
 
-def _batches(plan: Plan, count: int) -> MaskedBatches:
+def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
     config = plan.config
     two = plan.teacher is not None and config.student_vocabulary == "own"
     other = plan.teacher.tokenizer if plan.teacher is not None else plan.tokenizer
-    text = _RandomText(count, round(config.prepare.capacity * _FILLED), plan.tokenizer.vocab_size, other.vocab_size)
+    text = _RandomText(count, max(1, round(tokens) - 2), plan.tokenizer.vocab_size, other.vocab_size)
     return MaskedBatches(
         text, plan.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other if two else None
     )
 
 
-def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches) -> tuple[float, int]:
-    """Median seconds of the steps after the first, and the bytes that autograd keeps for one."""
+def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches) -> _Trial:
+    """The steps after the first, and the bytes that autograd keeps for one."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -123,25 +144,34 @@ def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches)
         return tensor
 
     own = {p.untyped_storage().data_ptr() for p in trainer.module.parameters()}
-    times = []
+    own_times, teacher_times = [], []
     for step in range(_STEPS):
+        trainer.watch.start()
         micro_batches: list[MaskedBatch] = batches.micro_batches(step, rank=0, world_size=1, accumulation=1)
-        began = time.perf_counter()
         if step == 0:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 trainer.step(micro_batches, 0.0)
         else:
             trainer.step(micro_batches, 0.0)
-        times.append(time.perf_counter() - began)
-    return median(times[1:]), sum(size for pointer, size in kept.items() if pointer not in own)
+        parts = trainer.watch.read()
+        teacher_times.append(parts.pop("teacher"))
+        own_times.append(sum(parts.values()))
+    saved = sum(size for pointer, size in kept.items() if pointer not in own)
+    return _Trial(median(own_times[1:]), median(teacher_times[1:]), saved)
 
 
-def _text(plan: Plan) -> tuple[int | None, float]:
-    """Sequences of an epoch, None before the corpus is prepared; and tokens of a sequence, [CLS] and [SEP] included."""
+def _text_of(plan: Plan) -> _Text:
+    """What an epoch reads, of what is prepared; a guess of its tokens before."""
+    config = plan.config
     if not (plan.shards / MANIFEST).exists():
-        return None, plan.config.prepare.capacity * _FILLED + 2
-    shards = TokenShards.open(plan.shards)
-    return len(shards), float(shards.lengths().mean()) + 2
+        return _Text(None, config.prepare.capacity * _FILLED + 2)
+    lengths = TokenShards.open(plan.shards).lengths() + 2
+    read = lengths[candidates_of(len(lengths), lengths, config.train.order)]
+    require(
+        len(read) >= config.train.batch_size,
+        f"batch_size must be <= {len(read)}, the sequences that a run would read, got {config.train.batch_size}",
+    )
+    return _Text(len(read), float(read.mean()))
 
 
 def _described(model: Pretrained) -> str:
@@ -150,29 +180,32 @@ def _described(model: Pretrained) -> str:
     return f"{shape.num_hidden_layers} layers x {shape.hidden_size}, {parameters / 1e6:.1f} M parameters"
 
 
-def _described_text(plan: Plan, sequences: int | None, tokens: float) -> str:
-    if sequences is not None:
-        return f"{plan.shards}: {sequences:,} sequences of {tokens:.0f} tokens on average"
+def _described_text(plan: Plan, text: _Text) -> str:
+    if text.sequences is not None:
+        return f"{plan.shards}: {text.sequences:,} sequences of {text.tokens:.0f} tokens on average"
     assert plan.job is not None
     return (
         f"{len(plan.job.files)} files, not prepared yet, sequences of at most {plan.config.prepare.max_length} tokens"
     )
 
 
-def _described_time(plan: Plan, seconds_a_sequence: float, sequences: int | None, tokens: float) -> str:
-    train = plan.config.train
+def _described_time(plan: Plan, trial: _Trial, count: int, text: _Text) -> str:
+    """With a cache the teacher reads `mask.epochs` epochs before the first step, and nothing after it."""
+    train, sequences, tokens = plan.config.train, text.sequences, text.tokens
+    cached = bool(plan.config.teacher_cache)
+    seconds = (trial.seconds + (0.0 if cached else trial.teacher_seconds)) / count
+    first = ""
+    if cached and sequences is not None:
+        minutes = train.mask.epochs * sequences * trial.teacher_seconds / count / 60
+        first = f"at most {minutes:,.1f} minutes for what of the cache is missing, then "
+    elif cached:
+        first = f"{trial.teacher_seconds / count * 1000:.1f} ms a sequence for the cache, then "
     if train.minutes and not (train.steps or train.tokens):
-        return (
-            f"{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds_a_sequence * tokens:,.0f} tokens"
-        )
+        return f"{first}{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds * tokens:,.0f} tokens"
     budgets = [float(train.steps * train.batch_size)] if train.steps else []
     budgets += [train.tokens / tokens] if train.tokens else []
     if not budgets and sequences is not None:
         budgets = [train.epochs * sequences]
     if not budgets:
-        return (
-            f"{seconds_a_sequence * 1000:.1f} ms a sequence; an epoch's sequences are known once the corpus is prepared"
-        )
-    return (
-        f"{min(budgets) * seconds_a_sequence / 60:,.1f} minutes on one process for {min(budgets) * tokens:,.0f} tokens"
-    )
+        return f"{first}{seconds * 1000:.1f} ms a sequence; an epoch's are known once the corpus is prepared"
+    return f"{first}{min(budgets) * seconds / 60:,.1f} minutes on one process for {min(budgets) * tokens:,.0f} tokens"
