@@ -16,7 +16,7 @@ from tinydistil.errors import require, run_script
 
 _MACHINE = ("processor", "threads", "torch", "transformers", "cuda", "load_1min", "commit")
 # Of the options those that change nothing but where things lie.
-_UNTOLD = {"output", "data", "trace"}
+_UNTOLD = {"output", "data", "trace", "runs"}
 
 
 def main() -> None:

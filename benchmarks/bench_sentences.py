@@ -1,6 +1,6 @@
 """Ways of distilling a sentence encoder into 2 x 128: which of them makes the student's own vector better?
 
-    python benchmarks/sentence_rows.py --data ../shared/data --shards shards/ --output results.jsonl
+    python benchmarks/bench_sentences.py --data ../shared/data --shards shards/ --output results.jsonl
 
 Each row is a run of `scripts/distill.py --recipe partial` from the same random weights, on the same sentences in the
 same order, with e5-small-pt as the teacher in int8. Beside the zero-shot Pearson of the vector that the written folder
@@ -78,7 +78,7 @@ def main() -> None:
     )
     table = Table(title, ("row", "the folder's vector", "projected"), tuple(rows))
     print(f"\n{table.text()}\n{machine()}")
-    record(args.output, "sentence_rows", {}, options=options_of(args), tables=[asdict(table)])
+    record(args.output, "sentences", {}, options=options_of(args), tables=[asdict(table)])
 
 
 def distil(args: argparse.Namespace, folder: Path, settings: list[str]) -> None:
@@ -135,7 +135,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with models/ and tasks/")
     parser.add_argument("--shards", type=Path, required=True, help="sentences in both vocabularies")
-    parser.add_argument("--runs", type=Path, default=Path("runs/sentence_rows"), help="where the runs are written")
+    parser.add_argument("--runs", type=Path, default=Path("runs/sentences"), help="where the runs are written")
     parser.add_argument(
         "--splits", nargs="+", default=["train-only", "dev"], help="of ASSIN 2; no score trains anything"
     )
