@@ -11,23 +11,26 @@ those of `prepare.py --tokenizer e5-small-pt/ --student-tokenizer bert-tiny/ --s
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from measure import Table, machine, options_of, record
-from numpy.typing import NDArray
-from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
 
 from tinydistil.errors import require, run_script
 from tinydistil.evaluate.inference import embed
 from tinydistil.evaluate.metrics import pearson
-from tinydistil.evaluate.similarity import untrained_copy, word_overlap
+from tinydistil.evaluate.similarity import cosine_similarity, untrained_copy, word_overlap
 from tinydistil.model.bert import BertModel
+from tinydistil.suite.untrained_parts import columns
 from tinydistil.text.tasks.labelled import Columns, read_labelled
-from tinydistil.text.tasks.records import LabelledText
 from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.train.checkpoint import CheckpointStore
+from tinydistil.train.plan import CHECKPOINTS
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "distill.py"
 # For all: no masked words; sentences of like length together.
@@ -44,9 +47,10 @@ ROWS = {
     "pooled, PCA": [*POOLED, *PCA, *AS_IS],
     "pooled, PCA, centred": [*POOLED, *PCA, *CENTRED],
     "pooled, PCA, centred, whitened": [*POOLED, *PCA, *WHITENED],
+    "per word, PCA": [*WORDS, *PCA, *AS_IS],
     "per word, PCA, centred": [*WORDS, *PCA, *CENTRED],
     "per word, PCA, centred, whitened": [*WORDS, *PCA, *WHITENED],
-    "both, PCA, as is": [*BOTH, *PCA, *AS_IS],
+    "both, PCA": [*BOTH, *PCA, *AS_IS],
     "both, PCA, centred": [*BOTH, *PCA, *CENTRED],
     "both, PCA, centred, whitened": [*BOTH, *PCA, *WHITENED],
 }
@@ -57,22 +61,20 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     files = [args.data / "tasks" / "assin2" / f"assin2-{split}.xml" for split in args.splits]
-    pairs = [row for file in files for row in read_labelled(file, Columns(), numbers=True).rows]
-    rows: list[tuple[str, ...]] = []
-    for number, (name, settings) in enumerate(ROWS.items()):
-        folder = args.runs / f"row{number}"
+    pairs = columns([row for file in files for row in read_labelled(file, Columns(), numbers=True).rows])
+    rows = [("shared words, no model", f"{word_overlap(*pairs).pearson:.3f}", "-")]
+    for name, settings in ROWS.items():
+        folder = args.runs / name.replace(", ", "-").replace(" ", "-")
         distil(args, folder, settings)
         model = BertModel.from_pretrained(folder / "student", attention="packed").eval()
         tokenizer = Tokenizer.from_pretrained(folder / "student")
-        if not rows:
-            shared = word_overlap([p.text for p in pairs], [str(p.second) for p in pairs], gold_of(pairs))
-            rows.append(("shared words, no model", f"{shared.pearson:.3f}", "-"))
-            rows.append(
-                ("untrained student", f"{raw_and_projected(untrained_copy(model), tokenizer, pairs)[0]:.3f}", "-")
-            )
-        raw, projected = raw_and_projected(model, tokenizer, pairs, learned_map(folder))
-        rows.append((name, f"{raw:.3f}", "-" if projected is None else f"{projected:.3f}"))
-        print(f"{name}: {rows[-1][1:]}", flush=True)
+        if len(rows) == 1:
+            untrained = cosine_similarity(untrained_copy(model), tokenizer, *pairs)
+            rows.append(("untrained student", f"{untrained.pearson:.3f}", "-"))
+        raw, learned = cosine_similarity(model, tokenizer, *pairs).pearson, learned_map(folder)
+        projected = "-" if learned is None else f"{projected_pearson(model, tokenizer, learned, *pairs):.3f}"
+        rows.append((name, f"{raw:.3f}", projected))
+        print(*rows[-1], sep="  ", flush=True)
     title = (
         f"zero-shot Pearson on ASSIN 2 ({' and '.join(args.splits)}); {args.sentences:,} sentences, seed {args.seed}"
     )
@@ -96,38 +98,32 @@ def distil(args: argparse.Namespace, folder: Path, settings: list[str]) -> None:
     require(ended.returncode == 0, f"{' '.join(command)} ended with {ended.returncode}")
 
 
-def learned_map(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Weight (E, D) and bias (E,) of the pooled vector's learned projection, from the last checkpoint; None without."""
-    last = max((folder / "checkpoints").iterdir())
-    tensors = load_file(last / "learner.safetensors")
-    if (weight := tensors.get("projections.pooled.map.weight")) is None:
+def learned_map(folder: Path) -> nn.Linear | None:
+    """The pooled vector's learned projection, D -> E, from the last checkpoint; None where it is not learned."""
+    last = CheckpointStore(folder / CHECKPOINTS, keep_last=1, say=print).latest()
+    assert last is not None, "the run has ended well"
+    if (weight := last.learner.get("projections.pooled.map.weight")) is None:
         return None
-    return weight.numpy(), tensors["projections.pooled.map.bias"].numpy()
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.load_state_dict({"weight": weight, "bias": last.learner["projections.pooled.map.bias"]})
+    return linear
 
 
-def raw_and_projected(
+@torch.no_grad()
+def projected_pearson(
     model: BertModel,
     tokenizer: Tokenizer,
-    pairs: list[LabelledText],
-    projection: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
-) -> tuple[float, float | None]:
-    """Pearson of cosines of mean vectors (N, D) of both sides, and of the same after the projection."""
-    texts = [p.text for p in pairs] + [str(p.second) for p in pairs]
-    vectors = np.stack([found.vector for found in embed(model, tokenizer, texts, batch_size=64)])
-
-    def correlation(each: NDArray[np.float32]) -> float:
-        unit = each.astype(np.float64) / np.linalg.norm(each, axis=1, keepdims=True)
-        return pearson(gold_of(pairs), (unit[: len(pairs)] * unit[len(pairs) :]).sum(1))
-
-    if projection is None:
-        return correlation(vectors), None
-    weight, bias = projection
-    return correlation(vectors), correlation(vectors @ weight.T + bias)
-
-
-def gold_of(pairs: list[LabelledText]) -> NDArray[np.float64]:
-    """People's scores (N,)."""
-    return np.array([float(pair.label) for pair in pairs])
+    projection: nn.Linear,
+    first: Sequence[str],
+    second: Sequence[str],
+    gold: Sequence[float],
+) -> float:
+    """As `cosine_similarity`, of mean vectors (N, D) that are projected to (N, E) before."""
+    left, right = (
+        projection(torch.from_numpy(np.stack([each.vector for each in embed(model, tokenizer, texts, batch_size=64)])))
+        for texts in (first, second)
+    )
+    return pearson(gold, F.cosine_similarity(left.double(), right.double()).numpy())
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.order import candidates_of
-from tinydistil.data.shards import MANIFEST, TokenShards, WordPair
+from tinydistil.data.shards import MANIFEST, WordPair
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.teacher import TeacherSignal
-from tinydistil.errors import require
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
@@ -24,7 +22,7 @@ from tinydistil.ranks import Ranks
 from tinydistil.train.export import terms_of
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import Plan
-from tinydistil.train.run import build_student
+from tinydistil.train.run import build_student, make_batches
 from tinydistil.train.step import Trainer
 from tinydistil.train.teaching import live_teacher, load_teacher
 
@@ -73,11 +71,11 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """Of a step: seconds without the teacher, those of the teacher, and the bytes that autograd keeps."""
+    """Of a sequence: seconds of a step without the teacher, those of the teacher, and the bytes that autograd keeps."""
 
     seconds: float
     teacher_seconds: float
-    saved_bytes: int
+    saved_bytes: float
 
 
 def estimate(plan: Plan, device: torch.device) -> str:
@@ -107,8 +105,8 @@ def estimate(plan: Plan, device: torch.device) -> str:
     # weights, gradients and AdamW's two moments, each in float32
     trained = sum(p.numel() for p in learner.parameters()) * 16
     frozen = 0 if teacher is None else weight_bytes(teacher)
-    kept = trial.saved_bytes / count * micro
-    step = (trial.seconds + trial.teacher_seconds) / count * config.train.batch_size
+    kept = trial.saved_bytes * micro
+    step = (trial.seconds + trial.teacher_seconds) * config.train.batch_size
     lines = [
         f"student   {config.student.model}: {_described(student)}, vocabulary {plan.tokenizer.vocab_size:,} "
         f"({config.student_vocabulary})",
@@ -119,7 +117,7 @@ def estimate(plan: Plan, device: torch.device) -> str:
         f"(measured with {count})",
         f"memory    {(trained + frozen + kept) / 2**20:,.0f} MiB on one process: weights and "
         f"optimizer {(trained + frozen) / 2**20:,.0f}, a micro-batch of {micro} the rest",
-        f"time      {_described_time(plan, trial, count, text)}",
+        f"time      {_described_time(plan, trial, text)}",
     ]
     return "\n".join(lines)
 
@@ -135,7 +133,7 @@ def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
 
 
 def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches) -> _Trial:
-    """The steps after the first, and the bytes that autograd keeps for one."""
+    """The median of the steps after the first, and the bytes that autograd keeps for one."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -157,21 +155,17 @@ def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches)
         teacher_times.append(parts.pop("teacher"))
         own_times.append(sum(parts.values()))
     saved = sum(size for pointer, size in kept.items() if pointer not in own)
-    return _Trial(median(own_times[1:]), median(teacher_times[1:]), saved)
+    count = batches.batch_size
+    return _Trial(median(own_times[1:]) / count, median(teacher_times[1:]) / count, saved / count)
 
 
 def _text_of(plan: Plan) -> _Text:
     """What an epoch reads, of what is prepared; a guess of its tokens before."""
-    config = plan.config
     if not (plan.shards / MANIFEST).exists():
-        return _Text(None, config.prepare.capacity * _FILLED + 2)
-    lengths = TokenShards.open(plan.shards).lengths() + 2
-    read = lengths[candidates_of(len(lengths), lengths, config.train.order)]
-    require(
-        len(read) >= config.train.batch_size,
-        f"batch_size must be <= {len(read)}, the sequences that a run would read, got {config.train.batch_size}",
-    )
-    return _Text(len(read), float(read.mean()))
+        return _Text(None, plan.config.prepare.capacity * _FILLED + 2)
+    batches = make_batches(plan, "train")
+    assert batches is not None, "only validation may have too few sequences"
+    return _Text(len(batches.candidates), float(batches.sequences.lengths()[batches.candidates].mean()) + 2)
 
 
 def _described(model: Pretrained) -> str:
@@ -189,17 +183,17 @@ def _described_text(plan: Plan, text: _Text) -> str:
     )
 
 
-def _described_time(plan: Plan, trial: _Trial, count: int, text: _Text) -> str:
+def _described_time(plan: Plan, trial: _Trial, text: _Text) -> str:
     """With a cache the teacher reads `mask.epochs` epochs before the first step, and nothing after it."""
     train, sequences, tokens = plan.config.train, text.sequences, text.tokens
     cached = bool(plan.config.teacher_cache)
-    seconds = (trial.seconds + (0.0 if cached else trial.teacher_seconds)) / count
+    seconds = trial.seconds + (0.0 if cached else trial.teacher_seconds)
     first = ""
     if cached and sequences is not None:
-        minutes = train.mask.epochs * sequences * trial.teacher_seconds / count / 60
+        minutes = train.mask.epochs * sequences * trial.teacher_seconds / 60
         first = f"at most {minutes:,.1f} minutes for what of the cache is missing, then "
     elif cached:
-        first = f"{trial.teacher_seconds / count * 1000:.1f} ms a sequence for the cache, then "
+        first = f"{trial.teacher_seconds * 1000:.1f} ms a sequence for the cache, then "
     if train.minutes and not (train.steps or train.tokens):
         return f"{first}{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds * tokens:,.0f} tokens"
     budgets = [float(train.steps * train.batch_size)] if train.steps else []
