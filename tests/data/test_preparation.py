@@ -3,7 +3,9 @@
 import gzip
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +306,51 @@ def test_no_document_kept(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no document of 2 was kept; 1 were dropped by rule '\w+'.*table.json"):
         run(tmp_path / "out", inputs=[str(tmp_path / "short.jsonl")])
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def words_by_hand(folder: Path, at_least: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Each different word that the sentences of a corpus hold so often, by its pieces, in order of first occurrence."""
+    shards, found = TokenShards.open(folder), Counter()
+    for number in range(len(shards)):
+        pair = shards.pair(number)
+        teacher, student = iter(pair.tokens.tolist()), iter(pair.student_tokens.tolist())
+        for mine, theirs in zip(pair.pieces.tolist(), pair.student_pieces.tolist(), strict=True):
+            found[tuple(islice(teacher, mine)), tuple(islice(student, theirs))] += 1
+    return [word for word, count in found.items() if count >= at_least]
+
+
+def test_single_words_are_those_that_counting_finds(run: Run, tmp_path: Path, cased: Side, uncased: Side) -> None:
+    sides = [named(cased), named(uncased, "uncased")]
+    run(tmp_path / "without", sides=sides)
+    for at_least in (1, 3):
+        output = tmp_path / str(at_least)
+        run(output, sides=sides, single_words=at_least)
+        sentences, shards = len(TokenShards.open(tmp_path / "without")), TokenShards.open(output)
+        pairs = [shards.pair(number) for number in range(sentences, len(shards))]
+        assert all(len(pair.pieces) == len(pair.student_pieces) == 1 for pair in pairs)
+        expected = words_by_hand(tmp_path / "without", at_least)
+        assert [(tuple(pair.tokens.tolist()), tuple(pair.student_tokens.tolist())) for pair in pairs] == expected
+        assert len(expected) > 50
+        verify(output)
+        # Validation and the sentences before are as they were; only what was made with what differs.
+        for name, data in contents(tmp_path / "without").items():
+            assert name in {"config.json", "manifest.json"} or contents(output)[name] == data, name
+
+
+def test_single_words_by_any_number_of_workers_and_after_a_break(
+    run: Run, tmp_path: Path, cased: Side, uncased: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, object] = {"sides": [named(cased), named(uncased, "uncased")], "single_words": 2}
+    for workers in (0, 2):
+        run(tmp_path / str(workers), workers=workers, **options)
+    assert contents(tmp_path / "0") == contents(tmp_path / "2")
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(OutputFolder, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(tmp_path / "broken", **options)
+    run(tmp_path / "broken", **options)
+    assert contents(tmp_path / "broken") == contents(tmp_path / "0")
+
+
+def test_single_words_need_two_tokenizers(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--student-tokenizer"):
+        run(tmp_path / "output", single_words=2)

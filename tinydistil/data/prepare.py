@@ -16,12 +16,13 @@ from tinydistil.atomic import read_json, write_atomic, write_json
 from tinydistil.config import from_mapping, to_mapping
 from tinydistil.data.batches import cut_batches, read_items
 from tinydistil.data.counts import Counts, counts_from
+from tinydistil.data.lexicon import single_words
 from tinydistil.data.output import SAMPLES, TABLE, OutputFolder
 from tinydistil.data.pool import WorkerPool
 from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
-from tinydistil.data.shards import FORMAT_VERSION, MANIFEST, entries_of
+from tinydistil.data.shards import FORMAT_VERSION, MANIFEST, ShardBuilder, ShardEntry, TokenShards, entries_of
 from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide
@@ -66,6 +67,11 @@ class Job:
         """Resolve files, folders and globs. Raises InputError for what does not exist or cannot be read."""
         for name in evaluation_sets:
             require(Path(name).is_file(), f"evaluation set {name!r} does not exist; give an existing file")
+        require(
+            config.single_words == 0 or len(sides) == 2,
+            f"single_words is {config.single_words}, but only a corpus with two tokenizations knows its words; "
+            "give --student-tokenizer too, or leave single_words out",
+        )
         if config.clean.mojibake:
             # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.
             optional("ftfy", needed_by="cleaning rule 'mojibake'", extra="corpus")
@@ -119,7 +125,7 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
         was_finished = folder.finished
         if not was_finished:
             _make_segments(job, step, folder, workers, progress)
-            _finish(job, folder, origin)
+            _finish(job, step, folder, origin)
         return Prepared(read_json(output / MANIFEST), was_finished)
 
 
@@ -165,8 +171,8 @@ def _total(folder: OutputFolder) -> Counts:
     return total
 
 
-def _finish(job: Job, folder: OutputFolder, origin: Mapping[str, object]) -> None:
-    """Table, samples and, last, the manifest."""
+def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[str, object]) -> None:
+    """Table, samples, words alone and, last, the manifest."""
     counts = _total(folder)
     segments = folder.committed()
     shards = [entry for segment in segments for entry in entries_of(segment, folder.folder)]
@@ -176,14 +182,28 @@ def _finish(job: Job, folder: OutputFolder, origin: Mapping[str, object]) -> Non
     require(bool(shards), f"no document of {counts.read.documents:,} was kept; {_worst(counts)}")
     if job.config.sample_dropped:
         _write_samples(job, folder, segments)
+    efficiency = packing_efficiency(shards, job.config.capacity)
+    if job.config.single_words:
+        shards += _write_words(job, step, folder, shards, len(segments))
     folder.finish(
         {
             **origin,
             "counts": asdict(counts),
-            "packing_efficiency": packing_efficiency(shards, job.config.capacity),
+            "packing_efficiency": efficiency,
             "shards": [asdict(entry) for entry in shards],
         }
     )
+
+
+def _write_words(
+    job: Job, step: DocumentStep, folder: OutputFolder, shards: Sequence[ShardEntry], number: int
+) -> list[ShardEntry]:
+    """A training shard behind those of all segments, which holds the training text's words one by one."""
+    train = TokenShards(folder.folder, "train", [each for each in shards if each.split == "train"])
+    builder = ShardBuilder(step.encoder)
+    builder.add(single_words(train, job.config.single_words))
+    entry = builder.write(folder.folder, "train", number)
+    return [] if entry is None else [entry]
 
 
 def _worst(counts: Counts) -> str:

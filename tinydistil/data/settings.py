@@ -21,14 +21,16 @@ class PrepareConfig:
     """The options of one preparation; see the classes of its tables for those of each stage.
 
     max_length: tokens of a sequence, [CLS] and [SEP] included. pack: join sentences up to that length, else each is a
-    sequence of its own (for the recipe "partial", which compares sentences). validation_share: of documents, chosen by
-    hash. segment_mb: raw megabytes between two points that a restart can go on from. ngram_words: length of
-    the word sequence that a document may not share with an evaluation set. sample_dropped: examples kept a
-    rule.
+    sequence of its own (for the recipe "partial", which compares sentences). single_words: every word that the training
+    text holds at least so often becomes a training sequence of its own too, 0 for none (for sentence encoders; it needs
+    a second tokenizer). validation_share: of documents, chosen by hash. segment_mb: raw megabytes between two points
+    that a restart can go on from. ngram_words: length of the word sequence that a document may not share with an
+    evaluation set. sample_dropped: examples kept a rule.
     """
 
     max_length: int = 128
     pack: bool = True
+    single_words: int = 0
     validation_share: float = 0.1
     seed: int = 0
     # 64 MB is half a minute of one core's work to lose at a kill, and shards of some 25 MB.
@@ -42,6 +44,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         require(8 <= self.max_length <= 65_536, f"max_length must be in 8..65536, got {self.max_length}")
+        require(self.single_words >= 0, f"single_words must be >= 0, got {self.single_words}")
         require(
             0 <= self.validation_share < 1,
             f"validation_share must be at least 0 and below 1, got {self.validation_share}",

@@ -14,7 +14,7 @@ and with a second tokenizer, for the same W words on both sides:
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -112,6 +112,13 @@ class WordPair:
     student_pieces: Tokens
 
 
+@dataclass(frozen=True, slots=True)
+class WordArrays:
+    """All of one shard's words, on each side: the tokens (T) and how many of them each word has (W)."""
+
+    sides: tuple[tuple[Tokens, Tokens], tuple[Tokens, Tokens]]
+
+
 class TokenShards:
     """The sequences of one split, numbered from 0, read through the page cache: opening loads nothing."""
 
@@ -167,6 +174,12 @@ class TokenShards:
             pieces=tensors["pieces"][first:last],
             student_pieces=tensors["student_pieces"][first:last],
         )
+
+    def word_arrays(self) -> Iterator[WordArrays]:
+        """Each shard's words, one after the other; only where the corpus was made with a student tokenizer."""
+        for tensors in self._tensors:
+            teacher, student = ((tensors[f"{side}tokens"], tensors[f"{side}pieces"]) for side in _PREFIXES)
+            yield WordArrays((teacher, student))
 
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of every sequence (S), for batching by length."""
