@@ -271,7 +271,7 @@ def test_one_shape_is_compiled_for_all_numbers_of_rows(monkeypatch: pytest.Monke
     """The last chunk is filled up, so that no batch makes torch compile again."""
     shapes = set()
 
-    def spy(logits: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+    def spy(logits: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
         shapes.add(logits.shape)
         return fused._compute_chunk(logits, *rest)
 

@@ -159,29 +159,38 @@ class _Sweep:
     def take(self, start: int, stop: int) -> None:
         """Add the losses of rows `start` to `stop`, and their gradients."""
         size = stop - start
-        rows, weight = self.student.rows[start:stop], self.student.weight
-        _product(rows, weight, self.student.bias, self.logits[:size])
+        rows, weight, logits = self.student.rows[start:stop], self.student.weight, self.logits
+        _product(rows, weight, self.student.bias, logits[:size])
         self.asked[:size] = self.targets[start:stop]
         self.asked[size:] = IGNORED
-        top = None
+        valid = self.asked != IGNORED
+        chosen = self.asked.clamp(min=0).unsqueeze(1)  # (C, 1)
+        answers = logits.gather(1, chosen).squeeze(1)
+        kept = top = None
         if isinstance(self.teacher, Decoding):
             assert self.taught is not None
             _product(self.teacher.rows[start:stop], self.teacher.weight, self.teacher.bias, self.taught[:size])
         elif self.teacher is not None:
-            top = _filled(self.teacher, start, stop, self.logits)
-        hard, soft = self.compute(self.logits, self.asked, self.taught, top, self.terms)
+            top = _filled(self.teacher, start, stop, logits)
+            kept = _Kept(logits.gather(1, top.ids), top.outcomes())
+            logits.scatter_(1, top.ids, float("-inf"))
+        hard, soft, kept_slopes = self.compute(logits, answers, valid, self.taught, kept, self.terms)
         self.hard += hard
         self.soft += soft
-        if self.terms.slopes:
-            slopes = self.logits[:size]
-            self.bias_grad += slopes.sum(0)
-            dtype = self.rows_grad.dtype
-            torch.mm(slopes.to(dtype), weight.to(dtype), out=self.rows_grad[start:stop])
-            if dtype == self.weight_grad.dtype or rows.device.type == "cpu":
-                # bfloat16 would round the sum of every chunk, where eager's sum over all rows is rounded once.
-                self.weight_grad.addmm_(slopes.T, rows.to(slopes.dtype))
-            else:
-                self.weight_grad += slopes.to(dtype).T @ rows.to(dtype)
+        if not self.terms.slopes:
+            return
+        if top is not None:
+            logits.scatter_(1, top.ids, kept_slopes)
+        logits.scatter_add_(1, chosen, torch.where(valid, -self.terms.hard, 0.0).unsqueeze(1).to(logits.dtype))
+        slopes = logits[:size]
+        self.bias_grad += slopes.sum(0)
+        dtype = self.rows_grad.dtype
+        torch.mm(slopes.to(dtype), weight.to(dtype), out=self.rows_grad[start:stop])
+        if dtype == self.weight_grad.dtype or rows.device.type == "cpu":
+            # bfloat16 would round the sum of every chunk, where eager's sum over all rows is rounded once.
+            self.weight_grad.addmm_(slopes.T, rows.to(slopes.dtype))
+        else:
+            self.weight_grad += slopes.to(dtype).T @ rows.to(dtype)
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
@@ -208,83 +217,142 @@ def _filled(top: TopTokens, start: int, stop: int, logits: Tensor) -> TopTokens:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The K outcomes that a teacher cut to its top tokens tells apart: the student's logits (C, K) of them, taken out
+    of its matrix, and the teacher's logarithms of all K + 1 (C, K + 1)."""
+
+    logits: Tensor
+    outcomes: Tensor
+
+
 def _compute_chunk(
-    logits: Tensor, targets: Tensor, taught: Tensor | None, top: TopTokens | None, terms: _Terms
-) -> tuple[Tensor, Tensor]:
-    """The two sums over a chunk of logits (C, V), which become their gradient in place where slopes are asked for."""
-    valid = targets != IGNORED
-    answers = targets.clamp(min=0).unsqueeze(1)  # (C, 1)
+    logits: Tensor, answers: Tensor, valid: Tensor, taught: Tensor | None, kept: _Kept | None, terms: _Terms
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two sums over a chunk of logits (C, V), which become their gradient in place where slopes are asked for.
+
+    answers (C,): the logits of the targets. What is about a few tokens of a row is left to the caller, since it would
+    part the sweeps over a matrix: the -1 of a target in its slope; and tokens in `kept`, whose logits are -inf here and
+    whose slopes (C, K) are returned, of no token where there is none.
+    """
+    # Three sweeps, if torch.compile sees it so: the greatest, the sums of exponentials, the slopes.
+    greatest = logits.amax(-1, keepdim=True)
+    overall = greatest if kept is None else torch.maximum(greatest, kept.logits.amax(-1, keepdim=True))
     hard = soft = logits.new_zeros((), dtype=torch.float64)
     slopes = torch.zeros_like(logits[:1])
+    kept_slopes = slopes[:, :0] if kept is None else torch.zeros_like(kept.logits)
     if terms.hard > 0:
-        log_probs = logits.log_softmax(-1)
-        hard = torch.where(valid, -log_probs.gather(1, answers).squeeze(1), 0.0).sum(dtype=torch.float64)
-        if terms.slopes:
-            chosen = torch.arange(logits.shape[1], device=logits.device) == answers
-            slopes = terms.hard * (logits.softmax(-1) - chosen.to(logits.dtype))
+        exponentials, total = _exponentials(logits - greatest)
+        share = (greatest - overall).exp()
+        if kept is not None:
+            kept_exponentials, kept_total = _exponentials(kept.logits - overall)
+            total = total * share + kept_total
+            kept_slopes = kept_exponentials * (terms.hard / total).to(logits.dtype)
+        rows = total.log().squeeze(1) - (answers - overall.squeeze(1))
+        hard = torch.where(valid, rows, 0.0).sum()
+        slopes = exponentials * (terms.hard * share / total).to(logits.dtype)
     if terms.soft > 0:
-        rows, slope = _soft(logits, taught, top, terms)
-        soft = terms.temperature**2 * torch.where(valid, rows, 0.0).sum(dtype=torch.float64)
         # T^2 of the loss, and 1 / T of softmax(logits / T)
-        slopes = slopes + terms.soft * terms.temperature * slope
+        scale = terms.soft * terms.temperature
+        if kept is None:
+            assert taught is not None
+            rows, slope = _soft(logits, greatest, taught, terms)
+        else:
+            within_rest, rest = _exponentials((logits - greatest) / terms.temperature)
+            # K + 1 are so few that float64 costs nothing.
+            apart = torch.cat([kept.logits, greatest], 1).double() - overall
+            outcomes = apart / terms.temperature + torch.nn.functional.pad(rest.log(), (kept.logits.shape[1], 0))
+            learned = _softmax(outcomes.log_softmax(-1))
+            rows, outcome_slopes = _slope(_softmax(kept.outcomes.double()), learned, terms.divergence)
+            outcome_slopes = outcome_slopes.to(logits.dtype)
+            kept_slopes = kept_slopes + scale * outcome_slopes[:, :-1]
+            # What the rest as one outcome gets is shared out among its tokens by their probabilities within it.
+            slope = within_rest * (outcome_slopes[:, -1:] / rest).to(logits.dtype)
+        soft = terms.temperature**2 * torch.where(valid, rows, 0.0).sum(dtype=torch.float64)
+        slopes = slopes + scale * slope
     if terms.slopes:
         logits.copy_(torch.where(valid.unsqueeze(1), slopes, 0.0))
-    return hard, soft
+        kept_slopes = torch.where(valid.unsqueeze(1), kept_slopes, 0.0)
+    return hard, soft, kept_slopes
 
 
-def _soft(logits: Tensor, taught: Tensor | None, top: TopTokens | None, terms: _Terms) -> tuple[Tensor, Tensor]:
-    """The divergence of each row (C,), and its slope by logits / T (C, V)."""
-    if top is None:
-        assert taught is not None
-        return _slope(taught / terms.temperature, logits / terms.temperature, terms.divergence)
-    # Less each row's greatest, which changes no probability: the rest's logarithm is rounded as finely as it can be.
-    logits = logits - logits.amax(-1, keepdim=True)
-    outcomes = top.outcomes_of(logits, terms.temperature)  # (C, K + 1), so few that float64 costs nothing
-    rows, slope = _slope(top.outcomes().double(), outcomes.double(), terms.divergence)
-    slope = slope.to(logits.dtype)
-    # What the rest as one outcome gets is shared out among its tokens by their probabilities within it.
-    within_rest = (logits / terms.temperature - outcomes[:, -1:]).exp()
-    return rows, (slope[:, -1:] * within_rest).scatter(1, top.ids, slope[:, :-1])
+def _soft(logits: Tensor, greatest: Tensor, taught: Tensor, terms: _Terms) -> tuple[Tensor, Tensor]:
+    """The divergence of each row (C,) from a whole teacher (C, V), and its slope by logits / T (C, V)."""
+    learned = (logits - greatest) / terms.temperature
+    taught = (taught - taught.amax(-1, keepdim=True)) / terms.temperature
+    if terms.divergence != "forward" and logits.shape[-1] < COMPILED_FROM:
+        # Differences of logarithms that nearly cancel; at 29,794 tokens float64 would take 30 to 60 % more time.
+        taught, learned = taught.double(), learned.double()
+    return _slope(_softmax(taught), _softmax(learned), terms.divergence)
 
 
-def _slope(taught: Tensor, learned: Tensor, divergence: str) -> tuple[Tensor, Tensor]:
-    """The divergence of each row (C,) of scaled logits (C, N), and its derivative by `learned`, those of q (C, N).
+def _exponentials(shifted: Tensor) -> tuple[Tensor, Tensor]:
+    """The exponentials of logits that are at most 0, and each row's sum of them (C, 1) in float64."""
+    exponentials = shifted.exp()
+    return exponentials, exponentials.sum(-1, keepdim=True, dtype=torch.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Softmax:
+    """A softmax (C, N) of `shifted` logits (C, N), which are at most 0, and the logarithm of what it divides by (C, 1).
+
+    Not the exp of log_softmax: that would make the rounding of a logarithm a relative error of probabilities.
+    """
+
+    probabilities: Tensor
+    shifted: Tensor
+    log_total: Tensor
+
+    def log(self) -> Tensor:
+        """The logarithms of the probabilities (C, N)."""
+        return self.shifted - self.log_total.to(self.shifted.dtype)
+
+    def log_ratio(self, other: "_Softmax") -> Tensor:
+        """log(self / other) (C, N). Of near ones the difference is taken before it is rounded."""
+        return self.shifted - other.shifted - (self.log_total - other.log_total).to(self.shifted.dtype)
+
+
+def _softmax(shifted: Tensor) -> _Softmax:
+    exponentials, total = _exponentials(shifted)
+    return _Softmax(exponentials / total.to(shifted.dtype), shifted, total.log())
+
+
+def _slope(taught: _Softmax, learned: _Softmax, divergence: str) -> tuple[Tensor, Tensor]:
+    """The divergence of each row (C,), p `taught` and q `learned`, and its derivative by the logits of q (C, N).
 
     forward KL(p || q): q - p. reverse KL(q || p): q (log q - log p - KL(q || p)).
     jensen-shannon: q / 2 (log q - log m - KL(q || m)).
     """
-    if divergence != "forward" and learned.shape[-1] < COMPILED_FROM:
-        # Differences of logarithms that nearly cancel; at 29,794 tokens float64 would take 30 to 60 % more time.
-        taught, learned = taught.double(), learned.double()
-    # softmax, not exp of log_softmax: that would make the rounding of a logarithm a relative error of p and q.
-    p, q = taught.softmax(-1), learned.softmax(-1)
-    log_p, log_q = taught.log_softmax(-1), learned.log_softmax(-1)
+    p, q = taught.probabilities, learned.probabilities
     if divergence == "forward":
-        return (p * (log_p - log_q)).sum(-1), q - p
+        return (p * taught.log_ratio(learned)).sum(-1, dtype=torch.float64), q - p
     if divergence == "reverse":
-        ratio = log_q - log_p
+        ratio = learned.log_ratio(taught)
         rows = (q * ratio).sum(-1, dtype=torch.float64)
         return rows, q * (ratio - rows.to(ratio.dtype).unsqueeze(-1))
+    log_p, log_q = taught.log(), learned.log()
     log_m = torch.logaddexp(log_p, log_q) - torch.log(log_p.new_tensor(2.0))
     ratio = log_q - log_m
-    student = (q * ratio).sum(-1)
-    return ((p * (log_p - log_m)).sum(-1) + student) / 2, q * (ratio - student.unsqueeze(-1)) / 2
+    student = (q * ratio).sum(-1, dtype=torch.float64)
+    rows = ((p * (log_p - log_m)).sum(-1, dtype=torch.float64) + student) / 2
+    return rows, q * (ratio - student.to(q.dtype).unsqueeze(-1)) / 2
 
 
 class _CompiledChunk:
     """`_compute_chunk` by torch.compile; itself, after one warning, where compiling fails."""
 
     def __init__(self) -> None:
-        self.compute: Callable[..., tuple[Tensor, Tensor]] = torch.compile(_compute_chunk, dynamic=False)
+        self.compute: Callable[..., tuple[Tensor, Tensor, Tensor]]
+        self.compute = torch.compile(_compute_chunk, dynamic=False)
         self.proven = False
 
     def __call__(
-        self, logits: Tensor, targets: Tensor, taught: Tensor | None, top: TopTokens | None, terms: _Terms
-    ) -> tuple[Tensor, Tensor]:
+        self, logits: Tensor, answers: Tensor, valid: Tensor, taught: Tensor | None, kept: _Kept | None, terms: _Terms
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if self.proven:
-            return self.compute(logits, targets, taught, top, terms)
+            return self.compute(logits, answers, valid, taught, kept, terms)
         try:
-            sums = self.compute(logits, targets, taught, top, terms)
+            found = self.compute(logits, answers, valid, taught, kept, terms)
         except Exception as error:  # torch raises another kind for each thing that may be missing
             warnings.warn(
                 f"the fused loss runs uncompiled, and slower: torch.compile failed ({type(error).__name__}); it needs "
@@ -292,9 +360,9 @@ class _CompiledChunk:
                 stacklevel=2,
             )
             self.compute = _compute_chunk
-            sums = self.compute(logits, targets, taught, top, terms)
+            found = self.compute(logits, answers, valid, taught, kept, terms)
         self.proven = True
-        return sums
+        return found
 
 
 _compiled_chunk = cache(_CompiledChunk)  # one for the whole process, made when it is first asked for
