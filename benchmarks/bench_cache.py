@@ -6,9 +6,10 @@
 
 Steps are measured as in bench_step.py, losses first. Kinds of cache: "rows" keeps the teacher's row at each masked
 token, from which the whole distribution is computed anew, "top" its 32 likeliest words; both keep the hidden states
-that recipe total compares at every token, 768 numbers of 16 bits, or with "-pca" 128 of them. What truncation loses is
-KL(live || kept), in nats at the recipe's temperature, where the mass of the words that were not kept is spread evenly
-over them; only real weights can tell it, so it needs --teacher. Letters: R masked tokens, V vocabulary, K words kept.
+that recipe total compares at every token, 768 numbers of 16 bits, or with "-pca" 128 of them, with "-int8" in 8 bits.
+What truncation loses is KL(live || kept), in nats at the recipe's temperature, where the mass of the words that were
+not kept is spread evenly over them; only real weights can tell it, so it needs --teacher. Letters: R masked tokens,
+V vocabulary, K words kept.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from tinydistil.errors import require, run_script
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 from tinydistil.text.tokenizer import Tokenizer
 
-CANDIDATES = ("tuned", "live", "cached-rows", "cached-top", "cached-rows-pca", "cached-top-pca")
+CANDIDATES = ("tuned", "live", "cached-rows", "cached-top", "cached-rows-pca", "cached-top-pca", "cached-rows-pca-int8")
 KEPT = (8, 16, 32, 64, 128)
 TEMPERATURE = 2.0
 

@@ -203,6 +203,12 @@ class CachedTopReduced(CachedTop):
     projection = "pca"
 
 
+class CachedReducedInt8(CachedReduced):
+    """The same components in 8 bits."""
+
+    config = CacheConfig("hidden", vector_bits=8)
+
+
 class Theirs(Contestant):
     """The peer's step on batches that lie ready."""
 
@@ -244,6 +250,7 @@ CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
     "cached-top": CachedTop,
     "cached-rows-pca": CachedReduced,
     "cached-top-pca": CachedTopReduced,
+    "cached-rows-pca-int8": CachedReducedInt8,
 }
 # By how much, relative, terms may be off whose numbers have 8 bits, or 16 in a cache. What is not named differs by
 # design: 32 words are not the whole distribution, 128 components not the whole vector.
@@ -253,4 +260,5 @@ OWN_TOLERANCES: dict[str, dict[str, float]] = {
     "cached-top": {"hard": 1e-3, "hidden": 1e-3},
     "cached-rows-pca": {"hard": 1e-3, "soft": 1e-2},
     "cached-top-pca": {"hard": 1e-3},
+    "cached-rows-pca-int8": {"hard": 1e-3, "soft": 1e-2},
 }

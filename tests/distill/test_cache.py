@@ -85,6 +85,25 @@ def test_a_cached_teacher_says_what_the_live_one_says(case: str, words: str, tmp
             assert near(said.words.log_probs, top.log_probs) and near(said.words.log_rest, top.log_rest)
 
 
+@pytest.mark.parametrize("case", CACHED)
+def test_vectors_in_8_bits_are_off_by_half_a_step(case: str, tmp_path: Path) -> None:
+    """At most half a 127th of a vector's largest number."""
+    learner, live, batches = toy(case)
+    if not learner.projections:
+        pytest.skip("this recipe compares no vectors")
+    config = CacheConfig(top=6, vector_bits=8)
+    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    kept = cached._part(0, 0).sequence(0)
+    assert all(kept[term].dtype == torch.int8 for term in learner.projections)
+    for batch in batches_to_read(batches):
+        said, expected = cached(batch), live(batch)
+        for term in learner.projections:
+            present = there(learner, term, batch)
+            found, exact = (learner.teacher_vectors(term, each, batch)[present] for each in (said, expected))
+            assert ((found - exact).abs() <= exact.abs().amax(1, keepdim=True) * (0.5 / 127) + 2e-6).all()
+            assert not len(exact) or not torch.equal(found, exact)
+
+
 def there(learner: Learner, term: str, batch: MaskedBatch) -> Tensor:
     return cache_module.there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
 

@@ -137,6 +137,9 @@ CASES = {
         ["--teacher-cache", "cache", *options("cache.top=9999")],
     ),
     "cache's options without cache": Case(r"options of cache are for a --teacher-cache", options("cache.top=8")),
+    "cache of four bits": Case(
+        r"cache.vector_bits must be 8 or 16, got 4", ["--teacher-cache", "cache", *options("cache.vector_bits=4")]
+    ),
     "cache of no word": Case(r"cache.top must be >= 1, got 0", ["--teacher-cache", "cache", *options("cache.top=0")]),
     "cache of no teacher": Case(
         r"--teacher-cache keeps what a teacher says, and there is none; give --teacher",

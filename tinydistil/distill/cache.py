@@ -7,7 +7,8 @@ epoch, whole or absent, so an interrupted writing goes on with the next part. A 
     starts (S + 1), KIND_starts (S + 1)        where each sequence's rows, and its vectors of each kind, begin
     rows (R, E) fp16                           the teacher's rows at masked tokens: its exact distribution, or
     log_probs (R, K), log_rest (R,) fp16, ids (R, K)    the top of that distribution and the mass of the rest
-    hidden (N, F), pooled (S, F) fp16          the vectors that the recipe compares, centred, reduced and whitened
+    hidden (N, F), pooled (S, F) fp16          the vectors that the recipe compares, centred, reduced and whitened, or
+    hidden (N, F) int8, hidden_steps (N, 1) fp32, and so on         the same in 8 bits: codes times steps
 
 Letters: S sequences, R rows, E teacher width, K tokens kept, N tokens or words, F width of a prepared vector,
 B sequences of a batch, T tokens.
@@ -45,15 +46,21 @@ PART = 1024
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """How a teacher's words are kept: the `top` likeliest tokens of each masked one, or its "hidden" row, exactly."""
+    """What is kept of a teacher, and how finely.
+
+    words: the "top" likeliest tokens of each masked one, so many, or its "hidden" row, exactly. vector_bits: of each
+    number of the vectors that are compared, 16, or 8 with a scale for each vector.
+    """
 
     words: str = "top"
     top: int = 32
+    vector_bits: int = 16
 
     def __post_init__(self) -> None:
         if self.words not in KINDS:
             raise InputError(f"cache.words {self.words!r} is unknown{nearest(self.words, KINDS)}")
         require(self.top >= 1, f"cache.top must be >= 1, got {self.top}")
+        require(self.vector_bits in (8, 16), f"cache.vector_bits must be 8 or 16, got {self.vector_bits}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +165,7 @@ class CachedTeacher:
         """The signal for `batch`, whose masks must be of an epoch that the cache holds."""
         places = np.searchsorted(self.cache.sequences, batch.sequence_ids.cpu().numpy())
         found = [self._part(batch.epoch, int(place) // PART).sequence(int(place) % PART) for place in places]
-        vectors = {
-            term: self._vectors(term, batch, [each[term] for each in found]) for term in self.learner.projections
-        }
+        vectors = {term: self._vectors(term, batch, found) for term in self.learner.projections}
         return TeacherSignal(None, self._words(found, batch), vectors)
 
     def _words(self, found: list[dict[str, Tensor]], batch: MaskedBatch) -> Decoding | TopTokens | None:
@@ -178,13 +183,16 @@ class CachedTeacher:
         log_probs, ids, rest = (both[kind].to(self.device) for kind in ("log_probs", "ids", "log_rest"))
         return TopTokens(log_probs.float(), ids.long(), rest.float())
 
-    def _vectors(self, term: str, batch: MaskedBatch, found: list[Tensor]) -> Tensor:
+    def _vectors(self, term: str, batch: MaskedBatch, found: list[dict[str, Tensor]]) -> Tensor:
         """(N, F) as `vectors_of` lays them out, zeros where there is nothing."""
         present = there(term, self.learner.recipe.unit, batch.teacher_view, batch.num_words)
         width = self.learner.projection(term).prepared_width
         vectors = torch.zeros(len(present), width, device=self.device)
         if found:
-            vectors[present] = torch.cat(found).to(self.device).float()
+            kept = torch.cat([each[term] for each in found]).to(self.device).float()
+            if self.config.vector_bits == 8:
+                kept *= torch.cat([each[f"{term}_steps"] for each in found]).to(self.device)
+            vectors[present] = kept
         return vectors
 
     def _part(self, epoch: int, number: int) -> "_Part":
@@ -234,7 +242,13 @@ def _said(
             yield kind, kept, counts
     for term in learner.projections:
         present = there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
-        yield term, learner.teacher_vectors(term, signal, batch)[present].half(), present.view(size, -1).sum(1)
+        vectors, counts = learner.teacher_vectors(term, signal, batch)[present], present.view(size, -1).sum(1)
+        if config.vector_bits == 16:
+            yield term, vectors.half(), counts
+        else:
+            steps = vectors.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+            yield term, (vectors / steps).round().to(torch.int8), counts
+            yield f"{term}_steps", steps, counts
 
 
 def _words_kept(words: Decoding, config: CacheConfig, temperature: float) -> dict[str, Tensor]:

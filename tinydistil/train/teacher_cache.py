@@ -91,6 +91,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         **terms,
         "cache.words": config.cache.words,
         "cache.top": config.cache.top if config.cache.words == "top" else "any",
+        "cache.vector_bits": config.cache.vector_bits,
     }
 
 
