@@ -143,10 +143,11 @@ class _Sweep:
         exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
         # One shape for every chunk and every batch, so that compiled code is made once; else that of the largest chunk.
         fixed = chunk if compiled else -(-len(rows) // max(-(-len(rows) // chunk), 1))
-        self.logits = rows.new_zeros(fixed, len(weight), dtype=exact)
+        # Rows that fill it up hold anything, even NaN: of them nothing is looked at.
+        self.logits = rows.new_empty(fixed, len(weight), dtype=exact)
         self.taught = None
         if isinstance(teacher, Decoding):
-            self.taught = teacher.rows.new_zeros(fixed, len(weight), dtype=exact)
+            self.taught = teacher.rows.new_empty(fixed, len(weight), dtype=exact)
         self.asked = targets.new_full((fixed,), IGNORED)
         self.hard = rows.new_zeros((), dtype=torch.float64)
         self.soft = rows.new_zeros((), dtype=torch.float64)
