@@ -1,6 +1,5 @@
 """The fused loss against float64, against the eager form, and against finite differences."""
 
-import itertools
 import random
 import warnings
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from tinydistil.distill import fused
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.losses import DIVERGENCES, IGNORED
-from tinydistil.distill.vocabulary_loss import TopTokens, vocabulary_losses
+from tinydistil.distill.vocabulary_loss import SparseTargets, sparse_targets, vocabulary_losses
 from tinydistil.errors import InputError
 from tinydistil.model.heads import Decoding
 
@@ -30,19 +29,16 @@ def decoding(rows: int, width: int, vocabulary: int, scale: float) -> Decoding:
     return Decoding(torch.randn(rows, width), weight, torch.randn(vocabulary) * 0.1)
 
 
-def cut(teacher: Decoding, k: int, temperature: float) -> TopTokens:
-    """The teacher's `k` likeliest tokens, and the rest."""
-    log_probs = (teacher.logits() / temperature).log_softmax(-1)
-    best = log_probs.topk(k)
-    rest = log_probs.scatter(1, best.indices, float("-inf")).logsumexp(-1)
-    return TopTokens(best.values, best.indices, rest)
+def cut(teacher: Decoding, top: int, temperature: float, drawn: int = 6) -> SparseTargets:
+    """The teacher's `top` likeliest tokens, and some of the rest."""
+    return sparse_targets(teacher, top, temperature, torch.rand(len(teacher.rows), drawn))
 
 
-def in_type(given: Decoding | TopTokens | None, dtype: torch.dtype) -> Decoding | TopTokens | None:
+def in_type(given: Decoding | SparseTargets | None, dtype: torch.dtype) -> Decoding | SparseTargets | None:
     """The same numbers in another type; ids stay."""
     if isinstance(given, Decoding):
         return Decoding(given.rows.to(dtype), given.weight.to(dtype), given.bias.to(dtype))
-    return None if given is None else TopTokens(given.log_probs.to(dtype), given.ids, given.log_rest.to(dtype))
+    return None if given is None else SparseTargets(given.ids, given.log_probs.to(dtype), given.weights.to(dtype))
 
 
 def run(form, student: Decoding, targets: Tensor, teacher, **options) -> list[Tensor]:
@@ -55,7 +51,7 @@ def run(form, student: Decoding, targets: Tensor, teacher, **options) -> list[Te
     return [part.total.detach().double() for part in parts.values()] + [leaf.grad.double() for leaf in leaves]
 
 
-def random_case(number: int) -> tuple[Decoding, Tensor, Decoding | TopTokens | None, dict[str, object]]:
+def random_case(number: int) -> tuple[Decoding, Tensor, Decoding | SparseTargets | None, dict[str, object]]:
     """A case drawn from its number: sizes, weights, temperature, divergence, teacher whole, cut or absent."""
     choose = random.Random(number)
     torch.manual_seed(number)
@@ -65,12 +61,12 @@ def random_case(number: int) -> tuple[Decoding, Tensor, Decoding | TopTokens | N
     # 1e4 is far beyond what exp can hold
     scale = choose.choice([1.0, 5.0, 1e4])
     student = decoding(rows, choose.choice([8, 32]), vocabulary, scale)
-    teacher: Decoding | TopTokens | None = decoding(rows, 24, vocabulary, scale) if soft > 0 else None
+    teacher: Decoding | SparseTargets | None = decoding(rows, 24, vocabulary, scale) if soft > 0 else None
     if isinstance(teacher, Decoding) and choose.random() < 0.3:
         teacher = cut(teacher, choose.choice([1, 5, vocabulary - 1]), temperature)
     ignored = choose.choice([0.0, 0.3, 1.0])
     targets = torch.where(torch.rand(rows) < ignored, IGNORED, torch.randint(vocabulary, (rows,)))
-    divergence = choose.choice(DIVERGENCES)
+    divergence = choose.choice(DIVERGENCES) if not isinstance(teacher, SparseTargets) else "forward"
     return student, targets, teacher, dict(hard=hard, soft=soft, temperature=temperature, divergence=divergence)
 
 
@@ -135,8 +131,7 @@ def test_it_errs_no_more_in_large(rows: int, vocabulary: int, divergence: str) -
     assert_errs_no_more(student, torch.randint(vocabulary, (rows,)), teacher, options, rows)
 
 
-@pytest.mark.parametrize("divergence", DIVERGENCES)
-@pytest.mark.parametrize("top", [False, True])
+@pytest.mark.parametrize(("divergence", "top"), [*((each, False) for each in DIVERGENCES), ("forward", True)])
 def test_gradient_by_finite_differences(divergence: str, top: bool) -> None:
     """gradcheck of the weighted sum in float64."""
     torch.manual_seed(3)
@@ -228,22 +223,55 @@ def test_autocast_multiplies_in_bfloat16_as_eager_does() -> None:
         assert not torch.equal(mine, truth)
 
 
-def test_top_tokens_are_a_lower_bound_that_closes() -> None:
-    """What is compared over K tokens and the rest is less than the whole, and all of it where K = V - 1."""
+def test_draws_average_to_the_whole_divergence_and_its_gradient() -> None:
+    """Every token of the rest drawn once by itself, weighed by how likely its draw is: the whole, without a bias."""
     torch.manual_seed(9)
-    student, teacher = decoding(20, 8, 40, 3.0), decoding(20, 8, 40, 3.0)
-    student, teacher = in_type(student, torch.float64), in_type(teacher, torch.float64)
-    targets = torch.zeros(20, dtype=torch.int64)
-    options = dict(hard=0.0, soft=1.0, temperature=2.0)
-    whole = float(fused_vocabulary_losses(student, targets, teacher, **options).soft.total)
-    parts = [
-        float(fused_vocabulary_losses(student, targets, cut(teacher, k, 2.0), **options).soft.total)
-        for k in (1, 4, 16, 39)
-    ]
-    assert all(less <= more + 1e-12 for less, more in itertools.pairwise([*parts, whole]))
-    assert parts[-1] == pytest.approx(whole, rel=1e-12)
-    same = fused_vocabulary_losses(teacher, targets, cut(teacher, 4, 2.0), **options).soft.total
-    assert abs(float(same)) < 1e-12
+    rows, vocabulary, top, temperature = 5, 13, 3, 2.0
+    student, teacher = (in_type(decoding(rows, 8, vocabulary, 3.0), torch.float64) for _ in "st")
+    targets = torch.zeros(rows, dtype=torch.int64)
+    options = dict(hard=0.0, soft=1.0, temperature=temperature)
+    whole = run(fused_vocabulary_losses, student, targets, teacher, **options)
+    p = (teacher.logits() / temperature).softmax(-1)
+    kept = p.topk(top).indices
+    # The middle of each token's stretch of [0, 1), and its length; kept tokens have none.
+    chances = p.scatter(1, kept, 0.0) / p.scatter(1, kept, 0.0).sum(1, keepdim=True)
+    middles = chances.cumsum(1) - chances / 2
+    for form in (vocabulary_losses, fused_vocabulary_losses):
+        for row in range(rows):  # a row at a time: each has chances of its own
+            one = Decoding(student.rows[row : row + 1], student.weight, student.bias)
+            alone = Decoding(teacher.rows[row : row + 1], teacher.weight, teacher.bias)
+            expected = run(fused_vocabulary_losses, one, targets[:1], alone, **options)
+            mean = [torch.zeros_like(each) for each in expected]
+            for token in chances[row].nonzero().flatten().tolist():
+                drawn = sparse_targets(alone, top, temperature, middles[row : row + 1, token : token + 1])
+                assert int(drawn.ids[0, -1]) == token
+                found = run(form, one, targets[:1], drawn, **options)
+                mean = [total + chances[row, token] * part for total, part in zip(mean, found, strict=True)]
+            for mine, exact in zip(mean, expected, strict=True):
+                torch.testing.assert_close(mine, exact, rtol=1e-10, atol=1e-12)
+    assert float(whole[0]) > 0.1
+
+
+def test_draws_follow_the_probabilities_of_the_rest() -> None:
+    """100,000 draws of one row: shares within three standard deviations, and none of a token that is kept."""
+    torch.manual_seed(11)
+    teacher, drawn = decoding(1, 8, 20, 2.0), 100_000
+    sparse = sparse_targets(teacher, 4, 2.0, torch.rand(1, drawn))
+    p = (teacher.logits() / 2.0).double().softmax(-1)[0]
+    kept = sparse.ids[0, :4]
+    assert set(kept.tolist()) == set(p.topk(4).indices.tolist())
+    assert float(sparse.weights.double().sum()) == pytest.approx(1, abs=1e-4)
+    chances = p.scatter(0, kept, 0.0) / (1 - p[kept].sum())
+    shares = torch.bincount(sparse.ids[0, 4:], minlength=20) / drawn
+    assert ((shares - chances).abs() <= 3.5 * (chances * (1 - chances) / drawn).sqrt()).all()
+
+
+@pytest.mark.parametrize("form", [vocabulary_losses, fused_vocabulary_losses])
+@pytest.mark.parametrize("divergence", ["reverse", "jensen-shannon"])
+def test_other_divergences_need_the_whole_distribution(form, divergence: str) -> None:
+    student, teacher = decoding(3, 8, 20, 2.0), decoding(3, 8, 20, 2.0)
+    with pytest.raises(InputError, match=r"choose cache\.words=hidden"):
+        form(student, torch.zeros(3).long(), cut(teacher, 4, 2.0), hard=1.0, soft=1.0, divergence=divergence)
 
 
 def test_without_a_compiler_it_runs_uncompiled_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:

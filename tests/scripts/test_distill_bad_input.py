@@ -136,7 +136,11 @@ CASES = {
         r"cache.top must be below the teacher's vocabulary \(\d+\), got 9999",
         ["--teacher-cache", "cache", *options("cache.top=9999")],
     ),
-    "cache's options without cache": Case(r"options of cache are for a --teacher-cache", options("cache.top=8")),
+    "cache's options without cache": Case(r"options of cache are for a --teacher-cache", options("cache.top=9")),
+    "cache of a sample for another divergence": Case(
+        r"recipe.divergence 'reverse' needs the teacher's whole distribution, .*; choose cache.words=hidden",
+        ["--teacher-cache", "cache", *options("recipe.divergence=reverse")],
+    ),
     "cache of four bits": Case(
         r"cache.vector_bits must be 8 or 16, got 4", ["--teacher-cache", "cache", *options("cache.vector_bits=4")]
     ),

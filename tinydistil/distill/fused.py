@@ -3,7 +3,7 @@
 A chunk's logits are made, turned into losses and then, in place, into gradients, and multiplied back at once; neither
 (R, V) matrix is ever whole in memory. The gradients are those of d loss / d logits written out (see `_slope`), so
 nothing is kept for a backward pass, which only multiplies by what arrives from above.
-Letters: R rows, C rows of a chunk, D width of the student, E of the teacher, V vocabulary, K tokens kept.
+Letters: R rows, C rows of a chunk, D width of the student, E of the teacher, V vocabulary, N tokens of sparse targets.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from tinydistil.config import nearest
 from tinydistil.distill.losses import DIVERGENCES, IGNORED, SumCount
-from tinydistil.distill.vocabulary_loss import TopTokens, VocabularyLosses
+from tinydistil.distill.vocabulary_loss import SparseTargets, VocabularyLosses, check_sparse
 from tinydistil.errors import InputError, require
 from tinydistil.model.heads import Decoding
 from tinydistil.model.product import by_onednn, linear
@@ -43,7 +43,7 @@ class _Terms:
 def fused_vocabulary_losses(
     student: Decoding,
     targets: Tensor,
-    teacher: Decoding | TopTokens | None,
+    teacher: Decoding | SparseTargets | None,
     *,
     hard: float,
     soft: float,
@@ -62,6 +62,8 @@ def fused_vocabulary_losses(
     require(temperature > 0, f"temperature must be > 0, got {temperature}")
     if divergence not in DIVERGENCES:
         raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
+    if isinstance(teacher, SparseTargets):
+        check_sparse(divergence)
     assert hard > 0 or soft > 0, "one of the two terms must be asked for"
     assert soft == 0 or teacher is not None, "soft targets need a teacher"
     if compiled is None:
@@ -101,7 +103,7 @@ class _Fused(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         targets: Tensor,
-        teacher: Decoding | TopTokens | None,
+        teacher: Decoding | SparseTargets | None,
         terms: _Terms,
         chunk: int,
         compiled: bool,
@@ -114,7 +116,7 @@ class _Fused(torch.autograd.Function):
             for number in range(chunks):
                 sweep.take(len(rows) * number // chunks, len(rows) * (number + 1) // chunks)
         if terms.slopes:
-            ctx.save_for_backward(sweep.rows_grad, sweep.weight_grad, sweep.bias_grad)
+            ctx.save_for_backward(sweep.rows_grad, sweep.weight_grad, sweep.bias_grad.to(sweep.logits.dtype))
         ctx.mark_non_differentiable(sweep.hard, sweep.soft)
         return terms.hard * sweep.hard + terms.soft * sweep.soft, sweep.hard, sweep.soft
 
@@ -132,7 +134,7 @@ class _Sweep:
         self,
         student: Decoding,
         targets: Tensor,
-        teacher: Decoding | TopTokens | None,
+        teacher: Decoding | SparseTargets | None,
         terms: _Terms,
         chunk: int,
         compiled: bool,
@@ -155,7 +157,8 @@ class _Sweep:
             # Slopes are not scaled yet (GradScaler's factor comes with the backward pass) and would vanish in float16.
             self.rows_grad = torch.empty_like(rows, dtype=exact if rows.dtype == torch.float16 else rows.dtype)
             self.weight_grad = torch.zeros_like(weight, dtype=exact)
-            self.bias_grad = torch.zeros_like(student.bias, dtype=exact)
+            # A sum over all rows, chunk by chunk: float32 would round it at each.
+            self.bias_grad = torch.zeros_like(student.bias, dtype=torch.float64)
 
     def take(self, start: int, stop: int) -> None:
         """Add the losses of rows `start` to `stop`, and their gradients."""
@@ -167,21 +170,24 @@ class _Sweep:
         valid = self.asked != IGNORED
         chosen = self.asked.clamp(min=0).unsqueeze(1)  # (C, 1)
         answers = logits.gather(1, chosen).squeeze(1)
-        kept = top = None
+        sparse = told = None
         if isinstance(self.teacher, Decoding):
             assert self.taught is not None
             _product(self.teacher.rows[start:stop], self.teacher.weight, self.teacher.bias, self.taught[:size])
         elif self.teacher is not None:
-            top = _filled(self.teacher, start, stop, logits)
-            kept = _Kept(logits.gather(1, top.ids), top.outcomes())
-            logits.scatter_(1, top.ids, float("-inf"))
-        hard, soft, kept_slopes = self.compute(logits, answers, valid, self.taught, kept, self.terms)
+            sparse = _filled(self.teacher, start, stop, logits)
+            told = logits.gather(1, sparse.ids)
+        hard, soft = self.compute(logits, answers, valid, self.taught, sparse, told, self.terms)
         self.hard += hard
         self.soft += soft
         if not self.terms.slopes:
             return
-        if top is not None:
-            logits.scatter_(1, top.ids, kept_slopes)
+        if sparse is not None:
+            scaled = torch.where(valid.unsqueeze(1), sparse.weights, 0.0) * (self.terms.soft * self.terms.temperature)
+            # A token drawn several times is rounded once: all its places get the same number.
+            same = (sparse.ids.unsqueeze(2) == sparse.ids.unsqueeze(1)).to(scaled.dtype)  # (C, N, N)
+            shares = (same @ scaled.unsqueeze(2)).squeeze(2)
+            logits.scatter_(1, sparse.ids, logits.gather(1, sparse.ids) - shares)
         logits.scatter_add_(1, chosen, torch.where(valid, -self.terms.hard, 0.0).unsqueeze(1).to(logits.dtype))
         slopes = logits[:size]
         self.bias_grad += slopes.sum(0)
@@ -207,74 +213,64 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
         out.add_(bias)
 
 
-def _filled(top: TopTokens, start: int, stop: int, logits: Tensor) -> TopTokens:
-    """Rows `start` to `stop` of `top` in the type of `logits`, filled up to as many rows; these are never looked at."""
-    missing = (0, len(logits) - (stop - start))
+def _filled(sparse: SparseTargets, start: int, stop: int, logits: Tensor) -> SparseTargets:
+    """Rows `start` to `stop` in the type of `logits`, filled up to as many rows; these are never looked at."""
+    missing = (0, 0, 0, len(logits) - (stop - start))
     pad = torch.nn.functional.pad
-    return TopTokens(
-        pad(top.log_probs[start:stop].to(logits.dtype), (0, 0, *missing)),
-        pad(top.ids[start:stop], (0, 0, *missing)),
-        pad(top.log_rest[start:stop].to(logits.dtype), missing),
+    return SparseTargets(
+        pad(sparse.ids[start:stop], missing),
+        pad(sparse.log_probs[start:stop].to(logits.dtype), missing),
+        pad(sparse.weights[start:stop].to(logits.dtype), missing),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """The K outcomes that a teacher cut to its top tokens tells apart: the student's logits (C, K) of them, taken out
-    of its matrix, and the teacher's logarithms of all K + 1 (C, K + 1)."""
-
-    logits: Tensor
-    outcomes: Tensor
-
-
 def _compute_chunk(
-    logits: Tensor, answers: Tensor, valid: Tensor, taught: Tensor | None, kept: _Kept | None, terms: _Terms
-) -> tuple[Tensor, Tensor, Tensor]:
+    logits: Tensor,
+    answers: Tensor,
+    valid: Tensor,
+    taught: Tensor | None,
+    sparse: SparseTargets | None,
+    told: Tensor | None,
+    terms: _Terms,
+) -> tuple[Tensor, Tensor]:
     """The two sums over a chunk of logits (C, V), which become their gradient in place where slopes are asked for.
 
-    answers (C,): the logits of the targets. What is about a few tokens of a row is left to the caller, since it would
-    part the sweeps over a matrix: the -1 of a target in its slope; and tokens in `kept`, whose logits are -inf here and
-    whose slopes (C, K) are returned, of no token where there is none.
+    answers (C,): the logits of the targets; told (C, N): those of the tokens in `sparse`. What slopes have at these few
+    tokens alone (minus one, minus their weights) is left to the caller: it would part the sweeps over the matrix.
     """
     # Three sweeps, if torch.compile sees it so: the greatest, the sums of exponentials, the slopes.
     greatest = logits.amax(-1, keepdim=True)
-    overall = greatest if kept is None else torch.maximum(greatest, kept.logits.amax(-1, keepdim=True))
     hard = soft = logits.new_zeros((), dtype=torch.float64)
     slopes = torch.zeros_like(logits[:1])
-    kept_slopes = slopes[:, :0] if kept is None else torch.zeros_like(kept.logits)
     if terms.hard > 0:
         exponentials, total = _exponentials(logits - greatest)
-        share = (greatest - overall).exp()
-        if kept is not None:
-            kept_exponentials, kept_total = _exponentials(kept.logits - overall)
-            total = total * share + kept_total
-            kept_slopes = kept_exponentials * (terms.hard / total).to(logits.dtype)
-        rows = total.log().squeeze(1) - (answers - overall.squeeze(1))
+        rows = total.log().squeeze(1) - (answers - greatest.squeeze(1))
         hard = torch.where(valid, rows, 0.0).sum()
-        slopes = exponentials * (terms.hard * share / total).to(logits.dtype)
+        slopes = exponentials * (terms.hard / total).to(logits.dtype)
     if terms.soft > 0:
-        # T^2 of the loss, and 1 / T of softmax(logits / T)
-        scale = terms.soft * terms.temperature
-        if kept is None:
+        if sparse is None:
             assert taught is not None
             rows, slope = _soft(logits, greatest, taught, terms)
         else:
-            within_rest, rest = _exponentials((logits - greatest) / terms.temperature)
-            # K + 1 are so few that float64 costs nothing.
-            apart = torch.cat([kept.logits, greatest], 1).double() - overall
-            outcomes = apart / terms.temperature + torch.nn.functional.pad(rest.log(), (kept.logits.shape[1], 0))
-            learned = _softmax(outcomes.log_softmax(-1))
-            rows, outcome_slopes = _slope(_softmax(kept.outcomes.double()), learned, terms.divergence)
-            outcome_slopes = outcome_slopes.to(logits.dtype)
-            kept_slopes = kept_slopes + scale * outcome_slopes[:, :-1]
-            # What the rest as one outcome gets is shared out among its tokens by their probabilities within it.
-            slope = within_rest * (outcome_slopes[:, -1:] / rest).to(logits.dtype)
+            assert told is not None
+            rows, slope = _sparse_soft(logits, greatest, sparse, told, terms)
         soft = terms.temperature**2 * torch.where(valid, rows, 0.0).sum(dtype=torch.float64)
-        slopes = slopes + scale * slope
+        # T^2 of the loss, and 1 / T of softmax(logits / T)
+        slopes = slopes + terms.soft * terms.temperature * slope
     if terms.slopes:
         logits.copy_(torch.where(valid.unsqueeze(1), slopes, 0.0))
-        kept_slopes = torch.where(valid.unsqueeze(1), kept_slopes, 0.0)
-    return hard, soft, kept_slopes
+    return hard, soft
+
+
+def _sparse_soft(
+    logits: Tensor, greatest: Tensor, sparse: SparseTargets, told: Tensor, terms: _Terms
+) -> tuple[Tensor, Tensor]:
+    """The forward divergence of each row (C,), and its slope by logits / T (C, V) but for the weights at their ids."""
+    exponentials, total = _exponentials((logits - greatest) / terms.temperature)
+    # So few that float64 costs nothing.
+    weights, shifted = sparse.weights.double(), (told.double() - greatest) / terms.temperature
+    rows = (weights * (sparse.log_probs.double() - shifted + total.log())).sum(-1)
+    return rows, exponentials * (weights.sum(-1, keepdim=True) / total).to(logits.dtype)
 
 
 def _soft(logits: Tensor, greatest: Tensor, taught: Tensor, terms: _Terms) -> tuple[Tensor, Tensor]:
@@ -343,17 +339,14 @@ class _CompiledChunk:
     """`_compute_chunk` by torch.compile; itself, after one warning, where compiling fails."""
 
     def __init__(self) -> None:
-        self.compute: Callable[..., tuple[Tensor, Tensor, Tensor]]
-        self.compute = torch.compile(_compute_chunk, dynamic=False)
+        self.compute: Callable[..., tuple[Tensor, Tensor]] = torch.compile(_compute_chunk, dynamic=False)
         self.proven = False
 
-    def __call__(
-        self, logits: Tensor, answers: Tensor, valid: Tensor, taught: Tensor | None, kept: _Kept | None, terms: _Terms
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, *arguments: Any) -> tuple[Tensor, Tensor]:
         if self.proven:
-            return self.compute(logits, answers, valid, taught, kept, terms)
+            return self.compute(*arguments)
         try:
-            found = self.compute(logits, answers, valid, taught, kept, terms)
+            found = self.compute(*arguments)
         except Exception as error:  # torch raises another kind for each thing that may be missing
             warnings.warn(
                 f"the fused loss runs uncompiled, and slower: torch.compile failed ({type(error).__name__}); it needs "
@@ -361,7 +354,7 @@ class _CompiledChunk:
                 stacklevel=2,
             )
             self.compute = _compute_chunk
-            found = self.compute(logits, answers, valid, taught, kept, terms)
+            found = self.compute(*arguments)
         self.proven = True
         return found
 

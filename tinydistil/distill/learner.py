@@ -16,7 +16,7 @@ from tinydistil.distill.projection import Projection
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.representation import there, vectors_of
 from tinydistil.distill.teacher import TeacherSignal, soft_rows
-from tinydistil.distill.vocabulary_loss import TopTokens, vocabulary_losses
+from tinydistil.distill.vocabulary_loss import SparseTargets, vocabulary_losses
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 
@@ -70,7 +70,7 @@ class Learner(nn.Module):
         return parts
 
     def _word_terms(
-        self, hidden: Tensor, batch: MaskedBatch, words: Decoding | TopTokens | None
+        self, hidden: Tensor, batch: MaskedBatch, words: Decoding | SparseTargets | None
     ) -> dict[str, SumCount]:
         """ "hard" and "soft", as far as the recipe has them; in one sweep where both look at the masked rows."""
         recipe, found = self.recipe, {}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tinydistil.config import nearest
 from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.vocabulary_loss import TopTokens
+from tinydistil.distill.vocabulary_loss import SparseTargets
 from tinydistil.errors import InputError, require
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
@@ -32,7 +32,7 @@ class TeacherSignal:
     """
 
     hidden: Tensor | None
-    words: Decoding | TopTokens | None
+    words: Decoding | SparseTargets | None
     vectors: Mapping[str, Tensor] | None = None
 
 

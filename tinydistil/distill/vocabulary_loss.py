@@ -1,6 +1,6 @@
 """What masked words teach, from hidden rows and the vocabulary matrices: the eager form, which explains the fused one.
 
-Letters: R rows, V vocabulary, K tokens kept.
+Letters: R rows, V vocabulary, N tokens that tell of a distribution, M of them drawn.
 """
 
 from dataclasses import dataclass
@@ -9,38 +9,39 @@ import torch
 from torch import Tensor
 
 from tinydistil.distill.losses import IGNORED, SumCount, masked_lm, soft_targets
+from tinydistil.errors import require
 from tinydistil.model.heads import Decoding
 
 
 @dataclass(frozen=True, slots=True)
-class TopTokens:
-    """A distribution cut to its K likeliest tokens and one mass for all others, at the temperature of the recipe.
+class SparseTargets:
+    """A distribution at the temperature of the recipe, told by N of its tokens: the likeliest, and some of the rest.
 
-    log_probs (R, K), ids (R, K); log_rest (R,): the logarithm of the mass of the V - K others.
+    ids (R, N), log_probs (R, N): the logarithms of their probabilities; weights (R, N): the probability itself of a
+    token that is kept for it, an even share of all the rest's for one that was drawn from the rest, by its probability
+    and with repetition. Averaged over draws the weights are the whole distribution, so a divergence from it that is
+    linear in it, and its gradient, have no bias; of the likeliest tokens alone they would have (Anshumann et al. 2025,
+    Sparse Logit Sampling).
     """
 
-    log_probs: Tensor
     ids: Tensor
-    log_rest: Tensor
-
-    def outcomes(self) -> Tensor:
-        """The logarithms of K + 1 probabilities that sum to one (R, K + 1), the last that of all other tokens."""
-        return torch.cat([self.log_probs, self.log_rest.unsqueeze(1)], 1).log_softmax(-1)
-
-    def outcomes_of(self, logits: Tensor, temperature: float) -> Tensor:
-        """The same K + 1 outcomes of logits (R, V), as logits: their softmax has the masses of softmax(logits / T)."""
-        scaled = logits / temperature
-        others = scaled.scatter(1, self.ids, float("-inf")).logsumexp(-1, keepdim=True)
-        return torch.cat([scaled.gather(1, self.ids), others], 1)
+    log_probs: Tensor
+    weights: Tensor
 
 
-def top_tokens(teacher: Decoding, count: int, temperature: float) -> TopTokens:
-    """The `count` likeliest tokens of softmax(logits / T) at each row, and the mass of all others."""
+def sparse_targets(teacher: Decoding, top: int, temperature: float, uniform: Tensor) -> SparseTargets:
+    """The `top` likeliest tokens of softmax(logits / T) at each row, and one of the rest for each number in `uniform`
+    (R, M), which are drawn evenly from [0, 1)."""
     log_probs = (teacher.logits() / temperature).log_softmax(-1)
-    best = log_probs.topk(count)
-    # Not 1 - the sum of the best, which rounds to nothing where they hold nearly all.
-    rest = log_probs.scatter(1, best.indices, float("-inf")).logsumexp(-1)
-    return TopTokens(best.values, best.indices, rest)
+    best = log_probs.topk(top)
+    # In float64 from here: what the likeliest leave may be little, and is summed over the whole vocabulary.
+    cumulated = log_probs.double().exp().scatter(1, best.indices, 0.0).cumsum(-1)
+    rest = cumulated[:, -1:]
+    # The first token whose sum is above the drawn height; a kept one, which adds nothing to it, never is.
+    drawn = torch.searchsorted(cumulated, uniform.double() * rest, right=True).clamp(max=log_probs.shape[1] - 1)
+    ids = torch.cat([best.indices, drawn], 1)
+    shares = (rest / max(uniform.shape[1], 1)).expand(drawn.shape).to(log_probs.dtype)
+    return SparseTargets(ids, log_probs.gather(1, ids), torch.cat([best.values.exp(), shares], 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class VocabularyLosses:
 def vocabulary_losses(
     student: Decoding,
     targets: Tensor,
-    teacher: Decoding | TopTokens | None,
+    teacher: Decoding | SparseTargets | None,
     *,
     hard: float,
     soft: float,
@@ -63,20 +64,37 @@ def vocabulary_losses(
 ) -> VocabularyLosses:
     """Cross-entropy with targets (R,) and divergence from the teacher, both summed over the rows that are not IGNORED.
 
-    hard, soft: the weights of the two in the loss; 0 leaves a term out. A teacher that is cut to its top tokens is
-    compared over these and the rest taken together, which is less than the whole divergence, and 0 at its optimum too.
-    Formulas and sources: `losses.masked_lm`, `losses.soft_targets`. Holds some seven matrices (R, V).
+    hard, soft: the weights of the two in the loss; 0 leaves a term out. Of sparse targets only the forward divergence
+    is known: the sum of weight * (log p - log q) over their tokens. Formulas and sources: `losses.masked_lm`,
+    `losses.soft_targets`. Holds some seven matrices (R, V). Raises InputError as `losses.soft_targets` does.
     """
-    logits = student.logits()
+    logits, valid = student.logits(), targets != IGNORED
     hard_part = masked_lm(logits, targets) if hard > 0 else None
     if soft == 0:
         return VocabularyLosses(hard_part, None)
     assert teacher is not None, "soft targets need a teacher"
-    if isinstance(teacher, TopTokens):
-        # outcomes are at the temperature already; times T undoes the division in soft_targets
-        learned = teacher.outcomes_of(logits, temperature) * temperature
-        taught = teacher.outcomes() * temperature
+    if isinstance(teacher, SparseTargets):
+        soft_part = sparse_soft_targets(logits, teacher, valid, temperature=temperature, divergence=divergence)
     else:
-        learned, taught = logits, teacher.logits()
-    soft_part = soft_targets(learned, taught, targets != IGNORED, temperature=temperature, divergence=divergence)
+        taught = teacher.logits()
+        soft_part = soft_targets(logits, taught, valid, temperature=temperature, divergence=divergence)
     return VocabularyLosses(hard_part, soft_part)
+
+
+def sparse_soft_targets(
+    logits: Tensor, teacher: SparseTargets, valid: Tensor, *, temperature: float, divergence: str
+) -> SumCount:
+    """`losses.soft_targets` of a distribution that is told by some of its tokens; forward only."""
+    check_sparse(divergence)
+    log_q = (logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature).log_softmax(-1)
+    rows = (teacher.weights * (teacher.log_probs - log_q.gather(1, teacher.ids))).sum(-1)
+    return SumCount(temperature**2 * torch.where(valid, rows, 0.0).sum(), valid.sum())
+
+
+def check_sparse(divergence: str) -> None:
+    """Raise InputError for a divergence that is not linear in the teacher's distribution."""
+    require(
+        divergence == "forward",
+        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
+        "sample; choose cache.words=hidden, or the forward divergence",
+    )

@@ -12,6 +12,7 @@ from tinydistil.data.shards import MANIFEST, check_fit, entries_of
 from tinydistil.data.tokenization import load_side
 from tinydistil.distill.build import check_mask_rate, check_pair
 from tinydistil.distill.teacher import check_teacher_precision
+from tinydistil.distill.vocabulary_loss import check_sparse
 from tinydistil.errors import InputError, require
 from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_folder
 from tinydistil.model.config import BertConfig, read_config
@@ -257,6 +258,8 @@ def _check_cache(config: RunConfig, teacher: ModelFolder) -> None:
         config.cache.words != "top" or config.recipe.soft == 0 or config.cache.top < teacher.config.vocab_size,
         f"cache.top must be below the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.top}",
     )
+    if config.cache.words == "top" and config.recipe.soft > 0:
+        check_sparse(config.recipe.divergence)
 
 
 def _check_length(longest: int, shape: BertConfig, teacher: ModelFolder | None) -> None:

@@ -54,6 +54,7 @@ def cached_teacher(
             if ranks.is_main:
                 cache.save_projections(learner)
     missing = cache.missing
+    ranks.barrier()  # none may write before all have looked, or they would share out different lists
     began, mine = time.monotonic(), missing[ranks.rank :: ranks.world_size]
     with ranks.agreed():
         for done, part in enumerate(mine, start=1):
@@ -76,7 +77,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     terms = {f"recipe.{name} > 0": getattr(config.recipe, name) > 0 for name in ("soft", "hidden", "pooled")}
     mask = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
     return {
-        "format": 1,
+        "format": 2,
         "teacher": fingerprint,
         "teacher_precision": config.teacher_precision or config.train.precision,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
@@ -91,6 +92,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         **terms,
         "cache.words": config.cache.words,
         "cache.top": config.cache.top if config.cache.words == "top" else "any",
+        "cache.drawn": config.cache.drawn if config.cache.words == "top" else "any",
         "cache.vector_bits": config.cache.vector_bits,
     }
 
