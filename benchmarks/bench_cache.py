@@ -5,11 +5,11 @@
     python benchmarks/bench_cache.py --size small                              # to see that it works
 
 Steps are measured as in bench_step.py, losses first. Kinds of cache: "rows" keeps the teacher's row at each masked
-token, from which the whole distribution is computed anew, "top" its 32 likeliest words; both keep the hidden states
-that recipe total compares at every token, 768 numbers of 16 bits, or with "-pca" 128 of them, with "-int8" in 8 bits.
-What truncation loses is KL(live || kept), in nats at the recipe's temperature, where the mass of the words that were
-not kept is spread evenly over them; only real weights can tell it, so it needs --teacher. Letters: R masked tokens,
-V vocabulary, K words kept.
+token, from which the whole distribution is computed anew, "top" its likeliest words and a draw of the rest; both keep
+the hidden states that recipe total compares at every token, 768 numbers of 16 bits, or with "-pca" 128 of them, with
+"-int8" in 8 bits. What truncation would lose without the draw is KL(live || kept), in nats at the recipe's temperature,
+where the mass of the words that were not kept is spread evenly over them; only real weights can tell it, so it needs
+--teacher. Letters: R masked tokens, V vocabulary, K words kept.
 """
 
 import argparse
@@ -27,9 +27,8 @@ from processes import ALLOCATORS, running, serve
 from torch import Tensor
 from workload import add_arguments, batch_at, batches_of, size_of
 
-from tinydistil.distill.vocabulary_loss import top_tokens
 from tinydistil.errors import require, run_script
-from tinydistil.model.heads import BertForMaskedLM, Decoding
+from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.tokenizer import Tokenizer
 
 CANDIDATES = ("tuned", "live", "cached-rows", "cached-top", "cached-rows-pca", "cached-top-pca", "cached-rows-pca-int8")
@@ -99,27 +98,24 @@ def truncation(args: argparse.Namespace) -> Table:
     for cursor in range(args.rounds):
         batch = batch_at(batches, cursor)
         hidden = teacher(batch.input_ids, batch.attention_mask).last_hidden
-        decoding = teacher.decoding_at(hidden, batch.rows)
+        log_p = (teacher.decoding_at(hidden, batch.rows).logits() / TEMPERATURE).log_softmax(-1)  # (R, V)
         for count in KEPT:
-            sums[count] += float(lost(decoding, count).sum())
-            masses[count] += float(top_tokens(decoding, count, TEMPERATURE).log_rest.exp().sum())
-        rows += len(batch.rows)
-    lines = [
-        (f"{count}", f"{4 * count + 2}", f"{masses[count] / rows:.3f}", f"{sums[count] / rows:.4f}") for count in KEPT
-    ]
-    title = f"What truncation loses by {args.teacher.name}; {rows:,} masked tokens of {args.text}, T = {TEMPERATURE:g}"
-    return Table(title, ("words kept", "bytes a masked token", "mass not kept", "KL(live, kept), nats"), tuple(lines))
+            log_rest, divergence = lost(log_p, count)
+            sums[count] += float(divergence.sum())
+            masses[count] += float(log_rest.exp().sum())
+        rows += len(log_p)
+    lines = [(f"{count}", f"{masses[count] / rows:.3f}", f"{sums[count] / rows:.4f}") for count in KEPT]
+    title = f"What truncation alone loses; {rows:,} masked tokens of {args.text}, T = {TEMPERATURE:g}"
+    return Table(title, ("words kept", "mass not kept", "KL(live, kept), nats"), tuple(lines))
 
 
-def lost(teacher: Decoding, count: int) -> Tensor:
-    """KL(live || kept) of each row (R,), what is kept in the 16 bits that it is written in."""
-    log_p = (teacher.logits() / TEMPERATURE).log_softmax(-1)  # (R, V)
-    top = top_tokens(teacher, count, TEMPERATURE)
-    others = log_p.shape[1] - count
-    rest = top.log_rest.half().float() - torch.log(torch.tensor(float(others)))
-    kept_log_q = rest.unsqueeze(1).repeat(1, log_p.shape[1]).scatter(1, top.ids, top.log_probs.half().float())
-    log_q = kept_log_q.log_softmax(-1)  # 16 bits do not quite sum to one
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+def lost(log_p: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Of log-probabilities (R, V) the logarithm of what `count` words leave (R,), and KL(live || kept) (R,)."""
+    best = log_p.topk(count)
+    log_rest = log_p.scatter(1, best.indices, float("-inf")).logsumexp(-1)
+    even = log_rest - torch.log(torch.tensor(float(log_p.shape[1] - count)))
+    log_q = even.unsqueeze(1).repeat(1, log_p.shape[1]).scatter(1, best.indices, best.values)
+    return log_rest, (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 if __name__ == "__main__":
