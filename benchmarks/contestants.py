@@ -253,12 +253,13 @@ CONTESTANTS: dict[str, Callable[[argparse.Namespace], Contestant]] = {
     "cached-rows-pca-int8": CachedReducedInt8,
 }
 # By how much, relative, terms may be off whose numbers have 8 bits, or 16 in a cache. What is not named differs by
-# design: a draw of words is not the whole distribution, 128 components are not the whole vector.
+# design: a draw of words is not the whole distribution, and moves the first update a little; 128 components are not the
+# whole vector.
 OWN_TOLERANCES: dict[str, dict[str, float]] = {
     "int8": {"hard": 1e-3, "soft": 5e-2, "hidden": 1e-2},
     "cached-rows": {"hard": 1e-3, "soft": 1e-2, "hidden": 1e-3},
-    "cached-top": {"hard": 1e-3, "hidden": 1e-3},
+    "cached-top": {"hard": 5e-3, "hidden": 1e-3},
     "cached-rows-pca": {"hard": 1e-3, "soft": 1e-2},
-    "cached-top-pca": {"hard": 1e-3},
+    "cached-top-pca": {"hard": 5e-3},
     "cached-rows-pca-int8": {"hard": 1e-3, "soft": 1e-2},
 }
