@@ -116,7 +116,7 @@ class _Fused(torch.autograd.Function):
             for number in range(chunks):
                 sweep.take(len(rows) * number // chunks, len(rows) * (number + 1) // chunks)
         if terms.slopes:
-            ctx.save_for_backward(sweep.rows_grad, sweep.weight_grad, sweep.bias_grad.to(sweep.logits.dtype))
+            ctx.save_for_backward(sweep.rows_grad, sweep.weight_grad, sweep.bias_grad.to(sweep.exact))
         ctx.mark_non_differentiable(sweep.hard, sweep.soft)
         return terms.hard * sweep.hard + terms.soft * sweep.soft, sweep.hard, sweep.soft
 
@@ -139,17 +139,16 @@ class _Sweep:
         chunk: int,
         compiled: bool,
     ) -> None:
-        self.student, self.targets, self.teacher, self.terms = student, targets, teacher, terms
+        self.targets, self.teacher, self.terms = targets, teacher, terms
+        self.rows, self.weight = student.rows, student.weight
         self.compute = _compiled_chunk() if compiled else _compute_chunk
         rows, weight = student.rows, student.weight
-        exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
+        self.exact = exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
         # One shape for every chunk and every batch, so that compiled code is made once; else that of the largest chunk.
         fixed = chunk if compiled else -(-len(rows) // max(-(-len(rows) // chunk), 1))
-        # Rows that fill it up hold anything, even NaN: of them nothing is looked at.
-        self.logits = rows.new_empty(fixed, len(weight), dtype=exact)
-        self.taught = None
-        if isinstance(teacher, Decoding):
-            self.taught = teacher.rows.new_empty(fixed, len(weight), dtype=exact)
+        # Rows that fill a chunk up hold anything, even NaN: of them nothing is looked at.
+        self.logits = _Chunk(student, fixed, exact)
+        self.taught = _Chunk(teacher, fixed, exact) if isinstance(teacher, Decoding) else None
         self.asked = targets.new_full((fixed,), IGNORED)
         self.hard = rows.new_zeros((), dtype=torch.float64)
         self.soft = rows.new_zeros((), dtype=torch.float64)
@@ -163,21 +162,18 @@ class _Sweep:
     def take(self, start: int, stop: int) -> None:
         """Add the losses of rows `start` to `stop`, and their gradients."""
         size = stop - start
-        rows, weight, logits = self.student.rows[start:stop], self.student.weight, self.logits
-        _product(rows, weight, self.student.bias, logits[:size])
+        rows, weight, logits = self.rows[start:stop], self.weight, self.logits(start, stop)
+        taught = None if self.taught is None else self.taught(start, stop)
         self.asked[:size] = self.targets[start:stop]
         self.asked[size:] = IGNORED
         valid = self.asked != IGNORED
         chosen = self.asked.clamp(min=0).unsqueeze(1)  # (C, 1)
         answers = logits.gather(1, chosen).squeeze(1)
         sparse = told = None
-        if isinstance(self.teacher, Decoding):
-            assert self.taught is not None
-            _product(self.teacher.rows[start:stop], self.teacher.weight, self.teacher.bias, self.taught[:size])
-        elif self.teacher is not None:
+        if isinstance(self.teacher, SparseTargets):
             sparse = _filled(self.teacher, start, stop, logits)
             told = logits.gather(1, sparse.ids)
-        hard, soft = self.compute(logits, answers, valid, self.taught, sparse, told, self.terms)
+        hard, soft = self.compute(logits, answers, valid, taught, sparse, told, self.terms)
         self.hard += hard
         self.soft += soft
         if not self.terms.slopes:
@@ -200,17 +196,34 @@ class _Sweep:
             self.weight_grad += slopes.to(dtype).T @ rows.to(dtype)
 
 
-def _product(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
-    """rows (C, D) @ weight (V, D).T + bias into `out` (C, V), in the type of `rows` and `weight`."""
-    if rows.dtype == weight.dtype == bias.dtype == out.dtype and not by_onednn(rows, weight):
-        torch.addmm(bias, rows, weight.T, out=out)
-    elif rows.dtype == weight.dtype == bias.dtype:
-        # With its bias, so that 16 bits round it once, and as eager's.
-        out.copy_(linear(rows, weight, bias))
-    else:
-        dtype = torch.promote_types(rows.dtype, weight.dtype)
-        out.copy_(rows.to(dtype) @ weight.to(dtype).T)
-        out.add_(bias)
+class _Chunk:
+    """The logits of a chunk of rows (C, V) in float32 or float64, filled up to always as many rows."""
+
+    def __init__(self, decoding: Decoding, fixed: int, exact: torch.dtype) -> None:
+        self.rows, self.weight, self.bias = decoding.rows, decoding.weight, decoding.bias
+        self.fixed, self.exact = fixed, exact
+        self.whole = self.rows.dtype == self.weight.dtype == self.bias.dtype
+        self.buffer: Tensor | None = None
+
+    def __call__(self, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop`; overwrites what the last call gave."""
+        rows, weight, bias, size = self.rows[start:stop], self.weight, self.bias, stop - start
+        if self.whole and by_onednn(rows, weight):
+            # That library writes into memory of its own, which is used as it comes: no buffer, and no copy.
+            return linear(torch.nn.functional.pad(rows, (0, 0, 0, self.fixed - size)), weight, bias)
+        if self.buffer is None:
+            self.buffer = rows.new_empty(self.fixed, len(weight), dtype=self.exact)
+        out = self.buffer[:size]
+        if self.whole and rows.dtype == self.exact:
+            torch.addmm(bias, rows, weight.T, out=out)
+        elif self.whole:
+            # With its bias, so that 16 bits round it once, and as eager's.
+            out.copy_(linear(rows, weight, bias))
+        else:
+            dtype = torch.promote_types(rows.dtype, weight.dtype)
+            out.copy_(rows.to(dtype) @ weight.to(dtype).T)
+            out.add_(bias)
+        return self.buffer
 
 
 def _filled(sparse: SparseTargets, start: int, stop: int, logits: Tensor) -> SparseTargets:
