@@ -245,9 +245,13 @@ def _said(
     signal, size = teach(batch), len(batch.sequence_ids)
     if isinstance(signal.words, Decoding):
         counts = torch.bincount(batch.rows // batch.input_ids.shape[1], minlength=size)
-        uniform = _uniform(batch, counts, config.drawn).to(batch.rows.device)
-        for kind, kept in _words_kept(signal.words, config, learner.recipe.temperature, uniform).items():
-            yield kind, kept, counts
+        if config.words == "hidden":
+            yield "rows", signal.words.rows.half(), counts
+        else:
+            uniform = _uniform(batch, counts, config.drawn).to(batch.rows.device)
+            targets = sparse_targets(signal.words, config.top, learner.recipe.temperature, uniform)
+            for kind, kept in _words_kept(targets, config, len(signal.words.weight)).items():
+                yield kind, kept, counts
     for term in learner.projections:
         present = there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
         vectors, counts = learner.teacher_vectors(term, signal, batch)[present], present.view(size, -1).sum(1)
@@ -259,15 +263,12 @@ def _said(
             yield f"{term}_steps", steps, counts
 
 
-def _words_kept(words: Decoding, config: CacheConfig, temperature: float, uniform: Tensor) -> dict[str, Tensor]:
-    """A teacher's distribution at R masked tokens as `config` keeps it, by `_word_kinds`."""
-    if config.words == "hidden":
-        return {"rows": words.rows.half()}
-    kept = sparse_targets(words, config.top, temperature, uniform)
-    narrow = torch.uint16 if len(words.weight) <= 2**16 else torch.int32  # half the bytes for most vocabularies
-    log_probs = kept.log_probs.clamp(min=torch.finfo(torch.float16).min)
-    rest = kept.weights[:, config.top :].sum(1)
-    return {"ids": kept.ids.to(narrow), "log_probs": log_probs.half(), "rest": rest}
+def _words_kept(targets: SparseTargets, config: CacheConfig, vocabulary: int) -> dict[str, Tensor]:
+    """Sparse targets of R masked tokens as they are written, by `_word_kinds`."""
+    narrow = torch.uint16 if vocabulary <= 2**16 else torch.int32  # half the bytes for most vocabularies
+    log_probs = targets.log_probs.clamp(min=torch.finfo(torch.float16).min)
+    rest = targets.weights[:, config.top :].sum(1)
+    return {"ids": targets.ids.to(narrow), "log_probs": log_probs.half(), "rest": rest}
 
 
 def _uniform(batch: MaskedBatch, counts: Tensor, drawn: int) -> Tensor:

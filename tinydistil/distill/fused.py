@@ -142,7 +142,7 @@ class _Sweep:
         self.targets, self.teacher, self.terms = targets, teacher, terms
         self.rows, self.weight = student.rows, student.weight
         self.compute = _compiled_chunk() if compiled else _compute_chunk
-        rows, weight = student.rows, student.weight
+        rows, weight = self.rows, self.weight
         self.exact = exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
         # One shape for every chunk and every batch, so that compiled code is made once; else that of the largest chunk.
         fixed = chunk if compiled else -(-len(rows) // max(-(-len(rows) // chunk), 1))

@@ -40,7 +40,7 @@ def sparse_targets(teacher: Decoding, top: int, temperature: float, uniform: Ten
     # The first token whose sum is above the drawn height; a kept one, which adds nothing to it, never is.
     drawn = torch.searchsorted(cumulated, uniform.double() * rest, right=True).clamp(max=log_probs.shape[1] - 1)
     ids = torch.cat([best.indices, drawn], 1)
-    shares = (rest / max(uniform.shape[1], 1)).expand(drawn.shape).to(log_probs.dtype)
+    shares = (rest / uniform.shape[1]).expand(drawn.shape).to(log_probs.dtype)
     return SparseTargets(ids, log_probs.gather(1, ids), torch.cat([best.values.exp(), shares], 1))
 
 
