@@ -23,8 +23,9 @@ from tinydistil.errors import InputError, require, run_script
 from tinydistil.evaluate.inference import check_match
 from tinydistil.evaluate.intervals import paired_significance
 from tinydistil.evaluate.word_loss import Span, choose_words
+from tinydistil.files import read_json, write_json
 from tinydistil.finetune.settings import FineTuneConfig
-from tinydistil.hub import read_json, resolve_folder, write_json
+from tinydistil.hub import resolve_folder
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import read_config
 from tinydistil.model.names import HEAD_BIAS

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tinydistil.config import assign, from_mapping, read_toml, to_mapping
 from tinydistil.errors import InputError, require, run_script
+from tinydistil.files import read_json, write_json
 from tinydistil.finetune.augment import read_synonyms
 from tinydistil.finetune.folder import load
 from tinydistil.finetune.forms import KINDS, AnyData, make_task, read_rows
@@ -29,7 +30,7 @@ from tinydistil.finetune.run import Material, cross_validated, run_seed, summary
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.teacher import SoftTargets
 from tinydistil.finetune.text_task import TextTask
-from tinydistil.hub import read_json, resolve_folder, write_json
+from tinydistil.hub import resolve_folder
 from tinydistil.ranks import Ranks, device_of
 from tinydistil.text.tasks.labelled import Columns
 from tinydistil.text.tokenizer import Tokenizer

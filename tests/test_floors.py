@@ -6,7 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"", "errors"},
-    {"config", "hub", "ranks", "atomic"},
+    {"config", "ranks", "files"},
+    {"hub", "claim"},
     {"text", "model"},
     {"data", "distill"},
     {"train", "evaluate"},

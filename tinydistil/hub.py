@@ -1,11 +1,11 @@
-"""Floor 0: a model's folder, from a path or from a name on the Hugging Face hub, and the JSON files in it."""
+"""Floor 1: a model's folder, from a path or from a name on the Hugging Face hub, and its files."""
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from tinydistil.errors import InputError
+from tinydistil.files import fingerprint, read_json
 
 # In order of preference; sharded forms are named by their index file.
 WEIGHT_FILES = (
@@ -160,37 +160,16 @@ def shards_of(index: Path) -> list[str]:
     return shards
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """The object in JSON file `path`. Raises InputError if it is missing, malformed or no object."""
-    text = read_text(path)
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
-        raise InputError(f"{str(path)!r} is not valid JSON ({error}); fetch the file again") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{str(path)!r} must hold a JSON object, got {type(values).__name__}")
-    return values
-
-
-def read_text(path: Path) -> str:
-    """The UTF-8 text of `path`. Raises InputError naming the file, and the byte where it is not UTF-8."""
-    try:
-        # utf-8-sig: some editors on Windows put a byte-order mark first
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"file {str(path)!r} does not exist") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{str(path)!r} is not UTF-8 (byte {error.start}: {error.reason}); convert it, "
-            "for instance with `iconv -f latin1 -t utf-8`"
-        ) from None
-
-
-def write_json(path: Path, values: object) -> None:
-    """Write `values` to `path` as indented UTF-8 JSON, keys in the order given."""
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def first_existing(folder: Path, names: Iterable[str]) -> Path | None:
     """The first of `names` that is a file in `folder`, or None."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Of what makes a model: the files of its configuration, weights and tokenizer. Reads all of them once."""
+    index = first_existing(folder, WEIGHT_FILES)
+    weights = [] if index is None else [index]
+    if index is not None and index.name.endswith(".index.json"):
+        weights += [folder / shard for shard in shards_of(index)]
+    found = [*weights, *(folder / name for name in ("config.json", *TOKENIZER_FILES))]
+    return fingerprint(path for path in found if path.is_file())

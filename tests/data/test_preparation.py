@@ -139,7 +139,7 @@ def test_a_failing_write_loses_nothing(run: Run, tmp_path: Path, monkeypatch: py
         if calls == call:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinydistil.atomic.os.fsync", failing)
+    monkeypatch.setattr("tinydistil.files.os.fsync", failing)
     try:
         run(tmp_path / "full")
     except (InputError, OSError):

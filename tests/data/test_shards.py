@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinydistil.atomic import write_json
 from tinydistil.data.sequences import build_sequences
 from tinydistil.data.shards import FORMAT_VERSION, ShardBuilder, TokenShards, verify
 from tinydistil.data.words import Side, WordEncoder
 from tinydistil.errors import InputError
+from tinydistil.files import write_json
 
 Sentences = Callable[[random.Random], list[str]]
 Corpus = tuple[Path, list[list[int]]]
@@ -127,12 +127,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json does not exist; make"),
     "cut manifest": (
         lambda folder: (folder / "manifest.json").write_text('{"version": 1'),
-        "manifest.json is damaged",
+        "manifest.json' is not valid JSON",
     ),
-    "list for manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "holds no JSON object"),
+    "list for manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "must hold a JSON object"),
     "binary manifest": (
         lambda folder: (folder / "manifest.json").write_bytes(b"\xff\x00"),
-        "manifest.json is damaged",
+        "manifest.json' is not UTF-8",
     ),
     "other version": (
         lambda folder: edit(folder, lambda m: m.update(version=9)),

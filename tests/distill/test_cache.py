@@ -244,7 +244,7 @@ def test_a_cache_of_anything_else_is_refused_by_the_field(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"holds 'a.txt', but no cache.json; choose an empty folder"):
         replace(cache, folder=tmp_path / "strange").bind(bound)
     (tmp_path / "cache" / "cache.json").write_text("{")
-    with pytest.raises(InputError, match=r"cache.json is damaged .* delete its folder and run again"):
+    with pytest.raises(InputError, match=r"cache.json' is not valid JSON .* delete its folder and run again"):
         cache.bind(bound)
 
 

@@ -11,6 +11,7 @@ from transformers import BertForQuestionAnswering as TheirQuestionAnswering
 
 from tests.finetune.conftest import entailments, opinions, questions, similarities, tagged
 from tinydistil.errors import InputError
+from tinydistil.files import read_json, write_json
 from tinydistil.finetune.answer_task import AnswerTask
 from tinydistil.finetune.apply import question_rows, sentence_rows, stream, text_rows
 from tinydistil.finetune.examples import collate
@@ -19,7 +20,6 @@ from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.predict import predict
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import NUMBER, TextTask
-from tinydistil.hub import read_json, write_json
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.text.tasks.records import LabelledText, Question, TaggedSentence
 from tinydistil.text.tokenizer import Tokenizer

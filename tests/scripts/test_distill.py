@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests.scripts.models import make_models
 from tinydistil.data.shards import TokenShards
 from tinydistil.distill import cache as cache_module
-from tinydistil.hub import read_json
+from tinydistil.files import read_json
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ROOT = SCRIPTS.parent

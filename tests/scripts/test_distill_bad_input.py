@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.scripts.models import make_models
-from tinydistil.hub import read_json
+from tinydistil.files import read_json
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

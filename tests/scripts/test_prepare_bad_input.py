@@ -137,20 +137,20 @@ CASES = {
     ),
     # output
     "output is a file": Case(
-        r"output taken cannot be made: File exists; name a folder", ["--output", "taken"], text("taken", "x")
+        r"output 'taken' is a file; name a folder", ["--output", "taken"], text("taken", "x")
     ),
     "output below a file": Case(
-        r"output taken/out cannot be made: Not a directory; name",
+        r"output 'taken/out' cannot be made \(Not a directory\); name",
         ["--output", "taken/out"],
         text("taken", "x"),
     ),
     "output of others": Case(
-        r"output theirs holds 'tese.odt', which this program did not write",
+        r"output 'theirs' holds 'tese.odt', which this program did not write",
         ["--output", "theirs"],
         lambda f: ((f / "theirs").mkdir(), (f / "theirs" / "tese.odt").write_text("x")),
     ),
     "output damaged": Case(
-        r"config.json is damaged",
+        r"config.json' is not valid JSON",
         ["--output", "torn"],
         lambda f: ((f / "torn").mkdir(), (f / "torn" / "config.json").write_text("{")),
     ),

@@ -6,29 +6,28 @@
     segments/000000.state       keys and signatures of its documents (safetensors)
     manifest.json               written when all segments are; segments/ is removed then
 
-Every file appears whole or not at all (see `atomic`), and what no committed segment lists is thrown away.
+Every file appears whole or not at all (see `files`), and what no committed segment lists is thrown away.
 """
 
-import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from tinydistil.atomic import PARTIAL_SUFFIX, read_json, sync_folder, write_atomic, write_json
+from tinydistil.claim import LOCK, Ownership, refuse_strangers
 from tinydistil.data.shards import MANIFEST, SPLITS, entries_of
 from tinydistil.errors import InputError, require
+from tinydistil.files import PARTIAL_SUFFIX, read_json, sync_folder, write_atomic, write_json
 
 CONFIG = "config.json"
 TABLE = "table.json"
 SAMPLES = "samples.jsonl"
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,49 +39,26 @@ class DuplicateState:
 
 
 class OutputFolder:
-    """A locked output folder. A context manager, so that the lock is given back."""
+    """An output folder that this process holds."""
 
-    def __init__(self, folder: Path, lock: TextIO) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._segments = folder / "segments"
-        self._lock = lock
 
     @classmethod
-    def claim(cls, folder: Path, origin: Mapping[str, object], *, overwrite: bool = False) -> "OutputFolder":
+    @contextmanager
+    def claim(cls, folder: Path, origin: Mapping[str, object], *, overwrite: bool = False) -> "Iterator[OutputFolder]":
         """Make or re-enter `folder` for a corpus of `origin`, and lock it against a second run.
 
         Raises InputError where another run holds it, where it belongs to another origin (the message names
         the first field that differs) or holds files that are not ours. With `overwrite` our files in it go.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"output {folder} cannot be made: {error.strerror}; name a folder") from None
-        # Before anything is written there.
-        _refuse_strangers(folder)
-        lock = (folder / _LOCK).open("w")
-        try:
-            # The system gives this lock back when the process ends, however it ends; a file of its own would
-            # stay.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise InputError(f"output {folder} is being written by another run; wait for it or end it") from None
-        output = cls(folder, lock)
-        if overwrite:
-            output._clear()
-        if (folder / CONFIG).exists():
-            _compare(folder, read_json(folder / CONFIG), origin)
-        else:
-            write_json(folder / CONFIG, origin)
-        output._discard_uncommitted()
-        return output
-
-    def __enter__(self) -> "OutputFolder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        output = cls(folder)
+        # Also where the record is there: --overwrite clears, and a mistyped folder must not be touched.
+        refuse_strangers(folder, OWNERSHIP.is_ours)
+        with OWNERSHIP.claim(folder, origin, prepare=output._clear if overwrite else lambda: None):
+            output._discard_uncommitted()
+            yield output
 
     @property
     def finished(self) -> bool:
@@ -91,7 +67,7 @@ class OutputFolder:
 
     def committed(self) -> list[dict[str, object]]:
         """What `commit` was given for each committed segment, in order."""
-        return [read_json(path) for path in self._committed_paths()]
+        return [read_json(path, remedy="prepare the corpus again with --overwrite") for path in self._committed_paths()]
 
     def states(self) -> Iterator[DuplicateState]:
         """The duplicate state of each committed segment, in order."""
@@ -136,7 +112,7 @@ class OutputFolder:
                 path.is_file() and path.stat().st_size == entry.bytes,
                 f"{path}, of a finished segment, is missing or cut short; prepare again with --overwrite",
             )
-        for path in (*self.folder.glob(f"*{PARTIAL_SUFFIX}"), *self._segments.glob(f"*{PARTIAL_SUFFIX}")):
+        for path in self._segments.glob(f"*{PARTIAL_SUFFIX}"):
             path.unlink()
 
     def _clear(self) -> None:
@@ -150,41 +126,13 @@ class OutputFolder:
         return [path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors")]
 
     def _ours(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if _is_ours(path) and path.is_file() and path.name != _LOCK]
+        files = (path for path in self.folder.iterdir() if path.is_file() and path.name != LOCK)
+        return [path for path in files if OWNERSHIP.is_ours(path.name)]
 
 
-def _is_ours(path: Path) -> bool:
-    name = path.name.removesuffix(PARTIAL_SUFFIX)
+def _is_ours(name: str) -> bool:
     shard = name.endswith(".safetensors") and name.startswith(tuple(f"{split}-" for split in SPLITS))
-    return shard or name in {CONFIG, MANIFEST, TABLE, SAMPLES, _LOCK, "segments"}
+    return shard or name in {MANIFEST, TABLE, SAMPLES, "segments"}
 
 
-def _refuse_strangers(folder: Path) -> None:
-    """A mistyped --output must never mix with, or clear, files of the user's own."""
-    for path in sorted(folder.iterdir()):
-        require(
-            _is_ours(path),
-            f"output {folder} holds {path.name!r}, which this program did not write; choose an empty folder",
-        )
-
-
-def _compare(folder: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    # Field by field, not as a whole: the user is told which option it was.
-    before, now = flatten(found), flatten(wanted)
-    for name in [*now, *before]:
-        require(
-            before.get(name) == now.get(name),
-            f"output {folder} was made with {name} = {before.get(name)!r}, now it is {now.get(name)!r}; "
-            "give the same value, another --output, or --overwrite to start anew",
-        )
-
-
-def flatten(values: object, prefix: str = "") -> dict[str, object]:
-    """Nested tables and lists as one table with dotted names, for comparison field by field."""
-    if isinstance(values, Mapping):
-        pairs = [(f"{prefix}.{key}" if prefix else str(key), value) for key, value in values.items()]
-    elif isinstance(values, list | tuple):
-        pairs = [(f"{prefix}[{position}]", value) for position, value in enumerate(values)]
-    else:
-        return {prefix: values}
-    return {name: leaf for key, value in pairs for name, leaf in flatten(value, key).items()}
+OWNERSHIP = Ownership(CONFIG, _is_ours, remedy="give the same value, another --output, or --overwrite to start anew")

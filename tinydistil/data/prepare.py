@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-from tinydistil.atomic import read_json, write_atomic, write_json
 from tinydistil.config import from_mapping, to_mapping
 from tinydistil.data.batches import cut_batches, read_items
 from tinydistil.data.counts import Counts, counts_from
@@ -27,6 +26,7 @@ from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide
 from tinydistil.errors import require
+from tinydistil.files import read_json, write_atomic, write_json
 from tinydistil.text.contamination import EvaluationNgrams
 from tinydistil.text.duplicates import DuplicateIndex
 from tinydistil.text.files import find_files, kind_of

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from tinydistil.atomic import read_json, sha256_of, write_atomic
 from tinydistil.config import from_mapping
 from tinydistil.data.mapped import map_tensors
 from tinydistil.data.sequences import DocumentSequences
 from tinydistil.data.words import WordEncoder
 from tinydistil.errors import InputError, require
+from tinydistil.files import read_json, sha256_of, write_atomic
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -219,7 +219,8 @@ def check_fit(folder: Path, tokenizer: str | None, student_tokenizer: str | None
     Raises InputError where it has not.
     """
     path = folder / MANIFEST
-    manifest = read_json(path)
+    require(path.is_file(), f"{path} does not exist; make a corpus with scripts/prepare.py")
+    manifest = read_json(path, remedy=_AGAIN)
     version = manifest.get("version")
     require(
         version == FORMAT_VERSION,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinydistil.errors import InputError, require
-from tinydistil.hub import write_json
+from tinydistil.files import write_json
 from tinydistil.text.embedded.documents import documents
 from tinydistil.text.train_wordpiece import train_wordpiece
 

@@ -10,7 +10,7 @@ import torch
 from tinydistil.demo.corpus import MARK, Texts, claim, make_texts
 from tinydistil.demo.examination import Examination
 from tinydistil.demo.table import Marks, render
-from tinydistil.hub import write_json
+from tinydistil.files import write_json
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks, joined
 from tinydistil.text.tokenizer import Tokenizer

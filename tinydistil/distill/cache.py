@@ -27,13 +27,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from tinydistil.atomic import read_json, write_atomic, write_json
 from tinydistil.config import nearest
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.representation import there
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.distill.vocabulary_loss import SparseTargets, sparse_targets
 from tinydistil.errors import InputError, require
+from tinydistil.files import read_json, write_atomic, write_json
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 

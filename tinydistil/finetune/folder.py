@@ -7,12 +7,13 @@ import torch
 
 from tinydistil.errors import InputError, require
 from tinydistil.evaluate.inference import check_match
+from tinydistil.files import read_json, write_json
 from tinydistil.finetune.answer_task import AnswerTask
 from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
-from tinydistil.hub import read_json, resolve_folder, write_json
+from tinydistil.hub import resolve_folder
 from tinydistil.model.heads import (
     BertForQuestionAnswering,
     BertForSequenceClassification,

@@ -13,6 +13,7 @@ import torch
 
 from tinydistil.config import from_mapping, to_mapping
 from tinydistil.errors import require
+from tinydistil.files import read_json, write_json
 from tinydistil.finetune.augment import Synonyms, augmented
 from tinydistil.finetune.examples import TaskExample, class_weights
 from tinydistil.finetune.folder import new_model, save
@@ -23,7 +24,6 @@ from tinydistil.finetune.task import Evidence, Task, headline
 from tinydistil.finetune.teacher import SoftTargets
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.finetune.train import fine_tune
-from tinydistil.hub import read_json, write_json
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.ranks import Ranks
 from tinydistil.text.tasks.records import LabelledText, Question, TaggedSentence

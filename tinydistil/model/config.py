@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinydistil.config import from_mapping, nearest
 from tinydistil.errors import InputError, require
-from tinydistil.hub import read_json
+from tinydistil.files import read_json
 from tinydistil.model.activations import ACTIVATIONS
 from tinydistil.model.pooling import POOLINGS
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tinydistil.config import nearest
 from tinydistil.errors import InputError
-from tinydistil.hub import resolve_folder, write_json
+from tinydistil.files import write_json
+from tinydistil.hub import resolve_folder
 from tinydistil.model import names
 from tinydistil.model.config import BertConfig, config_to_json, read_config
 from tinydistil.model.weight_files import read_weights, write_weights

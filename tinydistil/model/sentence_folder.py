@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tinydistil.errors import InputError, require
-from tinydistil.hub import write_json
+from tinydistil.files import write_json
 from tinydistil.model.config import BertConfig
 
 # Our names and theirs; its Pooling module knows no pooler.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tinydistil.errors import InputError
 from tinydistil.evaluate.intervals import bootstrap_interval
-from tinydistil.hub import read_json, write_json
+from tinydistil.files import read_json, write_json
 
 Rows = NDArray[np.float64]
 

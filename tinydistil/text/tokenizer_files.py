@@ -10,7 +10,8 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
 from tinydistil.errors import InputError
-from tinydistil.hub import first_existing, read_json, read_text, write_json
+from tinydistil.files import read_json, read_text, write_json
+from tinydistil.hub import first_existing
 
 # Above this, a file's model_max_length is the "no limit" that transformers writes (1e30).
 LARGEST_MAX_LENGTH = 10**9

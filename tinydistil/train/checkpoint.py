@@ -20,9 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tinydistil.atomic import sha256_of, sync_folder
 from tinydistil.errors import InputError, require
-from tinydistil.hub import read_json, write_json
+from tinydistil.files import read_json, sha256_of, sync_folder, write_json
 
 _SCORE = "score"
 _FILES = ("learner.safetensors", "optimizer.safetensors", "state.json")

@@ -11,7 +11,7 @@ import torch
 
 from tinydistil.distill.recipe import Recipe
 from tinydistil.errors import InputError
-from tinydistil.hub import write_json
+from tinydistil.files import write_json
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.ranks import Ranks

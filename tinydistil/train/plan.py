@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tinydistil.claim import flatten
 from tinydistil.config import to_mapping
-from tinydistil.data.output import flatten
 from tinydistil.data.prepare import Job
 from tinydistil.data.shards import MANIFEST, check_fit, entries_of
 from tinydistil.data.tokenization import load_side
@@ -14,7 +14,8 @@ from tinydistil.distill.build import check_mask_rate, check_pair
 from tinydistil.distill.teacher import check_teacher_precision
 from tinydistil.distill.vocabulary_loss import check_sparse
 from tinydistil.errors import InputError, require
-from tinydistil.hub import WEIGHT_FILES, first_existing, read_json, resolve_folder
+from tinydistil.files import read_json
+from tinydistil.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.names import HEAD_BIAS
 from tinydistil.model.weight_files import read_weights

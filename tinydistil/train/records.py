@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinydistil.atomic import write_atomic
+from tinydistil.files import write_atomic
 
 
 class Records:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tinydistil.atomic import read_json
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST
 from tinydistil.distill.build import fit_projections
@@ -17,6 +16,7 @@ from tinydistil.distill.cache import CachedTeacher, TeacherCache
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import REDUCING
 from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.files import read_json
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
 from tinydistil.train.plan import Plan

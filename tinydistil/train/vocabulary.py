@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinydistil.data.settings import PrepareConfig
 from tinydistil.errors import InputError, require
-from tinydistil.hub import read_json, write_json
+from tinydistil.files import read_json, write_json
 from tinydistil.text.clean import clean_document
 from tinydistil.text.document import BadRecord
 from tinydistil.text.files import find_files
