@@ -61,8 +61,9 @@ class Ownership:
         *,
         resume: bool = True,
         prepare: Callable[[], None] = lambda: None,
+        record_now: bool = True,
     ) -> Iterator[None]:
-        """Hold `folder`, made if need be, for `origin`; the record is written before anything else.
+        """Hold `folder`, made if need be, for `origin`; the record is written at once, or else left to the caller.
 
         prepare: called under the lock, before the record is read. Raises InputError as `check` does, and where
         another process holds the folder.
@@ -82,8 +83,9 @@ class Ownership:
             for left in folder.glob(f"*{PARTIAL_SUFFIX}"):
                 if left.is_file() and self.is_ours(left.name):
                     left.unlink()
-            if not (folder / self.record).exists() or difference(read_json(folder / self.record), origin) is not None:
-                write_json(folder / self.record, origin)
+            record = folder / self.record
+            if record_now and not (record.exists() and difference(read_json(record), origin) is None):
+                write_json(record, origin)
             yield
 
 

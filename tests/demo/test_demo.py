@@ -50,14 +50,16 @@ def test_texts_are_the_same_every_time(tmp_path: Path) -> None:
 
 def test_only_an_earlier_demonstration_is_cleared(tmp_path: Path) -> None:
     ours, others = tmp_path / "ours", tmp_path / "others"
-    claim(ours)
+    with claim(ours), pytest.raises(InputError, match="being written by another run"), claim(ours):
+        pass
     (ours / "teacher").mkdir()
-    claim(ours)
+    with claim(ours):
+        pass
     assert [path.name for path in ours.iterdir()] == ["demo.json"]
     others.mkdir()
     (others / "tese.docx").write_text("anos de trabalho")
-    with pytest.raises(InputError, match=r"holds 'tese.docx', which no demonstration wrote"):
-        claim(others)
+    with pytest.raises(InputError, match=r"holds 'tese.docx', which this program did not write"), claim(others):
+        pass
     assert (others / "tese.docx").exists()
 
 

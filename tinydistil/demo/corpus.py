@@ -2,11 +2,11 @@
 
 import json
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinydistil.errors import InputError, require
-from tinydistil.files import write_json
+from tinydistil.claim import LOCK, Ownership
 from tinydistil.text.embedded.documents import documents
 from tinydistil.text.train_wordpiece import train_wordpiece
 
@@ -56,23 +56,16 @@ def make_texts(output: Path, *, num_documents: int, vocab_size: int) -> None:
     train_wordpiece(some, vocab_size, lowercase=True, strip_accents=True).save_pretrained(made.student_vocabulary)
 
 
-def claim(output: Path) -> None:
-    """Make `output` an empty folder of ours. Raises InputError where it holds anything but an earlier demonstration."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        ours = (output / MARK).exists()
-        strangers = sorted(path.name for path in output.iterdir())
-        require(
-            ours or not strangers,
-            f"output {str(output)!r} holds {strangers[0] if strangers else ''!r}, which no demonstration wrote; "
-            "choose an empty folder",
-        )
-        for path in output.iterdir():
-            # The mark goes last and comes first, so that an interrupted demonstration stays known as one.
+def claim(output: Path) -> AbstractContextManager[None]:
+    """Hold `output`, an empty folder or one with an earlier demonstration, which goes. InputError for any other."""
+
+    def clear() -> None:
+        # The mark stays, so that an interrupted demonstration stays known as one.
+        for path in output.iterdir() if (output / MARK).exists() else ():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != MARK:
+            elif path.name not in (MARK, LOCK):
                 path.unlink()
-        write_json(output / MARK, {})
-    except OSError as error:
-        raise InputError(f"output {str(output)!r} cannot be used: {error.strerror}; choose another folder") from None
+
+    ownership = Ownership(MARK, ours=lambda name: False, must_agree=lambda name: False)
+    return ownership.claim(output, {}, prepare=clear)

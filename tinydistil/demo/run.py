@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +69,9 @@ def demonstrate(output: Path, *, quick: bool, device: str) -> None:
     """
     began = time.monotonic()
     scale = QUICK if quick else FULL
-    with joined(device) as ranks:
+    with joined(device) as ranks, ExitStack() as stack:
         if ranks.is_main:
-            claim(output)
+            stack.enter_context(claim(output))
         texts = _texts(output, scale, ranks)
         marks = _Demonstration(output, scale, texts, ranks).marks()
         if ranks.is_main:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from tinydistil.config import assign, read_toml
@@ -10,7 +11,7 @@ from tinydistil.data.stopping import Stopped
 from tinydistil.errors import InputError, require
 from tinydistil.ranks import joined, restarted
 from tinydistil.train.estimate import estimate
-from tinydistil.train.plan import make_plan
+from tinydistil.train.plan import make_plan, ownership
 from tinydistil.train.run import STUDENT, execute, prepare_shards
 from tinydistil.train.run_config import RunConfig, resolve_run
 from tinydistil.train.signals import STOPPED_EXIT_CODE
@@ -112,7 +113,7 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
     )
     # A restart by torchrun runs the same command, and finds what it began.
     resume = arguments.resume == "auto" or restarted()
-    with joined(arguments.device) as ranks:
+    with joined(arguments.device) as ranks, ExitStack() as stack:
         # All look before one writes: what is found wrong is found by every rank, and told by one.
         with ranks.agreed():
             plan = make_plan(config, arguments.output, resume=resume, device=arguments.device)
@@ -120,6 +121,11 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
             if ranks.is_main:
                 print(estimate(plan, ranks.device))
             return
+        with ranks.agreed():
+            if ranks.is_main:
+                # The record is written once the models are built: a command that is refused leaves none.
+                owner = ownership(config, plan.output)
+                stack.enter_context(owner.claim(plan.output, plan.origin, resume=resume, record_now=False))
         try:
             prepare_shards(plan, rank=ranks.rank, workers=workers, say=print)
             outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for

@@ -1,11 +1,12 @@
 """What can be refused is refused here, before a weight is loaded: files, vocabularies, widths, heads, output."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tinydistil.claim import flatten
+from tinydistil.claim import Ownership
 from tinydistil.config import to_mapping
 from tinydistil.data.prepare import Job
 from tinydistil.data.shards import MANIFEST, check_fit, entries_of
@@ -14,8 +15,8 @@ from tinydistil.distill.build import check_mask_rate, check_pair
 from tinydistil.distill.teacher import check_teacher_precision
 from tinydistil.distill.vocabulary_loss import check_sparse
 from tinydistil.errors import InputError, require
-from tinydistil.files import read_json
-from tinydistil.hub import WEIGHT_FILES, first_existing, resolve_folder
+from tinydistil.files import fingerprint
+from tinydistil.hub import WEIGHT_FILES, fingerprint_of, first_existing, resolve_folder
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.names import HEAD_BIAS
 from tinydistil.model.weight_files import read_weights
@@ -27,6 +28,8 @@ from tinydistil.train.step import check_precision
 
 CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
+# What an earlier start may have left before it wrote its configuration.
+_OURS = {"shards", "vocabulary"}
 # Options that may differ when a run goes on: how long, how often it looks and saves. All others would make another run.
 FREE_ON_RESUME = re.compile(
     r"train\.(steps|tokens|minutes|epochs|log_every|validate_every|validation_sequences|save_every|keep_last|patience"
@@ -61,6 +64,11 @@ class Plan:
     own_tokenizer: Tokenizer | None
     shards: Path
     job: Job | None
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """What run.json records: every option, and fingerprints of the files behind them, which are read for it."""
+        return {**to_mapping(self.config), "content": _content(self)}
 
     @property
     def respelled(self) -> bool:
@@ -113,28 +121,33 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
 
 def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
     """Raise InputError where `output` is not a folder of ours, or holds a run and is not to be gone on from."""
-    require(not output.exists() or output.is_dir(), f"output {str(output)!r} is a file; name a folder")
-    saved = output / CONFIG_FILE
-    if not saved.exists():
-        ours = ("shards", "vocabulary")  # an earlier start may have made them before it wrote its configuration
-        strangers = sorted(path.name for path in output.glob("*") if path.name not in ours)
-        require(
-            not strangers,
-            f"output {str(output)!r} holds {strangers[0] if strangers else ''!r}, which this program did not write; "
-            "choose an empty folder",
-        )
-        return
-    require(
-        resume,
-        f"output {str(output)!r} holds a run already; go on with --resume auto, or choose another folder",
+    # What the files hold is not known yet.
+    ownership(config, output, but=lambda name: name.startswith("content.")).check(
+        output, to_mapping(config), resume=resume
     )
-    before, now = flatten(read_json(saved)), flatten(to_mapping(config))
-    for name in [*now, *before]:
-        require(
-            FREE_ON_RESUME.match(name) is not None or before.get(name) == now.get(name),
-            f"output {str(output)!r} was begun with {name} = {before.get(name)!r}, now it is {now.get(name)!r}; "
-            "give the same value, or another --output",
-        )
+
+
+def ownership(config: RunConfig, output: Path, *, but: Callable[[str], bool] = lambda name: False) -> Ownership:
+    """How a run owns its folder; options for which `but` holds are not compared."""
+    # A cache or shards may be asked for inside the run's folder, and be there before the run is.
+    inside = {Path(name).name for name in (config.teacher_cache, config.shards) if Path(name).parent == output}
+    return Ownership(
+        CONFIG_FILE,
+        lambda name: name in _OURS | inside,
+        must_agree=lambda name: FREE_ON_RESUME.match(name) is None and not but(name),
+    )
+
+
+def _content(plan: Plan) -> dict[str, str]:
+    """Fingerprints of what the run reads: under the same path other files may lie when it goes on."""
+    found = {"tokenizer": plan.tokenizer.fingerprint[:16]}
+    if plan.teacher is not None:
+        found["teacher"] = fingerprint_of(plan.teacher.folder)
+    if plan.student_folder is not None and plan.config.student.start == "own":
+        found["student"] = fingerprint_of(plan.student_folder)
+    if plan.job is None:
+        found["shards"] = fingerprint([plan.shards / MANIFEST])
+    return found
 
 
 def _teacher(config: RunConfig) -> ModelFolder:

@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 
-from tinydistil.config import to_mapping
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.prepare import prepare
 from tinydistil.data.progress import Progress
@@ -71,7 +70,7 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     loop = build(plan, ranks)
     with ranks.agreed():
         if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
-            write_records(output, CONFIG_FILE, to_mapping(plan.config))
+            write_records(output, CONFIG_FILE, plan.origin)
             write_records(output, "environment.json", environment(ranks))
     try:
         finished = loop.run()
