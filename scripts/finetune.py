@@ -13,7 +13,6 @@ like name; ASSIN's .xml; CoNLL; SQuAD 1.1's .json. The development set chooses t
 import argparse
 import itertools
 import json
-import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -40,7 +39,6 @@ from tinydistil.train.signals import STOPPED_EXIT_CODE
 def main() -> None:
     """Read the settings and the data, then train; what can be refused is refused before a model is loaded."""
     args = parse_arguments()
-    require(os.environ.get("WORLD_SIZE", "1") == "1", "fine-tuning runs in one process; start it without torchrun")
     config = settings_of(args)
     ranks = Ranks(0, 1, device_of(args.device))
     seeds = whole_numbers(args.seeds, "--seeds") if args.seeds else [config.seed]

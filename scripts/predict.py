@@ -228,4 +228,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, pipe=True)

@@ -9,8 +9,8 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 
 import argparse
 
-from tinydistil.errors import require, run_script
-from tinydistil.ranks import rank_from_environment, restarted
+from tinydistil.errors import rank_and_world_size, require, run_script
+from tinydistil.ranks import restarted
 from tinydistil.train.command import add_run_arguments, run_command, values_of
 from tinydistil.train.plan import check_output
 from tinydistil.train.run_config import resolve_run
@@ -38,11 +38,11 @@ def main() -> None:
         require(arguments.output is not None, "--output is missing; name the folder of the run")
         config = resolve_run(values)
         check_output(config, arguments.output, resume=arguments.resume == "auto" or restarted())
-        rank = rank_from_environment()
+        rank, _ = rank_and_world_size()
         folder = vocabulary_for(config.corpus, config.prepare, arguments.output, arguments.vocab_size, rank=rank)
         values["student"] = dict(values.get("student", {})) | {"tokenizer": str(folder)}
     run_command(arguments, resolve_run(values))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, ranks=True)

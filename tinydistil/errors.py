@@ -21,29 +21,112 @@ def require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
-def run_script(main: Callable[[], None]) -> None:
+def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = False) -> None:
     """Call a script's `main` and leave with its exit code.
 
-    0 done; 2 the input is at fault (one line on standard error, no traceback); 130 interrupted.
-    Any other exception is a bug of ours and keeps its traceback.
+    0 done; 2 the input is at fault (one line on standard error, no traceback); 75 asked to stop, saved;
+    130 interrupted. Any other exception is a bug of ours and keeps its traceback.
+
+    ranks: whether torchrun may start several processes of it. pipe: whether what it prints is its result, so that it
+    ends, quietly, once the reader (say `head`) has gone; any other script goes on without one.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that cannot show "ã" shows an escape rather than ending the run.
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams(pipe)
     try:
-        if sys.stdout is None:
-            raise InputError("standard output is closed; redirect it to a file or /dev/null")
+        world_size = rank_and_world_size()[1]
+        require(
+            ranks or world_size == 1,
+            f"this runs in one process, and WORLD_SIZE is {world_size}; start it without torchrun, or unset WORLD_SIZE",
+        )
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (say `head`) has gone. Without this redirect Python complains again at exit.
-        sys.stdout = None
+        # Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (InputError, OSError) as error:
-        _leave(f"error: {reason_of(error)}", 2)
+        _leave(f"error: {reason_of(error)}", 2, several=ranks)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "no more memory"
+        _leave(f"error: out of memory ({reason}); choose a smaller batch, length or model", 2, several=ranks)
     except KeyboardInterrupt:
-        _leave("interrupted", 130)
+        _leave("interrupted", 130, several=ranks)
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """This process among those that torchrun started, from RANK and WORLD_SIZE; 0 of 1 without WORLD_SIZE.
+
+    Raises InputError where they contradict each other or lack what they need to meet.
+    """
+    found = {}
+    for name, default, least in (("WORLD_SIZE", "1", 1), ("RANK", "0", 0)):
+        text = os.environ.get(name, default)
+        require(
+            text.isascii() and text.isdigit() and least <= int(text) < 2**31,
+            f"the environment has {name}={text!r}, which is no whole number >= {least}; "
+            "unset it, or start with torchrun",
+        )
+        found[name] = int(text)
+    rank, world_size = found["RANK"], found["WORLD_SIZE"]
+    if world_size == 1:
+        return 0, 1  # a RANK left over from another program
+    require(rank < world_size, f"the environment has RANK={rank} and WORLD_SIZE={world_size}; start with torchrun")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        require(
+            name in os.environ,
+            f"the environment has WORLD_SIZE={world_size} but no {name}; start with torchrun, or unset WORLD_SIZE",
+        )
+    return rank, world_size
+
+
+class _Persistent(io.TextIOWrapper):
+    """A stream whose reader may go away: what is written from then on is lost, and nothing else."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._divert()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._divert()
+
+    def _divert(self) -> None:
+        # The descriptor, not the object: child processes, and what is in the buffer still, go there too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+
+def _open_streams(pipe: bool) -> None:
+    """Make both output streams writable for all of the script's life. `pipe` as in `run_script`."""
+    closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+    for number, name in enumerate(("stdout", "stderr"), start=1):
+        stream = getattr(sys, name)
+        if name in closed:
+            # The next file to be opened would get this number, and be printed into.
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(descriptor, number)
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__") and not pipe:
+            encoding, lines = stream.encoding, stream.line_buffering
+            lasting = _Persistent(stream.detach(), encoding, errors="backslashreplace", line_buffering=lines)
+            setattr(sys, name, lasting)
+            setattr(sys, f"__{name}__", lasting)
+        elif isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show "ã" shows an escape rather than ending the run.
+            stream.reconfigure(errors="backslashreplace")
+    if pipe and "stdout" in closed:
+        _leave("error: standard output is closed; redirect it to a file or /dev/null", 2, several=False)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's own, CUDA's (a RuntimeError of that name), and that of torch's allocator on the CPU."""
+    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError", "_ArrayMemoryError")
+    return named or "can't allocate memory" in str(error)
 
 
 def reason_of(error: InputError | OSError) -> str:
@@ -63,9 +146,17 @@ def leave_quietly(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _leave(message: str, code: int) -> NoReturn:
+def _leave(message: str, code: int, *, several: bool) -> NoReturn:
     # Under torchrun every rank reads the same command and files, and finds the same fault: rank 0 tells it.
-    if os.environ.get("RANK", "0") != "0":
+    if several and _is_silent_rank():
         leave_quietly(code)
     print(message, file=sys.stderr)
     sys.exit(code)
+
+
+def _is_silent_rank() -> bool:
+    """Whether another rank tells what is wrong; where the ranks themselves are wrong, all do."""
+    try:
+        return rank_and_world_size()[0] != 0
+    except InputError:
+        return False

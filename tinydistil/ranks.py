@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from tinydistil.errors import InputError, leave_quietly, reason_of
+from tinydistil.errors import InputError, leave_quietly, rank_and_world_size, reason_of
 
 # How long ranks wait for one of them: a validation or a checkpoint of rank 0 must fit. A rank that *dies* is noticed at
 # once, by its closed connections.
@@ -91,11 +91,6 @@ class Ranks:
         raise failure
 
 
-def rank_from_environment() -> int:
-    """The rank that `torchrun` gave this process, 0 without it."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def restarted() -> bool:
     """Whether `torchrun --max-restarts` has started this run before."""
     return _attempt() > 0
@@ -130,7 +125,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     device: as in `device_of`. What goes wrong inside ends every rank: an InputError or OSError is told by the one that
     raised it (exit code 2), and a rank that lost another leaves with exit code 1.
     """
-    rank, world_size = rank_from_environment(), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world_size = rank_and_world_size()
     if world_size > 1:
         _join(rank, world_size)
     ranks = Ranks(rank, world_size, torch.device("cpu"))

@@ -83,7 +83,7 @@ def _rank(environment: dict[str, str], log: str, work: Callable[..., None], argu
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
-    run_script(lambda: work(*arguments))
+    run_script(lambda: work(*arguments), ranks=True)
 
 
 def torchrun(module: str, *arguments: object, restarts: int = 0) -> "subprocess.Popen[str]":

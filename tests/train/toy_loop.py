@@ -142,4 +142,4 @@ class Run:
 
 
 if __name__ == "__main__":
-    run_script(Run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], pause_s=float(sys.argv[4])))
+    run_script(Run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], pause_s=float(sys.argv[4])), ranks=True)

@@ -1,0 +1,124 @@
+"""How scripts end: with closed or broken streams, leftovers of torchrun, no memory. No torch is imported here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinydistil.errors import InputError, rank_and_world_size
+
+ROOT = Path(__file__).parent.parent
+# Prints more than a pipe holds, and writes a file at the very end, as training does.
+LONG = """
+import sys
+from pathlib import Path
+from tinydistil.errors import InputError, run_script
+def main():
+    for line in range(5000):
+        print("x" * 100)
+        print("y" * 100, file=sys.stderr)
+    {then}
+    Path("done").touch()
+run_script(main, {options})
+"""
+
+
+def run(tmp_path: Path, shell: str, *, options: str = "", then: str = "pass") -> "subprocess.CompletedProcess[str]":
+    (tmp_path / "script.py").write_text(LONG.format(options=options, then=then))
+    python = f"PYTHONPATH={ROOT} {sys.executable} script.py"
+    return subprocess.run(
+        ["bash", "-c", shell.format(python=python)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "{python} 2>&1 | head -n 1 > /dev/null; exit ${{PIPESTATUS[0]}}",
+        "{python} 2>/dev/null | head -n 1 > /dev/null; exit ${{PIPESTATUS[0]}}",
+        "{python} 2> >(head -n 1 > /dev/null) > /dev/null",
+        "{python} 2>&-",
+        "{python} >&-",
+        "{python} >&- 2>&-",
+        "{python} <&- >&- 2>&-",
+    ],
+)
+def test_work_goes_on_without_a_reader(tmp_path: Path, shell: str) -> None:
+    assert run(tmp_path, shell).returncode == 0 and (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize(
+    "shell", ["{python} 2>&-", "{python} >&- ", "{python} 2>&1 | head -n 1; exit ${{PIPESTATUS[0]}}"]
+)
+def test_an_error_keeps_its_code_without_a_reader(tmp_path: Path, shell: str) -> None:
+    found = run(tmp_path, shell, then="raise InputError('wrong')")
+    assert found.returncode == 2 and "Traceback" not in found.stderr + found.stdout
+
+
+def test_results_end_with_their_reader(tmp_path: Path) -> None:
+    found = run(tmp_path, "{python} 2>/dev/null | head -n 1; exit ${{PIPESTATUS[0]}}", options="pipe=True")
+    assert found.returncode == 0 and found.stdout == "x" * 100 + "\n" and not (tmp_path / "done").exists()
+    closed = run(tmp_path, "{python} >&-", options="pipe=True")
+    assert closed.returncode == 2 and "standard output is closed" in closed.stderr
+
+
+@pytest.mark.parametrize("ranks", [False, True])
+def test_a_leftover_rank_changes_nothing(tmp_path: Path, ranks: bool) -> None:
+    found = run(tmp_path, "RANK=1 {python} | tail -n 1", options=f"ranks={ranks}")
+    assert (tmp_path / "done").exists() and found.stdout == "x" * 100 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("WORLD_SIZE=2 RANK=1", "no MASTER_ADDR"),
+        ("WORLD_SIZE=2 RANK=1 MASTER_ADDR=localhost", "no MASTER_PORT"),
+        ("WORLD_SIZE=2 RANK=2", "RANK=2 and WORLD_SIZE=2"),
+        ("WORLD_SIZE=two RANK=0", "WORLD_SIZE='two'"),
+        ("WORLD_SIZE= RANK=0", "WORLD_SIZE=''"),
+        ("WORLD_SIZE=0", "WORLD_SIZE='0'"),
+        ("WORLD_SIZE=2 RANK=-1", "RANK='-1'"),
+        ("WORLD_SIZE=99999999999999999999 RANK=1", "WORLD_SIZE='9999"),
+    ],
+)
+def test_contradicting_leftovers_are_one_message(tmp_path: Path, setting: str, reason: str) -> None:
+    found = run(tmp_path, f"{setting} {{python}} > /dev/null", options="ranks=True")
+    assert found.returncode == 2 and "Traceback" not in found.stderr
+    assert reason in found.stderr and not (tmp_path / "done").exists()
+
+
+def test_a_script_of_one_process_refuses_several(tmp_path: Path) -> None:
+    found = run(tmp_path, "WORLD_SIZE=2 RANK=1 MASTER_ADDR=a MASTER_PORT=1 {python}")
+    assert found.returncode == 2 and "runs in one process" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("MemoryError()", 2),
+        ("RuntimeError('[enforce fail] DefaultCPUAllocator: can\\'t allocate memory: you tried 1 byte')", 2),
+        ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory')", 2),
+        ("OSError(28, 'No space left on device', 'model.safetensors')", 2),
+        ("KeyboardInterrupt()", 130),
+        ("SystemExit(75)", 75),
+    ],
+)
+def test_codes(tmp_path: Path, error: str, code: int) -> None:
+    error = error.replace("{", "{{").replace("}", "}}")
+    found = run(tmp_path, "{python} > /dev/null", then=f"raise {error}".format())
+    assert found.returncode == code and "Traceback" not in found.stderr
+    found = run(tmp_path, "{python} > /dev/null", then="raise RuntimeError('a bug')")
+    assert found.returncode == 1 and "Traceback" in found.stderr
+
+
+def test_rank_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert rank_and_world_size() == (1, 2)
+    monkeypatch.delenv("MASTER_PORT")
+    with pytest.raises(InputError):
+        rank_and_world_size()
+    monkeypatch.delenv("WORLD_SIZE")
+    assert rank_and_world_size() == (0, 1) and os.environ["RANK"] == "1"
