@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.scripts.models import make_models
+from tinydistil.claim import Ownership
 from tinydistil.data.shards import TokenShards
 from tinydistil.distill import cache as cache_module
 from tinydistil.files import read_json
@@ -180,6 +182,57 @@ def test_a_run_of_other_options_is_not_gone_on(run: Run, folder: Path, capsys: p
         run("distill.py", *TOTAL, "--output", "other", "--steps", "2", "--resume", "auto", "--seed", "7")
     assert stop.value.code == 2
     assert "was begun with train.seed = 1, now it is 7" in capsys.readouterr().err
+
+
+def test_a_run_is_bound_to_what_its_files_hold(
+    run: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under the same paths lie other weights, another vocabulary, other shards: none of them is gone on with."""
+    for name in ("teacher", "student"):
+        shutil.copytree(folder / name, tmp_path / name)
+    shards = tmp_path / "shards"
+    run("prepare.py", "--input", "corpus.jsonl", "--tokenizer", "teacher", "--max-length", "32", "--output", str(shards))
+    arguments = ["--recipe", "total", "--teacher", str(tmp_path / "teacher"), "--student", str(tmp_path / "student"),
+                 "--shards", str(shards), "--batch-size", "6", "--resume", "auto", "--device", "cpu"]  # fmt: skip
+    run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "1")
+
+    def refused() -> str:
+        with pytest.raises(SystemExit) as stop:
+            run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "2")
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    for name in ("teacher", "student"):
+        file = tmp_path / name / "model.safetensors"
+        before = file.read_bytes()
+        save_file({key: tensor * 1.01 for key, tensor in load_file(file).items()}, file)
+        assert f"was begun with content.{name} = " in refused()
+        file.write_bytes(before)
+    manifest = json.loads((shards / "manifest.json").read_text())
+    (shards / "manifest.json").write_text(json.dumps(manifest | {"split": 2}))
+    assert "was begun with content.shards = " in refused()
+    (shards / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    moved = shards.rename(tmp_path / "moved")
+    arguments[arguments.index(str(shards))] = str(moved)
+    run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "2")
+    assert len([line for line in metrics(tmp_path / "run") if "validation_loss" in line]) == 2
+
+
+def test_two_runs_do_not_share_a_folder(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*TOTAL, "--output", "shared", "--steps", "1"]
+    with Ownership("run.json", lambda name: False).claim(folder / "shared", {}, record_now=False):
+        with pytest.raises(SystemExit) as stop:
+            run("distill.py", *arguments)
+        assert stop.value.code == 2 and "being written by another run" in capsys.readouterr().err
+    run("distill.py", *arguments)
+    assert not (folder / "shared" / ".lock").exists()
+
+
+def test_a_cache_inside_the_runs_folder_is_no_stranger(run: Run, folder: Path) -> None:
+    inside = [*TOTAL, "--teacher-cache", "outer/cache", "--steps", "1", "--set", "train.mask.epochs=1"]
+    run("distill.py", *inside, "--output", "elsewhere")
+    run("distill.py", *inside, "--output", "outer")
+    assert (folder / "outer" / "run.json").exists() and (folder / "outer" / "cache" / "cache.json").exists()
 
 
 def test_dry_run_writes_nothing(run: Run, folder: Path) -> None:
