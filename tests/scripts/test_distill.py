@@ -191,7 +191,8 @@ def test_a_run_is_bound_to_what_its_files_hold(
     for name in ("teacher", "student"):
         shutil.copytree(folder / name, tmp_path / name)
     shards = tmp_path / "shards"
-    run("prepare.py", "--input", "corpus.jsonl", "--tokenizer", "teacher", "--max-length", "32", "--output", str(shards))
+    prepared = ["--input", "corpus.jsonl", "--tokenizer", "teacher", "--max-length", "32", "--output", str(shards)]
+    run("prepare.py", *prepared)
     arguments = ["--recipe", "total", "--teacher", str(tmp_path / "teacher"), "--student", str(tmp_path / "student"),
                  "--shards", str(shards), "--batch-size", "6", "--resume", "auto", "--device", "cpu"]  # fmt: skip
     run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "1")
