@@ -10,16 +10,16 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 import argparse
 from pathlib import Path
 
+from tinydistil.arguments import Parser
 from tinydistil.demo.run import demonstrate
 from tinydistil.errors import require, run_script
 from tinydistil.train.command import add_run_arguments, given_options, resolve, run_command
+from tinydistil.train.run_config import RunConfig
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, options=RunConfig)
     parser.add_argument("--recipe", help="total, partial, distilbert or mlm")
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
     parser.add_argument(

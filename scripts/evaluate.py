@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinydistil.config import assign, from_mapping, nearest, to_mapping
+from tinydistil.arguments import Parser, whole
+from tinydistil.config import Range, from_mapping, nearest, override, to_mapping
 from tinydistil.errors import InputError, require, run_script
 from tinydistil.evaluate.inference import check_match
 from tinydistil.evaluate.intervals import paired_significance
@@ -80,9 +81,7 @@ def main() -> None:
     data, output = Path(args.data), Path(args.output)
     missing_files(data, [part for part in parts if part in PARTS])
     models = models_of(args)
-    changes: dict[str, object] = {}
-    for assignment in args.set:
-        assign(changes, assignment)
+    changes = override({}, args.set)
     from_mapping(FineTuneConfig, changes)
     prepare_output(output, args, models)
     material = material_of(args, data, models, parts)
@@ -192,8 +191,6 @@ def parts_of(args: argparse.Namespace) -> list[str]:
         if name not in ALL_PARTS:
             raise InputError(f"part {name!r} is unknown{nearest(name, ALL_PARTS)}")
     require("masked_lm" not in names or args.text is not None, "part 'masked_lm' needs --text, held-out text")
-    require(args.seeds >= 1, f"--seeds must be >= 1, got {args.seeds}")
-    require(args.texts >= 1, f"--texts must be >= 1, got {args.texts}")
     return names
 
 
@@ -217,9 +214,7 @@ def prepare_output(output: Path, args: argparse.Namespace, models: Sequence[Mode
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, options=FineTuneConfig)
     parser.add_argument(
         "--model",
         action="append",
@@ -232,8 +227,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", required=True, metavar="DIR", help="results, part by part, and the tables")
     parser.add_argument("--parts", help=f"some of {','.join(ALL_PARTS)} (default: all that can be)")
     parser.add_argument("--text", metavar="FILE", help="held-out text for masked words (.txt, .jsonl, .csv, .tsv)")
-    parser.add_argument("--texts", type=int, default=2000, help="so many of its texts (default 2000)")
-    parser.add_argument("--seeds", type=int, default=1, help="fine-tuning runs a part (default 1)")
+    parser.add_argument(
+        "--texts", type=whole(Range(1, 10**9)), default=2000, help="so many of its texts (default 2000)"
+    )
+    parser.add_argument("--seeds", type=whole(Range(1, 100_000)), default=1, help="fine-tuning runs a part (default 1)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a fine-tuning setting")
     parser.add_argument("--pooling", choices=("mean", "max", "cls", "pooler"), default="mean", help="zero-shot vectors")
     parser.add_argument("--prefix", default="", help='before every sentence, zero-shot ("query: " for E5 models)')

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tinydistil.config import assign, from_mapping, read_toml, to_mapping
+from tinydistil.arguments import Parser, whole
+from tinydistil.config import assign, from_mapping, override, read_toml, to_mapping
 from tinydistil.errors import InputError, require, run_script
 from tinydistil.files import read_json, write_json
 from tinydistil.finetune.augment import read_synonyms
@@ -92,12 +93,8 @@ def read(path: str, args: argparse.Namespace) -> AnyData:
 
 def settings_of(args: argparse.Namespace) -> FineTuneConfig:
     """--config's file, then --set, checked; a teacher without `soft` counts half."""
-    values = read_toml(Path(args.config)) if args.config else {}
-    if args.teacher:
-        values = {"soft": 0.5} | values
-    for assignment in args.set:
-        assign(values, assignment)
-    config = from_mapping(FineTuneConfig, values)
+    values = override(read_toml(args.config), args.set)
+    config = from_mapping(FineTuneConfig, ({"soft": 0.5} if args.teacher else {}) | values)
     require(args.teacher or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
@@ -190,20 +187,18 @@ def whole_numbers(text: str, option: str) -> list[int]:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, options=FineTuneConfig)
     parser.add_argument("--model", required=True, help="model folder, or a name on the hub")
     parser.add_argument("--task", required=True, choices=KINDS)
     parser.add_argument("--train", required=True, metavar="FILE")
     parser.add_argument("--dev", metavar="FILE", help="chooses the best weights")
     parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
     parser.add_argument("--output", required=True, metavar="DIR")
-    parser.add_argument("--config", metavar="FILE.toml", help="settings")
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as epochs=2")
     parser.add_argument("--seeds", metavar="1,2,3", help="several runs, mean and standard deviation")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="try every combination first")
-    parser.add_argument("--folds", type=int, help="parts of the training rows for --grid (default 5)")
+    parser.add_argument("--folds", type=whole(), help="parts of the training rows for --grid (default 5)")
     parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
     parser.add_argument("--synonyms", metavar="FILE", help="for augment.replace: word, tab, synonyms with commas")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in --output")

@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from tinydistil.arguments import Parser, whole
+from tinydistil.config import Range
 from tinydistil.errors import InputError, require, run_script
 from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
 from tinydistil.evaluate.vector_files import check_output, open_vector_writer
@@ -35,6 +37,8 @@ from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.lines import open_lines
 from tinydistil.text.tokenizer import Tokenizer
 
+# Texts whose vectors are held at once.
+BATCH = Range(1, 65_536)
 # Which kinds of fine-tuned models each command asks.
 TUNED = {"classify": ("classify", "regress"), "tag": ("tag",), "answer": ("answer",)}
 
@@ -44,13 +48,9 @@ def main() -> None:
     args = parse_arguments()
     device = choose_device(args.device)
     texts = texts_of(args)
-    if args.command == "fill-mask":
-        require(args.top_k >= 1, f"--top-k must be >= 1, got {args.top_k}")
-    elif args.command == "embed":
-        require(args.batch_size >= 1, f"--batch-size must be >= 1, got {args.batch_size}")
+    if args.command == "embed":
         check_output(args.output)
     if args.command in TUNED:
-        require(args.batch_size >= 1, f"--batch-size must be >= 1, got {args.batch_size}")
         tuned = load(args.model, TUNED[args.command], revision=args.revision, offline=args.offline)
         tuned.model.to(device)
         run_tuned(tuned, texts, args)
@@ -187,42 +187,38 @@ def choose_device(name: str) -> torch.device:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("texts", nargs="*", metavar="TEXT")
     shared.add_argument("--model", required=True, help="model folder, or a name on the hub")
     shared.add_argument("--revision", help="branch, tag or commit on the hub")
     shared.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
     shared.add_argument("--file", help="UTF-8 text, one a line; '-' is standard input")
     shared.add_argument("--device", default="auto", help="auto (default), cpu or cuda[:N]")
-    pretrained = argparse.ArgumentParser(add_help=False, parents=[shared])
+    pretrained = Parser(add_help=False, parents=[shared])
     pretrained.add_argument("--truncate", action="store_true", help="cut texts that are too long for the model")
-    tuned = argparse.ArgumentParser(add_help=False, parents=[shared])
+    tuned = Parser(add_help=False, parents=[shared])
     tuned.add_argument("--json", action="store_true", help="one JSON object a text")
-    tuned.add_argument("--batch-size", type=int, default=32)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    tuned.add_argument("--batch-size", type=whole(BATCH), default=32)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    fill = commands.add_parser("fill-mask", parents=[pretrained], allow_abbrev=False, help="guess masked words")
-    fill.add_argument("--top-k", type=int, default=5, help="guesses a mask (default 5)")
+    fill = commands.add_parser("fill-mask", parents=[pretrained], help="guess masked words")
+    fill.add_argument("--top-k", type=whole(Range(1, 10_000_000)), default=5, help="guesses a mask (default 5)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text")
-    embedding = commands.add_parser("embed", parents=[pretrained], allow_abbrev=False, help="one vector a text")
+    embedding = commands.add_parser("embed", parents=[pretrained], help="one vector a text")
     embedding.add_argument("--pooling", choices=("mean", "cls", "pooler", "max"), default="mean")
     embedding.add_argument("--output", help="FILE.npy or FILE.jsonl (default: JSON lines on standard output)")
-    embedding.add_argument("--batch-size", type=int, default=32)
-    embedding.add_argument("--max-length", type=int, help="tokens a text at most (default: the model's limit)")
+    embedding.add_argument("--batch-size", type=whole(BATCH), default=32)
+    embedding.add_argument("--max-length", type=whole(), help="tokens a text at most (default: the model's limit)")
     embedding.add_argument("--normalize", action="store_true", help="unit vectors")
-    commands.add_parser(
-        "pooling", parents=[pretrained], allow_abbrev=False, help="cosines between CLS, pooler and mean"
-    )
+    commands.add_parser("pooling", parents=[pretrained], help="cosines between CLS, pooler and mean")
     commands.add_parser(
         "classify",
         parents=[tuned],
         allow_abbrev=False,
         help="class or number of each text, cut to the length that was tuned for",
     )
-    commands.add_parser("tag", parents=[tuned], allow_abbrev=False, help="a tag for each word")
-    asking = commands.add_parser("answer", parents=[tuned], allow_abbrev=False, help="answers from a context")
+    commands.add_parser("tag", parents=[tuned], help="a tag for each word")
+    asking = commands.add_parser("answer", parents=[tuned], help="answers from a context")
     asking.add_argument("--context", metavar="FILE", help="text that all questions are about (else behind a tab)")
     return parser.parse_args()
 

@@ -10,7 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from tinydistil.config import assign, from_mapping, read_toml
+from tinydistil.arguments import Parser, whole
+from tinydistil.config import Range, from_mapping, override, read_toml
 from tinydistil.data.prepare import Job, prepare
 from tinydistil.data.progress import Progress
 from tinydistil.data.settings import PrepareConfig
@@ -31,7 +32,7 @@ FLAGS = {
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, options=PrepareConfig)
     add = parser.add_argument
     add("--input", nargs="+", metavar="PATH", help="files, folders or glob patterns")
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the shards, empty or ours")
@@ -41,8 +42,8 @@ def parse_arguments() -> argparse.Namespace:
         help="folder or hub name of the tokenizer (the teacher's, if there are two)",
     )
     add("--student-tokenizer", metavar="DIR", help="tokenize the same words a second time")
-    add("--max-length", type=int, help="tokens of a sequence with [CLS] and [SEP] (default 128)")
-    add("--workers", type=int, default=available_cores(), help="processes (default: one a core)")
+    add("--max-length", type=whole(), help="tokens of a sequence with [CLS] and [SEP] (default 128)")
+    add("--workers", type=whole(Range(0, 1024)), default=available_cores(), help="processes (default: one a core)")
     add("--eval-set", nargs="+", default=[], metavar="FILE", help="drop documents that overlap with these")
     add(
         "--near-duplicates",
@@ -51,8 +52,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--config", type=Path, metavar="FILE.toml", help="options, see PrepareConfig")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option, over --config")
-    add("--sample-dropped", type=int, metavar="K", help="write K examples of each rule to samples.jsonl")
-    add("--seed", type=int, help="of the split and the samples (default 0)")
+    add("--sample-dropped", type=whole(), metavar="K", help="write K examples of each rule to samples.jsonl")
+    add("--seed", type=whole(), help="of the split and the samples (default 0)")
     add("--overwrite", action="store_true", help="discard what an earlier run left in --output")
     add("--verify", action="store_true", help="only check the shards in --output against their hashes")
     return parser.parse_args()
@@ -65,21 +66,14 @@ def available_cores() -> int:
 
 def resolve_config(arguments: argparse.Namespace) -> PrepareConfig:
     """Defaults, then --config, then --set, then the flags."""
-    values = read_toml(arguments.config) if arguments.config else {}
-    for assignment in arguments.set:
-        assign(values, assignment)
-    for flag, option in FLAGS.items():
-        value = getattr(arguments, flag)
-        if value is not None:
-            assign(values, f"{option}={str(value).lower()}")
-    return from_mapping(PrepareConfig, values)
+    flags = {option: getattr(arguments, flag) for flag, option in FLAGS.items()}
+    return from_mapping(PrepareConfig, override(read_toml(arguments.config), arguments.set, flags))
 
 
 def job_of(arguments: argparse.Namespace) -> Job:
     """What is to be done, every path and option checked."""
     require(bool(arguments.input), "--input is missing; name files, folders or glob patterns")
     require(bool(arguments.tokenizer), "--tokenizer is missing; name a folder with vocab.txt or tokenizer.json")
-    require(0 <= arguments.workers <= 1024, f"--workers must be in 0..1024, got {arguments.workers}")
     config = resolve_config(arguments)
     names = [arguments.tokenizer, arguments.student_tokenizer]
     sides = [load_side(name) for name in names if name is not None]

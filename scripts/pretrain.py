@@ -9,21 +9,26 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 
 import argparse
 
+from tinydistil.arguments import Parser, whole
+from tinydistil.config import Range
 from tinydistil.errors import rank_and_world_size, require, run_script
 from tinydistil.ranks import restarted
 from tinydistil.train.command import add_run_arguments, run_command, values_of
 from tinydistil.train.plan import check_output
-from tinydistil.train.run_config import resolve_run
+from tinydistil.train.run_config import RunConfig, resolve_run
 from tinydistil.train.vocabulary import vocabulary_for
+
+# Options of RunConfig that have no effect without a teacher.
+TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, options=RunConfig, without=TEACHING)
     parser.add_argument("--model", dest="student", metavar="DIR", help="folder, hub name, or a shape such as 4x256")
-    parser.add_argument("--vocab-size", type=int, help="train a cased vocabulary of this size on the corpus")
+    parser.add_argument(
+        "--vocab-size", type=whole(Range(1, 10_000_000)), help="train a cased vocabulary of this size on the corpus"
+    )
     add_run_arguments(parser)
     return parser.parse_args()
 
@@ -31,7 +36,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Resolve, make a vocabulary if one is asked for, then train."""
     arguments = parse_arguments()
-    values = values_of(arguments) | {"recipe": {"name": "mlm"}}
+    values = values_of(arguments)
+    for option in TEACHING:
+        require(option not in values, f"option {option!r} is for learning from a teacher; use scripts/distill.py")
+    values |= {"recipe": {"name": "mlm"}}
     if arguments.vocab_size is not None:
         require(not arguments.tokenizer, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
         require(bool(arguments.corpus), "--vocab-size trains a vocabulary on raw text; give --corpus")

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"", "errors"},
     {"config", "ranks", "files"},
-    {"hub", "claim"},
+    {"hub", "claim", "arguments"},
     {"text", "model"},
     {"data", "distill"},
     {"train", "evaluate"},

@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,21 +18,24 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Parser(argparse.ArgumentParser):
     """A parser that reports through InputError, takes no abbreviations, and shows the script's docstring as it is.
 
-    options: the configuration class whose fields --set may name, for --help.
+    options: the configuration class whose fields --set may name, for --help; `without` these tables and fields.
     """
 
-    def __init__(self, *args: Any, options: type | None = None, **kwargs: Any) -> None:
-        kwargs = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False} | kwargs
+    def __init__(self, *args: Any, options: type | None = None, without: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.options = options
+        self.formatter_class, self.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
+        self.options, self.without = options, without
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse. Names and texts must be UTF-8: JSON files, cards and tokenizers hold nothing else."""
         found = super().parse_args(args, namespace)
         for value in vars(found).values():
             for each in value if isinstance(value, list) else [value]:
                 sound = not isinstance(each, str | Path) or _SURROGATE.search(str(each)) is None
-                require(sound, f"argument {shown(str(each))} holds bytes that are no UTF-8; rename or convert it")
+                require(
+                    sound,
+                    f"argument {shown(str(each))} holds a lone surrogate: bytes that are no UTF-8; rename or convert",
+                )
         return found
 
     def error(self, message: str) -> NoReturn:
@@ -47,7 +50,7 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The help, and the options of --set where the script has it."""
         if self.options is not None:
-            self.epilog = "\n".join(["options of --set and --config:", *_option_lines(self.options)])
+            self.epilog = "\n".join(["options of --set and --config:", *_option_lines(self.options, self.without)])
         return super().format_help()
 
 
@@ -76,15 +79,17 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, got {shown(text)}") from None
 
 
-def _option_lines(cls: type, prefix: str = "") -> Iterator[str]:
+def _option_lines(cls: type, without: tuple[str, ...], prefix: str = "") -> Iterator[str]:
     """Each option of configuration `cls` by dotted name, with its values and default."""
     for field in dataclasses.fields(cls):
         name, hint = f"{prefix}{field.name}", hints_of(cls)[field.name]
+        if name in without:
+            continue
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            yield from _option_lines(hint, f"{name}.")
+            yield from _option_lines(hint, without, f"{name}.")
         else:
             default = "" if field.default in ("", (), dataclasses.MISSING) else f" ({_default(field.default)})"
-            yield f"  {name:<36} {_allowed(hint)}{default}"
+            yield f"  {name:<38} {_allowed(hint)}{default}"
 
 
 def _default(value: object) -> str:

@@ -23,6 +23,8 @@ from tinydistil.errors import InputError, require
 Config = TypeVar("Config")
 
 INT64 = 2**63 - 1
+# Tokens of a sequence; attention over more would ask for 17 GB a head.
+LONGEST = 65_536
 FLOAT32 = 3.4e38
 # Tables in tables and lists in lists; the deepest option (train.mask.rate) has three.
 _DEEPEST = 10
@@ -44,27 +46,24 @@ class Range:
         """Raise InputError that names the bound which `value` breaks."""
         assert isinstance(value, int | float)
         below = value < self.least or (value == self.least and value in self.without)
-        above = value > self.most or (value == self.most and value in self.without)
-        if not (below or above):
-            return
-        if self.most == 1 or (isinstance(value, int) and self.most <= 65_536):
-            bound = f"in {self._interval(isinstance(value, int))}"
-        elif below:
-            bound = f"{'>' if self.least in self.without else '>='} {_figure(self.least)}"
-        else:
-            bound = f"<= {_figure(self.most)}"
-        raise InputError(f"{name} must be {bound}, got {shown(value)}")
+        if below or value > self.most or (value == self.most and value in self.without):
+            raise InputError(f"{name} must be {self._bound(isinstance(value, int), below)}, got {shown(value)}")
 
     def describe(self, kind: str) -> str:
         """The allowed values of a field of type `kind`, for --help."""
-        return f"{kind} {self._interval(kind == 'int')}"
+        return f"{kind} {self._bound(kind == 'int', True)}".replace(" in ", " ")
 
-    def _interval(self, whole: bool) -> str:
-        least, most = _figure(self.least), _figure(self.most)
-        if whole:
-            return f"{least}..{most}"
-        opening, closing = "(" if self.least in self.without else "[", ")" if self.most in self.without else "]"
-        return f"{opening}{least}, {most}{closing}"
+    def _bound(self, whole: bool, below: bool) -> str:
+        """Both ends where both are likely to be met, else the one that was."""
+        least, most = (
+            f"{end:,}" if abs(end) > 65_536 and end < FLOAT32 else f"{end:g}" for end in (self.least, self.most)
+        )
+        if self.most <= 65_536:
+            opening, closing = "(" if self.least in self.without else "[", ")" if self.most in self.without else "]"
+            return f"in {least}..{most}" if whole else f"in {opening}{least}, {most}{closing}"
+        if below:
+            return f"{'>' if self.least in self.without else '>='} {least}"
+        return f"<= {most}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class Checked:
         cls._table = f"{table}." if table else ""
 
     def __post_init__(self) -> None:
-        for name, hint in hints_of(type(self)).items():
+        for name, hint in hints_of(typing.cast(type, type(self))).items():
             _convert(hint, getattr(self, name), f"{self._table}{name}")
 
 
@@ -149,7 +148,7 @@ def from_mapping(cls: type[Config], values: Mapping[str, object], *, where: str 
 
     Raises InputError for an unknown key (with the nearest known one), a wrong type or a refused value.
     """
-    hints = hints_of(cls)
+    hints = hints_of(typing.cast(type, cls))
     arguments: dict[str, object] = {}
     for key, value in values.items():
         if key not in hints:
@@ -198,8 +197,10 @@ def _convert(hint: object, value: object, name: str) -> object:
     if not isinstance(value, typing.cast(type, hint)) or (isinstance(value, bool) and hint is not bool):
         remedy = "; put it in quotes" if hint is str and not isinstance(value, Mapping | list) else ""
         raise InputError(f"{name} must be of type {getattr(hint, '__name__', hint)}, got {shown(value)}{remedy}")
-    require(not isinstance(value, float) or math.isfinite(value), f"{name} must be finite, got {value}")
-    require(hint is not int or abs(typing.cast(int, value)) <= INT64, f"{name} must fit 64 bits, got {shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name} must be finite, got {value}")
+    if isinstance(value, int) and abs(value) > INT64:
+        raise InputError(f"{name} must fit 64 bits, got {shown(value)}")
     return value
 
 
@@ -210,14 +211,13 @@ def table_of(value: object, name: str) -> Mapping[str, object]:
     return value
 
 
-def read_options(
-    path: Path | None, assignments: Iterable[str], flags: Mapping[str, object] | None = None
+def override(
+    values: dict[str, object], assignments: Iterable[str], flags: Mapping[str, object] | None = None
 ) -> dict[str, object]:
-    """Nested option values: those of TOML file `path`, then "section.key=value" `assignments`, then `flags`.
+    """Nested option `values`, changed by "section.key=value" `assignments`, then by `flags`.
 
-    flags: values by dotted name, None where one was not given. Raises InputError for what is no such file or form.
+    flags: values by dotted name, None where one was not given. Raises InputError for what is no such form.
     """
-    values = read_toml(path) if path else {}
     for assignment in assignments:
         assign(values, assignment)
     for dotted, value in (flags or {}).items():
@@ -226,15 +226,17 @@ def read_options(
     return values
 
 
-def read_toml(path: Path) -> dict[str, object]:
-    """The tables of TOML file `path`. Raises InputError if it is missing or malformed."""
+def read_toml(path: Path | None) -> dict[str, object]:
+    """The tables of TOML file `path`, none without one. Raises InputError if it is missing or malformed."""
+    if path is None:
+        return {}
     require(path.exists(), f"configuration file {str(path)!r} does not exist")
-    require(path.is_file(), f"configuration file {str(path)!r} is not a regular file")  # a pipe might never end
-    require(path.stat().st_size <= _LARGEST_FILE, f"configuration file {str(path)!r} is larger than 1 MiB")
+    small = path.is_file() and path.stat().st_size <= _LARGEST_FILE  # a pipe might never end
+    require(small, f"configuration file {str(path)!r} must be a regular file of at most 1 MiB")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of over 4,300 digits
-        raise InputError(f"configuration file {str(path)!r} is not valid TOML: {_line(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"configuration file {str(path)!r} is not valid TOML: {_reason(error)}") from None
     _require_plain(values, f"configuration file {str(path)!r}")
     return values
 
@@ -252,7 +254,7 @@ def assign(values: dict[str, object], assignment: str) -> None:
     except tomllib.TOMLDecodeError:
         found = {"value": text}
     except (ValueError, RecursionError) as error:
-        raise InputError(f"option assignment {shown(assignment)} is not valid TOML: {_line(error)}") from None
+        raise InputError(f"option assignment {shown(assignment)} is not valid TOML: {_reason(error)}") from None
     value = found["value"] if len(found) == 1 else text
     _require_plain(value, f"option {dotted!r}")
     _put(values, dotted, value)
@@ -288,12 +290,14 @@ def _require_plain(value: object, where: str, depth: int = 0) -> None:
         _require_plain(each, where, depth + 1)
 
 
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if isinstance(error, ValueError) else "it is nested too deep"
-
-
-def _figure(bound: float) -> str:
-    return f"{bound:,}" if isinstance(bound, int) and bound > 65_536 else f"{bound:g}"
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    return (
+        str(error).splitlines()[0]
+        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError)
+        else "a number of too many digits"
+    )
 
 
 def to_mapping(config: object) -> dict[str, object]:

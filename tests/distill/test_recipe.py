@@ -7,11 +7,11 @@ from tinydistil.distill.recipe import RECIPES, Recipe, recipe
 from tinydistil.errors import InputError
 
 REFUSED = {
-    "weight": ({"soft": -1.0}, r"recipe.soft must be >= 0 and finite, got -1.0"),
-    "endless weight": ({"pooled": float("inf")}, r"recipe.pooled must be >= 0 and finite, got inf"),
-    "no number": ({"hidden": float("nan")}, r"recipe.hidden must be >= 0 and finite, got nan"),
+    "weight": ({"soft": -1.0}, r"recipe.soft must be >= 0, got -1.0"),
+    "endless weight": ({"pooled": float("inf")}, r"recipe.pooled must be finite, got inf"),
+    "no number": ({"hidden": float("nan")}, r"recipe.hidden must be finite, got nan"),
     "no term": ({"hard": 0.0}, r"one of hard, soft, hidden, pooled must be > 0"),
-    "temperature": ({"temperature": 0.0}, r"recipe.temperature must be > 0 and finite, got 0.0"),
+    "temperature": ({"temperature": 0.0}, r"recipe.temperature must be in \(0, 1000\], got 0.0"),
     "whitening": ({"whitening": 1.5}, r"recipe.whitening must be in \[0, 1\], got 1.5"),
     "fit_sequences": ({"fit_sequences": 0}, r"recipe.fit_sequences must be >= 1, got 0"),
     "divergence": ({"divergence": "foward"}, r"recipe.divergence 'foward' is unknown; did you mean 'forward'"),

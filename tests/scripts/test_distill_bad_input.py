@@ -67,9 +67,9 @@ CASES = {
     "section": Case(r"unknown option 'trian'; did you mean 'train'", options("trian.steps=3")),
     "type": Case(r"train.log_every must be of type int, got .many.", options("train.log_every=many")),
     "assignment": Case(r"'train.steps' must have the form section.key=value", options("train.steps")),
-    "temperature 0": Case(r"recipe.temperature must be > 0 and finite, got 0", options("recipe.temperature=0")),
-    "epochs without end": Case(r"train.epochs must be > 0 and finite, got inf", options("train.epochs=inf")),
-    "negative weight": Case(r"recipe.soft must be >= 0 and finite, got -1", options("recipe.soft=-1")),
+    "temperature 0": Case(r"recipe.temperature must be in \(0, 1000\], got 0", options("recipe.temperature=0")),
+    "epochs without end": Case(r"train.epochs must be finite, got inf", options("train.epochs=inf")),
+    "negative weight": Case(r"recipe.soft must be >= 0, got -1", options("recipe.soft=-1")),
     "no term": Case(r"recipe: one of hard, soft", options("recipe.hard=0", "recipe.soft=0", "recipe.hidden=0")),
     "mask rate": Case(r"mask.rate must be in .*, got 1.5", options("train.mask.rate=1.5")),
     "steps": Case(r"train.steps must be >= 0, got -1", ["--steps", "-1"]),
@@ -95,7 +95,7 @@ CASES = {
     "projection": Case(r"recipe.projection 'pcaa' is unknown; did you mean 'pca'", options("recipe.projection=pcaa")),
     "start": Case(r"student.start 'layer' is unknown; did you mean 'layers'", options("student.start=layer")),
     "dropout": Case(r"student.dropout must be in \[0, 1\), got 1", options("student.dropout=1.0")),
-    "workers": Case(r"--workers must be >= 0, got -1", ["--workers", "-1"]),
+    "workers": Case(r"--workers must be in 0..1024, got -1", ["--workers", "-1"]),
     "config file": Case(r"configuration file 'none.toml' does not exist", ["--config", "none.toml"]),
     "config file's syntax": Case(
         r"'bad.toml' is not valid TOML", ["--config", "bad.toml"], write("bad.toml", "[train\n")

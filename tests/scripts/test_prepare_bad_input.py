@@ -101,7 +101,7 @@ CASES = {
     "length too small": Case(r"max_length must be in 8..65536, got 3", ["--max-length", "3"]),
     "share too large": Case(r"validation_share must be .* got 1.5", ["--set", "validation_share=1.5"]),
     "segment of nothing": Case(r"segment_mb must be in .* got 0", ["--set", "segment_mb=0"]),
-    "threshold": Case(r"threshold must be between 0 and 1, got 7.0", ["--set", "duplicates.threshold=7"]),
+    "threshold": Case(r"threshold must be in \(0, 1\), got 7.0", ["--set", "duplicates.threshold=7"]),
     "samples": Case(r"sample_dropped must be in 0..10000, got -1", ["--sample-dropped", "-1"]),
     "workers": Case(r"--workers must be in 0..1024, got -2", ["--workers", "-2"]),
     "no config file": Case(r"configuration file 'none.toml' does not exist", ["--config", "none.toml"]),

@@ -5,10 +5,12 @@ for any number of workers and ranks, and after any restart. Letters: B sequences
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinydistil.config import Checked, Range, Share
 from tinydistil.errors import require
 
 # Streams of random numbers that must not tell of each other.
@@ -16,7 +18,7 @@ _CHOICE, _ROUNDING, _FATE, _WORD = range(4)
 
 
 @dataclass(frozen=True)
-class MaskConfig:
+class MaskConfig(Checked, table="mask"):
     """How tokens are chosen and what becomes of them (Devlin et al. 2019, 3.1 and appendix A.1).
 
     rate: share of the ordinary tokens chosen, 0 for none. Of these, `mask_share` become [MASK], `random_share` a random
@@ -24,17 +26,14 @@ class MaskConfig:
     corpus have masks of their own, and then the first ones come again; 0 for new masks each time.
     """
 
-    rate: float = 0.15
-    mask_share: float = 0.8
-    random_share: float = 0.1
+    rate: Annotated[float, Range(0, 1, without=(1,))] = 0.15
+    mask_share: Share = 0.8
+    random_share: Share = 0.1
     whole_words: bool = False
-    epochs: int = 0
+    epochs: Annotated[int, Range(0, 1_000_000)] = 0
 
     def __post_init__(self) -> None:
-        require(0 <= self.rate < 1, f"mask.rate must be in [0, 1), got {self.rate}")
-        for name in ("mask_share", "random_share"):
-            require(0 <= getattr(self, name) <= 1, f"mask.{name} must be in [0, 1], got {getattr(self, name)}")
-        require(self.epochs >= 0, f"mask.epochs must be >= 0, got {self.epochs}")
+        super().__post_init__()
         total = self.mask_share + self.random_share
         require(total <= 1 + 1e-9, f"mask.mask_share + mask.random_share must be <= 1, got {total}")
 

@@ -1,17 +1,19 @@
 """In what order sequences are read, as a pure function of (seed, epoch). Letters: G sequences in a global batch."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinydistil.config import LONGEST, Checked, Range
 from tinydistil.errors import require
 
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class OrderConfig:
+class OrderConfig(Checked, table="order"):
     """Which sequences are read, and which of them together.
 
     sequences: of the corpus, spread evenly over it; 0 for all. longest: tokens of a sequence at most, [CLS] and [SEP]
@@ -19,14 +21,13 @@ class OrderConfig:
     out by length, which spares padding; 1 deals at random.
     """
 
-    sequences: int = 0
-    longest: int = 0
-    window: int = 1
+    sequences: Annotated[int, Range(0, 10**12)] = 0
+    longest: Annotated[int, Range(0, LONGEST)] = 0
+    window: Annotated[int, Range(1, 1_000_000)] = 1
 
     def __post_init__(self) -> None:
-        require(self.sequences >= 0, f"order.sequences must be >= 0, got {self.sequences}")
+        super().__post_init__()
         require(self.longest == 0 or self.longest >= 3, f"order.longest must be 0 or >= 3, got {self.longest}")
-        require(self.window >= 1, f"order.window must be >= 1, got {self.window}")
 
 
 def candidates_of(count: int, lengths: NDArray[np.int64] | None, config: OrderConfig) -> Ids:

@@ -3,9 +3,10 @@
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from tinydistil.config import LONGEST, Checked, Range, Seed, Whole
 from tinydistil.data.tokenization import TokenizerName
-from tinydistil.errors import require
 from tinydistil.text.clean import CleanConfig
 from tinydistil.text.duplicates import DuplicateConfig
 from tinydistil.text.readers import ReadConfig
@@ -17,7 +18,7 @@ _PROBE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class PrepareConfig:
+class PrepareConfig(Checked):
     """The options of one preparation; see the classes of its tables for those of each stage.
 
     max_length: tokens of a sequence, [CLS] and [SEP] included. pack: join sentences up to that length, else each is a
@@ -28,33 +29,19 @@ class PrepareConfig:
     evaluation set. sample_dropped: examples kept a rule.
     """
 
-    max_length: int = 128
+    max_length: Annotated[int, Range(8, LONGEST)] = 128
     pack: bool = True
-    single_words: int = 0
-    validation_share: float = 0.1
-    seed: int = 0
+    single_words: Whole = 0
+    validation_share: Annotated[float, Range(0, 1, without=(1,))] = 0.1
+    seed: Seed = 0
     # 64 MB is half a minute of one core's work to lose at a kill, and shards of some 25 MB.
-    segment_mb: float = 64.0
+    segment_mb: Annotated[float, Range(0.001, 4096)] = 64.0
     # 13 words, as GPT-3 (appendix C): shorter ones hit proverbs and legal formulas.
-    ngram_words: int = 13
-    sample_dropped: int = 0
+    ngram_words: Annotated[int, Range(2, 100)] = 13
+    sample_dropped: Annotated[int, Range(0, 10_000)] = 0
     read: ReadConfig = field(default_factory=ReadConfig)
     clean: CleanConfig = field(default_factory=CleanConfig)
     duplicates: DuplicateConfig = field(default_factory=DuplicateConfig)
-
-    def __post_init__(self) -> None:
-        require(8 <= self.max_length <= 65_536, f"max_length must be in 8..65536, got {self.max_length}")
-        require(self.single_words >= 0, f"single_words must be >= 0, got {self.single_words}")
-        require(
-            0 <= self.validation_share < 1,
-            f"validation_share must be at least 0 and below 1, got {self.validation_share}",
-        )
-        require(0.001 <= self.segment_mb <= 4096, f"segment_mb must be in 0.001..4096, got {self.segment_mb}")
-        require(2 <= self.ngram_words <= 100, f"ngram_words must be in 2..100, got {self.ngram_words}")
-        require(
-            0 <= self.sample_dropped <= 10_000,
-            f"sample_dropped must be in 0..10000, got {self.sample_dropped}",
-        )
 
     @property
     def capacity(self) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from tinydistil.config import nearest
+from tinydistil.config import Checked, OneOf, Range
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.representation import there
 from tinydistil.distill.teacher import TeacherSignal
@@ -45,7 +45,7 @@ PART = 1024
 
 
 @dataclass(frozen=True)
-class CacheConfig:
+class CacheConfig(Checked, table="cache"):
     """What is kept of a teacher, and how finely.
 
     words: of each masked token the `top` likeliest words, and so many `drawn` from the rest, whose mass they share
@@ -53,19 +53,13 @@ class CacheConfig:
     are compared, 16, or 8 with a scale for each vector.
     """
 
-    words: str = "top"
+    words: Annotated[str, OneOf(KINDS)] = "top"
     # Held-out masked LM loss of 2 x 128 after 200 steps of `total`, the live teacher's 6.798: 8 and 64 6.804, 32 and 32
     # 6.806; with the rest as one outcome, none drawn, 8 6.811, 32 6.823, 128 6.839; shaped like the mean word 6.856.
-    top: int = 8
-    drawn: int = 64
-    vector_bits: int = 16
-
-    def __post_init__(self) -> None:
-        if self.words not in KINDS:
-            raise InputError(f"cache.words {self.words!r} is unknown{nearest(self.words, KINDS)}")
-        require(self.top >= 1, f"cache.top must be >= 1, got {self.top}")
-        require(self.drawn >= 1, f"cache.drawn must be >= 1, got {self.drawn}; the rest must be told by something")
-        require(self.vector_bits in (8, 16), f"cache.vector_bits must be 8 or 16, got {self.vector_bits}")
+    # No vocabulary has a hundred thousand words whose rows would not be kept whole (words=hidden) for less.
+    top: Annotated[int, Range(1, 100_000)] = 8
+    drawn: Annotated[int, Range(1, 100_000)] = 64
+    vector_bits: Annotated[int, OneOf((8, 16))] = 16
 
 
 @dataclass(frozen=True, slots=True)

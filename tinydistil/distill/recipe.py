@@ -3,10 +3,10 @@
 A recipe is no loop of its own. `mlm`, `total`, `partial` and `distilbert` are compositions of the same terms.
 """
 
-import math
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from tinydistil.config import nearest
+from tinydistil.config import Checked, OneOf, Range, Share, nearest
 from tinydistil.distill.losses import DIVERGENCES
 from tinydistil.errors import InputError, require
 
@@ -18,10 +18,12 @@ REDUCING = ("pca", "folded")
 PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", *REDUCING)
 SOFT_POSITIONS = ("masked", "all")
 VIEWS = ("masked", "original")
+# Beyond these, a term drowns all others in float32, whose numbers have 7 digits.
+Weight = Annotated[float, Range(0, 1e7)]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked, table="recipe"):
     """The loss of a run: hard * masked LM + soft * divergence + hidden * distance + pooled * distance.
 
     hard, soft, hidden, pooled: weights; 0 leaves a term out. temperature, divergence, soft_positions: of the soft
@@ -36,40 +38,24 @@ class Recipe:
     """
 
     name: str = "custom"
-    hard: float = 1.0
-    soft: float = 0.0
-    hidden: float = 0.0
-    pooled: float = 0.0
-    temperature: float = 2.0
-    divergence: str = "forward"
-    soft_positions: str = "masked"
-    unit: str = "token"
-    distance: str = "cosine"
-    projection: str = "none"
+    hard: Weight = 1.0
+    soft: Weight = 0.0
+    hidden: Weight = 0.0
+    pooled: Weight = 0.0
+    temperature: Annotated[float, Range(0, 1000, without=(0,))] = 2.0
+    divergence: Annotated[str, OneOf(tuple(DIVERGENCES))] = "forward"
+    soft_positions: Annotated[str, OneOf(SOFT_POSITIONS)] = "masked"
+    unit: Annotated[str, OneOf(UNITS)] = "token"
+    distance: Annotated[str, OneOf(DISTANCES)] = "cosine"
+    projection: Annotated[str, OneOf(PROJECTIONS)] = "none"
     centred: bool = False
-    whitening: float = 0.0
-    fit_sequences: int = 2048
-    teacher_sees: str = "masked"
+    whitening: Share = 0.0
+    fit_sequences: Annotated[int, Range(1, 10_000_000)] = 2048
+    teacher_sees: Annotated[str, OneOf(VIEWS)] = "masked"
 
     def __post_init__(self) -> None:
-        for name in TERMS:
-            weight = getattr(self, name)
-            require(0 <= weight < math.inf, f"recipe.{name} must be >= 0 and finite, got {weight}")
+        super().__post_init__()
         require(bool(self.weights), f"recipe: one of {', '.join(TERMS)} must be > 0")
-        require(0 < self.temperature < math.inf, f"recipe.temperature must be > 0 and finite, got {self.temperature}")
-        require(0 <= self.whitening <= 1, f"recipe.whitening must be in [0, 1], got {self.whitening}")
-        require(self.fit_sequences >= 1, f"recipe.fit_sequences must be >= 1, got {self.fit_sequences}")
-        for name, known in (
-            ("divergence", DIVERGENCES),
-            ("soft_positions", SOFT_POSITIONS),
-            ("unit", UNITS),
-            ("distance", DISTANCES),
-            ("projection", PROJECTIONS),
-            ("teacher_sees", VIEWS),
-        ):
-            value = getattr(self, name)
-            if value not in known:
-                raise InputError(f"recipe.{name} {value!r} is unknown{nearest(value, known)}")
 
     @property
     def weights(self) -> dict[str, float]:

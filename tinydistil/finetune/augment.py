@@ -4,7 +4,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+from tinydistil.config import Checked, Range, Seed, Share
 from tinydistil.errors import InputError, require
 from tinydistil.text.tasks.records import LabelledText, existing
 
@@ -12,20 +14,15 @@ Synonyms = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Checked, table="augment"):
     """copies: changed copies of each row, 0 for none. replace, swap, delete: the share of words that is exchanged for
     a synonym, changes places with the next word, or is left out. What is drawn depends on `seed` and the row."""
 
-    copies: int = 0
-    replace: float = 0.1
-    swap: float = 0.05
-    delete: float = 0.05
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        require(self.copies >= 0, f"augment.copies must be >= 0, got {self.copies}")
-        for name in ("replace", "swap", "delete"):
-            require(0 <= getattr(self, name) <= 1, f"augment.{name} must be in [0, 1], got {getattr(self, name)}")
+    copies: Annotated[int, Range(0, 1000)] = 0
+    replace: Share = 0.1
+    swap: Share = 0.05
+    delete: Share = 0.05
+    seed: Seed = 1
 
 
 def augmented(rows: Sequence[LabelledText], config: AugmentConfig, synonyms: Synonyms) -> list[LabelledText]:

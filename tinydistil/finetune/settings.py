@@ -1,21 +1,20 @@
 """What a person chooses when fine-tuning."""
 
-import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from tinydistil.config import nearest
-from tinydistil.errors import InputError, require
+from tinydistil.config import LONGEST, Checked, Count, NonNegative, OneOf, Positive, Range, Seed, Share, Whole
 from tinydistil.finetune.augment import AugmentConfig
 from tinydistil.model.pooling import POOLINGS
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import ScheduleConfig
-from tinydistil.train.settings import TrainConfig
+from tinydistil.train.settings import TrainConfig, require_parts
 
 CLASS_WEIGHTS = ("none", "balanced")
 
 
 @dataclass(frozen=True)
-class FineTuneConfig:
+class FineTuneConfig(Checked):
     """A fine-tuning run; defaults as Devlin et al. 2019 (A.3) had them for models of BERT-base's size.
 
     epochs: passes over the training examples. batch_size: examples a step, in `accumulation` parts. layer_decay: each
@@ -28,44 +27,30 @@ class FineTuneConfig:
     soft: weight in [0, 1] of a fine-tuned teacher's predictions, 1 - soft of the labels'; temperature: of both.
     """
 
-    epochs: float = 3.0
-    batch_size: int = 32
-    accumulation: int = 1
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.01
-    warmup_share: float = 0.1
-    layer_decay: float = 1.0
-    max_length: int = 128
-    stride: int = 32
-    pooling: str = "pooler"
+    epochs: Annotated[float, Range(0, 1_000_000, without=(0,))] = 3.0
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 32
+    accumulation: Annotated[int, Range(1, 1_000_000)] = 1
+    learning_rate: Positive = 5e-5
+    weight_decay: NonNegative = 0.01
+    warmup_share: Share = 0.1
+    layer_decay: Annotated[float, Range(0, 1, without=(0,))] = 1.0
+    max_length: Annotated[int, Range(8, LONGEST)] = 128
+    stride: Annotated[int, Range(1, LONGEST)] = 32
+    pooling: Annotated[str, OneOf(POOLINGS)] = "pooler"
     freeze_embeddings: bool = False
-    freeze_layers: int = 0
-    class_weights: str = "none"
-    validations: int = 1
-    patience: int = 0
-    soft: float = 0.0
-    temperature: float = 2.0
+    freeze_layers: Annotated[int, Range(0, 1000)] = 0
+    class_weights: Annotated[str, OneOf(CLASS_WEIGHTS)] = "none"
+    validations: Count = 1
+    patience: Whole = 0
+    soft: Share = 0.0
+    temperature: Annotated[float, Range(0, 1000, without=(0,))] = 2.0
     precision: str = "float32"
-    seed: int = 1
+    seed: Seed = 1
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            require(not isinstance(value, float) or math.isfinite(value), f"{name} must be finite, got {value}")
-        for name in ("epochs", "learning_rate", "temperature"):
-            require(getattr(self, name) > 0, f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("batch_size", "accumulation", "validations"):
-            require(getattr(self, name) >= 1, f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("weight_decay", "freeze_layers", "patience", "seed"):
-            require(getattr(self, name) >= 0, f"{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("warmup_share", "soft"):
-            require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], got {getattr(self, name)}")
-        require(0 < self.layer_decay <= 1, f"layer_decay must be in (0, 1], got {self.layer_decay}")
-        require(self.max_length >= 8, f"max_length must be >= 8 tokens, got {self.max_length}")
-        for name, known in (("pooling", POOLINGS), ("class_weights", CLASS_WEIGHTS)):
-            value = getattr(self, name)
-            if value not in known:
-                raise InputError(f"{name} {value!r} is unknown{nearest(value, known)}")
+        super().__post_init__()
+        require_parts(self.accumulation, self.batch_size)
 
     def train_config(self, batches_per_epoch: int) -> TrainConfig:
         """The same for the one loop: validation and checkpoints `validations` times an epoch."""

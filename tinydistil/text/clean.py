@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
+from tinydistil.config import AtMost, Checked, Count, NonNegative, Share
 from tinydistil.errors import require
 from tinydistil.text import rules_document as tests
 from tinydistil.text.document import Document
@@ -27,7 +29,7 @@ LINE_RULES: dict[str, Callable[[Sequence[str], "CleanConfig"], list[str]]] = {
 
 
 @dataclass(frozen=True)
-class CleanConfig:
+class CleanConfig(Checked, table="clean"):
     """A switch for each rule, and its limits. Shares are between 0 and 1."""
 
     mojibake: bool = True
@@ -37,71 +39,52 @@ class CleanConfig:
     boilerplate: bool = True
     menus: bool = True
     # Seen from six lines on: tables of contents, casts, polls, link lists; in shorter runs, headings.
-    menu_run_lines: int = 6
-    menu_line_words: int = 4
+    menu_run_lines: Count = 6
+    menu_line_words: Count = 4
     stutter: bool = True
     too_long: bool = True
     # Longer than a long novel; on the web such a text is a dump, and its beginning is no better than its end.
-    max_characters: int = 1_000_000
+    max_characters: Count = 1_000_000
     too_short: bool = True
     # Ten words fill a tenth of a sequence of 128 tokens. Corpora of a sentence a line want 3 or so.
-    min_words: int = 10
+    min_words: Count = 10
     undecodable: bool = True
     # One word in seven has an accent in Portuguese: a wrong encoding shows at seven times this share.
-    max_undecodable: float = 0.02
+    max_undecodable: Share = 0.02
     symbols: bool = True
     # Of the real documents this was tuned on, technical ones among them, one in a thousand has over 0.06.
-    max_symbols: float = 0.08
+    max_symbols: Share = 0.08
     digits: bool = True
     # Of the same documents one in a thousand has over 0.075.
-    max_digits: float = 0.20
+    max_digits: Share = 0.20
     word_length: bool = True
     # Bytes; 99.8 % of the same documents lie between 3.5 and 7.4.
-    min_word_length: float = 2.5
-    max_word_length: float = 10.0
+    min_word_length: NonNegative = 2.5
+    max_word_length: NonNegative = 10.0
     repeated_lines: bool = True
     # Both as in Gopher.
-    max_repeated_lines: float = 0.30
-    max_repeated_line_characters: float = 0.20
+    max_repeated_lines: Share = 0.30
+    max_repeated_line_characters: Share = 0.20
     repeated_ngrams: bool = True
     # Gopher's 0.20 to 0.16 and 0.15 to 0.10 dropped a tenth of the real documents this was tuned on: reports
     # that quote, tutorials, court rulings. At these all that was dropped was read and is templates.
-    max_top_ngrams: tuple[float, ...] = (0.30, 0.30, 0.30)
-    max_repeated_ngrams: tuple[float, ...] = (0.50, 0.48, 0.46, 0.44, 0.42, 0.40)
+    max_top_ngrams: Annotated[tuple[Share, ...], AtMost(20)] = (0.30, 0.30, 0.30)
+    max_repeated_ngrams: Annotated[tuple[Share, ...], AtMost(20)] = (0.50, 0.48, 0.46, 0.44, 0.42, 0.40)
     language: bool = True
     # Nats: e^7 is odds of a thousand to one.
-    language_margin: float = 7.0
+    language_margin: NonNegative = 7.0
     # Five foreign sentences have 0.8 (Galician) to 3.7 (English); Portuguese about English mostly less.
-    language_margin_per_word: float = 0.3
+    language_margin_per_word: NonNegative = 0.3
     no_prose: bool = True
     # 99 % of the same documents have over 0.32, one in a thousand under 0.15; lists of keywords have 0.
-    min_prose: float = 0.12
+    min_prose: Share = 0.12
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_undecodable",
-            "max_symbols",
-            "max_digits",
-            "max_repeated_lines",
-            "max_repeated_line_characters",
-            "min_prose",
-        ):
-            _require_share(name, getattr(self, name))
-        for name in ("max_top_ngrams", "max_repeated_ngrams"):
-            for share in getattr(self, name):
-                _require_share(name, share)
-        for name in ("menu_run_lines", "menu_line_words", "max_characters", "min_words"):
-            require(getattr(self, name) >= 1, f"{name} must be >= 1, got {getattr(self, name)}")
+        super().__post_init__()
         require(
-            0 <= self.min_word_length < self.max_word_length,
+            self.min_word_length < self.max_word_length,
             f"min_word_length must be below max_word_length, got {self.min_word_length} and {self.max_word_length}",
         )
-        for name in ("language_margin", "language_margin_per_word"):
-            require(getattr(self, name) >= 0, f"{name} must be >= 0 nats, got {getattr(self, name)}")
-
-
-def _require_share(name: str, value: float) -> None:
-    require(0.0 <= value <= 1.0, f"{name} must be a share between 0 and 1, got {value}")
 
 
 @dataclass(frozen=True, slots=True)

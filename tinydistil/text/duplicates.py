@@ -8,11 +8,13 @@ Legend: P permutations, G shingles.
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinydistil.errors import InputError, require
+from tinydistil.config import Checked, Range
+from tinydistil.errors import InputError
 from tinydistil.text.hash_set import HashSet
 from tinydistil.text.ngrams import Hashes, mixed, ngram_hashes, normalised_words, word_hashes
 from tinydistil.text.optional import optional
@@ -25,23 +27,15 @@ BLOCK_SHINGLES = 512
 
 
 @dataclass(frozen=True)
-class DuplicateConfig:
+class DuplicateConfig(Checked, table="duplicates"):
     """`threshold` is the Jaccard similarity of shingle sets around which near-duplicates are found."""
 
     near: bool = True
     # 0.8 of five-word shingles: some 2 words of a hundred differ.
-    threshold: float = 0.8
+    threshold: Annotated[float, Range(0, 1, without=(0, 1))] = 0.8
     # 9 bands of 13 rows at 0.8: 68 % of the pairs at 0.8 to 0.9 are found, 99 % above.
-    num_permutations: int = 128
-    shingle_words: int = 5
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 < self.threshold < 1.0,
-            f"threshold must be between 0 and 1, got {self.threshold}; for exact duplicates alone set near = false",
-        )
-        require(2 <= self.num_permutations <= 1024, f"num_permutations must be 2 to 1024, got {self.num_permutations}")
-        require(self.shingle_words >= 1, f"shingle_words must be >= 1, got {self.shingle_words}")
+    num_permutations: Annotated[int, Range(2, 1024)] = 128
+    shingle_words: Annotated[int, Range(1, 100)] = 5
 
 
 def exact_key(text: str) -> bytes:

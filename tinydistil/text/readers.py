@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
+from tinydistil.config import Checked, Range
 from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord, Document, Record
 from tinydistil.text.files import ENDINGS, kind_of
@@ -23,7 +25,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
-class ReadConfig:
+class ReadConfig(Checked, table="read"):
     """How files are read. `encoding` may be any of Python's; a UTF-8 byte order mark is always skipped."""
 
     text_field: str = "text"
@@ -37,9 +39,10 @@ class ReadConfig:
     encoding: str = "utf-8"
     on_bad_bytes: str = "replace"
     # brWaC's documents are some 5 KB; 16 MB lets whole books pass and still bounds memory.
-    max_document_bytes: int = 16_000_000
+    max_document_bytes: Annotated[int, Range(1, 10**9)] = 16_000_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(bool(self.text_field), "text_field is empty; name the field or column that holds the text")
         require(
             len(self.csv_delimiter) == 1 and self.csv_delimiter not in '"\r\n',
@@ -54,7 +57,6 @@ class ReadConfig:
             self.on_bad_bytes in ("replace", "skip"),
             f"on_bad_bytes must be 'replace' or 'skip', got {self.on_bad_bytes!r}",
         )
-        require(self.max_document_bytes > 0, f"max_document_bytes must be > 0, got {self.max_document_bytes}")
         require(
             _keeps_ascii(self.encoding),
             f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from tinydistil.config import assign, read_toml
+from tinydistil.arguments import Parser, number, whole
+from tinydistil.config import Range, override, read_toml
 from tinydistil.data.stopping import Stopped
-from tinydistil.errors import InputError, require
+from tinydistil.errors import require
 from tinydistil.ranks import joined, restarted
 from tinydistil.train.estimate import estimate
 from tinydistil.train.plan import make_plan, ownership
@@ -40,7 +41,11 @@ FLAGS: Mapping[str, str] = {
 }
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+# Processes; more than this many no machine has cores for.
+WORKERS = Range(0, 1024)
+
+
+def add_run_arguments(parser: Parser) -> None:
     """Add the flags that every training command has."""
     add = parser.add_argument
     add("--tokenizer", metavar="DIR", help="the student's vocabulary, where --student brings none")
@@ -53,18 +58,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shards", metavar="DIR", help="a corpus that scripts/prepare.py made")
     add("--eval-set", nargs="+", metavar="FILE", help="with --corpus: drop documents that overlap with these")
     add("--output", type=Path, metavar="DIR", help="folder of the run, new or with --resume auto")
-    add("--steps", type=int, help="budget in steps")
-    add("--tokens", type=int, help="budget in tokens of the student")
-    add("--minutes", type=float, help="budget in minutes")
-    add("--epochs", type=float, help="budget in passes over the corpus (default 1, where no other is given)")
-    add("--batch-size", type=int, help="sequences a step, over all ranks (default 64)")
-    add("--accumulation", type=int, help="micro-batches a step and rank (default 1)")
-    add("--max-length", type=int, help="with --corpus: tokens of a sequence (default 128)")
-    add("--learning-rate", type=float, help="its peak (default 5e-4)")
+    add("--steps", type=whole(), help="budget in steps")
+    add("--tokens", type=whole(), help="budget in tokens of the student")
+    add("--minutes", type=number, help="budget in minutes")
+    add("--epochs", type=number, help="budget in passes over the corpus (default 1, where no other is given)")
+    add("--batch-size", type=whole(), help="sequences a step, over all ranks (default 64)")
+    add("--accumulation", type=whole(), help="micro-batches a step and rank (default 1)")
+    add("--max-length", type=whole(), help="with --corpus: tokens of a sequence (default 128)")
+    add("--learning-rate", type=number, help="its peak (default 5e-4)")
     add("--precision", help="float32 (default), bfloat16 or float16 (CUDA)")
-    add("--seed", type=int, help="of weights, order, masks and dropout (default 1)")
+    add("--seed", type=whole(), help="of weights, order, masks and dropout (default 1)")
     add("--device", default="auto", help="auto (default), cpu or cuda")
-    add("--workers", type=int, help="with --corpus: processes that prepare it (default 2)")
+    add("--workers", type=whole(WORKERS), help="with --corpus: processes that prepare it (default 2)")
     add("--resume", choices=("never", "auto"), default="never", help="auto: go on from the latest whole checkpoint")
     add("--dry-run", action="store_true", help="check everything, estimate memory and time, train nothing")
     add("--config", type=Path, metavar="FILE.toml", help="options, see RunConfig; flags and --set go over it")
@@ -81,32 +86,17 @@ def given_options(arguments: argparse.Namespace) -> list[str]:
 
 def values_of(arguments: argparse.Namespace) -> dict[str, object]:
     """Nested option values: the file's, then --set, then flags."""
-    values = read_toml(arguments.config) if arguments.config else {}
+    flags = {option: getattr(arguments, flag, None) for flag, option in FLAGS.items()}
+    values = read_toml(arguments.config)
     if isinstance(values.get("recipe"), str):
         values["recipe"] = {"name": values["recipe"]}
-    for assignment in arguments.set:
-        assign(values, assignment)
-    for flag, option in FLAGS.items():
-        if (value := getattr(arguments, flag, None)) is not None:
-            _put(values, option, value)
-    return values
-
-
-def _put(values: dict[str, object], option: str, value: object) -> None:
-    *sections, key = option.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise InputError(f"option {section!r} must be a table of options, got {inner!r}")
-        values = inner
-    values[key] = value
+    return override(values, arguments.set, flags)
 
 
 def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
     """Check, prepare, train, say where the student is. Leaves with exit code 75 where it was asked to stop before."""
     require(arguments.output is not None, "--output is missing; name the folder of the run")
     workers = 2 if arguments.workers is None else arguments.workers
-    require(workers >= 0, f"--workers must be >= 0, got {workers}")
     require(
         arguments.workers is None or bool(config.corpus),
         "--workers prepare raw text, but there is no --corpus; drop it",

@@ -2,31 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import nn
 
-from tinydistil.errors import require
+from tinydistil.config import Checked, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked, table="optimizer"):
     """AdamW (Loshchilov & Hutter 2019) as BERT used it; `clip_norm` limits the whole gradient's norm, 0 does not."""
 
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    clip_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "epsilon"):
-            require(getattr(self, name) > 0, f"optimizer.{name} must be > 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "clip_norm"):
-            require(getattr(self, name) >= 0, f"optimizer.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+    learning_rate: Positive = 5e-4
+    weight_decay: NonNegative = 0.01
+    beta1: Annotated[float, Range(0, 1, without=(1,))] = 0.9
+    beta2: Annotated[float, Range(0, 1, without=(1,))] = 0.999
+    epsilon: Positive = 1e-8
+    clip_norm: NonNegative = 1.0
 
 
 def make_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> torch.optim.AdamW:

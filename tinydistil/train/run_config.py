@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Annotated
 
-from tinydistil.config import from_mapping, nearest, to_mapping
+from tinydistil.config import Checked, OneOf, Range, from_mapping, nearest, shown, table_of, to_mapping
 from tinydistil.data.settings import PrepareConfig
 from tinydistil.distill.cache import CacheConfig
 from tinydistil.distill.initialise import EMBEDDINGS
@@ -22,7 +22,7 @@ _SHAPE = re.compile(r"(\d{1,3})x(\d{1,5})")
 
 
 @dataclass(frozen=True)
-class StudentConfig:
+class StudentConfig(Checked, table="student"):
     """Who learns, and from where.
 
     model: a folder, a hub name, a shape "LAYERSxWIDTH" such as "2x128" for a new model, or "half": as the teacher, with
@@ -36,26 +36,19 @@ class StudentConfig:
     """
 
     model: str = "2x128"
-    start: str = "own"
-    vocabulary: str = ""
+    start: Annotated[str, OneOf(STARTS)] = "own"
+    vocabulary: Annotated[str, OneOf(("", *VOCABULARIES))] = ""
     tokenizer: str = ""
-    layers: int = 0
-    embeddings: str = ""
-    dropout: float = 0.0
+    layers: Annotated[int, Range(0, 1000)] = 0
+    embeddings: Annotated[str, OneOf(("", *EMBEDDINGS))] = ""
+    dropout: Annotated[float, Range(0, 1, without=(1,))] = 0.0
 
     def __post_init__(self) -> None:
-        for name, known in (("start", STARTS), ("vocabulary", ("", *VOCABULARIES)), ("embeddings", ("", *EMBEDDINGS))):
-            value = getattr(self, name)
-            if value not in known:
-                raise InputError(
-                    f"student.{name} {value!r} is unknown{nearest(value, [each for each in known if each])}"
-                )
-        require(self.layers >= 0, f"student.layers must be >= 0, got {self.layers}")
+        super().__post_init__()
         require(
             self.layers == 0 or (self.start == "own" and self.shape is None),
             "student.layers takes layers of a folder's own weights; give --student DIR, or leave it out",
         )
-        require(0 <= self.dropout < 1, f"student.dropout must be in [0, 1), got {self.dropout}")
         require(bool(self.model), "student.model is empty; give a folder, a hub name or a shape such as 2x128")
         require(
             self.model != HALF or self.start == "layers",
@@ -70,7 +63,7 @@ class StudentConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Checked):
     """A whole run. Its text comes from `shards` (made by scripts/prepare.py) or from `corpus`, prepared on the way.
 
     teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
@@ -91,6 +84,7 @@ class RunConfig:
     cache: CacheConfig = field(default_factory=CacheConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         recipe, student = self.recipe, self.student
         require(
             bool(self.teacher) or not recipe.needs_teacher,
@@ -181,21 +175,18 @@ def resolve_run(values: Mapping[str, object]) -> RunConfig:
     """
     values = dict(values)
     given = values.get("recipe", {})
-    if isinstance(given, str):
-        given = {"name": given}
-    require(isinstance(given, Mapping), f"recipe must be a name or a table of options, got {given!r}")
-    changes = dict(cast(Mapping[str, object], given))
+    changes = {"name": given} if isinstance(given, str) else dict(table_of(given, "recipe"))
     name = changes.get("name", "total")
-    if name not in RECIPES:
-        raise InputError(f"recipe {name!r} is unknown{nearest(str(name), RECIPES)}")
-    values["recipe"] = to_mapping(RECIPES[str(name)]) | changes
+    if not isinstance(name, str) or name not in RECIPES:
+        raise InputError(f"recipe {shown(name)} is unknown{nearest(str(name), RECIPES)}")
+    values["recipe"] = to_mapping(RECIPES[name]) | changes
     values.setdefault("train", {})
     if name == "distilbert":
-        student = dict(cast(Mapping[str, object], values.get("student", {})))
+        student = dict(table_of(values.get("student", {}), "student"))
         values["student"] = {"start": "layers"} | ({} if "start" in student else {"model": HALF}) | student
     if values.get("teacher_cache"):
-        train = dict(cast(Mapping[str, object], values["train"]))
-        values["train"] = train | {"mask": {"epochs": 1} | dict(cast(Mapping[str, object], train.get("mask", {})))}
+        train = dict(table_of(values["train"], "train"))
+        values["train"] = train | {"mask": {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))}
     require(
         not (values.get("shards") and values.get("prepare")),
         "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",

@@ -2,15 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from tinydistil.config import nearest
-from tinydistil.errors import InputError, require
+from tinydistil.config import Checked, OneOf, Share
+from tinydistil.errors import require
 
 SHAPES = ("linear", "cosine", "wsd", "constant")
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Checked, table="schedule"):
     """Warm-up from 0 over a share of the steps, then a shape down to `final` (a share of the peak).
 
     linear    straight down (Devlin et al. 2019)
@@ -19,16 +20,13 @@ class ScheduleConfig:
     constant  at the peak
     """
 
-    shape: str = "linear"
-    warmup_share: float = 0.06
-    decay_share: float = 0.2
-    final: float = 0.0
+    shape: Annotated[str, OneOf(SHAPES)] = "linear"
+    warmup_share: Share = 0.06
+    decay_share: Share = 0.2
+    final: Share = 0.0
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise InputError(f"schedule.shape {self.shape!r} is unknown{nearest(self.shape, SHAPES)}")
-        for name in ("warmup_share", "decay_share", "final"):
-            require(0 <= getattr(self, name) <= 1, f"schedule.{name} must be in [0, 1], got {getattr(self, name)}")
+        super().__post_init__()
         require(
             self.shape != "wsd" or self.warmup_share + self.decay_share <= 1,
             f"schedule.warmup_share + schedule.decay_share must be <= 1, got {self.warmup_share + self.decay_share}",

@@ -1,8 +1,9 @@
 """How long a run lasts, and when it looks, saves and speaks."""
 
-import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from tinydistil.config import Checked, Count, Range, Seed, Whole
 from tinydistil.data.masking import MaskConfig
 from tinydistil.data.order import OrderConfig
 from tinydistil.errors import require
@@ -11,7 +12,7 @@ from tinydistil.train.schedule import ScheduleConfig
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked, table="train"):
     """A training run.
 
     steps, tokens, minutes: the budget; the first to be used up ends the run, 0 means no such limit. epochs: passes over
@@ -21,21 +22,23 @@ class TrainConfig:
     before the run gives up. order: which sequences are read together. tensorboard: write the figures for it, too.
     """
 
-    steps: int = 0
-    tokens: int = 0
-    minutes: float = 0.0
-    epochs: float = 1.0
-    batch_size: int = 64
-    accumulation: int = 1
+    # A thousand steps a second for thirty years; ten years; no text is read a million times.
+    steps: Annotated[int, Range(0, 10**12)] = 0
+    tokens: Annotated[int, Range(0, 10**15)] = 0
+    minutes: Annotated[float, Range(0, 5_300_000)] = 0.0
+    epochs: Annotated[float, Range(0, 1_000_000, without=(0,))] = 1.0
+    # Ids and masks of a step are held at once: a million sequences of 128 tokens are 2 GB.
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 64
+    accumulation: Annotated[int, Range(1, 1_000_000)] = 1
     precision: str = "float32"
-    seed: int = 1
-    log_every: int = 10
-    validate_every: int = 200
-    validation_sequences: int = 1000
-    save_every: int = 200
-    keep_last: int = 2
-    patience: int = 0
-    bad_steps: int = 5
+    seed: Seed = 1
+    log_every: Count = 10
+    validate_every: Count = 200
+    validation_sequences: Count = 1000
+    save_every: Count = 200
+    keep_last: Count = 2
+    patience: Whole = 0
+    bad_steps: Count = 5
     tensorboard: bool = False
     order: OrderConfig = field(default_factory=OrderConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
@@ -43,17 +46,14 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tokens", "minutes", "patience", "seed"):
-            require(getattr(self, name) >= 0, f"train.{name} must be >= 0, got {getattr(self, name)}")
-        require(0 < self.epochs < math.inf, f"train.epochs must be > 0 and finite, got {self.epochs}")
-        for name in (
-            "batch_size",
-            "accumulation",
-            "log_every",
-            "validate_every",
-            "validation_sequences",
-            "save_every",
-            "keep_last",
-            "bad_steps",
-        ):
-            require(getattr(self, name) >= 1, f"train.{name} must be >= 1, got {getattr(self, name)}")
+        super().__post_init__()
+        require_parts(self.accumulation, self.batch_size, "train.")
+
+
+def require_parts(accumulation: int, batch_size: int, table: str = "") -> None:
+    """Raise InputError where a step is to be cut into more micro-batches than it has sequences."""
+    require(
+        accumulation <= batch_size,
+        f"{table}accumulation must be <= {table}batch_size ({batch_size}), of which each part holds at least one, "
+        f"got {accumulation}",
+    )
