@@ -94,8 +94,8 @@ class AtMost:
 
     def check(self, value: object, name: str) -> None:
         """Raise InputError for a longer one."""
-        count = len(typing.cast(tuple[object, ...], value))
-        require(count <= self.items, f"{name} must be a list of at most {self.items}, got {count}")
+        assert isinstance(value, tuple)
+        require(len(value) <= self.items, f"{name} must be a list of at most {self.items}, got {len(value)}")
 
     def describe(self, kind: str) -> str:
         """The kind of list, for --help."""
@@ -282,22 +282,16 @@ def _require_plain(value: object, where: str, depth: int = 0) -> None:
     """Refuse text of several lines or with NUL, and nesting that no option has, before anything else walks it."""
     require(depth < _DEEPEST, f"{where} is nested more than {_DEEPEST} deep")
     if isinstance(value, str):
-        require(
-            _UNPRINTABLE.search(value) is None,
-            f"{where} holds a line break, a NUL or half a surrogate pair: {shown(value)}",
-        )
+        sound = _UNPRINTABLE.search(value) is None
+        require(sound, f"{where} holds a line break, a NUL or half a surrogate pair: {shown(value)}")
     for each in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
         _require_plain(each, where, depth + 1)
 
 
 def _reason(error: ValueError | RecursionError) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deep"
-    return (
-        str(error).splitlines()[0]
-        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError)
-        else "a number of too many digits"
-    )
+    if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+        return str(error).splitlines()[0]
+    return "it is nested too deep" if isinstance(error, RecursionError) else "a number of too many digits"
 
 
 def to_mapping(config: object) -> dict[str, object]:

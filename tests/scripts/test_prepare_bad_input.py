@@ -136,9 +136,7 @@ CASES = {
         text("test.txt", "\n"),
     ),
     # output
-    "output is a file": Case(
-        r"output 'taken' is a file; name a folder", ["--output", "taken"], text("taken", "x")
-    ),
+    "output is a file": Case(r"output 'taken' is a file; name a folder", ["--output", "taken"], text("taken", "x")),
     "output below a file": Case(
         r"output 'taken/out' cannot be made \(Not a directory\); name",
         ["--output", "taken/out"],
