@@ -38,7 +38,7 @@ from tinydistil.text.lines import open_lines
 from tinydistil.text.tokenizer import Tokenizer
 
 # Texts whose vectors are held at once.
-BATCH = Range(1, 65_536)
+BATCH = Range(1, 100_000)
 # Which kinds of fine-tuned models each command asks.
 TUNED = {"classify": ("classify", "regress"), "tag": ("tag",), "answer": ("answer",)}
 
