@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"", "errors"},
     {"config", "ranks", "files"},
-    {"hub", "claim", "arguments"},
+    {"hub", "claim", "arguments", "console"},
     {"text", "model"},
     {"data", "distill"},
     {"train", "evaluate"},

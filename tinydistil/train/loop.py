@@ -17,7 +17,7 @@ from tinydistil.errors import InputError
 from tinydistil.ranks import Ranks
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
 from tinydistil.train.objective import Batches, BatchT, SignalT
-from tinydistil.train.records import Records
+from tinydistil.train.records import Pace, Records
 from tinydistil.train.schedule import learning_rate_share
 from tinydistil.train.settings import TrainConfig
 from tinydistil.train.signals import Interrupted, StopRequest
@@ -74,6 +74,7 @@ class Loop(Generic[BatchT, SignalT]):
         self.ranks: Ranks = trainer.ranks
         self.state = LoopState()
         self.window = Window()
+        self.pace = Pace()
         self._timed_tokens: list[int] = []
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -103,7 +104,7 @@ class Loop(Generic[BatchT, SignalT]):
         """Train; True when done, False when asked to stop before (everything is saved then)."""
         several = self.ranks.world_size > 1
         with StopRequest(grace_s=_STOP_WITHIN_S if several else None) as request:
-            started = time.monotonic() - self.state.seconds
+            started, self.pace = time.monotonic() - self.state.seconds, Pace()
             self.records.begin(self.state.steps)
             self.trainer.model.train()
             try:
@@ -184,7 +185,11 @@ class Loop(Generic[BatchT, SignalT]):
         """Log, validate, save, where it is time; a checkpoint comes last, so that it knows what was logged."""
         state, config = self.state, self.config
         shown = self._log(learning_rate) if state.steps % config.log_every == 0 else None
-        left_s = state.seconds / state.steps * (total_steps - state.steps)
+        ahead = {
+            kind: -(-total_steps // every) - state.steps // every
+            for kind, every in (("validation", config.validate_every), ("save", config.save_every))
+        }
+        left_s = self.pace.left_s(total_steps - state.steps, ahead)
         self.records.step_done(state.steps, total_steps, left_s, shown)
         is_best = state.steps % config.validate_every == 0 and self._validate()
         if is_best or state.steps % config.save_every == 0:
@@ -210,7 +215,8 @@ class Loop(Generic[BatchT, SignalT]):
         if self.validate is None:
             return False
         state = self.state
-        loss = self.validate()
+        with self.pace.aside("validation"):
+            loss = self.validate()
         # Whatever `validate` evaluated in eval mode: without dropout the next steps would overfit unseen.
         self.trainer.model.train()
         state.validation_loss, state.validated_at = loss, state.steps
@@ -228,7 +234,7 @@ class Loop(Generic[BatchT, SignalT]):
 
     def _save(self) -> None:
         state = self.state
-        with self.ranks.agreed():
+        with self.pace.aside("save"), self.ranks.agreed():
             if self.ranks.is_main:
                 module = self.trainer.module
                 self.store.save(

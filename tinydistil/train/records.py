@@ -1,24 +1,40 @@
 """What a run leaves behind while it goes: metrics.jsonl, and a line or a bar for the person who watches."""
 
 import json
+import math
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
+from tinydistil.console import duration, figure
 from tinydistil.files import write_atomic
+
+# What a figure of a step is called on the terminal, and its unit; others go by their own names.
+_SHOWN = {
+    "hard": ("masked LM", " nats"),
+    "soft": ("soft", " nats"),
+    "gradient_norm": ("gradient", ""),
+    "learning_rate": ("rate", ""),
+    "tokens_per_second": ("", " tokens/s"),
+}
 
 
 class Records:
     """Writes the metrics of rank 0; on other ranks it is silent.
 
     With `events`, a folder, TensorBoard can show the same figures. After a resume, lines of steps that the checkpoint
-    does not know yet are dropped, so each step stands there once.
+    does not know yet are dropped, so each step stands there once. label: what the lines on the terminal begin with.
+    still_to_come: work of the same command after this run, as a multiple of it, for the time left.
     """
 
-    def __init__(self, path: Path | None, *, events: Path | None = None) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path | None, *, events: Path | None = None, label: str = "", still_to_come: float = 0.0
+    ) -> None:
+        self._path, self._label, self._still_to_come = path, f"{label}: " if label else "", still_to_come
         self._events = None
         if path is not None and events is not None:
             # Not at the top: TensorBoard is an optional extra, and slow to import.
@@ -26,6 +42,7 @@ class Records:
 
             self._events = SummaryWriter(events)
         self._bar: tqdm[object] | None = None
+        self._whole_s = 0.0
 
     def begin(self, first_step: int) -> None:
         """A run goes on from `first_step`, 0 for a new one: drop the lines of later steps, show a bar on a terminal."""
@@ -37,7 +54,13 @@ class Records:
             kept = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
             write_atomic(self._path, "".join(f"{line}\n" for line in kept).encode())
         if sys.stderr.isatty():
-            self._bar = tqdm(initial=first_step, unit=" steps", file=sys.stderr)
+            self._bar = tqdm(
+                desc=self._label.removesuffix(": ") or None,
+                initial=first_step,
+                file=sys.stderr,
+                # without tqdm's own time left, which knows of this run alone
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps  {elapsed} gone, {postfix}",
+            )
 
     def write(self, values: Mapping[str, object]) -> None:
         """Append one line of metrics."""
@@ -53,20 +76,24 @@ class Records:
         """One step more; `shown` are figures for the person, on the steps that are logged."""
         if self._path is None:
             return
+        if steps < total_steps:
+            self._whole_s = left_s * total_steps / (total_steps - steps)
+        left = f"{duration(left_s + self._still_to_come * self._whole_s)} left"
         if self._bar is not None:
             # A budget in minutes or tokens is planned anew as the pace becomes known.
             self._bar.total = total_steps
             self._bar.update(steps - self._bar.n)
             if shown is not None:
-                self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
+                self._bar.set_postfix_str("  ".join([left, *figures_of(shown)]))
         elif shown is not None:
-            figures = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-            print(f"step {steps}  {figures}  {left_s:.0f} s left", file=sys.stderr, flush=True)
+            total = f"{total_steps:,}"
+            self.say("  ".join([f"step {steps:>{len(total)},} of {total}", *figures_of(shown), left]))
 
     def say(self, message: str) -> None:
         """A sentence for the person, above the bar."""
         if self._path is not None:
-            tqdm.write(message, file=sys.stderr)
+            tqdm.write(f"{self._label}{message}", file=sys.stderr)
+            sys.stderr.flush()
 
     def close(self) -> None:
         """Leave the terminal tidy."""
@@ -83,3 +110,36 @@ def _step_of(line: str) -> int | None:
     except (ValueError, KeyError, TypeError):
         return None
     return step if isinstance(step, int) else None
+
+
+def figures_of(shown: Mapping[str, float]) -> list[str]:
+    """The figures of a step as columns: name, right-aligned value, unit; perplexity behind a masked LM loss."""
+    columns = []
+    for key, value in shown.items():
+        name, unit = _SHOWN.get(key, (key, ""))
+        columns.append(f"{name} {figure(value):>8}{unit}".removeprefix(" "))
+        if key == "hard":
+            columns[-1] += f" (perplexity {figure(math.exp(min(value, 700.0))):>9})"
+    return columns
+
+
+class Pace:
+    """How long the rest of a run takes: steps at their pace, and what interrupts them (validations, saves) apart."""
+
+    def __init__(self) -> None:
+        self._began, self._steps = time.monotonic(), 0
+        self._asides: dict[str, list[float]] = {}
+
+    @contextmanager
+    def aside(self, kind: str) -> Iterator[None]:
+        """Time what is no step."""
+        began = time.monotonic()
+        yield
+        self._asides.setdefault(kind, []).append(time.monotonic() - began)
+
+    def left_s(self, steps: int, asides: Mapping[str, int]) -> float:
+        """Seconds for so many steps and asides to come; called after each step. An aside not yet met counts nothing."""
+        self._steps += 1
+        gone = time.monotonic() - self._began - sum(map(sum, self._asides.values()))
+        mean = {kind: sum(each) / len(each) for kind, each in self._asides.items()}
+        return gone / self._steps * steps + sum(count * mean.get(kind, 0.0) for kind, count in asides.items())

@@ -1,0 +1,31 @@
+"""Floor 1: figures as people read them on a terminal: no exponents, units of time that fit."""
+
+import math
+from decimal import Decimal
+
+
+def figure(value: float) -> str:
+    """A number without an exponent: 31,080; 6.1234; 0.0000125. Beyond what a person reads out, its order only."""
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else f"{'-' * (value < 0)}infinite"
+    if abs(value) >= 1e15:
+        return f"{'-' * (value < 0)}over 10^{math.floor(math.log10(abs(value)))}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 or abs(value) < 1e-9 else f"{Decimal(f'{value:.3g}'):f}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: 45 s, 12 min 30 s, 3 h 05 min, 2 d 04 h."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    for unit, small, size, of in (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        # rounded first: 59.7 s are 1 min 00 s
+        if (whole := round(max(seconds, 0) / of) * of) >= size:
+            return f"{whole // size} {unit} {whole % size // of:02} {small}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def masked_lm(loss: float) -> str:
+    """A masked LM loss in nats per token, with its perplexity."""
+    return f"{figure(loss)} nats per token (perplexity {figure(math.exp(min(loss, 700.0)))})"
