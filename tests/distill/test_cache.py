@@ -1,17 +1,19 @@
 """A cached teacher says what the live one does, to the rounding of 16 bits, whatever batches it is asked in."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.distill import cache as cache_module
-from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
+from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.distill.vocabulary_loss import SparseTargets
@@ -97,7 +99,7 @@ def test_vectors_in_8_bits_are_off_by_half_a_step(case: str, tmp_path: Path) -> 
         pytest.skip("this recipe compares no vectors")
     config = CacheConfig(top=6, vector_bits=8)
     cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
-    kept = cached._part(0, 0).sequence(0)
+    kept = cached._open(0, 0).sequence(0)
     assert all(kept[term].dtype == torch.int8 for term in learner.projections)
     for batch in batches_to_read(batches):
         said, expected = cached(batch), live(batch)
@@ -215,37 +217,158 @@ def test_missing_parts_are_those_that_are_not_whole(tmp_path: Path) -> None:
     assert lost.read_bytes() == whole
 
 
-def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+def edited(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def tail(tensors: dict[str, Tensor], kind: str) -> None:
+    tensors[kind][-1:] = 0
+
+
+def beyond(tensors: dict[str, Tensor]) -> None:
+    tensors["ids"] = torch.full(tensors["ids"].shape, 60_000).to(torch.uint16)
+
+
+def backwards(tensors: dict[str, Tensor]) -> None:
+    tensors["ids_starts"][1] = 10**6
+
+
+def half_as_wide(tensors: dict[str, Tensor]) -> None:
+    tensors["log_probs"] = tensors["log_probs"].view(-1, tensors["log_probs"].shape[1] // 2)
+
+
+def zeroed(path: Path) -> None:
+    """As a power cut may leave it: of the right size, with nothing in its last half."""
+    data = path.read_bytes()
+    path.write_bytes(data[: -len(data) // 2] + bytes(len(data) // 2))
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "no safetensors": lambda path: path.write_bytes(b"\xff" * 3000),
+    "zeroed tail": zeroed,
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "last ids": lambda path: edited(path, lambda tensors: tail(tensors, "ids")),
+    "last log_probs": lambda path: edited(path, lambda tensors: tail(tensors, "log_probs")),
+    "last vector": lambda path: edited(path, lambda tensors: tail(tensors, "hidden")),
+    "ids beyond the vocabulary": lambda path: edited(path, beyond),
+    "offsets beyond": lambda path: edited(path, backwards),
+    "offsets one short": lambda path: edited(path, lambda t: t.update(ids_starts=t["ids_starts"][:-1])),
+    "offsets as floats": lambda path: edited(path, lambda t: t.update(ids_starts=t["ids_starts"].float())),
+    "offsets scalar": lambda path: edited(path, lambda t: t.update(ids_starts=torch.tensor(0))),
+    "numbers scalar": lambda path: edited(path, lambda t: t.update(rest=torch.tensor(0.0))),
+    "another width": lambda path: edited(path, half_as_wide),
+    "another type": lambda path: edited(path, lambda t: t.update(log_probs=t["log_probs"].view(torch.bfloat16))),
+    "a kind gone": lambda path: edited(path, lambda t: t.pop("rest")),
+    "no checksums": lambda path: edited(path, lambda t: t.pop("crc")),
+    "few checksums": lambda path: edited(path, lambda t: t.update(crc=t["crc"][:1])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_part_is_named(damage: str, tmp_path: Path) -> None:
     learner, live, batches = toy("total")
     config = CacheConfig(top=6)
     cache = write(tmp_path, learner, live, batches, config)
-    path = cache.path(0, 1)
-    path.write_bytes(path.read_bytes()[:-40])
+    DAMAGE[damage](cache.path(0, 1))
     cached = CachedTeacher(cache, live.model, learner, config, CPU)
     cached(batches.collate(batches.candidates[:4], 0))
     with pytest.raises(InputError, match=r"epoch-000-part-000001.safetensors is damaged .* delete it and run again"):
-        cached(batches.collate(batches.candidates[4:6], 0))
+        cached(batches.collate(batches.candidates[4:8], 0))
+
+
+def test_any_flipped_bit_of_what_is_read_is_found(tmp_path: Path) -> None:
+    learner, live, batches = toy("partial")
+    config = CacheConfig(vector_bits=8)
+    path = (cache := write(tmp_path, learner, live, batches, config)).path(0, 0)
+    whole, header = path.read_bytes(), 8 + int.from_bytes(path.read_bytes()[:8], "little")
+    expected = CachedTeacher(cache, live.model, learner, config, CPU)(batches.collate(cache.ids(0), 0)).vectors
+    for position in np.random.default_rng(0).integers(0, len(whole), 60).tolist():
+        damaged = bytearray(whole)
+        damaged[position] ^= 16
+        path.write_bytes(damaged)
+        try:
+            found = CachedTeacher(cache, live.model, learner, config, CPU)(batches.collate(cache.ids(0), 0)).vectors
+        except InputError:
+            continue
+        assert position < header and all(torch.equal(found[term], expected[term]) for term in expected)
+
+
+def test_a_part_of_another_cache_is_no_part_of_this_one(tmp_path: Path) -> None:
+    learner, live, batches = toy("total")
+    cache = write(tmp_path, learner, live, batches, CacheConfig(top=6))
+    cache.open(0, 0, learner, CacheConfig(top=6))
+    with pytest.raises(InputError, match=r"or was written for another run"):
+        replace(cache, seed=1).open(0, 0, learner, CacheConfig(top=6))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-8]),
+        lambda path: path.write_bytes(path.read_bytes()[:-64] + bytes(64)),
+        lambda path: edited(path, lambda t: t.pop("hidden.basis")),
+        lambda path: edited(path, lambda t: t["hidden.basis"].neg_()),
+        lambda path: edited(path, lambda t: t.pop("crc")),
+    ],
+)
+def test_damaged_projections_are_named(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    learner, live, batches = toy("whitened")
+    cache = write(tmp_path, learner, live, batches, CacheConfig())
+    cache.save_projections(learner)
+    damage(tmp_path / "projections.safetensors")
+    with pytest.raises(InputError, match=r"projections.safetensors is damaged .* delete it"):
+        cache.load_projections(learner)
+
+
+def test_projections_of_other_shapes_are_named(tmp_path: Path) -> None:
+    learner, live, batches = toy("whitened")
+    cache = write(tmp_path, learner, live, batches, CacheConfig())
+    cache.save_projections(learner)
+    other, _, _ = toy("hidden only")
+    with pytest.raises(InputError, match=r"holds other projections than this run has"):
+        cache.load_projections(other)
+
+
+def test_few_parts_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a memory map; of these the system gives a process 65,530."""
+    monkeypatch.setattr(cache_module, "_MOST_OPEN", 2)
+    learner, live, batches = toy("total")
+    config = CacheConfig(top=6)
+    cache = write(tmp_path, learner, live, batches, config)
+    cached = CachedTeacher(cache, live.model, learner, config, CPU)
+    for epoch in (0, 1):
+        words = cached(batches.collate(batches.candidates, epoch)).words
+        assert isinstance(words, SparseTargets) and len(words.ids)
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line}
+    assert 1 <= len(mapped) <= 2
+
+
+@pytest.mark.parametrize("epochs", [10**9, 66_667, 10**30])
+def test_more_parts_than_a_folder_should_hold_are_refused(epochs: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train.mask.epochs [\d,]+ over 11 sequences .* at most 200,000; lower"):
+        TeacherCache(tmp_path, np.arange(11), epochs)
 
 
 def test_a_cache_of_anything_else_is_refused_by_the_field(tmp_path: Path) -> None:
-    cache = TeacherCache(tmp_path / "cache", np.arange(4), 1)
+    folder = tmp_path / "cache"
     bound: dict[str, object] = {"format": 1, "teacher": "abc", "mask.rate": 0.15, "cache.words": "top"}
-    cache.bind(bound)
-    cache.bind(bound)
+    for _ in range(2):
+        with OWNERSHIP.claim(folder, bound):
+            pass
     for name in bound:
-        with pytest.raises(InputError, match=rf"made with {name} = .*, this run has 'x'; give the same value"):
-            cache.bind(bound | {name: "x"})
-    with pytest.raises(InputError, match=r"made with more = None, this run has 1"):
-        cache.bind(bound | {"more": 1})
-    with pytest.raises(InputError, match=r"made with teacher = 'abc', this run has None"):
-        cache.bind({name: value for name, value in bound.items() if name != "teacher"})
+        with pytest.raises(InputError, match=rf"begun with {name} = .*, now it is 'x'; give the same value"):
+            OWNERSHIP.check(folder, bound | {name: "x"})
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange" / "a.txt").touch()
-    with pytest.raises(InputError, match=r"holds 'a.txt', but no cache.json; choose an empty folder"):
-        replace(cache, folder=tmp_path / "strange").bind(bound)
-    (tmp_path / "cache" / "cache.json").write_text("{")
-    with pytest.raises(InputError, match=r"cache.json' is not valid JSON .* delete its folder and run again"):
-        cache.bind(bound)
+    with pytest.raises(InputError, match=r"teacher_cache '.*strange' holds 'a.txt', which this program did not write"):
+        OWNERSHIP.check(tmp_path / "strange", bound)
+    (folder / "cache.json").write_text("{")
+    with pytest.raises(InputError, match=r"cache.json' is not valid JSON .* delete it to go on"):
+        OWNERSHIP.check(folder, bound)
 
 
 def test_mistakes() -> None:

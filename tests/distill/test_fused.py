@@ -335,3 +335,44 @@ def test_wrong_options_are_refused(wrong: dict[str, object], said: str) -> None:
         fused_vocabulary_losses(
             student, torch.zeros(3, dtype=torch.int64), replace(student), hard=1.0, soft=1.0, **wrong
         )
+
+
+@pytest.mark.parametrize("weights", [(1.0, 2.0), (0.3, 0.7), (1.0, 0.0), (0.0, 1.0), (1.0, -1.0), (1.001, 1.0)])
+@pytest.mark.parametrize("scale", [1.0, 65536.0])
+def test_weights_outside_of_another_ratio_are_refused(weights: tuple[float, float], scale: float) -> None:
+    """The gradient that is kept is of hard * a + soft * b; of any other sum it would be wrong, and silently so."""
+    torch.manual_seed(4)
+    student, teacher = decoding(9, 8, 13, 2.0), decoding(9, 6, 13, 2.0)
+    rows = student.rows.requires_grad_()
+    found = fused_vocabulary_losses(
+        student, torch.randint(13, (9,)), teacher, hard=0.5, soft=0.5, temperature=2.0, divergence="forward"
+    )
+    hard, soft = weights
+    with pytest.raises(RuntimeError, match=r"hard=0.5 and soft=0.5 and can only be added in this ratio"):
+        (scale * (hard * found.hard.total + soft * found.soft.total)).backward()
+    assert rows.grad is None
+
+
+def test_one_loss_alone_of_two_is_refused() -> None:
+    student, teacher = decoding(9, 8, 13, 2.0), decoding(9, 6, 13, 2.0)
+    student.rows.requires_grad_()
+    found = fused_vocabulary_losses(student, torch.randint(13, (9,)), teacher, hard=1.0, soft=1.0)
+    with pytest.raises(RuntimeError, match="in this ratio"):
+        found.hard.total.backward()
+
+
+@pytest.mark.parametrize("terms", [(2.0, 0.5), (2.0, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize("factor", [1e-6, 0.37, 65536.0])
+def test_weights_in_the_ratio_give_the_gradient_of_eager(terms: tuple[float, float], factor: float) -> None:
+    """Divided by a count and scaled up, as a step does it."""
+    torch.manual_seed(4)
+    student, teacher = in_type(decoding(9, 8, 13, 2.0), torch.float64), in_type(decoding(9, 6, 13, 2.0), torch.float64)
+    targets, gradients = torch.randint(13, (9,)), []
+    for form in (vocabulary_losses, fused_vocabulary_losses):
+        rows = student.rows.detach().clone().requires_grad_()
+        given = Decoding(rows, student.weight, student.bias)
+        found = form(given, targets, teacher, hard=terms[0], soft=terms[1], temperature=2.0, divergence="forward")
+        parts = zip(terms, (found.hard, found.soft), strict=True)
+        (factor * sum(weight / 9 * part.total for weight, part in parts if part is not None)).backward()
+        gradients.append(rows.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=0)

@@ -2,23 +2,34 @@
 
 import json
 import os
+import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.scripts.models import make_models
 from tests.train.processes import RankProcesses
-from tinydistil.distill.cache import TeacherCache
+from tinydistil import errors
+from tinydistil import ranks as ranks_module
+from tinydistil.distill.cache import OWNERSHIP, TeacherCache
+from tinydistil.distill.projection import Moments
 from tinydistil.errors import InputError
+from tinydistil.model import quantised
 from tinydistil.ranks import Ranks, joined
+from tinydistil.train import run as run_module
+from tinydistil.train import teaching
+from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.plan import Plan, make_plan
 from tinydistil.train.run import build, execute, prepare_shards
 from tinydistil.train.run_config import resolve_run
-from tinydistil.train.teacher_cache import bound_to
+from tinydistil.train.teacher_cache import bound_to, hash_of_weights
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 # What a cache is bound to, and an option that changes it and nothing else.
@@ -33,12 +44,7 @@ BOUND: dict[str, dict[str, object]] = {
     "recipe.temperature": {"recipe.temperature": 3.0},
     "recipe.unit": {"recipe.unit": "word"},
     "recipe.projection": {"recipe.projection": "teacher-to-student"},
-    "recipe.centred": {"recipe.centred": True},
-    "recipe.whitening": {"recipe.whitening": 0.5},
-    "recipe.fit_sequences": {"recipe.fit_sequences": 100},
     "recipe.teacher_sees": {"recipe.teacher_sees": "original"},
-    "recipe.soft > 0": {"recipe.soft": 0.0},
-    "recipe.hidden > 0": {"recipe.hidden": 0.0},
     "recipe.pooled > 0": {"recipe.pooled": 1.0},
     "cache.top": {"cache.top": 9},
     "cache.drawn": {"cache.drawn": 9},
@@ -87,7 +93,7 @@ def plan_of(output: str, changes: Mapping[str, object]) -> Plan:
         for section in sections:
             table = table.setdefault(section, {})  # type: ignore[assignment]
         table[name] = value
-    return make_plan(resolve_run(nested), Path(output), resume=False, device="cpu")
+    return make_plan(resolve_run(nested), Path(output), resume=True, device="cpu")
 
 
 def differing(changes: Mapping[str, object], fingerprint: str = "f") -> set[str]:
@@ -103,7 +109,11 @@ def test_it_is_bound_to(name: str) -> None:
 
 def test_it_is_bound_to_models_text_and_kind(folder: Path) -> None:
     assert differing({}, fingerprint="g") == {"teacher"}
-    assert differing({"cache.words": "hidden"}) == {"cache.words", "cache.top", "cache.drawn"}
+    of_words = {"cache.top", "cache.drawn", "recipe.temperature"}
+    assert differing({"cache.words": "hidden"}) == {"cache.words", *of_words}
+    assert differing({"recipe.soft": 0.0}) == {"recipe.soft > 0", "cache.words", *of_words}
+    assert differing({"recipe.hidden": 0.0}) == {"recipe.hidden > 0", "cache.vector_bits"}
+    assert differing({"recipe.centred": True}) == {"recipe.centred", "recipe.fit_sequences"}
     manifest = folder / "shards" / "manifest.json"
     saved = manifest.read_text()
     before = bound_to(plan_of("none", {}), "f")
@@ -121,7 +131,13 @@ def test_it_is_not_bound_to_what_only_the_student_sees() -> None:
     for name, value in FREE.items():
         assert differing({name: value}) == set(), name
     whole: dict[str, object] = {"cache.words": "hidden"}
-    assert differing(whole | {"recipe.divergence": "reverse"}) == differing(whole)
+    for name, value in {"recipe.divergence": "reverse", "recipe.temperature": 4.0, "cache.top": 3}.items():
+        assert differing(whole | {name: value}) == differing(whole), "the whole distribution is there"
+    vectors: dict[str, object] = {"recipe.soft": 0.0}
+    for name, value in {"recipe.temperature": 4.0, "cache.words": "hidden", "cache.drawn": 3}.items():
+        assert differing(vectors | {name: value}) == differing(vectors), "no distribution is there"
+    words: dict[str, object] = {"recipe.hidden": 0.0}
+    assert differing(words | {"cache.vector_bits": 8}) == differing(words), "no vector is there"
 
 
 def contents(cache: str) -> dict[str, bytes]:
@@ -134,15 +150,25 @@ class Write:
 
     folder: Path
     cache: str
+    changes: Mapping[str, object] = field(default_factory=dict)
+    late: Callable[[], None] = lambda: None
 
     def __call__(self) -> None:
+        errors._SPEAKING_S = 1
         os.chdir(self.folder)
         with joined("cpu") as ranks:
-            changes = {"teacher_cache": self.cache, "train.mask.epochs": 3}
+            changes = {"teacher_cache": self.cache, "train.mask.epochs": 3, **self.changes}
+            changes |= {} if self.cache else {"cache.top": 8}
             if ranks.rank == 1:
-                look = TeacherCache.missing.fget
-                TeacherCache.missing = property(lambda cache: time.sleep(1) or look(cache))  # long after rank 0
-            build(plan_of(f"run-{self.cache}-{ranks.world_size}", changes), ranks).records.close()
+                self.late()
+            loop = build(plan_of(f"run-{self.cache}-{ranks.world_size}", changes), ranks)
+            loop.records.close()
+            save_file(loop.trainer.module.state_dict(), f"run-{self.cache}-{ranks.rank}.safetensors")
+
+
+def a_second_late() -> None:
+    write = TeacherCache.write
+    TeacherCache.write = lambda *arguments: time.sleep(1) or write(*arguments)  # type: ignore[method-assign]
 
 
 def test_two_ranks_write_the_same_bytes_and_an_interrupted_writing_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -150,7 +176,7 @@ def test_two_ranks_write_the_same_bytes_and_an_interrupted_writing_goes_on(folde
     build(plan_of("run-alone", changes), ALONE).records.close()
     written = contents("alone")
     assert sum(name.startswith("epoch-") for name in written) == 3
-    ranks = RankProcesses(tmp_path, 2, Write(folder, "two"))
+    ranks = RankProcesses(tmp_path, 2, Write(folder, "two", late=a_second_late))
     assert ranks.wait() == [0, 0], ranks.errors()
     assert contents("two") == written
     lost, kept = Path("alone/epoch-001-part-000000.safetensors"), Path("alone/epoch-002-part-000000.safetensors")
@@ -158,7 +184,7 @@ def test_two_ranks_write_the_same_bytes_and_an_interrupted_writing_goes_on(folde
     time = kept.stat().st_mtime_ns
     build(plan_of("run-again", changes), ALONE).records.close()
     assert contents("alone") == written and kept.stat().st_mtime_ns == time
-    with pytest.raises(InputError, match=r"'alone' was made with train.seed = 1, this run has 7; give the same value"):
+    with pytest.raises(InputError, match=r"'alone' was begun with train.seed = 1, now it is 7; give the same value"):
         build(plan_of("run-other", changes | {"train.seed": 7}), ALONE)
 
 
@@ -181,3 +207,188 @@ def test_training_on_it_is_training_on_the_live_teacher(words: str, precision: s
         assert one["hard"] == pytest.approx(other["hard"], rel=1e-3)
         assert one["hidden"] == pytest.approx(other["hidden"], rel=1e-3)
         assert other["soft"] == pytest.approx(one["soft"], rel=nearness)
+
+
+def impatient() -> None:
+    """The limit of a collective is a second, and a wait is told of after one."""
+    ranks_module.TIMEOUT, ranks_module._TOLD_AFTER_S = timedelta(seconds=1), 1.0
+
+
+def slow() -> None:
+    """Its share of the cache takes this rank three times as long as a limit that others may have."""
+    write = TeacherCache.write
+    TeacherCache.write = lambda *arguments: time.sleep(3.5) or write(*arguments)  # type: ignore[method-assign]
+
+
+def gone() -> None:
+    """It is killed in the midst of its share."""
+    TeacherCache.write = lambda *_: time.sleep(2) or os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class WriteImpatiently(Write):
+    def __call__(self) -> None:
+        impatient()
+        super().__call__()
+
+
+def test_ranks_wait_for_a_slower_one_and_say_what_for(folder: Path, tmp_path: Path) -> None:
+    ranks = RankProcesses(tmp_path, 2, WriteImpatiently(folder, "uneven", late=slow))
+    assert ranks.wait(60) == [0, 0], ranks.errors()
+    assert (
+        "rank 0: waiting for other ranks to write their parts of the teacher's cache, 2 s so far" in ranks.errors()[0]
+    )
+    assert "gone" not in "".join(ranks.errors())
+
+
+def test_a_rank_that_dies_over_the_cache_is_noticed_by_those_that_wait(folder: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    ranks = RankProcesses(tmp_path, 2, WriteImpatiently(folder, "left", late=gone))
+    assert ranks.wait(60) == [1, -signal.SIGKILL], ranks.errors()
+    assert "rank 0: another rank has gone" in ranks.errors()[0] and time.monotonic() - began < 30
+    build(plan_of("run-left", {"teacher_cache": "left", "train.mask.epochs": 3}), ALONE).records.close()
+
+
+FITTED: dict[str, object] = {"recipe.projection": "pca", "recipe.centred": True, "recipe.whitening": 0.5}
+
+
+def turned() -> None:
+    """Another LAPACK may give components of another sign."""
+    directions = Moments.directions
+    Moments.directions = lambda *arguments, **options: (  # type: ignore[method-assign]
+        -(found := directions(*arguments, **options))[0], found[1]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cache", ["fitted", ""])
+def test_what_is_fitted_is_the_same_on_every_rank(cache: str, folder: Path, tmp_path: Path) -> None:
+    ranks = RankProcesses(tmp_path, 2, Write(folder, cache, FITTED | {"train.mask.epochs": 2}, late=turned))
+    assert ranks.wait(60) == [0, 0], ranks.errors()
+    one, other = (load_file(f"run-{cache}-{rank}.safetensors") for rank in (0, 1))
+    assert one["projections.hidden.basis"].abs().max() > 0
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    if cache:  # also the parts that the second rank wrote
+        changes = {"teacher_cache": "fitted-1", "train.mask.epochs": 2}
+        build(plan_of("run-fitted-1", FITTED | changes), ALONE).records.close()
+        assert contents("fitted") == contents("fitted-1")
+
+
+def test_int8_is_calibrated_alike_on_every_rank(folder: Path, tmp_path: Path) -> None:
+    changes = {"teacher_precision": "int8", "train.mask.epochs": 2}
+    ranks = RankProcesses(tmp_path, 2, Write(folder, "int8", changes, late=other_text))
+    assert ranks.wait(60) == [0, 0], ranks.errors()
+    build(plan_of("run-int8-alone", changes | {"teacher_cache": "int8-alone"}), ALONE).records.close()
+    assert contents("int8") == contents("int8-alone")
+
+
+def other_text() -> None:
+    largest = quantised._largest_inputs
+    quantised._largest_inputs = lambda *arguments: {  # type: ignore[assignment]
+        layer: 3 * found for layer, found in largest(*arguments).items()
+    }
+
+
+def other_teacher() -> None:
+    load = teaching.load_teacher
+
+    def changed(plan: Plan) -> torch.nn.Module:
+        model = load(plan)
+        next(model.parameters()).data[0] += 1
+        return model
+
+    run_module.load_teacher = changed  # type: ignore[assignment]
+
+
+def other_shards() -> None:
+    os.chdir(shutil.copytree(Path.cwd(), Path.cwd().parent / "elsewhere"))
+    manifest = Path("shards/manifest.json")
+    manifest.write_text(manifest.read_text().replace("{", "{ ", 1))
+
+
+def no_checkpoint() -> None:
+    CheckpointStore.latest = lambda _: None  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("late", "what"),
+    [
+        (other_teacher, "teacher 'teacher'"),
+        (other_shards, "corpus 'shards'"),
+        (no_checkpoint, "the latest checkpoint in 'run--2/checkpoints'"),
+    ],
+)
+def test_ranks_that_read_other_files_end_together(
+    late: Callable[[], None], what: str, folder: Path, tmp_path: Path
+) -> None:
+    """Machines that share no disk."""
+    if late is no_checkpoint:
+        shutil.rmtree("run--2", ignore_errors=True)
+        assert (
+            execute(plan_of("run--2", {"teacher_cache": "", "cache.top": 8, "train.mask.epochs": 3}), ALONE) is not None
+        )
+    ranks = RankProcesses(tmp_path, 2, Write(folder, "", late=late))
+    assert ranks.wait(60) == [2, 2], ranks.errors()
+    assert f"error: {what} differs between ranks" in ranks.errors()[0] and not ranks.errors()[1]
+
+
+def test_a_cache_is_for_one_writer_and_many_readers() -> None:
+    changes: dict[str, object] = {"teacher_cache": "shared", "train.mask.epochs": 2}
+    plan = plan_of("run-shared", changes)
+    bound = bound_to(plan, hash_of_weights(teaching.load_teacher(plan)))
+    with OWNERSHIP.claim(plan.teacher_cache, bound), pytest.raises(InputError, match=r"'shared' is being written by"):
+        build(plan, ALONE)
+    build(plan, ALONE).records.close()
+    with OWNERSHIP.claim(plan.teacher_cache, bound):
+        build(plan, ALONE).records.close()
+
+
+@pytest.mark.parametrize("left", ["cache.json.partial", ".lock", "epoch-000-part-000000.safetensors.partial"])
+def test_what_a_killed_run_left_is_its_own(left: str) -> None:
+    cache = Path(f"left-{left}")
+    cache.mkdir()
+    (cache / left).write_bytes(b'{"form')
+    build(plan_of(f"run-{left}", {"teacher_cache": str(cache)}), ALONE).records.close()
+    assert not (cache / left).exists() and (cache / "cache.json").exists()
+
+
+def test_what_is_damaged_is_written_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also parts under the name of one, made by another run; cache.json may be deleted, as its message says."""
+    changes: dict[str, object] = {"teacher_cache": "mended", "train.mask.epochs": 3, **FITTED}
+    build(plan_of("run-mended", changes), ALONE).records.close()
+    build(plan_of("run-mended-7", changes | {"teacher_cache": "mended-7", "train.seed": 7}), ALONE).records.close()
+    written, parts = contents("mended"), sorted(Path("mended").glob("epoch-*"))
+    parts[0].write_bytes(parts[0].read_bytes()[:-9])
+    shutil.copy(f"mended-7/{parts[1].name}", parts[1])
+    Path("mended/cache.json").unlink()
+    Path("mended/projections.safetensors").write_bytes(b"")
+    capsys.readouterr()
+    build(plan_of("run-mended-again", changes), ALONE).records.close()
+    assert contents("mended") == written
+    told = capsys.readouterr().err
+    for name in (parts[0].name, parts[1].name, "projections.safetensors"):
+        assert f"warning: mended/{name} is damaged" in told
+
+
+def test_a_cache_larger_than_the_disk_is_refused_after_its_first_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(InputError, match=r"teacher_cache 'large' needs 0.0 GB more, 0.0 are free; lower"):
+        build(plan_of("run-large", {"teacher_cache": "large", "train.mask.epochs": 3}), ALONE)
+
+
+def test_endless_epochs_of_masks_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match=r"train.mask.epochs"):
+        plan_of("none", {"train.mask.epochs": 10**9})
+
+
+@pytest.mark.parametrize("cache", ["within", "within/caches/one", "./within/cache", "{cwd}/within/cache"])
+def test_a_cache_within_the_folder_of_its_run(cache: str, folder: Path) -> None:
+    shutil.rmtree("within", ignore_errors=True)
+    changes: dict[str, object] = {"teacher_cache": cache.format(cwd=folder), "train.mask.epochs": 1}
+    if cache == "within":
+        with pytest.raises(
+            InputError, match=r"teacher_cache 'within' is the folder of the run itself; .* within/cache"
+        ):
+            plan_of("within", changes)
+        return
+    build(plan_of("within", changes), ALONE).records.close()
+    assert execute(plan_of("within", changes), ALONE) is not None

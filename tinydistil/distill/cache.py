@@ -2,9 +2,8 @@
 
 A cache is bound to everything its numbers depend on (teacher, vocabularies, text, masks, recipe); one that was made for
 anything else is refused by the field that differs. Its sequences are cut into parts, one file for each part and mask
-epoch, whole or absent, so an interrupted writing goes on with the next part. A part holds, for S sequences:
+epoch, whole or absent, so an interrupted writing goes on with the next part. A part (see `cache_part`) holds:
 
-    starts (S + 1), KIND_starts (S + 1)        where each sequence's rows, and its vectors of each kind, begin
     rows (R, E) fp16                           the teacher's rows at masked tokens: its exact distribution, or
     ids (R, N), log_probs (R, N) fp16, rest (R,) fp32    its likeliest tokens, a draw of the rest, and the rest's mass
     hidden (N, F), pooled (S, F) fp16          the vectors that the recipe compares, centred, reduced and whitened, or
@@ -14,34 +13,44 @@ Letters: S sequences, R rows, E teacher width, N tokens or words, F width of a p
 B sequences of a batch, T tokens.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from tinydistil.claim import Ownership
 from tinydistil.config import Checked, OneOf, Range
+from tinydistil.distill.cache_part import Part, read_sealed, write_part, write_sealed
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.representation import there
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.distill.vocabulary_loss import SparseTargets, sparse_targets
 from tinydistil.errors import InputError, require
-from tinydistil.files import read_json, write_atomic, write_json
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 
 KINDS = ("top", "hidden")
-FILE = "cache.json"
 PROJECTIONS = "projections.safetensors"
+OWNERSHIP = Ownership(
+    "cache.json",
+    # Parts too: what another cache wrote fails its checksum and is written anew.
+    lambda name: name == PROJECTIONS or re.fullmatch(r"epoch-\d+-part-\d+\.safetensors", name) is not None,
+    noun="teacher_cache",
+    remedy="give the same value, or another --teacher-cache",
+)
 # Sequences of a part: some 1.6 MB a part for short sentences with top tokens, 50 MB for full blocks with all of a row.
 PART = 1024
+# Files of a cache: 100 million sequences in one epoch of masks, or 10,000 in 10,000 epochs.
+MOST_PARTS = 200_000
+# Parts that are kept open, of 50 kB and a memory map each; opening one takes 0.2 ms.
+_MOST_OPEN = 256
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,24 @@ class CacheConfig(Checked, table="cache"):
 
 @dataclass(frozen=True, slots=True)
 class TeacherCache:
-    """A folder of parts for `sequences` (S,), ascending numbers, and `epochs` epochs of masks."""
+    """A folder of parts for `sequences` (S,), ascending numbers, and `epochs` epochs of masks.
+
+    seed: of the checksums, a number of all that the cache is bound to. Raises InputError where the parts would be more
+    than a folder should hold.
+    """
 
     folder: Path
     sequences: NDArray[np.int64]
     epochs: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        parts = self.epochs * -(-len(self.sequences) // PART)
+        require(
+            parts <= MOST_PARTS,
+            f"train.mask.epochs {self.epochs:,} over {len(self.sequences):,} sequences would make {parts:,} files of "
+            f"the teacher's cache, at most {MOST_PARTS:,}; lower train.mask.epochs",
+        )
 
     @property
     def parts(self) -> list[tuple[int, int]]:
@@ -89,40 +111,30 @@ class TeacherCache:
         """The parts that are still to be written."""
         return [part for part in self.parts if not self.path(*part).exists()]
 
-    def bind(self, bound: Mapping[str, object]) -> None:
-        """Make the folder one for `bound`, or find that it is. Raises InputError naming a field that differs."""
-        file = self.folder / FILE
-        if not file.exists():
-            strangers = sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
-            require(
-                not strangers,
-                f"teacher_cache {str(self.folder)!r} holds {strangers[0] if strangers else ''!r}, but no {FILE}; "
-                "choose an empty folder",
-            )
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(file, bound)
-            return
-        found = read_json(file, remedy="delete its folder and run again, it is written anew")
-        for name in [*bound, *found]:
-            require(
-                found.get(name) == bound.get(name),
-                f"teacher_cache {str(self.folder)!r} was made with {name} = {found.get(name)!r}, this run has "
-                f"{bound.get(name)!r}; give the same value, or another --teacher-cache",
-            )
+    def open(self, epoch: int, number: int, learner: Learner, config: CacheConfig) -> Part:
+        """A part, checked. Raises InputError where it is damaged or was written for anything else."""
+        return Part(self.path(epoch, number), len(self.ids(number)), _kinds(learner, config), self.seed)
 
     def save_projections(self, learner: Learner) -> None:
         """Keep what was fitted to the teacher's vectors: the cached ones are made with it."""
-        fitted = {name: tensor.contiguous() for name, tensor in learner.projections.named_buffers()}
-        write_atomic(self.folder / PROJECTIONS, save(fitted))
+        fitted = {name: tensor.cpu() for name, tensor in learner.projections.named_buffers()}
+        write_sealed(self.folder / PROJECTIONS, fitted, self.seed)
 
     def load_projections(self, learner: Learner) -> bool:
-        """Give `learner` what was fitted for this cache; False where that is still to be done."""
+        """Give `learner` what was fitted for this cache; False where that is still to be done.
+
+        Raises InputError where the file is damaged or was written for anything else.
+        """
         path = self.folder / PROJECTIONS
         if not path.exists():
             return False
-        with _opened(path) as file:
-            for name, tensor in learner.projections.named_buffers():
-                tensor.copy_(file.get_tensor(name))
+        found, wanted = read_sealed(path, self.seed), dict(learner.projections.named_buffers())
+        require(
+            {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in wanted.items()},
+            f"{path} holds other projections than this run has; delete it and run again, it is written anew",
+        )
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
         return True
 
     @torch.no_grad()
@@ -142,11 +154,7 @@ class TeacherCache:
                 parts = torch.split(kept.cpu(), sizes.tolist())
                 for sequence, piece in zip(batch.sequence_ids.tolist(), parts, strict=True):
                     pieces.setdefault(sequence, {})[kind] = piece
-        ordered = [pieces[sequence] for sequence in self.ids(part[1]).tolist()]
-        tensors = {kind: torch.cat([each[kind] for each in ordered]) for kind in ordered[0]}
-        starts = {kind: [0, *accumulate(len(each[kind]) for each in ordered)] for kind in ordered[0]}
-        tensors |= {f"{kind}_starts": torch.tensor(each) for kind, each in starts.items()}
-        write_atomic(self.path(*part), save(tensors))
+        write_part(self.path(*part), [pieces[sequence] for sequence in self.ids(part[1]).tolist()], self.seed)
 
 
 class CachedTeacher:
@@ -157,13 +165,13 @@ class CachedTeacher:
     ) -> None:
         self.cache, self.learner, self.config, self.device = cache, learner, config, device
         self.model = model
-        self._parts: dict[Path, _Part] = {}
+        self._open = lru_cache(_MOST_OPEN)(lambda epoch, number: cache.open(epoch, number, learner, config))
 
     @torch.no_grad()
     def __call__(self, batch: MaskedBatch) -> TeacherSignal:
         """The signal for `batch`, whose masks must be of an epoch that the cache holds."""
         places = np.searchsorted(self.cache.sequences, batch.sequence_ids.cpu().numpy())
-        found = [self._part(batch.epoch, int(place) // PART).sequence(int(place) % PART) for place in places]
+        found = [self._open(batch.epoch, int(place) // PART).sequence(int(place) % PART) for place in places]
         vectors = {term: self._vectors(term, batch, found) for term in self.learner.projections}
         return TeacherSignal(None, self._words(found, batch), vectors)
 
@@ -196,33 +204,12 @@ class CachedTeacher:
             vectors[present] = kept
         return vectors
 
-    def _part(self, epoch: int, number: int) -> "_Part":
-        path = self.cache.path(epoch, number)
-        if path not in self._parts:
-            self._parts[path] = _Part(path)
-        return self._parts[path]
 
-
-class _Part:
-    """One file, memory-mapped: only the sequences that are asked for are read."""
-
-    def __init__(self, path: Path) -> None:
-        file = _opened(path)
-        names = set(file.keys())
-        kinds = {name for name in names if f"{name}_starts" in names}
-        self._starts = {kind: file.get_tensor(f"{kind}_starts").tolist() for kind in kinds}
-        self._slices = {kind: file.get_slice(kind) for kind in kinds}
-
-    def sequence(self, place: int) -> dict[str, Tensor]:
-        """What is kept of the sequence at `place` of the part."""
-        return {kind: self._slices[kind][starts[place] : starts[place + 1]] for kind, starts in self._starts.items()}
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it and run again, it is written anew") from None
+def _kinds(learner: Learner, config: CacheConfig) -> list[str]:
+    """What is kept of every sequence, see the top of this file."""
+    terms = list(learner.projections)
+    steps = [f"{term}_steps" for term in terms if config.vector_bits == 8]
+    return [*(_word_kinds(config) if learner.recipe.soft > 0 else ()), *terms, *steps]
 
 
 def _word_kinds(config: CacheConfig) -> tuple[str, ...]:

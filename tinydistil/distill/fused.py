@@ -55,7 +55,7 @@ def fused_vocabulary_losses(
     """`vocabulary_losses` in little memory.
 
     Both terms have one count, and one gradient is computed, that of hard * cross-entropy + soft * divergence: the
-    weights of the two in the final loss must stand in this ratio, and the gradient of one alone means nothing.
+    weights of the two in the final loss must stand in this ratio; a backward pass with others is refused.
     chunk: rows at a time; never changes the result beyond rounding. compiled: by torch.compile; None leaves it to the
     size of the vocabulary. Raises InputError for a temperature that is not positive or an unknown divergence.
     """
@@ -72,15 +72,12 @@ def fused_vocabulary_losses(
     student = _in_autocast(student)
     if isinstance(teacher, Decoding):
         teacher = _in_autocast(teacher)
-    joint, hard_sum, soft_sum = _Fused.apply(  # type: ignore[no-untyped-call]
+    hard_sum, soft_sum = _Fused.apply(  # type: ignore[no-untyped-call]
         student.rows, student.weight, student.bias, targets, teacher if soft > 0 else None, terms, chunk, compiled
     )
     count = (targets != IGNORED).sum()
-    # Its value is zero; its gradient is that of the weighted sum, and is shared out evenly among the terms there are.
-    carried = (joint - joint.detach()) / ((hard > 0) + (soft > 0))
     return VocabularyLosses(
-        SumCount(hard_sum + carried / hard, count) if hard > 0 else None,
-        SumCount(soft_sum + carried / soft, count) if soft > 0 else None,
+        SumCount(hard_sum, count) if hard > 0 else None, SumCount(soft_sum, count) if soft > 0 else None
     )
 
 
@@ -94,7 +91,7 @@ def _in_autocast(decoding: Decoding) -> Decoding:
 
 
 class _Fused(torch.autograd.Function):
-    """Outputs the weighted sum, which has a gradient, and the two plain sums, which have none."""
+    """Outputs the two sums; their gradient is that of the weighted sum, for both together."""
 
     @staticmethod
     def forward(
@@ -107,7 +104,7 @@ class _Fused(torch.autograd.Function):
         terms: _Terms,
         chunk: int,
         compiled: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         terms = replace(terms, slopes=any(ctx.needs_input_grad))
         with torch.autocast(rows.device.type, enabled=False):
             sweep = _Sweep(Decoding(rows, weight, bias), targets, teacher, terms, chunk, compiled)
@@ -117,14 +114,23 @@ class _Fused(torch.autograd.Function):
                 sweep.take(len(rows) * number // chunks, len(rows) * (number + 1) // chunks)
         if terms.slopes:
             ctx.save_for_backward(sweep.rows_grad, sweep.weight_grad, sweep.bias_grad.to(sweep.exact))
-        ctx.mark_non_differentiable(sweep.hard, sweep.soft)
-        return terms.hard * sweep.hard + terms.soft * sweep.soft, sweep.hard, sweep.soft
+        ctx.terms = terms
+        return sweep.hard, sweep.soft
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, joint: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, hard: Tensor, soft: Tensor) -> tuple[Tensor | None, ...]:
+        terms = ctx.terms
+        # What the weighted sum has been multiplied by since, according to each of its terms.
+        shares = [share / weight for share, weight in ((hard, terms.hard), (soft, terms.soft)) if weight > 0]
+        # On CUDA the host does not wait for this.
+        torch._assert_async(
+            torch.isclose(shares[0], shares[-1], rtol=1e-4, atol=0, equal_nan=True),
+            f"the fused terms were made with hard={terms.hard:g} and soft={terms.soft:g} and can only be added in this "
+            "ratio; give the same weights inside and outside, or use vocabulary_losses",
+        )
         rows, weight, bias = ctx.saved_tensors
-        return rows * joint, weight * joint, bias * joint, None, None, None, None, None
+        return rows * shares[0], weight * shares[0], bias * shares[0], None, None, None, None, None
 
 
 class _Sweep:

@@ -1,9 +1,10 @@
 """A live teacher brought to int8 on a sample of the run's own text, and what that costs, measured there."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.distill.fused import fused_vocabulary_losses
@@ -32,15 +33,22 @@ class QuantisationError:
 
 
 @torch.no_grad()
-def quantise_teacher(teacher: LiveTeacher, sample: Iterable[MaskedBatch]) -> QuantisationError:
+def quantise_teacher(
+    teacher: LiveTeacher,
+    sample: Iterable[MaskedBatch],
+    *,
+    agree: Callable[[Iterable[Tensor]], None] = lambda tensors: None,
+) -> QuantisationError:
     """Quantise the model of `teacher` in place, smoothed by the batches of `sample`, and compare it with before.
 
-    A pure function of model and sample: ranks, and resumed runs, that draw the same sample get the same teacher. Raises
-    InputError as `model.quantised.quantise` does.
+    A pure function of model and sample: ranks, and resumed runs, that draw the same sample get the same teacher. agree:
+    as in `model.quantised.quantise`, which raises InputError.
     """
     batches = list(sample)
     before = [teacher(batch) for batch in batches]
-    quantise(teacher.model, [(teacher.ids_of(batch), batch.teacher_view.attention_mask) for batch in batches])
+    quantise(
+        teacher.model, [(teacher.ids_of(batch), batch.teacher_view.attention_mask) for batch in batches], agree=agree
+    )
     after = [teacher(batch) for batch in batches]
     return _error(teacher, batches, before, after)
 

@@ -9,7 +9,7 @@ table, LayerNorm, attention and activations stay in float32.
 Letters: B sequences, T tokens, I inputs of a linear layer.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +25,19 @@ from tinydistil.model.quantised_linear import QuantisedLinear, check_engine
 Batches = Iterable[tuple[Tensor, Tensor | None]]
 
 
-def quantise(model: Pretrained, calibration: Batches = (), *, smoothing: float = 0.5) -> None:
+def quantise(
+    model: Pretrained,
+    calibration: Batches = (),
+    *,
+    smoothing: float = 0.5,
+    agree: Callable[[Iterable[Tensor]], None] = lambda tensors: None,
+) -> None:
     """Replace the linear layers of `model`'s encoder, and the dense one of its masked LM head, by int8 ones.
 
     calibration: batches of the text it will see, which tell how large each channel gets; a few dozen sequences do.
     Without any, nothing is smoothed. smoothing: how much of a channel's size goes to the weights (Xiao et al. 2023, eq.
-    4, alpha). The model is frozen by this: it gives no gradients and its weights can no longer be saved.
+    4, alpha). agree: makes what was found of the channels the same on every rank. The model is frozen by this: it gives
+    no gradients and its weights can no longer be saved.
 
     Raises InputError for a model that is in training mode, quantised already, not in float32 or not on the CPU, and
     where this machine has no int8 kernel that computes exactly.
@@ -39,6 +46,7 @@ def quantise(model: Pretrained, calibration: Batches = (), *, smoothing: float =
     check_engine()
     _check_model(model)
     largest = _largest_inputs(model, calibration)
+    agree(largest.values())
     for place in _places(model):
         factors = None
         if place.smoothed and place.linear in largest:

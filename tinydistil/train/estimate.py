@@ -92,7 +92,7 @@ def estimate(plan: Plan, device: torch.device) -> str:
     text = _text_of(plan)
     batches = _batches(plan, count, text.tokens)
     # What int8 costs is not told: on random ids it would say nothing of text.
-    teach = None if teacher is None else live_teacher(plan, teacher, batches, device, lambda _: None)
+    teach = None if teacher is None else live_teacher(plan, teacher, batches, Ranks(0, 1, device), lambda _: None)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),

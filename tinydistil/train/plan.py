@@ -12,6 +12,7 @@ from tinydistil.data.prepare import Job
 from tinydistil.data.shards import MANIFEST, check_fit, entries_of
 from tinydistil.data.tokenization import load_side
 from tinydistil.distill.build import check_mask_rate, check_pair
+from tinydistil.distill.cache import MOST_PARTS
 from tinydistil.distill.teacher import check_teacher_precision
 from tinydistil.distill.vocabulary_loss import check_sparse
 from tinydistil.errors import InputError, require
@@ -111,7 +112,7 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     shape = _shape(config, folder, teacher, tokenizer, made_for)
     _check_student(config, folder, shape, teacher, made_for)
     if config.teacher_cache and teacher is not None:
-        _check_cache(config, teacher)
+        _check_cache(config, output, teacher)
     shards = Path(config.shards) if config.shards else output / "shards"
     longest = _check_shards(shards, teacher, tokenizer, shared) if config.shards else config.prepare.max_length
     _check_length(longest, shape, teacher)
@@ -130,7 +131,9 @@ def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
 def ownership(config: RunConfig, output: Path, *, but: Callable[[str], bool] = lambda name: False) -> Ownership:
     """How a run owns its folder; options for which `but` holds are not compared."""
     # A cache or shards may be asked for inside the run's folder, and be there before the run is.
-    inside = {Path(name).name for name in (config.teacher_cache, config.shards) if Path(name).parent == output}
+    paths = [Path(name).resolve() for name in (config.teacher_cache, config.shards) if name]
+    within, depth = output.resolve(), len(output.resolve().parts)
+    inside = {path.parts[depth] for path in paths if within in path.parents}
     return Ownership(
         CONFIG_FILE,
         lambda name: name in _OURS | inside,
@@ -265,9 +268,18 @@ def _check_student(
         check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)
 
 
-def _check_cache(config: RunConfig, teacher: ModelFolder) -> None:
+def _check_cache(config: RunConfig, output: Path, teacher: ModelFolder) -> None:
     folder = Path(config.teacher_cache)
     require(not folder.exists() or folder.is_dir(), f"teacher_cache {str(folder)!r} is a file; name a folder")
+    require(
+        folder.resolve() != output.resolve(),
+        f"teacher_cache {str(folder)!r} is the folder of the run itself; name one of its own, say {output / 'cache'}",
+    )
+    require(
+        config.train.mask.epochs <= MOST_PARTS,
+        f"train.mask.epochs must be <= {MOST_PARTS:,} with a teacher's cache, which has a file for each at least, got "
+        f"{config.train.mask.epochs:,}",
+    )
     require(
         config.cache.words != "top" or config.recipe.soft == 0 or config.cache.top < teacher.config.vocab_size,
         f"cache.top must be below the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.top}",

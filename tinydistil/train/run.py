@@ -13,7 +13,7 @@ from tinydistil.data.progress import Progress
 from tinydistil.data.shards import MANIFEST, TokenShards
 from tinydistil.data.stopping import stopping
 from tinydistil.data.table import describe
-from tinydistil.distill.build import fit_projections, make_learner
+from tinydistil.distill.build import make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import TeacherSignal
@@ -30,7 +30,7 @@ from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.prefetch import Prefetched
 from tinydistil.train.records import Records
 from tinydistil.train.step import Trainer
-from tinydistil.train.teacher_cache import cached_teacher, first_epoch, hash_of_weights
+from tinydistil.train.teacher_cache import bytes_of, cached_teacher, fit, hash_of_weights
 from tinydistil.train.teaching import live_teacher, load_teacher
 from tinydistil.train.validation import masked_lm_loss, objective_loss
 
@@ -94,14 +94,24 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     assert train is not None, "checked by the plan"
     validation = make_batches(plan, "validation")
     learner = make_learner(student, teacher, config.recipe).to(ranks.device)
+    # Each rank has read files of its own, maybe from a disk that they do not share.
+    ranks.require_same("the configuration", [repr(config).encode()])
+    ranks.require_same(f"corpus {str(plan.shards)!r}", [(plan.shards / MANIFEST).read_bytes()])
+    ranks.require_same(f"teacher {config.teacher!r}", bytes_of({} if teacher is None else teacher.state_dict()))
     records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
     # before it is quantised, which leaves no weights to look at
     fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
-    live = None if teacher is None else live_teacher(plan, teacher, train, ranks.device, records.say)
+    live = None if teacher is None else live_teacher(plan, teacher, train, ranks, records.say)
     teach: Callable[[MaskedBatch], TeacherSignal] | None = live
     if live is not None and config.teacher_cache:
         with stopping():
             teach = cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint=fingerprint)
+    store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
+    checkpoint = store.latest()
+    held = b"" if checkpoint is None else (checkpoint.folder / "hashes.json").read_bytes()
+    ranks.require_same(f"the latest checkpoint in {str(store.folder)!r}", [held])
+    if live is not None and checkpoint is None and not config.teacher_cache:
+        fit(learner, live, train, ranks, records.say)
     trainer = Trainer(
         learner,
         make_optimizer([learner], config.train.optimizer),
@@ -110,7 +120,6 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
-    store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     validate = None
     if validation is not None:
         count = config.train.validation_sequences
@@ -119,13 +128,9 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
             validate = partial(objective_loss, learner, live, validation, ranks, sequences=count)
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
     loop = Loop(trainer, ahead, config.train, store, records, validate=validate)
-    checkpoint = store.latest()
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
-    elif live is not None and not config.teacher_cache:
-        for term, kept in fit_projections(learner, live, first_epoch(train)).items():
-            records.say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
     return loop
 
 

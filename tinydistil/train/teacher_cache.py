@@ -1,21 +1,28 @@
 """A run's teacher from a cache: bound to the run, written as far as it is missing, read in training."""
 
 import hashlib
+import json
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST
 from tinydistil.distill.build import fit_projections
-from tinydistil.distill.cache import CachedTeacher, TeacherCache
+from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
+from tinydistil.distill.cache_part import checksum
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import REDUCING
 from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.errors import InputError, require
 from tinydistil.files import read_json
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
@@ -39,34 +46,94 @@ def cached_teacher(
 ) -> CachedTeacher:
     """The cache that `plan` names, written as far as it is not there; `learner` gets the projections it was made with.
 
-    fingerprint: of the teacher's weights. Ranks write every n-th part each. Raises InputError where the cache was made
-    for another run.
+    fingerprint: of the teacher's weights. Ranks write every n-th part each, as long as that takes any of them. Raises
+    InputError where the cache was made for another run, or is being written by one.
     """
-    config = plan.config
-    cache = TeacherCache(plan.teacher_cache, batches.candidates, config.train.mask.epochs)
-    with ranks.agreed():
-        if ranks.is_main:
-            cache.bind(bound_to(plan, fingerprint))
-    if not cache.load_projections(learner):
-        for term, kept in fit_projections(learner, live, first_epoch(batches)).items():
-            say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
-        with ranks.agreed():
+    config, bound = plan.config, bound_to(plan, fingerprint)
+    seed = zlib.crc32(json.dumps(bound, sort_keys=True).encode())
+    cache = TeacherCache(plan.teacher_cache, batches.candidates, config.train.mask.epochs, seed)
+    with ExitStack() as held:
+        with ranks.agreed("look at the teacher's cache"):
             if ranks.is_main:
-                cache.save_projections(learner)
-    missing = cache.missing
-    ranks.barrier()  # none may write before all have looked, or they would share out different lists
-    began, mine = time.monotonic(), missing[ranks.rank :: ranks.world_size]
-    with ranks.agreed():
-        for done, part in enumerate(mine, start=1):
-            shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
-            cache.write(part, shares, live, learner, config.cache, ranks.device)
-            left_s = (time.monotonic() - began) / done * (len(mine) - done)
-            say(f"teacher's cache: {len(cache.parts) - len(missing) + done * ranks.world_size} of {len(cache.parts)} "
-                f"parts, {left_s:.0f} s left")  # fmt: skip
+                OWNERSHIP.check(cache.folder, bound)
+                if not (cache.folder / OWNERSHIP.record).exists() or cache.missing:  # many may read a whole one
+                    held.enter_context(OWNERSHIP.claim(cache.folder, bound))
+        fitted = _load_projections(cache, learner, say)
+        if ranks.all_agree(fitted):
+            ranks.broadcast_(learner.projections.buffers())
+        else:
+            fit(learner, live, batches, ranks, say)
+            with ranks.agreed():
+                if ranks.is_main:
+                    cache.save_projections(learner)
+        cache = replace(cache, seed=checksum({n: each.cpu() for n, each in learner.projections.named_buffers()}, seed))
+        with ranks.agreed("write their parts of the teacher's cache"):
+            _write_missing(cache, ranks, learner, live, batches, say, config.cache)
     size = sum(cache.path(*part).stat().st_size for part in cache.parts)
     say(f"teacher's cache {str(cache.folder)!r}: {len(cache.sequences):,} sequences, {cache.epochs} epochs of masks, "
         f"{size / 2**20:,.1f} MiB")  # fmt: skip
     return CachedTeacher(cache, live.model, learner, config.cache, ranks.device)
+
+
+def fit(learner: Learner, live: LiveTeacher, batches: MaskedBatches, ranks: Ranks, say: Callable[[str], None]) -> None:
+    """Fit the projections of `learner` to the first epoch; every rank gets those of rank 0.
+
+    Another machine, or another number of threads, rounds otherwise, and may turn the sign of a component.
+    """
+    with ranks.agreed("fit the projections"):
+        for term, kept in fit_projections(learner, live, first_epoch(batches)).items():
+            say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
+    ranks.broadcast_(learner.projections.buffers())
+
+
+def _load_projections(cache: TeacherCache, learner: Learner, say: Callable[[str], None]) -> bool:
+    try:
+        return cache.load_projections(learner)
+    except InputError as error:
+        say(f"warning: {error}")
+        return False
+
+
+def _write_missing(
+    cache: TeacherCache,
+    ranks: Ranks,
+    learner: Learner,
+    live: LiveTeacher,
+    batches: MaskedBatches,
+    say: Callable[[str], None],
+    config: CacheConfig,
+) -> None:
+    """Write those of this rank's parts that are not there or not what was written."""
+    mine = cache.parts[ranks.rank :: ranks.world_size]
+    missing = [part for part in mine if not _is_whole(cache, part, learner, config, say)]
+    began = time.monotonic()
+    for done, part in enumerate(missing, start=1):
+        shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
+        cache.write(part, shares, live, learner, config, ranks.device)
+        left = len(missing) - done
+        if done == 1:
+            needed, free = left * cache.path(*part).stat().st_size, shutil.disk_usage(cache.folder).free
+            require(
+                needed <= free,
+                f"teacher_cache {str(cache.folder)!r} needs {needed / 1e9:,.1f} GB more, {free / 1e9:,.1f} are free; "
+                "lower train.mask.epochs or cache.top, or give another --teacher-cache",
+            )
+        say(f"teacher's cache: {(len(mine) - left) * len(cache.parts) // len(mine)} of {len(cache.parts)} parts, "
+            f"{(time.monotonic() - began) / done * left:.0f} s left")  # fmt: skip
+
+
+def _is_whole(
+    cache: TeacherCache, part: tuple[int, int], learner: Learner, config: CacheConfig, say: Callable[[str], None]
+) -> bool:
+    """Whether a part is there and, as far as its ends tell, what was written."""
+    if not cache.path(*part).exists():
+        return False
+    try:
+        cache.open(*part, learner, config)
+    except InputError as error:
+        say(f"warning: {error}")
+        return False
+    return True
 
 
 def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
@@ -75,9 +142,15 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     assert teacher is not None, "checked by RunConfig"
     recipe = {f"recipe.{name}": getattr(config.recipe, name) for name in _RECIPE}
     terms = {f"recipe.{name} > 0": getattr(config.recipe, name) > 0 for name in ("soft", "hidden", "pooled")}
+    # What nothing of this recipe depends on must not refuse its cache.
+    words = config.cache.words if config.recipe.soft > 0 else ""
+    if words != "top":
+        recipe["recipe.temperature"] = "any"
+    if not config.recipe.needs_fit:
+        recipe["recipe.fit_sequences"] = "any"
     mask = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
     return {
-        "format": 2,
+        "format": 3,
         "teacher": fingerprint,
         "teacher_precision": config.teacher_precision or config.train.precision,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
@@ -88,12 +161,12 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "train.order.sequences": config.train.order.sequences,
         "train.order.longest": config.train.order.longest,
         **mask,
-        **recipe,
         **terms,
-        "cache.words": config.cache.words,
-        "cache.top": config.cache.top if config.cache.words == "top" else "any",
-        "cache.drawn": config.cache.drawn if config.cache.words == "top" else "any",
-        "cache.vector_bits": config.cache.vector_bits,
+        **recipe,
+        "cache.words": words or "any",
+        "cache.top": config.cache.top if words == "top" else "any",
+        "cache.drawn": config.cache.drawn if words == "top" else "any",
+        "cache.vector_bits": config.cache.vector_bits if config.recipe.compares_vectors else "any",
     }
 
 
@@ -103,12 +176,18 @@ def first_epoch(batches: MaskedBatches) -> Iterator[MaskedBatch]:
         yield from batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
 
 
+def bytes_of(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """Names and numbers, for a hash."""
+    for name, tensor in tensors.items():
+        yield name.encode()
+        yield tensor.detach().cpu().flatten().view(torch.uint8).numpy().data
+
+
 def hash_of_weights(model: nn.Module) -> str:
     """Of the numbers, whatever files they came in."""
     found = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for part in bytes_of(model.state_dict()):
+        found.update(part)
     return found.hexdigest()
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-import torch
-
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.distill.int8_teacher import quantise_teacher
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.ranks import Ranks
 from tinydistil.train.plan import Plan
 
 # For int8 to see how large channels get.
@@ -28,17 +27,19 @@ def live_teacher(
     plan: Plan,
     model: BertForMaskedLM | BertModel,
     batches: MaskedBatches,
-    device: torch.device,
+    ranks: Ranks,
     say: Callable[[str], None],
 ) -> LiveTeacher:
     """`model` as the live teacher of a run over `batches`, in the precision of the plan.
 
     For int8 the model is changed in place, so whatever takes weights from it must have done so; `say` hears the error.
+    What int8 is calibrated by is that of rank 0.
     """
     precision = plan.config.teacher_precision
-    teacher = LiveTeacher(model.to(device), plan.config.recipe, precision=precision)
+    teacher = LiveTeacher(model.to(ranks.device), plan.config.recipe, precision=precision)
     if precision == "int8":
-        say(f"teacher in int8: {quantise_teacher(teacher, [_sample(batches, _CALIBRATION_SEQUENCES)])}")
+        sample = [_sample(batches, _CALIBRATION_SEQUENCES)]
+        say(f"teacher in int8: {quantise_teacher(teacher, sample, agree=ranks.broadcast_)}")
     return teacher
 
 
