@@ -32,7 +32,7 @@ from tinydistil.distill.learner import Learner
 from tinydistil.distill.representation import there
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.distill.vocabulary_loss import SparseTargets, sparse_targets
-from tinydistil.errors import InputError, require
+from tinydistil.errors import require
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 
