@@ -7,7 +7,6 @@ checkpoints/step-00001200/
     hashes.json             SHA-256 of the three others
 """
 
-import json
 import math
 import os
 import shutil
@@ -99,12 +98,11 @@ class CheckpointStore:
         for file in _FILES:
             if not (folder / file).is_file() or sha256_of(folder / file) != hashes.get(file):
                 raise InputError(f"checkpoint {str(folder)!r}: {file} is missing or damaged")
-        return Checkpoint(
-            folder,
-            load_file(folder / "learner.safetensors"),
-            load_file(folder / "optimizer.safetensors"),
-            read_json(folder / "state.json"),
-        )
+        try:
+            learner, optimizer = (load_file(folder / f"{name}.safetensors") for name in ("learner", "optimizer"))
+        except SafetensorError as error:
+            raise InputError(f"checkpoint {str(folder)!r}: {error}") from None
+        return Checkpoint(folder, learner, optimizer, read_json(folder / "state.json"))
 
     def _first_whole(self, folders: Iterable[Path]) -> Checkpoint | None:
         for folder in folders:
@@ -129,8 +127,8 @@ class CheckpointStore:
 def _score(folder: Path) -> float:
     """The validation loss that a checkpoint was saved with; infinite where there is none."""
     try:
-        score = json.loads((folder / "state.json").read_text()).get(_SCORE)
-    except (OSError, ValueError):
+        score = read_json(folder / "state.json").get(_SCORE)
+    except (OSError, InputError):
         return float("inf")
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else float("inf")
 
@@ -150,13 +148,28 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> di
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put `optimizer_tensors` back. Raises InputError where they name a parameter the module lacks."""
+    """Put `optimizer_tensors` back.
+
+    Raises InputError where they are not those of `module`, one of each kind for a parameter: the kernel of AdamW reads
+    as many numbers as the parameter has, whatever is there.
+    """
     parameters = dict(module.named_parameters())
+    kinds = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, torch.optim.AdamW) else set()
+    found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         kind, _, name = key.partition("/")
         if name not in parameters:
             raise InputError(f"the checkpoint's optimizer knows {name!r}, this model does not; start anew")
         parameter = parameters[name]
+        wanted = (torch.Size(), torch.float32) if kind == "step" else (parameter.shape, parameter.dtype)
+        require(
+            kind in kinds and (tensor.shape, tensor.dtype) == wanted,
+            f"the checkpoint's optimizer has {key!r} of shape {list(tensor.shape)} in {tensor.dtype}, where "
+            f"{list(wanted[0])} in {wanted[1]} belongs; start anew",
+        )
         # AdamW's step counter stays on the CPU unless the kernel is a fused CUDA one
         device = parameter.device if tensor.dim() or parameter.is_cuda else tensor.device
-        optimizer.state[parameter][kind] = tensor.to(device).clone()
+        found.setdefault(name, {})[kind] = tensor.to(device).clone()
+    for name, state in found.items():
+        require(state.keys() == kinds, f"the checkpoint's optimizer lacks numbers of {name!r}; start anew")
+        optimizer.state[parameters[name]].update(state)

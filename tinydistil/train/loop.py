@@ -8,12 +8,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Generic
+from typing import Annotated, Generic
 
 import torch
 
-from tinydistil.config import from_mapping
-from tinydistil.errors import InputError
+from tinydistil.config import INT64, NonNegative, Range, Whole, from_mapping
+from tinydistil.errors import InputError, require
 from tinydistil.ranks import Ranks
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
 from tinydistil.train.objective import Batches, BatchT, SignalT
@@ -39,17 +39,17 @@ class LoopState:
     validation_loss is of.
     """
 
-    steps: int = 0
-    cursor: int = 0
-    bad_in_a_row: int = 0
-    bad_steps: int = 0
-    overflows: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
+    steps: Whole = 0
+    cursor: Whole = 0
+    bad_in_a_row: Whole = 0
+    bad_steps: Whole = 0
+    overflows: Whole = 0
+    tokens: Annotated[int, Range(0, INT64)] = 0
+    seconds: NonNegative = 0.0
     best_loss: float | None = None
-    validations_since_best: int = 0
+    validations_since_best: Whole = 0
     validation_loss: float | None = None
-    validated_at: int = 0
+    validated_at: Whole = 0
     stopped_early: bool = False
 
 
@@ -82,17 +82,17 @@ class Loop(Generic[BatchT, SignalT]):
         module, saved = self.trainer.module, checkpoint.state
         try:
             module.load_state_dict(checkpoint.learner)
-        except RuntimeError as error:
+            restore_optimizer(self.trainer.optimizer, module, checkpoint.optimizer)
+            self.state = _state_from(saved)
+            # Sums of the steps since the last line of metrics, or that line would differ from an unbroken run's.
+            self.window = restored(saved.get("window"))
+            self.trainer.restore_scale(saved.get("scaler"))
+        except (RuntimeError, InputError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise InputError(
-                f"checkpoint {str(checkpoint.folder)!r} is of another model ({reason}); choose another output folder"
+                f"checkpoint {str(checkpoint.folder)!r} is of another model or damaged ({reason}); delete it to go on "
+                "from the one before it, or choose another output folder"
             ) from None
-        restore_optimizer(self.trainer.optimizer, module, checkpoint.optimizer)
-        known = {field.name for field in fields(LoopState)}
-        self.state = from_mapping(LoopState, {k: v for k, v in saved.items() if k in known})
-        # Sums of the steps since the last line of metrics, or that line would differ from an unbroken run's.
-        self.window = restored(saved.get("window"))
-        self.trainer.restore_scale(saved.get("scaler"))
 
     def take_best_weights(self) -> None:
         """Give the objective the weights of the lowest validation loss, where a checkpoint still holds them."""
@@ -269,6 +269,19 @@ class Loop(Generic[BatchT, SignalT]):
             over = state.seconds >= 60 * config.minutes
             totals.append(state.steps if over else max(math.ceil(60 * config.minutes / pace_s), state.steps + 1))
         return min(totals or [math.ceil(config.epochs * self.batches.batches_per_epoch)])
+
+
+def _state_from(saved: Mapping[str, object]) -> LoopState:
+    """The state that a checkpoint holds. Raises InputError for a number of another type or out of range."""
+    require({"steps", "cursor"} <= saved.keys(), "state.json lacks steps or cursor")
+    known = {field.name for field in fields(LoopState)} & saved.keys()
+    loss = saved.get("validation_loss")
+    diverged = isinstance(loss, float) and not math.isfinite(loss)  # which no option may be, but a loss may
+    values = {name: saved[name] for name in known if not (diverged and name == "validation_loss")}
+    state = from_mapping(LoopState, values, where="state.json: ")
+    if isinstance(loss, float) and diverged:
+        state.validation_loss = loss
+    return state
 
 
 def metrics_without_times(line: Mapping[str, object]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from tinydistil.distill.losses import average, weighted
-from tinydistil.errors import InputError
+from tinydistil.errors import InputError, require
 from tinydistil.ranks import Ranks
 from tinydistil.train.objective import BatchT, Objective, SignalT
 from tinydistil.train.stopwatch import Stopwatch
@@ -107,8 +107,20 @@ class Trainer(Generic[BatchT, SignalT]):
         return result
 
     def restore_scale(self, saved: object) -> None:
-        """Go on with the gradient scale of a checkpoint; nothing to do where either run is not in float16."""
-        if self.scaler.is_enabled() and isinstance(saved, dict) and saved:
+        """Go on with the gradient scale of a checkpoint; nothing to do where either run is not in float16.
+
+        Raises InputError where it is none.
+        """
+        if self.scaler.is_enabled() and saved:
+            known = self.scaler.state_dict().keys()
+            require(
+                isinstance(saved, dict)
+                and saved.keys() == known
+                and _are_numbers(saved)
+                and 0 < saved["scale"] < math.inf,
+                "state.json: scaler is not what was saved",
+            )
+            assert isinstance(saved, dict)
             self.scaler.load_state_dict(saved)
 
     def _backward(self, batch: BatchT, counts: Mapping[str, float]) -> Tensor:
@@ -183,6 +195,10 @@ class Trainer(Generic[BatchT, SignalT]):
 
     def _no_sync(self) -> AbstractContextManager[object]:
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
+
+
+def _are_numbers(values: Mapping[str, object]) -> bool:
+    return all(type(each) in (int, float) for each in values.values())
 
 
 def check_precision(precision: str) -> None:

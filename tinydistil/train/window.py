@@ -1,8 +1,8 @@
 """The steps since the last line of metrics: what that line says is theirs, not the last step's alone."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tinydistil.errors import require
 from tinydistil.train.step import StepResult
 
 
@@ -30,5 +30,17 @@ class Window:
 
 
 def restored(values: object) -> Window:
-    """The window whose `dataclasses.asdict` is `values`, an empty one where a checkpoint has none."""
-    return Window(**values) if isinstance(values, Mapping) else Window()
+    """The window whose `dataclasses.asdict` is `values`, an empty one where a checkpoint has none.
+
+    Raises InputError for anything else.
+    """
+    if values is None:
+        return Window()
+    try:
+        window = Window(**values)  # type: ignore[arg-type]
+        numbers = [window.steps, window.gradient_norm, *window.sums.values(), *window.counts.values()]
+        sound = window.sums.keys() == window.counts.keys() and all(type(each) in (int, float) for each in numbers)
+    except (TypeError, AttributeError):
+        sound = False
+    require(sound, "state.json: window is not what was saved")
+    return window
