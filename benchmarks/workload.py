@@ -63,6 +63,8 @@ SIZES = {
 class TokenRows:
     """Token sequences in memory, as `MaskedBatches` asks for them."""
 
+    has_words = False
+
     def __init__(self, rows: list[NDArray[np.uint16]]) -> None:
         self.rows = rows
 
@@ -76,7 +78,7 @@ class TokenRows:
         """There is one tokenization only."""
         raise NotImplementedError(index)
 
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self, side: int = 0) -> NDArray[np.int64]:
         """Tokens of every sequence, without special ones."""
         return np.array([len(row) for row in self.rows])
 

@@ -3,6 +3,8 @@
 import gzip
 import itertools
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
-from tokenizers import models, normalizers, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.masking import MaskConfig
 from tinydistil.data.order import OrderConfig, epoch_order
+from tinydistil.data.padding import WordStarts, pad_pieces
 from tinydistil.data.sequences import build_sequences
 from tinydistil.data.shards import WordPair
 from tinydistil.data.words import Side, WordEncoder
@@ -71,6 +74,8 @@ TEACHER = unigram()
 class Pairs:
     """Sentences tokenized by teacher and student, as the shards hold them."""
 
+    has_words = True
+
     def __init__(self, sentences: list[str], teacher: Tokenizer, student: Tokenizer) -> None:
         encoder = WordEncoder([Side(each.backend, each.unk_id) for each in (teacher, student)], 254)
         self.pairs: list[WordPair] = []
@@ -90,8 +95,8 @@ class Pairs:
     def pair(self, index: int) -> WordPair:
         return self.pairs[index]
 
-    def lengths(self) -> NDArray[np.int64]:
-        return np.array([len(pair.tokens) for pair in self.pairs])
+    def lengths(self, side: int = 0) -> NDArray[np.int64]:
+        return np.array([len(pair.side(side)[0]) for pair in self.pairs])
 
 
 def paired(rate: float = 0.3, **options: object) -> MaskedBatches:
@@ -150,6 +155,8 @@ def test_the_teacher_loses_the_words_that_the_student_is_asked_about(whole_words
 
 def test_the_students_masks_do_not_depend_on_the_teacher() -> None:
     class Alone(Pairs):
+        has_words = False
+
         def __getitem__(self, index: int) -> NDArray[np.unsignedinteger]:
             return self.pairs[index].student_tokens
 
@@ -214,7 +221,8 @@ def test_long_sequences_can_be_left_out() -> None:
         order=OrderConfig(longest=20, window=2),
     )  # fmt: skip
     read = {int(i) for cursor in range(batches.batches_per_epoch * 3) for i in batches.global_batch(cursor)[1]}
-    lengths = Pairs(SENTENCES, TEACHER, STUDENT).lengths() + 2
+    lengths = Pairs(SENTENCES, TEACHER, STUDENT).lengths(1) + 2  # the student's tokens, as in every other option
+    assert lengths.tolist() != (Pairs(SENTENCES, TEACHER, STUDENT).lengths(0) + 2).tolist()
     assert read == set(np.flatnonzero(lengths <= 20).tolist()) and 0 < len(read) < len(SENTENCES)
     with pytest.raises(InputError, match=r"batch_size must be <= \d, the sequences of the corpus of at most 20 tokens"):
         MaskedBatches(
@@ -252,6 +260,62 @@ def test_masks_come_again_after_so_many_epochs() -> None:
     assert masked(2, 0) == masked(2, 2) == masked(2, 4) == masked(0, 0)
     assert masked(2, 1) == masked(2, 3) != masked(2, 0)
     assert masked(0, 2) != masked(0, 0)
+
+
+def bpe() -> Tokenizer:
+    """Byte-level BPE: words begin with U+0120, letters beyond ASCII are two bytes."""
+    backend = Backend(models.BPE(unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    special = SpecialTokens()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=list(special.spellings()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([*TEXT, *SENTENCES], trainer)
+    return Tokenizer(backend, special)
+
+
+def word_level() -> Tokenizer:
+    words = {
+        word: place for place, word in enumerate([*SpecialTokens().spellings(), *"o gato dorme , . na rua".split()])
+    }
+    backend = Backend(models.WordLevel(words, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return Tokenizer(backend, SpecialTokens())
+
+
+MARKED = ["(o gato) dorme, na rua.", "sala,rua; gato!", "o gato-dorme... na 'rua'", "¿gato? «na rua»"]
+
+
+@pytest.mark.parametrize("make", [unigram, bpe, word_level, lambda: STUDENT], ids=["unigram", "bpe", "words", "pieces"])
+@pytest.mark.parametrize("sentence", [*SENTENCES[:4], *MARKED])
+def test_words_of_one_tokenization_are_those_of_two(make: Callable[[], Tokenizer], sentence: str) -> None:
+    """From the spelling of tokens alone, where the shards hold no number of pieces: same words as where they do."""
+    tokenizer = make()
+    if make is bpe and not sentence.isascii():
+        pytest.skip("a mark beyond ASCII is several tokens of bytes, none of which says so")
+    encoder = WordEncoder([Side(tokenizer.backend, tokenizer.unk_id)], 254)
+    split, [[ids]] = encoder.encode([sentence])
+    [[counts]] = encoder.pieces(split)
+    pieces = np.frombuffer(counts, encoder.piece_dtype)
+    tokens = np.frombuffer(ids, encoder.token_dtypes[0])
+    padded = pad_pieces(tokenizer, [tokens], WordStarts(tokenizer))
+    assert padded.words[0, 1:-1].tolist() == np.repeat(np.arange(len(pieces)), pieces).tolist()
+
+
+@pytest.mark.parametrize("side", ["tokens", "student_tokens", "pieces"])
+def test_an_id_beyond_the_vocabulary_reaches_no_model(side: str) -> None:
+    class Damaged(Pairs):
+        def pair(self, index: int) -> WordPair:
+            return replace(self.pairs[index], **{side: np.full_like(getattr(self.pairs[index], side), 60)})
+
+    batches = MaskedBatches(
+        Damaged(SENTENCES, TEACHER, STUDENT), STUDENT, MaskConfig(), batch_size=2, seed=1, teacher_tokenizer=TEACHER
+    )
+    with pytest.raises(InputError, match=r"holds id 60, the vocabulary that reads it ends at \d+|words do not add up"):
+        batches.collate(EVERYTHING, 0)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ UNEVEN = (40, 1, 1, 2, 1, 1, 9, 1, 1, 1, 1)
 class Rows:
     """Sequences of random tokens, of the lengths given."""
 
+    has_words = False
+
     def __init__(self, vocab_size: int, lengths: Sequence[int]) -> None:
         random = np.random.default_rng(0)
         self.rows = [random.integers(5, vocab_size, length).astype(np.uint16) for length in lengths]
@@ -63,6 +65,8 @@ class Rows:
 
 class Pairs(Rows):
     """The teacher's sequences, and the student's of the same words: one to three random tokens each on its side."""
+
+    has_words = True
 
     def __init__(self, vocab_size: int, student_vocab_size: int, lengths: Sequence[int]) -> None:
         super().__init__(vocab_size, lengths)
@@ -80,6 +84,8 @@ class Pairs(Rows):
 
 class Repeating:
     """Forty sequences of one token each, one of four: quickly learnt, and only by learning."""
+
+    has_words = False
 
     def __len__(self) -> int:
         return 40

@@ -5,7 +5,8 @@ and micro-batches are slices of the global batch, so it is the same for any numb
 Letters: B sequences, T tokens (T' the teacher's), R rows, G sequences in a global batch.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from tinydistil.data.masking import MaskConfig, MaskedTokens, mask_tokens
 from tinydistil.data.order import Ids, OrderConfig, candidates_of, epoch_order
-from tinydistil.data.padding import Padded, continues_word, pad_pieces, pad_words
+from tinydistil.data.padding import Padded, WordStarts, pad_pieces, pad_words
 from tinydistil.data.shards import WordPair
 from tinydistil.errors import require
 from tinydistil.model.batch import MaskedBatch, TeacherView
@@ -22,23 +23,65 @@ from tinydistil.text.tokenizer import Tokenizer
 
 
 class Sequences(Protocol):
-    """Token sequences on disk, without special tokens, numbered from 0 (see `data.shards`)."""
+    """Token sequences on disk, without special tokens, numbered from 0 (see `data.shards`).
+
+    has_words: whether there are two tokenizations, 0 and 1, of the same words.
+    """
+
+    has_words: bool
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> NDArray[np.unsignedinteger]: ...
 
     def pair(self, index: int, /) -> WordPair:
-        """Both tokenizations of a sequence, where there are two: the teacher's and the student's."""
+        """Both tokenizations of a sequence, where there are two."""
 
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of every sequence, of the first tokenization where there are two."""
+    def lengths(self, side: int = 0, /) -> NDArray[np.int64]:
+        """Tokens of every sequence in one tokenization."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Which tokenization of the text, 0 or 1, the student reads, and which the teacher; None without a teacher."""
+
+    student: int
+    teacher: int | None
+
+    @property
+    def apart(self) -> bool:
+        """Whether the teacher reads other tokens than the student."""
+        return self.teacher not in (None, self.student)
+
+
+def sides_of(made_with: Sequence[str], student: Tokenizer, teacher: Tokenizer | None, where: str) -> Sides:
+    """Which of the tokenizations with fingerprints `made_with` each model reads: that of its own vocabulary.
+
+    Raises InputError, naming `where` the text is from, if a model's is not among them.
+    """
+    found: list[int | None] = []
+    for who, tokenizer in (("student", student), ("teacher", teacher)):
+        place = None
+        if tokenizer is not None:
+            own = tokenizer.fingerprint
+            require(
+                own in made_with,
+                f"{where} was made with the vocabulary {' and '.join(each[:12] for each in made_with)} (fingerprints), "
+                f"the {who} reads with {own[:12]}; give the tokenizer that it was made with, or prepare it again with "
+                "scripts/prepare.py --tokenizer DIR, and --student-tokenizer DIR where teacher and student differ",
+            )
+            place = list(made_with).index(own)
+        found.append(place)
+    assert found[0] is not None
+    return Sides(found[0], found[1])
 
 
 class MaskedBatches:
     """Makes the batches of one split. `batch_size` is the global one, G.
 
-    With a `teacher_tokenizer` sequences are pairs: `tokenizer` is the student's, and every batch has a teacher's view.
+    With a `teacher_tokenizer` the teacher reads another tokenization than the student, whose is `tokenizer`, and every
+    batch has a teacher's view. side: the tokenization that the student reads, where there are two; by default the
+    second where the teacher reads the first.
     """
 
     def __init__(
@@ -50,12 +93,14 @@ class MaskedBatches:
         batch_size: int,
         seed: int,
         teacher_tokenizer: Tokenizer | None = None,
+        side: int | None = None,
         order: OrderConfig | None = None,
     ) -> None:
         self.sequences, self.tokenizer, self.teacher_tokenizer = sequences, tokenizer, teacher_tokenizer
+        self.side = int(teacher_tokenizer is not None) if side is None else side
         self.mask, self.order = mask, order or OrderConfig()
         self.batch_size, self.seed = batch_size, seed
-        self._lengths = sequences.lengths() + 2 if self.order != OrderConfig() else None
+        self._lengths = self.lengths() if self.order != OrderConfig() else None
         self.candidates = candidates_of(len(sequences), self._lengths, self.order)
         require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
         short = f" of at most {self.order.longest} tokens" if self.order.longest else ""
@@ -66,7 +111,7 @@ class MaskedBatches:
         self.batches_per_epoch = len(self.candidates) // batch_size
         special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
         self._ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
-        self._continues = continues_word(tokenizer)
+        self._starts = WordStarts(tokenizer)
         self._epoch: tuple[int, Ids] = (-1, np.empty(0, np.int64))
 
     @property
@@ -74,6 +119,10 @@ class MaskedBatches:
         """Tokens of a global batch on average, special ones included; from 1,000 sequences."""
         sample = [self.length(int(i)) for i in self.candidates[:1000]]
         return self.batch_size * sum(sample) / len(sample)
+
+    def lengths(self) -> Ids:
+        """The student's tokens of every sequence, special ones included."""
+        return self.sequences.lengths(self.side) + 2
 
     def global_batch(self, cursor: int) -> tuple[int, Ids]:
         """The epoch and the sequence numbers (G,) of the `cursor`-th batch since the start of the run."""
@@ -98,13 +147,15 @@ class MaskedBatches:
         return replace(batch, epoch=epoch)
 
     def _collated(self, sequence_ids: Ids, epoch: int) -> MaskedBatch:
-        if self.teacher_tokenizer is None:
-            student = pad_pieces(self.tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._continues)
+        if not self.sequences.has_words:
+            student = pad_pieces(self.tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._starts)
             return self._batch(student, self._masked(student, sequence_ids, epoch), sequence_ids, None)
         pairs = [self.sequences.pair(int(i)) for i in sequence_ids]
-        student = pad_words(self.tokenizer, [(pair.student_tokens, pair.student_pieces) for pair in pairs])
-        teacher = pad_words(self.teacher_tokenizer, [(pair.tokens, pair.pieces) for pair in pairs])
+        student = pad_words(self.tokenizer, [pair.side(self.side) for pair in pairs])
         masked = self._masked(student, sequence_ids, epoch)
+        if self.teacher_tokenizer is None:
+            return self._batch(student, masked, sequence_ids, None)
+        teacher = pad_words(self.teacher_tokenizer, [pair.side(1 - self.side) for pair in pairs])
         asked = student.words_at(masked.rows)
         view = _teacher_view(teacher, np.where(teacher.words_in(asked), self.teacher_tokenizer.mask_id, teacher.ids))
         return self._batch(student, masked, sequence_ids, view)
@@ -140,8 +191,7 @@ class MaskedBatches:
 
     def length(self, index: int) -> int:
         """The student's tokens of a sequence, special ones included."""
-        alone = self.teacher_tokenizer is None
-        return len(self.sequences[index] if alone else self.sequences.pair(index).student_tokens) + 2
+        return len(self.sequences.pair(index).side(self.side)[0] if self.side else self.sequences[index]) + 2
 
     def _nothing(self) -> MaskedBatch:
         """A batch in which nothing counts: it keeps a rank without sequences in step with the others."""

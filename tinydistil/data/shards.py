@@ -111,6 +111,10 @@ class WordPair:
     pieces: Tokens
     student_pieces: Tokens
 
+    def side(self, number: int) -> tuple[Tokens, Tokens]:
+        """Tokens and pieces of one tokenization, 0 or 1."""
+        return (self.student_tokens, self.student_pieces) if number else (self.tokens, self.pieces)
+
 
 @dataclass(frozen=True, slots=True)
 class WordArrays:
@@ -181,9 +185,9 @@ class TokenShards:
             teacher, student = ((tensors[f"{side}tokens"], tensors[f"{side}pieces"]) for side in _PREFIXES)
             yield WordArrays((teacher, student))
 
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of every sequence (S), for batching by length."""
-        parts = [np.diff(tensors["offsets"]).astype(np.int64) for tensors in self._tensors]
+    def lengths(self, side: int = 0) -> NDArray[np.int64]:
+        """Tokens of every sequence (S) in one tokenization, 0 or 1, for batching by length."""
+        parts = [np.diff(tensors[f"{_PREFIXES[side]}offsets"]).astype(np.int64) for tensors in self._tensors]
         return np.concatenate([*parts, np.empty(0, np.int64)])
 
     def _locate(self, index: int) -> tuple[dict[str, Tokens], int]:
@@ -211,6 +215,12 @@ def _names(entry: ShardEntry) -> set[str]:
 
 def _reopen(folder: Path, split: str) -> TokenShards:
     return TokenShards.open(folder, split=split)
+
+
+def made_with(manifest: Mapping[str, object]) -> list[str]:
+    """The fingerprints of the tokenizers, one or two, that a corpus was made with."""
+    named = [manifest.get(name) for name in ("tokenizer", "student_tokenizer")]
+    return [str(each.get("fingerprint")) for each in named if isinstance(each, dict)]
 
 
 def check_fit(folder: Path, tokenizer: str | None, student_tokenizer: str | None) -> dict[str, object]:

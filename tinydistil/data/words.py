@@ -64,7 +64,7 @@ class WordEncoder:
     def __init__(self, sides: Sequence[Side], capacity: int) -> None:
         self.capacity = capacity
         self.piece_dtype = narrowest(capacity)
-        self.token_dtypes = tuple(token_dtype(side.tokenizer.get_vocab_size()) for side in sides)
+        self.token_dtypes = tuple(token_dtype(max(side.tokenizer.get_vocab().values()) + 1) for side in sides)
         self._sides = tuple(sides)
         self._tokenizers = [_literal(side.tokenizer) for side in sides]
         self._splits_marks = all(map(_splits_marks, self._tokenizers))

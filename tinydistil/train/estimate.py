@@ -3,6 +3,7 @@
 What it says of time and memory is measured on this machine with this configuration, and scaled to the whole batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -34,25 +35,24 @@ _FILLED = 0.82
 
 
 class _RandomText:
-    """Sequences of random ids, in one or two tokenizations of as many words."""
+    """Sequences of random ids, in one or two tokenizations of as many words; `sizes` of the vocabularies."""
 
-    has_words = True
-
-    def __init__(self, count: int, tokens: int, vocab_size: int, teacher_vocab_size: int) -> None:
-        self._count, self._tokens, self._sizes = count, tokens, (teacher_vocab_size, vocab_size)
+    def __init__(self, count: int, tokens: int, sizes: Sequence[int]) -> None:
+        self._count, self._tokens, self._sizes = count, tokens, sizes
+        self.has_words = len(sizes) == 2
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> NDArray[np.unsignedinteger]:
-        return self._draw(index, 1)
+        return self._draw(index, 0)
 
     def pair(self, index: int) -> WordPair:
         """Two tokenizations with a piece a word."""
         ones = np.ones(self._tokens, np.uint8)
         return WordPair(self._draw(index, 0), self._draw(index, 1), ones, ones)
 
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self, side: int = 0) -> NDArray[np.int64]:
         """All are of one length."""
         return np.full(self._count, self._tokens)
 
@@ -124,12 +124,10 @@ def estimate(plan: Plan, device: torch.device) -> str:
 
 def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
     config = plan.config
-    two = plan.teacher is not None and config.student_vocabulary == "own"
-    other = plan.teacher.tokenizer if plan.teacher is not None else plan.tokenizer
-    text = _RandomText(count, max(1, round(tokens) - 2), plan.tokenizer.vocab_size, other.vocab_size)
-    return MaskedBatches(
-        text, plan.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other if two else None
-    )
+    other = plan.teacher.tokenizer if plan.teacher is not None and plan.sides.apart else None
+    sizes = [each.vocab_size for each in (other, plan.tokenizer) if each is not None]
+    text = _RandomText(count, max(1, round(tokens) - 2), sizes)
+    return MaskedBatches(text, plan.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other)
 
 
 def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches) -> _Trial:
@@ -165,7 +163,7 @@ def _text_of(plan: Plan) -> _Text:
         return _Text(None, plan.config.prepare.capacity * _FILLED + 2)
     batches = make_batches(plan, "train")
     assert batches is not None, "only validation may have too few sequences"
-    return _Text(len(batches.candidates), float(batches.sequences.lengths()[batches.candidates].mean()) + 2)
+    return _Text(len(batches.candidates), float(batches.lengths()[batches.candidates].mean()))
 
 
 def _described(model: Pretrained) -> str:

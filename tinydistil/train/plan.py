@@ -8,8 +8,9 @@ from typing import cast
 
 from tinydistil.claim import Ownership
 from tinydistil.config import to_mapping
+from tinydistil.data.masked_batches import Sides, sides_of
 from tinydistil.data.prepare import Job
-from tinydistil.data.shards import MANIFEST, check_fit, entries_of
+from tinydistil.data.shards import MANIFEST, check_fit, entries_of, made_with
 from tinydistil.data.tokenization import load_side
 from tinydistil.distill.build import check_mask_rate, check_pair
 from tinydistil.distill.cache import MOST_PARTS
@@ -53,7 +54,8 @@ class ModelFolder:
 class Plan:
     """A run that may begin. student_folder: where its weights or shape come from, None for a new model of `shape`.
 
-    tokenizer: what the student reads with. own_tokenizer: what its own weights were made for, if it has any.
+    tokenizer: what the student reads with. own_tokenizer: what its own weights were made for, if it has any. sides:
+    which tokenization of the text feeds which model.
     """
 
     config: RunConfig
@@ -65,6 +67,7 @@ class Plan:
     own_tokenizer: Tokenizer | None
     shards: Path
     job: Job | None
+    sides: Sides
 
     @property
     def origin(self) -> dict[str, object]:
@@ -113,11 +116,15 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     _check_student(config, folder, shape, teacher, made_for)
     if config.teacher_cache and teacher is not None:
         _check_cache(config, output, teacher)
-    shards = Path(config.shards) if config.shards else output / "shards"
-    longest = _check_shards(shards, teacher, tokenizer, shared) if config.shards else config.prepare.max_length
-    _check_length(longest, shape, teacher)
     job = None if config.shards else _job(config, shared)
-    return Plan(config, output, teacher, folder, shape, tokenizer, made_for, shards, job)
+    if job is None:
+        shards = Path(config.shards)
+        made, longest = _check_shards(shards)
+    else:
+        shards, made, longest = output / "shards", [side.name.fingerprint for side in job.sides], job.config.max_length
+    sides = sides_of(made, tokenizer, None if teacher is None else teacher.tokenizer, f"text {str(shards)!r}")
+    _check_length(longest, shape, teacher)
+    return Plan(config, output, teacher, folder, shape, tokenizer, made_for, shards, job, sides)
 
 
 def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
@@ -312,18 +319,15 @@ def tokenizer_sources(config: RunConfig, shared: bool) -> list[str]:
     return [config.teacher] if shared else [config.teacher, own]
 
 
-def _check_shards(shards: Path, teacher: ModelFolder | None, tokenizer: Tokenizer, shared: bool) -> int:
-    """The most tokens that a sequence of these shards has, special ones included."""
+def _check_shards(shards: Path) -> tuple[list[str], int]:
+    """Fingerprints of the tokenizers of these shards, and the most tokens of a sequence, special ones included."""
     require(shards.is_dir(), f"shards {str(shards)!r} is no folder; make one with scripts/prepare.py")
-    if teacher is None or shared:
-        manifest = check_fit(shards, tokenizer.fingerprint, None)
-    else:
-        manifest = check_fit(shards, teacher.tokenizer.fingerprint, tokenizer.fingerprint)
+    manifest = check_fit(shards, None, None)
     splits = {entry.split for entry in entries_of(manifest, shards)}
     require("train" in splits, f"{shards / MANIFEST} lists no training shard; prepare the corpus again")
-    made_with = manifest.get("config")
-    longest = made_with.get("max_length") if isinstance(made_with, dict) else None
+    options = manifest.get("config")
+    longest = options.get("max_length") if isinstance(options, dict) else None
     require(
         isinstance(longest, int), f"{shards / MANIFEST}: config.max_length is {longest!r}; prepare the corpus again"
     )
-    return cast(int, longest)
+    return made_with(manifest), cast(int, longest)

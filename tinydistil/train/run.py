@@ -179,7 +179,8 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         batch_size=size,
         seed=config.train.seed,
         order=config.train.order if split == "train" else None,
-        teacher_tokenizer=plan.teacher.tokenizer if plan.teacher is not None and shards.has_words else None,
+        side=plan.sides.student,
+        teacher_tokenizer=plan.teacher.tokenizer if plan.teacher is not None and plan.sides.apart else None,
     )
 
 
