@@ -42,7 +42,12 @@ def test_what_the_known_recipes_need() -> None:
         assert RECIPES[name].compares_tokens and RECIPES[name].compares_vectors and not RECIPES[name].needs_fit
     assert recipe("partial", hidden=0.0).compares_tokens is False, "sentences need no common tokens, whatever the unit"
     assert Recipe(hidden=1.0, unit="token").compares_tokens
-    assert RECIPES["distilbert"].weights == {"hard": 0.5, "soft": 0.5, "hidden": 1.0}
+
+
+def test_distilbert_weighs_as_published() -> None:
+    published = RECIPES["distilbert"]
+    assert published.weights == {"hard": 2.0, "soft": 5.0, "hidden": 1.0}
+    assert (published.temperature, published.divergence, published.distance) == (2.0, "forward", "cosine")
 
 
 @pytest.mark.parametrize(
