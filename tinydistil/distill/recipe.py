@@ -110,7 +110,7 @@ RECIPES = {
     # 6.52 (3e-3); without a teacher 7.19 (1e-3).
     "total": Recipe("total", soft=1.0, hidden=100.0, projection="student-to-teacher"),
     # Weights and temperature of the command that Sanh et al. 2019 published: --alpha_ce 5 --alpha_mlm 2 --alpha_cos 1.
-    # Their soft targets are of all tokens, not of the masked ones: soft_positions=all, at 7 times the vocabulary products.
+    # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
     "distilbert": Recipe("distilbert", hard=2.0, soft=5.0, hidden=1.0),
 }
 
