@@ -157,7 +157,7 @@ CASES = {
         r"teacher_cache 'corpus.jsonl' is a file; name a folder", ["--teacher-cache", "corpus.jsonl"]
     ),
     "cache among other files": Case(
-        r"teacher_cache 'teacher' holds .*, which this program did not write; choose an empty", ["--teacher-cache", "teacher"]
+        r"teacher_cache 'teacher' holds .*, which this program did not write", ["--teacher-cache", "teacher"]
     ),
     "widths without projection": Case(
         r"recipe.projection must not be 'none' where widths differ \(8 and 16\)", options("recipe.projection=none")
