@@ -1,18 +1,18 @@
 """Entities out of tags, and how many were found: as conlleval (Tjong Kim Sang & De Meulder 2003) counts them.
 
-Tags are "O", "B-TYPE" and "I-TYPE" (IOB2), "I-TYPE" alone (IO) or bare "TYPE", which counts as "I-TYPE".
+Tags are "O", "B-TYPE" and "I-TYPE" (IOB2), or others that `text.tasks.tagged` knows; bare "TYPE" counts as "I-TYPE".
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinydistil.errors import InputError
 from tinydistil.evaluate.metrics import Scores, ratio
-
-OUTSIDE = "O"
+from tinydistil.text.tasks.tagged import entity_starts
+from tinydistil.text.tasks.tagged import split_tag as split_tag  # what tags mean is asked for here too
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +24,14 @@ class Entity:
     last: int
 
 
-def split_tag(tag: str) -> tuple[str, str]:
-    """Prefix and type: "B-PESSOA" to ("B", "PESSOA"), "O" to ("O", ""), bare "PESSOA" to ("I", "PESSOA")."""
-    if tag == OUTSIDE:
-        return OUTSIDE, ""
-    prefix, dash, kind = tag.partition("-")
-    return (prefix, kind) if dash and prefix in ("B", "I") else ("I", tag)
-
-
 def entities_of(tags: Sequence[str]) -> list[Entity]:
     """The entities of one sentence. An "I-" after "O" or after another type begins one, as in conlleval."""
     found: list[Entity] = []
-    kind_before, start = "", 0
-    for place, tag in enumerate([*tags, OUTSIDE]):
-        prefix, kind = split_tag(tag)
-        if kind_before and (prefix == "B" or kind != kind_before):
-            found.append(Entity(kind_before, start, place - 1))
-            kind_before = ""
-        if kind and not kind_before:
-            kind_before, start = kind, place
+    for place, (kind, begins) in enumerate(entity_starts(tags)):
+        if begins:
+            found.append(Entity(kind, place, place))
+        elif kind:
+            found[-1] = replace(found[-1], last=place)
     return found
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from tinydistil.config import nearest
 from tinydistil.distill.losses import IGNORED
 from tinydistil.errors import InputError
-from tinydistil.evaluate.entities import OUTSIDE, count_entities, scores_of
+from tinydistil.evaluate.entities import count_entities, scores_of
 from tinydistil.finetune.examples import TaskExample
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.finetune.predict import predict
 from tinydistil.finetune.task import Evidence
 from tinydistil.text.tasks.records import TaggedSentence
+from tinydistil.text.tasks.tagged import OUTSIDE
 from tinydistil.text.tokenizer import Tokenizer
 
 

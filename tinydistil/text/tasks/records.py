@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from tinydistil.errors import InputError
+from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord
+from tinydistil.text.record_stream import DamagedFile, open_stream
+
+# Of one task file, which is held in memory several times over; SQuAD has 30 MB.
+LARGEST_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,20 @@ def existing(path: Path) -> Path:
         what = "is a folder; give a file" if path.is_dir() else "does not exist"
         raise InputError(f"task file {str(path)!r} {what}")
     return path
+
+
+def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
+    """The bytes of a task file, decompressed, without a byte order mark. Raises InputError for another ending."""
+    name = existing(path).name.lower().removesuffix(".gz").removesuffix(".zst")
+    if not name.endswith(tuple(endings)):
+        raise InputError(f"{str(path)!r} is of no known {what}; known endings: {', '.join(endings)}")
+    try:
+        with open_stream(path) as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+    except DamagedFile as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from None
+    require(len(content) <= LARGEST_BYTES, f"{str(path)!r} holds more than {LARGEST_BYTES:,} bytes; split it")
+    return content
 
 
 def is_sound(text: str) -> bool:
