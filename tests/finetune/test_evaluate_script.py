@@ -97,6 +97,19 @@ def test_figures_as_text() -> None:
 
 BAD = {
     "no such data": ("needs .*does not exist", ["--data", "nowhere"]),
+    "a name that leaves the output": ("no dot or space in front, without slashes: '..'", ["--model", "..=FOLDER"]),
+    "a hidden name": ("without slashes: '.lock'", ["--model", ".lock=FOLDER"]),
+    "a name of two lines": (r"without slashes: 'a\\nb'", ["--model", "a\nb=FOLDER"]),
+    "a name of blanks": ("without slashes: ' '", ["--model", " =FOLDER"]),
+    "a name too long": ("at most 100 bytes", ["--model", f"{'é' * 60}=FOLDER"]),
+    "a table's name": ("'table.md' is one of this program's", ["--model", "table.md=FOLDER"]),
+    "the record's name": ("'settings.json' is one of this program's", ["--model", "settings.json=FOLDER"]),
+    "the floor's name": ("'word overlap .no model.' is one of", ["--model", "word overlap (no model)=FOLDER"]),
+    "names alike": ("got 'É' and 'é'", ["--model", "é=FOLDER", "--model", "É=FOLDER"]),
+    "no part": ("part '' is unknown", ["--parts", ""]),
+    "an empty part": ("part '' is unknown", ["--parts", "similarity,"]),
+    "a seed": ("--set seed has no effect here", ["--set", "seed=3"]),
+    "too long for the model": ("max_length must be <= 96, .*model 'encoder", ["--set", "max_length=97"]),
     "no such model": ("does not exist|no folder", ["--model", "nowhere/at/all"]),
     "a model twice": ("models need names of their own", ["--model", "FOLDER"]),
     "a name with a slash": ("without slashes: 'a/b'", ["--model", "a/b=FOLDER"]),
@@ -125,11 +138,3 @@ def test_bad_input(
     assert left.code == 2, (left.out, left.err)
     last = left.err.strip().splitlines()[-1]
     assert last.startswith("error: ") and re.search(message, last) and "Traceback" not in left.err, left.err
-
-
-def test_a_damaged_result_is_named(script: Script, folder: Path, suite_data: Path, tmp_path: Path) -> None:
-    call = ["--model", folder, "--data", suite_data, "--output", tmp_path / "out", "--parts", "similarity"]
-    assert script("evaluate", *call, "--device", "cpu").code == 0
-    (tmp_path / "out" / folder.name / "similarity.json").write_text('{"figures": 3}')
-    left = script("evaluate", *call, "--device", "cpu")
-    assert left.code == 2 and "remove it to measure again" in left.err

@@ -51,16 +51,24 @@ class Material(Generic[RowT]):
 
 
 def run_seed(
-    material: Material[RowT], config: FineTuneConfig, output: Path, ranks: Ranks, *, resume: bool
+    material: Material[RowT],
+    config: FineTuneConfig,
+    output: Path,
+    ranks: Ranks,
+    *,
+    resume: bool,
+    label: str = "",
+    still_to_come: float = 0.0,
 ) -> dict[str, dict[str, float]] | None:
     """Fine-tune once and write the model to `output`; its figures on dev and test, by set and name.
 
     None where it was asked to stop: the same call with `resume` goes on. A run that is done is not repeated.
+    label, still_to_come: as `Records` has them.
     """
     if resume and (output / FIGURES_FILE).is_file():
         return cast(dict[str, dict[str, float]], read_json(output / FIGURES_FILE))
     output.mkdir(parents=True, exist_ok=True)
-    records = Records(output / "metrics.jsonl" if ranks.is_main else None)
+    records = Records(output / "metrics.jsonl" if ranks.is_main else None, label=label, still_to_come=still_to_come)
     model = _trained(material, config, output / "checkpoints", ranks, records, resume=resume)
     records.close()
     if model is None:

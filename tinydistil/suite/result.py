@@ -1,5 +1,7 @@
 """What a part of the suite found out about a model, as it lies on disk. Letters: N items, K what is known of each."""
 
+import hashlib
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinydistil.errors import InputError
+from tinydistil.errors import InputError, require
 from tinydistil.evaluate.intervals import bootstrap_interval
-from tinydistil.files import read_json, write_json
+from tinydistil.files import read_json, write_atomic, write_json
 
 Rows = NDArray[np.float64]
 
@@ -23,6 +25,11 @@ class Figure:
     high: float | None = None
     deviation: float | None = None
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            known = isinstance(value, int | float) and not isinstance(value, bool)
+            require(known or (value is None and name != "value"), f"{name} is no number: {str(value)[:40]!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
@@ -35,23 +42,48 @@ class PartResult:
     protocol: str
     rows: Rows
 
-    def save(self, path: Path) -> None:
-        """Write `path` (.json) and beside it the rows (.npy)."""
+    def save(self, path: Path, origin: Mapping[str, object]) -> None:
+        """Write `path` (.json) and beside it the rows (.npy). origin: what the figures depend on."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path.with_suffix(".npy"), self.rows)
+        rows = io.BytesIO()
+        np.save(rows, self.rows)
+        write_atomic(path.with_suffix(".npy"), rows.getvalue())
         figures = {name: asdict(figure) for name, figure in self.figures.items()}
-        # The JSON file last: where it is there, the part is done.
-        write_json(path, {"protocol": self.protocol, "figures": figures})
+        # The JSON file last: where it holds figures, the part is done.
+        write_json(
+            path, {"origin": origin, "protocol": self.protocol, "figures": figures, "rows": _hash(rows.getvalue())}
+        )
 
-    @classmethod
-    def load(cls, path: Path) -> "PartResult":
-        """The result in `path`. Raises InputError where it is damaged."""
-        values = read_json(path)
-        try:
-            figures = {name: Figure(**figure) for name, figure in values["figures"].items()}  # type: ignore[attr-defined]
-            return cls(figures, str(values["protocol"]), np.load(path.with_suffix(".npy"), allow_pickle=False))
-        except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-            raise InputError(f"result {str(path)!r} is damaged ({error}); remove it to measure again") from None
+
+def begin(path: Path, origin: Mapping[str, object]) -> None:
+    """Write into `path` that a part is being measured, so that what lies beside it is known to be of this origin."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"origin": origin})
+
+
+def load(path: Path) -> tuple[Mapping[str, object], PartResult | None]:
+    """The origin in `path`, and the result, None where the part was only begun. Raises InputError for damaged files."""
+    values = read_json(path)
+    origin, figures, protocol = (values.get(name) for name in ("origin", "figures", "protocol"))
+    if origin is None and isinstance(figures, dict):
+        origin = {}  # as an earlier version wrote it
+    if not isinstance(origin, dict):
+        raise InputError("it has no origin")
+    if "figures" not in values:
+        return origin, None
+    try:
+        data = path.with_suffix(".npy").read_bytes()
+        require(not origin or _hash(data) == values.get("rows"), f"{path.with_suffix('.npy').name} is another's")
+        if not isinstance(figures, dict) or not figures or not isinstance(protocol, str):
+            raise InputError("figures or protocol are missing")
+        found = {str(name): Figure(**figure) for name, figure in figures.items()}
+        return origin, PartResult(found, protocol, np.load(io.BytesIO(data), allow_pickle=False))
+    except (TypeError, ValueError, OSError, EOFError) as error:
+        raise InputError(str(error)) from None
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def with_interval(statistic: Callable[[Rows], float], rows: Rows) -> Figure:

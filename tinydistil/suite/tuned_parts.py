@@ -78,11 +78,21 @@ def settings_for(part: TunedPart, model: BertConfig) -> FineTuneConfig:
 
 
 def tuned(
-    folder: Path, name: str, data: Path, config: FineTuneConfig, seeds: Sequence[int], work: Path, ranks: Ranks
+    folder: Path,
+    name: str,
+    data: Path,
+    config: FineTuneConfig,
+    seeds: Sequence[int],
+    work: Path,
+    ranks: Ranks,
+    *,
+    label: str = "",
+    still_to_come: float = 0.0,
 ) -> PartResult | None:
     """Fine-tune the model in `folder` for part `name` once a seed, and measure on the part's test set.
 
     None where it was asked to stop. `work` keeps each seed's model, so that an interrupted part goes on where it was.
+    label: what lines on the terminal begin with; still_to_come: work after this part, as a multiple of a seed's.
     """
     part = PARTS[name]
     data_sets = [read_rows(part.kind, data / file, Columns()) for file in part.files]
@@ -91,8 +101,16 @@ def tuned(
     task = cast(Task[LabelledText, object], make_task(part.kind, training, Tokenizer.from_pretrained(folder), config))
     material = Material(folder, task, training, dev[0] if dev else [], test)
     runs = []
-    for seed in seeds:
-        found = run_seed(material, replace(config, seed=seed), work / f"seed-{seed}", ranks, resume=True)
+    for number, seed in enumerate(seeds, start=1):
+        found = run_seed(
+            material,
+            replace(config, seed=seed),
+            work / f"seed-{seed}",
+            ranks,
+            resume=True,
+            label=f"{label} · seed {seed}",
+            still_to_come=still_to_come + len(seeds) - number,
+        )
         if found is None:
             return None
         runs.append(found["test"])

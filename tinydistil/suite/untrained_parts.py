@@ -64,6 +64,7 @@ def masked_words(
     rows = scores.rows[scores.rows[:, 3] > 0]
     figures = {
         "loss": with_interval(lambda chosen: mean_of(chosen, 0), rows),
+        "perplexity": Figure(scores.perplexity),
         "accuracy_1": with_interval(lambda chosen: mean_of(chosen, 1), rows),
         "accuracy_5": Figure(scores.accuracy_5),
         "loss_per_word": Figure(words.loss_per_word),
