@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 
 from tinydistil.data.sequences import build_sequences
-from tinydistil.data.shards import FORMAT_VERSION, ShardBuilder, TokenShards, verify
+from tinydistil.data.shard_builder import ShardBuilder
+from tinydistil.data.shards import FORMAT_VERSION, TokenShards, verify
 from tinydistil.data.words import Side, WordEncoder
 from tinydistil.errors import InputError
-from tinydistil.files import write_json
+from tinydistil.files import sha256_of, sha256_of_ends, write_json
 
 Sentences = Callable[[random.Random], list[str]]
 Corpus = tuple[Path, list[list[int]]]
@@ -123,6 +125,29 @@ def test_flipped_bytes_are_found(corpus: Corpus, position: int) -> None:
         verify(folder)
 
 
+def zero(path: Path, count: int) -> None:
+    path.write_bytes(path.read_bytes()[:-count] + bytes(count))
+
+
+def head(header: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header
+
+
+def rewrite(folder: Path, change: Callable[[bytes], bytes]) -> None:
+    """Change the first shard, and what the manifest says of its bytes with it."""
+    path = folder / "train-000000.safetensors"
+    path.write_bytes(change(path.read_bytes()))
+    said = {"bytes": path.stat().st_size, "sha256": sha256_of(path), "sha256_of_ends": sha256_of_ends(path)}
+    edit(folder, lambda manifest: manifest["shards"][0].update(said))
+
+
+def reset(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    """Change the arrays of the first shard, and its hashes with them."""
+    tensors = load_file(folder / "train-000000.safetensors")
+    change(tensors)
+    rewrite(folder, lambda _: save(tensors))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json does not exist; make"),
     "cut manifest": (
@@ -169,6 +194,57 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: flip(folder / "train-000000.safetensors", 7),
         "damaged header",
     ),
+    "name of another folder": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(file="../train-000000.safetensors")),
+        r"shards.file '../train-000000.safetensors' is no shard",
+    ),
+    "whole path": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(file=str(folder / "train-000000.safetensors"))),
+        "is no shard of split 'train'",
+    ),
+    "shard of the other split": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(split="validation")),
+        "is no shard of split 'validation'",
+    ),
+    "unknown split": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(split="test")),
+        "shards.split 'test'",
+    ),
+    "no sequences": (lambda folder: edit(folder, lambda m: m["shards"][0].update(sequences=0)), "shards.sequences"),
+    "negative tokens": (lambda folder: edit(folder, lambda m: m["shards"][0].update(tokens=-1)), "shards.tokens"),
+    "true bytes": (lambda folder: edit(folder, lambda m: m["shards"][0].update(bytes=True)), "shards.bytes"),
+    "more than 64 bits": (
+        lambda folder: edit(folder, lambda m: m["shards"][0].update(sequences=10**30)),
+        "shards.sequences",
+    ),
+    "a shard twice": (lambda folder: edit(folder, lambda m: m["shards"].append(m["shards"][0])), "one twice"),
+    "length as text": (lambda folder: edit(folder, lambda m: m.update(config={"max_length": "9"})), "whole numbers"),
+    "vocabulary of none": (
+        lambda folder: edit(folder, lambda m: m["tokenizer"].update(vocab_size=-3)),
+        "whole numbers",
+    ),
+    "zeroed tail": (lambda folder: zero(folder / "train-000001.safetensors", 40), "damaged at its beginning or end"),
+    "header within header": (lambda folder: rewrite(folder, lambda data: head(b"[" * 9000) + data), "damaged header"),
+    "header beyond the file": (
+        lambda folder: rewrite(folder, lambda data: (1 << 60).to_bytes(8, "little") + data[8:]),
+        "damaged header",
+    ),
+    "numbers before the file": (
+        lambda folder: rewrite(folder, lambda data: data.replace(b'"data_offsets":[0,', b'"data_offsets":[-8,')),
+        "damaged header",
+    ),
+    "nothing but a header": (lambda folder: rewrite(folder, lambda data: head(b"{}")), "damaged header"),
+    "nothing": (lambda folder: rewrite(folder, lambda data: b""), "damaged header|shards.bytes"),
+    "first offset": (lambda folder: reset(folder, lambda t: t["offsets"].put(0, 1)), "does not match manifest"),
+    "last offset": (lambda folder: reset(folder, lambda t: t["offsets"].put(-1, 10**6)), "does not match manifest"),
+    "offsets of 32 bits": (
+        lambda folder: reset(folder, lambda t: t.update(offsets=t["offsets"].astype("<u4"))),
+        "does not match manifest",
+    ),
+    "signed tokens": (
+        lambda folder: reset(folder, lambda t: t.update(tokens=t["tokens"].astype("<i2"))),
+        "damaged header",
+    ),
     "counts do not fit": (
         lambda folder: edit(folder, lambda m: m["shards"][0].update(tokens=9)),
         "does not match manifest",
@@ -182,6 +258,62 @@ def test_damage_is_named(corpus: Corpus, case: str) -> None:
     damage(corpus[0])
     with pytest.raises(InputError, match=message):
         TokenShards.open(corpus[0])
+
+
+WITHIN: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
+    "an offset beyond the end": lambda t: t["offsets"].put(3, 10**9),
+    "an offset of 64 bits": lambda t: t["offsets"].put(3, 2**64 - 1),
+    "an offset before the last": lambda t: t["offsets"].put(3, 0),
+    "a sequence of nothing": lambda t: t["offsets"].put(3, t["offsets"][2]),
+    "a sequence of all": lambda t: t["offsets"].put(range(1, 5), [0, 0, 0, t["offsets"][-1]]),
+    "an id beyond the vocabulary": lambda t: t["tokens"].put(5, 60_000),
+    "the first id beyond": lambda t: t["tokens"].put(9, VOCABULARY),
+}
+BETWEEN: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
+    "a student's offset": lambda t: t["student_offsets"].put(3, 10**9),
+    "a student's id": lambda t: t["student_tokens"].put(3, 60_000),
+    "an offset of words": lambda t: t["word_offsets"].put(3, 10**9),
+    "pieces of a word": lambda t: t["pieces"].put(0, t["pieces"][0] + 1),
+    "a student's pieces": lambda t: t["student_pieces"].put(1, 200),
+    "pieces without a word": lambda t: t["pieces"].put(1, 0),
+}
+VOCABULARY = 5000
+
+
+def read_all(folder: Path) -> None:
+    shards = TokenShards.open(folder)
+    for index in range(len(shards)):
+        shards.pair(index) if shards.has_words else shards[index]
+
+
+@pytest.mark.parametrize("case", [*WITHIN, *BETWEEN])
+def test_damage_within_is_named_where_it_is_read(
+    case: str, tmp_path: Path, cased: Side, uncased: Side, random_sentences: Sentences
+) -> None:
+    """Whatever the hashes say: of an index that is out of range numpy gives less, and a model garbage."""
+    source = random.Random(3)
+    documents = [random_sentences(source) for _ in range(20)]
+    write_corpus(tmp_path, documents, WordEncoder([cased, uncased][: 2 if case in BETWEEN else 1], 30), a_shard=20)
+    edit(tmp_path, lambda m: m.update(config={"max_length": 32}))
+    edit(tmp_path, lambda m: m["tokenizer"].update(vocab_size=VOCABULARY))
+    edit(tmp_path, lambda m: m.update(student_tokenizer={"fingerprint": "b", "vocab_size": VOCABULARY}))
+    read_all(tmp_path)
+    verify(tmp_path)
+    reset(tmp_path, (WITHIN | BETWEEN)[case])
+    with pytest.raises(InputError, match=r"train-000000.safetensors is damaged, .* prepare it again with --overwrite"):
+        read_all(tmp_path)
+    with pytest.raises(InputError, match=r"train-000000.safetensors is damaged, it holds what no"):
+        verify(tmp_path)
+    if case in WITHIN and "id" not in case:
+        with pytest.raises(InputError, match="its sequences have no such lengths"):
+            TokenShards.open(tmp_path).lengths()
+
+
+def test_corpora_without_hashes_of_ends_are_read(corpus: Corpus) -> None:
+    """As earlier versions wrote them."""
+    edit(corpus[0], lambda manifest: [each.pop("sha256_of_ends") for each in manifest["shards"]])
+    read_all(corpus[0])
+    assert len(verify(corpus[0])) == 3
 
 
 def test_another_tokenizer_is_refused(corpus: Corpus) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from tinydistil.errors import InputError
 
 _DTYPES = {"U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8"}
+# Ours have less than a kilobyte.
+_LARGEST_HEADER = 1 << 16
 
 
 def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsignedinteger]]:
@@ -25,11 +27,11 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
             f"{path} has {size:,} bytes, its manifest says {expected_bytes:,}; "
             "prepare the corpus again with --overwrite"
         )
-    # One map a file, cut into views below: a map for each array would cost a system call and a handle each.
-    raw = np.memmap(path, np.uint8, "r").view(np.ndarray)
     try:
+        # One map a file, cut into views below: a map for each array would cost a system call and a handle each.
+        raw = np.memmap(path, np.uint8, "r").view(np.ndarray)
         # The format: 8 bytes with the header's length, the header as JSON, then the arrays.
-        header_bytes = int(raw[:8].view("<u8")[0])
+        header_bytes = min(int(raw[:8].view("<u8")[0]), _LARGEST_HEADER)
         header = json.loads(bytes(raw[8 : 8 + header_bytes]))
         start = 8 + header_bytes
         return {
@@ -37,7 +39,7 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
             for name, entry in header.items()
         }
     # Whatever a flipped bit makes of length, JSON or fields.
-    except (ValueError, KeyError, TypeError, IndexError, MemoryError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: damaged header ({type(error).__name__}); prepare the corpus again with --overwrite"
         ) from None
@@ -45,6 +47,8 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
 
 def _view(raw: NDArray[np.uint8], span: list[int], dtype: str, shape: list[int]) -> NDArray[np.unsignedinteger]:
     first, last = span
+    if first < 0:
+        raise ValueError("numbers before the header's end")
     array: NDArray[np.unsignedinteger] = raw[first:last].view(np.dtype(dtype))
     # Slicing past the end gives less, silently; the shape says how much it should have been.
     if list(array.shape) != shape:

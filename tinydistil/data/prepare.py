@@ -21,7 +21,8 @@ from tinydistil.data.pool import WorkerPool
 from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
-from tinydistil.data.shards import FORMAT_VERSION, MANIFEST, ShardBuilder, ShardEntry, TokenShards, entries_of
+from tinydistil.data.shard_builder import ShardBuilder
+from tinydistil.data.shards import FORMAT_VERSION, MANIFEST, ShardEntry, TokenShards, entries_of
 from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide

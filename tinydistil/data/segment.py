@@ -12,7 +12,8 @@ from tinydistil.data.counts import Counts
 from tinydistil.data.output import DuplicateState
 from tinydistil.data.samples import KEPT, Samples
 from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.shards import SPLITS, ShardBuilder
+from tinydistil.data.shard_builder import ShardBuilder
+from tinydistil.data.shards import SPLITS
 from tinydistil.data.step import EXACT_DUPLICATE, NEAR_DUPLICATE, Kept, Outcome
 from tinydistil.data.words import WordEncoder
 from tinydistil.text.duplicates import KEY_BYTES, DuplicateIndex

@@ -1,20 +1,18 @@
 """What a prepared corpus is made with: every value that changes its bytes, and no other."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tinydistil.config import LONGEST, Checked, Range, Seed, Whole
 from tinydistil.data.tokenization import TokenizerName
+from tinydistil.files import sha256_of_ends
 from tinydistil.text.clean import CleanConfig
 from tinydistil.text.duplicates import DuplicateConfig
 from tinydistil.text.readers import ReadConfig
 
 # Positions that [CLS] and [SEP] will take in every sequence.
 SPECIAL_TOKENS = 2
-# Head and tail of an input file that are hashed to notice another file under the same name.
-_PROBE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -61,12 +59,7 @@ class InputFile:
     def of(cls, path: Path) -> "InputFile":
         """Describe `path` by its size and a hash of its ends: instant for files of any size."""
         # Not the time of change, which a copy alters, nor all bytes, which would be read twice.
-        size = path.stat().st_size
-        with path.open("rb") as handle:
-            ends = handle.read(_PROBE_BYTES)
-            handle.seek(max(0, size - _PROBE_BYTES))
-            ends += handle.read(_PROBE_BYTES)
-        return cls(str(path), size, hashlib.sha256(ends).hexdigest())
+        return cls(str(path), path.stat().st_size, sha256_of_ends(path))
 
 
 @dataclass(frozen=True)

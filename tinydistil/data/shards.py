@@ -12,94 +12,51 @@ and with a second tokenizer, for the same W words on both sides:
     pieces, student_pieces (W)         how many tokens each word has on each side, never 0
 """
 
-import hashlib
+import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
-from tinydistil.config import from_mapping
+from tinydistil.config import INT64, LONGEST, Checked, OneOf, Range, from_mapping
 from tinydistil.data.mapped import map_tensors
-from tinydistil.data.sequences import DocumentSequences
-from tinydistil.data.words import WordEncoder
 from tinydistil.errors import InputError, require
-from tinydistil.files import read_json, sha256_of, write_atomic
+from tinydistil.files import read_json, sha256_of, sha256_of_ends
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation")
 # Prefix of each side's arrays; the first tokenizer is the teacher's where there are two.
-_PREFIXES = ("", "student_")
+PREFIXES = ("", "student_")
 
 Tokens = NDArray[np.unsignedinteger]
 
 
-@dataclass(frozen=True, slots=True)
-class ShardEntry:
-    """One line of the manifest. Student tokens and words are 0 where there is one tokenizer."""
+@dataclass(frozen=True)
+class ShardEntry(Checked):
+    """One line of the manifest. Student tokens and words are 0 where there is one tokenizer.
+
+    sha256_of_ends: of the first and last 64 KiB, which are read whenever the shard is opened; "" in older corpora.
+    """
 
     file: str
-    split: str
-    sequences: int
-    tokens: int
-    student_tokens: int
-    words: int
-    bytes: int
+    split: Annotated[str, OneOf(SPLITS)]
+    sequences: Annotated[int, Range(1, INT64)]
+    tokens: Annotated[int, Range(1, INT64)]
+    student_tokens: Annotated[int, Range(0, INT64)]
+    words: Annotated[int, Range(0, INT64)]
+    bytes: Annotated[int, Range(1, INT64)]
     sha256: str
+    sha256_of_ends: str = ""
 
-
-class ShardBuilder:
-    """Collects the sequences of documents and writes them as one shard."""
-
-    def __init__(self, encoder: WordEncoder) -> None:
-        self._encoder = encoder
-        self._documents: list[DocumentSequences] = []
-
-    def add(self, document: DocumentSequences) -> None:
-        """Append all sequences of `document`."""
-        self._documents.append(document)
-
-    def write(self, folder: Path, split: str, number: int) -> ShardEntry | None:
-        """Write the shard atomically and describe it; None, and no file, where there is no sequence."""
-        sizes = np.array([size for each in self._documents for size in each.sizes], np.int64)  # (S, 1 or 3)
-        if not len(sizes):
-            return None
-        data = save(self._tensors(sizes))
-        name = f"{split}-{number:06d}.safetensors"
-        write_atomic(folder / name, data)
-        tokens, student_tokens, words = (*sizes.sum(axis=0).tolist(), 0, 0)[:3]
-        return ShardEntry(
-            file=name,
-            split=split,
-            sequences=len(sizes),
-            tokens=tokens,
-            student_tokens=student_tokens,
-            words=words,
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-        )
-
-    def _tensors(self, sizes: NDArray[np.int64]) -> dict[str, Tokens]:
-        tensors: dict[str, Tokens] = {}
-        for side, (prefix, dtype) in enumerate(zip(_PREFIXES, self._encoder.token_dtypes, strict=False)):
-            ids = b"".join(each.ids[side] for each in self._documents)
-            tensors[f"{prefix}tokens"] = np.frombuffer(ids, dtype)
-            tensors[f"{prefix}offsets"] = _offsets(sizes[:, side])
-            # With one tokenizer nobody asks which pieces make a word, beyond what "##" says.
-            if len(self._encoder.token_dtypes) == 2:
-                pieces = b"".join(each.pieces[side] for each in self._documents)
-                tensors[f"{prefix}pieces"] = np.frombuffer(pieces, self._encoder.piece_dtype)
-                tensors["word_offsets"] = _offsets(sizes[:, 2])
-        return tensors
-
-
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype("<u8")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        named = re.fullmatch(rf"{self.split}-\d{{6,}}\.safetensors", self.file)  # and in the corpus's own folder
+        require(named is not None, f"shards.file {self.file!r} is no shard of split {self.split!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +81,28 @@ class WordArrays:
 
 
 class TokenShards:
-    """The sequences of one split, numbered from 0, read through the page cache: opening loads nothing."""
+    """The sequences of one split, numbered from 0, read through the page cache: opening loads nothing but the ends.
 
-    def __init__(self, folder: Path, split: str, entries: list[ShardEntry]) -> None:
-        self.folder, self.split = folder, split
-        self._tensors = [map_tensors(folder / entry.file, entry.bytes) for entry in entries]
+    longest: tokens of a sequence at most; vocab_sizes: of each side's tokenizer. Raises InputError, wherever a shard is
+    opened or read, for what its manifest or these do not allow.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        entries: list[ShardEntry],
+        *,
+        longest: int = LONGEST,
+        vocab_sizes: Sequence[int] = (1 << 32, 1 << 32),
+    ) -> None:
+        self.folder, self.split, self.longest = folder, split, longest
+        self._vocab_sizes = dict(zip(PREFIXES, vocab_sizes, strict=True))
+        self._files = [folder / entry.file for entry in entries]
+        self._tensors = [map_tensors(path, entry.bytes) for path, entry in zip(self._files, entries, strict=True)]
         self._starts = np.cumsum([0] + [entry.sequences for entry in entries]).tolist()
-        # A cheap check of what is about to be trusted; the rest is left to `verify`.
-        for entry, tensors in zip(entries, self._tensors, strict=True):
-            require(_names(entry) <= tensors.keys(), f"{folder / entry.file}: damaged header; {_AGAIN}")
-            fits = len(tensors["offsets"]) == entry.sequences + 1 and len(tensors["tokens"]) == entry.tokens
-            require(fits, f"{folder / entry.file} does not match {MANIFEST}; {_AGAIN}")
+        for path, entry, tensors in zip(self._files, entries, self._tensors, strict=True):
+            _check(path, entry, tensors)
         self.has_words = bool(entries) and entries[0].student_tokens > 0
 
     @classmethod
@@ -155,7 +123,14 @@ class TokenShards:
         folder = Path(folder)
         require(split in SPLITS, f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         manifest = check_fit(folder, tokenizer_fingerprint, student_fingerprint)
-        return cls(folder, split, [each for each in entries_of(manifest, folder) if each.split == split])
+        entries = [each for each in entries_of(manifest, folder) if each.split == split]
+        stated = [manifest.get(name) for name in ("config", "tokenizer", "student_tokenizer")]
+        config, *sides = [each if isinstance(each, dict) else {} for each in stated]
+        longest = config.get("max_length", LONGEST)
+        sizes = [each.get("vocab_size", 1 << 32) for each in sides]
+        sound = all(type(each) is int and each > 0 for each in (longest, *sizes))
+        require(sound, f"{folder / MANIFEST}: max_length and vocab_size must be whole numbers; {_AGAIN}")
+        return cls(folder, split, entries, longest=longest, vocab_sizes=sizes)
 
     def __reduce__(self) -> tuple[object, tuple[Path, str]]:
         return _reopen, (self.folder, self.split)  # a memory map pickles as a copy of the whole file
@@ -172,23 +147,44 @@ class TokenShards:
         require(self.has_words, f"{self.folder} has one tokenization; prepare it with --student-tokenizer")
         tensors, row = self._locate(index)
         first, last = tensors["word_offsets"][row : row + 2].tolist()
-        return WordPair(
+        found = WordPair(
             tokens=self._view(index, ""),
             student_tokens=self._view(index, "student_"),
             pieces=tensors["pieces"][first:last],
             student_pieces=tensors["student_pieces"][first:last],
         )
+        sums = int(found.pieces.sum()), int(found.student_pieces.sum())
+        if sums != (len(found.tokens), len(found.student_tokens)):
+            raise self._damaged(index)
+        return found
 
     def word_arrays(self) -> Iterator[WordArrays]:
         """Each shard's words, one after the other; only where the corpus was made with a student tokenizer."""
         for tensors in self._tensors:
-            teacher, student = ((tensors[f"{side}tokens"], tensors[f"{side}pieces"]) for side in _PREFIXES)
+            teacher, student = ((tensors[f"{side}tokens"], tensors[f"{side}pieces"]) for side in PREFIXES)
             yield WordArrays((teacher, student))
 
     def lengths(self, side: int = 0) -> NDArray[np.int64]:
         """Tokens of every sequence (S) in one tokenization, 0 or 1, for batching by length."""
-        parts = [np.diff(tensors[f"{_PREFIXES[side]}offsets"]).astype(np.int64) for tensors in self._tensors]
-        return np.concatenate([*parts, np.empty(0, np.int64)])
+        parts = [np.diff(tensors[f"{PREFIXES[side]}offsets"]) for tensors in self._tensors]
+        for path, part in zip(self._files, parts, strict=True):
+            require(self._are_lengths(part), f"{path} is damaged, its sequences have no such lengths; {_AGAIN}")
+        return np.concatenate([*parts, np.empty(0, np.uint64)]).astype(np.int64)
+
+    def check_all(self) -> None:
+        """Raise InputError where any sequence is not one; reads everything."""
+        for path, tensors in zip(self._files, self._tensors, strict=True):
+            for prefix in PREFIXES if self.has_words else PREFIXES[:1]:
+                offsets, largest = tensors[f"{prefix}offsets"], tensors[f"{prefix}tokens"].max()
+                sound = largest < self._vocab_sizes[prefix] and self._are_lengths(np.diff(offsets))
+                if self.has_words and sound:
+                    ends = np.concatenate([[0], np.cumsum(tensors[f"{prefix}pieces"], dtype=np.uint64)])
+                    words = tensors["word_offsets"]
+                    sound = words.max() < len(ends) and bool((ends[words.astype(np.int64)] == offsets).all())
+                require(sound, f"{path} is damaged, it holds what no tokenizer of this corpus makes; {_AGAIN}")
+
+    def _are_lengths(self, found: Tokens) -> bool:
+        return bool(((found > 0) & (found <= self.longest)).all())
 
     def _locate(self, index: int) -> tuple[dict[str, Tokens], int]:
         # Negative indices are refused: in a sampler they are a bug, not a wish for the end.
@@ -200,10 +196,32 @@ class TokenShards:
     def _view(self, index: int, prefix: str) -> Tokens:
         tensors, row = self._locate(index)
         first, last = tensors[f"{prefix}offsets"][row : row + 2].tolist()
-        return tensors[f"{prefix}tokens"][first:last]
+        found = tensors[f"{prefix}tokens"][first:last]
+        # Python cuts short what reaches beyond the end.
+        if not 0 < len(found) == last - first <= self.longest or found.max() >= self._vocab_sizes[prefix]:
+            raise self._damaged(index)
+        return found
+
+    def _damaged(self, index: int) -> InputError:
+        path = self._files[bisect_right(self._starts, index) - 1]
+        return InputError(f"{path} is damaged, sequence {index} of {self.split!r} is none; {_AGAIN}")
 
 
 _AGAIN = "the corpus is damaged, prepare it again with --overwrite"
+
+
+def _check(path: Path, entry: ShardEntry, tensors: Mapping[str, Tokens]) -> None:
+    """A cheap check of what is about to be trusted; the rest is looked at where it is read, or by `verify`."""
+    require(_names(entry) <= tensors.keys(), f"{path}: damaged header; {_AGAIN}")
+    ends = entry.sha256_of_ends
+    require(ends in ("", sha256_of_ends(path)), f"{path} is damaged at its beginning or end; {_AGAIN}")
+    parts = [("offsets", "tokens", entry.tokens), ("student_offsets", "student_tokens", entry.student_tokens)]
+    parts += [("word_offsets", pieces, entry.words) for pieces in ("pieces", "student_pieces")]
+    for name, items, count in parts if entry.student_tokens else parts[:1]:
+        offsets = tensors[name]
+        fits = len(offsets) == entry.sequences + 1 and len(tensors[items]) == count
+        sound = fits and offsets.dtype == np.uint64 and offsets[[0, -1]].tolist() == [0, count]
+        require(sound, f"{path} does not match {MANIFEST}; {_AGAIN}")
 
 
 def _names(entry: ShardEntry) -> set[str]:
@@ -253,13 +271,19 @@ def entries_of(manifest: Mapping[str, object], folder: Path) -> list[ShardEntry]
     shards = manifest.get("shards")
     require(isinstance(shards, list), f"{folder / MANIFEST}: no list of shards; {_AGAIN}")
     try:
-        return [from_mapping(ShardEntry, each, where="shards.") for each in cast(list[dict[str, object]], shards)]
+        entries = [from_mapping(ShardEntry, each, where="shards.") for each in cast(list[dict[str, object]], shards)]
     except (InputError, AttributeError) as error:
         raise InputError(f"{folder / MANIFEST}: bad list of shards ({error}); {_AGAIN}") from None
+    alike = len({each.file for each in entries}) == len(entries) and len({each.words > 0 for each in entries}) <= 1
+    require(alike, f"{folder / MANIFEST}: bad list of shards (one twice, or not all of as many tokenizers); {_AGAIN}")
+    return entries
 
 
 def verify(folder: str | Path) -> list[ShardEntry]:
-    """Hash every shard of a prepared corpus; returns what they are. InputError names a damaged file."""
+    """Hash every shard of a prepared corpus, and look at all of it; returns what they are.
+
+    InputError names a damaged file.
+    """
     folder = Path(folder)
     entries = entries_of(check_fit(folder, None, None), folder)
     for entry in entries:
@@ -270,4 +294,6 @@ def verify(folder: str | Path) -> list[ShardEntry]:
             found == entry.sha256,
             f"{path}: sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}; {_AGAIN}",
         )
+    for split in SPLITS:
+        TokenShards.open(folder, split=split).check_all()
     return entries
