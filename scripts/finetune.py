@@ -85,7 +85,8 @@ def material_of(args: argparse.Namespace, config: FineTuneConfig, ranks: Ranks) 
 
 def read(path: str, args: argparse.Namespace) -> AnyData:
     """The rows of a task file; how many, and what was set aside, is said on standard error."""
-    columns = Columns(args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
+    names = (args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
+    columns = Columns(*names, quotes=args.quotes, decimal=args.decimal)
     data = read_rows(args.task, Path(path), columns)
     print(f"{path}: {data.report()}", file=sys.stderr)
     return data
@@ -206,6 +207,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--second-column", help="second text of a pair (default: text_b where there is one)")
     parser.add_argument("--label-column", default="label")
     parser.add_argument("--delimiter", default=",", help="of .csv files")
+    parser.add_argument(
+        "--quotes", action=argparse.BooleanOptionalAction, default=True,
+        help="a field of .csv and .tsv in quotes is what stands between them (default); with --no-quotes all of it",
+    )  # fmt: skip
+    parser.add_argument("--decimal", default=".", choices=(".", ","), help="decimal sign of numbers (default .)")
     parser.add_argument("--encoding", default="utf-8", help="of .csv, .tsv, .jsonl and CoNLL files")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     parser.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")

@@ -13,7 +13,7 @@ from conftest import read, texts
 from tinydistil.errors import InputError
 from tinydistil.text.readers import ReadConfig
 from tinydistil.text.record_stream import unpacked_bytes
-from tinydistil.text.tables import ends_inside_quotes
+from tinydistil.text.tables import cells_in
 
 LINES = ["A primeira linha é curta.", "A segunda tem “aspas” e vírgulas, sim.", "Fim."]
 
@@ -72,11 +72,12 @@ def test_tables_agree_with_pythons_csv(tmp_path: Path, ending: str, delimiter: s
 
 
 def test_a_quote_inside_a_field_opens_nothing() -> None:
-    assert not ends_inside_quotes(b'1,tela de 5" nova', b",", inside=False)
-    assert ends_inside_quotes(b'1,"tela de 5', b",", inside=False)
-    assert ends_inside_quotes(b'fim",a,"outra', b",", inside=True)
-    assert not ends_inside_quotes(b'fim ""dito"" ", a', b",", inside=True)
-    assert ends_inside_quotes(b'so ""aspas""', b",", inside=True)
+    assert cells_in(b'1,tela de 5" nova', b",", inside=False) == (2, False)
+    assert cells_in(b'1,"tela de 5', b",", inside=False) == (1, True)
+    assert cells_in(b'fim",a,"outra', b",", inside=True) == (2, True)
+    assert cells_in(b'fim ""dito"" ",', b",", inside=True) == (2, False)
+    assert cells_in(b'so ""aspas""', b",", inside=True) == (0, True)
+    assert cells_in(b'fim" e', b",", inside=True) is None
 
 
 def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_parquet_streams_by_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "a.parquet"
     table = arrow.table({"id": [1, 2, 3, 4], "text": [*LINES, None], "peso": [0.5] * 4})
     parquet.write_table(table, path, row_group_size=2)
-    monkeypatch.setattr("tinydistil.text.tables.PARQUET_BATCH_ROWS", 1)
+    monkeypatch.setattr("tinydistil.text.parquet.PARQUET_BATCH_ROWS", 1)
     documents, bad = read(path)
     assert [document.text for document in documents] == LINES
     assert [document.identifier for document in documents] == ["1", "2", "3"]

@@ -12,6 +12,8 @@ KINDS = {
     ".txt": "txt",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    # C4, OSCAR and others call JSON lines so, mostly as .json.gz.
+    ".json": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
     ".vert": "vert",

@@ -7,6 +7,9 @@ from typing import BinaryIO
 
 from tinydistil.errors import InputError
 
+# Of one text, of which a model reads some 2 KB: whole books pass.
+LONGEST_BYTES = 16_000_000
+
 
 def open_lines(path: str | None) -> Iterator[str]:
     """The lines of UTF-8 file `path`, or of standard input (None or "-"), without their line ends, one at a time.
@@ -28,7 +31,10 @@ def open_lines(path: str | None) -> Iterator[str]:
 
 def _lines(stream: BinaryIO, name: str) -> Iterator[str]:
     with stream:
-        for number, line in enumerate(stream, start=1):
+        # A device, or a binary file, may have no line end at all.
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_BYTES + 1), b""), start=1):
+            if len(line) > LONGEST_BYTES:
+                raise InputError(f"line {number} of {name} is longer than {LONGEST_BYTES:,} bytes; is it a text file?")
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:

@@ -11,4 +11,8 @@ def optional(package: str, *, needed_by: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise InputError(f'{needed_by} needs the package {package!r}; pip install "tinydistil[{extra}]"') from None
+        name = package.partition(".")[0]
+        # By its own name: tinydistil itself may have been installed from a folder, under no name that pip can look up.
+        raise InputError(
+            f"{needed_by} needs the package {package!r}; pip install {name} (part of tinydistil[{extra}])"
+        ) from None

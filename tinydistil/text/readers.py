@@ -17,8 +17,9 @@ from tinydistil.config import Checked, Range
 from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord, Document, Record
 from tinydistil.text.files import ENDINGS, kind_of
+from tinydistil.text.parquet import parquet_rows
 from tinydistil.text.record_stream import DamagedFile, Line, Stream, lines, open_stream
-from tinydistil.text.tables import missing_column, parquet_rows, table_fields, table_rows
+from tinydistil.text.tables import column_name, json_object, missing_column, table_fields, table_rows
 from tinydistil.text.vertical import vertical_attributes, vertical_paragraphs, vertical_records
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -33,7 +34,7 @@ class ReadConfig(Checked, table="read"):
     source_field: str = "source"
     # Portuguese spreadsheets often write ";".
     csv_delimiter: str = ","
-    # False for files whose fields hold quotes as they are, as many .tsv files do.
+    # False for files whose fields hold quotes as they are: with True, "a" is a.
     table_quotes: bool = True
     txt_mode: str = "lines"
     encoding: str = "utf-8"
@@ -58,16 +59,16 @@ class ReadConfig(Checked, table="read"):
             f"on_bad_bytes must be 'replace' or 'skip', got {self.on_bad_bytes!r}",
         )
         require(
-            _keeps_ascii(self.encoding),
+            keeps_ascii(self.encoding),
             f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
         )
 
 
-def _keeps_ascii(encoding: str) -> bool:
+def keeps_ascii(encoding: str) -> bool:
     """Whether lines, quotes and tags can be found in undecoded bytes (not so in UTF-16)."""
     try:
         return '\n"<,\t{'.encode(encoding) == b'\n"<,\t{'
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):  # ValueError: a NUL in the name, too
         return False
 
 
@@ -80,7 +81,7 @@ def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]
     require(kind is not None, f"{file!r} is of no known format; {ENDINGS}")
     if kind == "parquet":
         names = (config.id_field, config.source_field, config.text_field)
-        yield from parquet_rows(path, names, config.text_field)
+        yield from parquet_rows(path, names, column_name(config.text_field), config.encoding)
         return
     try:
         with open_stream(path) as stream:
@@ -177,33 +178,57 @@ def _whole(record: Record, text: str, config: ReadConfig) -> Document:
 
 
 def _json(record: Record, text: str, config: ReadConfig) -> Document:
-    values = json.loads(text)
-    if not isinstance(values, dict):
-        raise ValueError(f"a JSON object is expected, got {type(values).__name__}")
-    return _from_fields(record, values, config)
+    return _from_fields(record, json_object(text), config)
 
 
 def _table(record: Record, text: str, config: ReadConfig) -> Document:
     header = record.header.decode(config.encoding, errors="replace")
-    fields = table_fields(text, header, _delimiter(record.kind, config), config.table_quotes)
-    if config.text_field not in fields:
+    wanted = column_name(config.text_field), column_name(config.id_field), column_name(config.source_field)
+    fields = table_fields(text, header, _delimiter(record.kind, config), config.table_quotes, wanted, record.file)
+    if wanted[0] not in fields:
         raise missing_column(record.file, config.text_field, list(fields))
     return _from_fields(record, fields, config)
 
 
 def _from_fields(record: Record, fields: Mapping[str, object], config: ReadConfig) -> Document:
-    text = fields.get(config.text_field)
+    text_field, id_field, source_field = map(column_name, (config.text_field, config.id_field, config.source_field))
+    value = fields.get(text_field, {"paragraphs": fields["paragraphs"]} if "paragraphs" in fields else None)
+    if value is None:
+        names = ", ".join(map(repr, fields))
+        raise ValueError(f"no field {config.text_field!r}; fields: {names} (option read.text_field)")
+    text, sentences = _content(value)
     if text is None:
-        raise ValueError(f"no field {config.text_field!r}; fields: {', '.join(map(repr, fields))}")
-    if not isinstance(text, str):
-        raise ValueError(f"field {config.text_field!r} is no text but {type(text).__name__}")
+        raise ValueError(f"field {config.text_field!r} is no text but {type(value).__name__}")
     # Numbers are welcome as identifiers; an empty one gives way to the place in the file.
-    identifier, source = fields.get(config.id_field), fields.get(config.source_field)
+    identifier, source = fields.get(id_field), fields.get(source_field)
     return Document(
         identifier=_place(record) if identifier in (None, "") else str(identifier),
         source=_stem(record) if source in (None, "") else str(source),
         text=_newlines(text),
+        sentences=sentences,
     )
+
+
+def _content(value: object) -> tuple[str | None, tuple[tuple[str, ...], ...] | None]:
+    """The text of a field, and its sentences where it has them: brWaC on the hub is {"paragraphs": [["Um.", "Dois."]]}.
+
+    None where it is no text.
+    """
+    if isinstance(value, str):
+        return value, None
+    paragraphs = value.get("paragraphs") if isinstance(value, dict) else value
+    if not isinstance(paragraphs, list):
+        return None, None
+    if isinstance(value, dict) and all(isinstance(each, str) for each in paragraphs):
+        return "\n".join(paragraphs), None
+    if not all(
+        isinstance(each, list) and all(isinstance(sentence, str) for sentence in each) for each in paragraphs
+    ):
+        return None, None
+    # A line end inside a sentence would look like one between paragraphs.
+    split = (tuple(joined for part in each if (joined := " ".join(part.split()))) for each in paragraphs)
+    sentences = tuple(paragraph for paragraph in split if paragraph)
+    return "\n".join(map(" ".join, sentences)), sentences
 
 
 def _vertical(record: Record, text: str, config: ReadConfig) -> Document:

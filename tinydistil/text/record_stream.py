@@ -5,9 +5,9 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 from tinydistil.errors import InputError
 from tinydistil.text.optional import optional
@@ -24,6 +24,10 @@ PROBE_BYTES = 1 << 16
 # Share of control bytes above which the probe is no text: random bytes hold 11 %, UTF-16 text 45 %.
 BINARY_SHARE = 0.05
 CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
+# Text shrinks 3 to 20 times. What shrinks more than a thousand times is no text, but may fill any memory.
+MOST_RATIO = 1000
+# So much is let pass in any case: what zstd keeps in memory of a file by default.
+ALWAYS_UNPACKED = 1 << 27
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMPRESSIONS = (".gz", ".zst")
 
@@ -40,18 +44,24 @@ class Line(NamedTuple):
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[Stream]:
-    """The decompressed bytes of `path`, past a byte order mark.
+def open_stream(path: Path, *, text: bool = True) -> Iterator[Stream]:
+    """The decompressed bytes of `path`, past a byte order mark; line ends that are all CR come as LF.
 
+    text: refuse what is binary, UTF-16 included.
     Raises InputError if a package is missing, DamagedFile (here or in the body) if it cannot be read on.
     """
     try:
         with io.BufferedReader(_raw(path), BLOCK_BYTES) as stream:
             # Looked at before anything is cut, so that an image gives one bad record and not thousands.
-            _refuse_binary(stream.peek(PROBE_BYTES)[:PROBE_BYTES])
+            probe = stream.peek(PROBE_BYTES)
+            if text:
+                _refuse_binary(probe[:PROBE_BYTES])
             if stream.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
                 stream.read(len(BYTE_ORDER_MARK))
-            yield stream
+            if text and b"\r" in probe and b"\n" not in probe:
+                yield io.BufferedReader(_Macintosh(stream), BLOCK_BYTES)
+            else:
+                yield stream
     except EOFError:
         raise DamagedFile("truncated: the compressed stream ends too early") from None
     except (zlib.error, gzip.BadGzipFile) as error:
@@ -64,18 +74,21 @@ def open_stream(path: Path) -> Iterator[Stream]:
 
 
 def _raw(path: Path) -> io.RawIOBase:
+    most = max(ALWAYS_UNPACKED, MOST_RATIO * path.stat().st_size)
     if path.suffix.lower() == ".gz":
-        return _Decompressed(cast(_Source, gzip.open(path, "rb")))
+        return _Decompressed(cast(_Source, gzip.open(path, "rb")), most)
     if path.suffix.lower() == ".zst":
         # A frame may be followed by another, as pzstd and `cat a.zst b.zst` write them.
-        reader = _zstandard(path).ZstdDecompressor().stream_reader
-        return _Decompressed(reader(path.open("rb"), read_across_frames=True, closefd=True))
+        reader = _decompressor(path).stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+        return _Decompressed(reader, most)
     # Unbuffered, since a buffer of our own size goes around it.
     return path.open("rb", buffering=0)
 
 
-def _zstandard(path: Path) -> ModuleType:
-    return optional("zstandard", needed_by=f"reading {str(path)!r}", extra="formats")
+def _decompressor(path: Path) -> Any:
+    # `zstd --long=31` looks back over 2 GiB; no more of it is kept in memory than was unpacked.
+    zstandard = optional("zstandard", needed_by=f"reading {str(path)!r}", extra="formats")
+    return zstandard.ZstdDecompressor(max_window_size=1 << 31)
 
 
 def unpacked_bytes(path: Path) -> int:
@@ -86,17 +99,21 @@ def unpacked_bytes(path: Path) -> int:
     with path.open("rb") as file:
         head = file.read(PROBE_BYTES)
     try:
-        decompressor = (
-            zlib.decompressobj(wbits=31) if ending == ".gz" else _zstandard(path).ZstdDecompressor().decompressobj()
-        )
-        length = len(decompressor.decompress(head))
+        if ending == ".gz":
+            unpacking = zlib.decompressobj(wbits=31)
+            length = len(unpacking.decompress(head, ALWAYS_UNPACKED))
+            rest = len(unpacking.unused_data) + len(unpacking.unconsumed_tail)
+        else:
+            # Bounded by the output: 64 KiB may unpack to gigabytes. What it read ahead counts as used.
+            with _decompressor(path).stream_reader(io.BytesIO(head), read_across_frames=True) as reader:
+                length, rest = sum(map(len, islice(iter(lambda: reader.read1(BLOCK_BYTES), b""), 64))), 0
     except Exception as error:
         if isinstance(error, InputError):
             raise
         # Damage is told by who reads the file, with its place.
         return size
     # A file of several streams one after the other is judged by its first.
-    return size * length // max(1, len(head) - len(decompressor.unused_data))
+    return size * length // max(1, len(head) - rest)
 
 
 class _Source(Protocol):
@@ -107,8 +124,8 @@ class _Source(Protocol):
 class _Decompressed(io.RawIOBase):
     """Hands on all that was decompressed before some damage, which Python's own buffers would lose."""
 
-    def __init__(self, source: _Source) -> None:
-        self._source = source
+    def __init__(self, source: _Source, most: int) -> None:
+        self._source, self._left = source, most
         self._damage: Exception | None = None
 
     def readable(self) -> bool:
@@ -128,6 +145,9 @@ class _Decompressed(io.RawIOBase):
                 raise
             # Told at the next call: a decompressor that has failed once may not fail again.
             self._damage = damage
+        self._left -= filled
+        if self._left < 0:
+            raise DamagedFile(f"unpacks to more than {MOST_RATIO:,} times its size, which no text does")
         return filled
 
     def close(self) -> None:
@@ -136,10 +156,29 @@ class _Decompressed(io.RawIOBase):
         super().close()
 
 
+class _Macintosh(io.RawIOBase):
+    """Lines that end in CR alone, as old Macintosh programs and some spreadsheets write them, with LF instead."""
+
+    def __init__(self, source: Stream) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        data = self._source.read1(len(target)).replace(b"\r", b"\n")
+        target[: len(data)] = data
+        return len(data)
+
+
 def _refuse_binary(probe: bytes) -> None:
     control = len(probe) - len(probe.translate(None, CONTROL_BYTES))
     if control > BINARY_SHARE * len(probe):
-        raise DamagedFile(f"not UTF-8 text: {control} of the first {len(probe)} bytes are control bytes")
+        raise DamagedFile(
+            f"not UTF-8 text: {control} of the first {len(probe)} bytes are control bytes; "
+            "UTF-16, for instance, is converted with `iconv -f utf-16 -t utf-8`"
+        )
 
 
 def lines(stream: Stream, max_line_bytes: int) -> Iterator[Line]:
@@ -148,7 +187,7 @@ def lines(stream: Stream, max_line_bytes: int) -> Iterator[Line]:
     # + 2: the longest line allowed still comes with its CRLF.
     while data := stream.readline(max_line_bytes + 2):
         number += 1
-        # A carriage return goes only with its line feed here; old Macintosh files are one line to us.
+        # A carriage return goes only with its line feed here; `open_stream` deals with those that stand alone.
         data, whole = data.rstrip(b"\r\n"), data.endswith(b"\n")
         if len(data) <= max_line_bytes:
             yield Line(number, data)

@@ -1,46 +1,51 @@
-"""Floor 1: rows of .csv and .tsv files, whose quoted fields may run over many lines; rows of Parquet."""
+"""Floor 1: rows of .csv and .tsv files, whose quoted fields may run over many lines; JSON objects."""
 
 import csv
-import io
 import json
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Literal
+from itertools import chain
 
 from tinydistil.errors import InputError
 from tinydistil.text.document import BadRecord, Record
-from tinydistil.text.optional import optional
 from tinydistil.text.record_stream import Line, Stream, lines
 
-# Rows of a Parquet row group turned to Python at once: at most some MB of documents.
-PARQUET_BATCH_ROWS = 256
-INSIDE_QUOTES = rb'(?:[^"]++|"")*+("?)'
+# The rest of a quoted field, and whether it is closed.
+_QUOTED = re.compile(rb'(?:[^"]++|"")*+("?)')
+# The first line that Excel reads and writes to name the delimiter.
+_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?(?:\n|$)', re.IGNORECASE)
+_OPEN_QUOTE = (
+    "a quote opens a field here and does not close as RFC 4180 has it; if quotes are ordinary characters, "
+    "set table_quotes=false (finetune.py: --no-quotes)"
+)
 
 
-@lru_cache(maxsize=8)
-def _quoted_field(delimiter: bytes) -> re.Pattern[bytes]:
-    # A quote opens a field only at its beginning; elsewhere (5" de tela) it is an ordinary character.
-    return re.compile(rb"(?:^|" + re.escape(delimiter) + rb')"' + INSIDE_QUOTES)
+def cells_in(line: bytes, delimiter: bytes, inside: bool) -> tuple[int, bool] | None:
+    """How many cells end in `line`, and whether a quoted one is still open; None where quotes are not RFC 4180's.
 
-
-_CONTINUED = re.compile(INSIDE_QUOTES)
-
-
-def ends_inside_quotes(line: bytes, delimiter: bytes, inside: bool) -> bool:
-    """Whether a quoted field is still open after `line`; `inside` tells if one was open before it."""
-    start = 0
-    if inside:
-        match = _CONTINUED.match(line)
-        assert match is not None  # every part of the pattern is optional
-        if not match.group(1):
-            return True
-        start = match.end()
-    if b'"' not in line[start:]:
-        return False
-    # The anchor ^ must not match in the middle of a continued line, so the rest keeps its first delimiter.
-    return any(not match.group(1) for match in _quoted_field(delimiter).finditer(line, start))
+    inside: whether a quoted cell was open before the line. A quote opens a cell only at its beginning; elsewhere
+    (5" de tela) it is an ordinary character. A closing one stands at the end of its cell.
+    """
+    at = count = 0
+    while True:
+        if inside or line.startswith(b'"', at):
+            match = _QUOTED.match(line, at if inside else at + 1)
+            assert match is not None  # every part of the pattern is optional
+            if not match[1]:
+                return count, True
+            inside, at = False, match.end()
+            if at < len(line) and not line.startswith(delimiter, at):
+                return None
+        else:
+            end = line.find(delimiter, at)
+            at = end if end >= 0 else len(line)
+        count += 1
+        if at == len(line):
+            return count, False
+        at += len(delimiter)
 
 
 def table_rows(
@@ -48,79 +53,151 @@ def table_rows(
 ) -> Iterator[Record | BadRecord]:
     """The rows below the header, each with the header's bytes, so that it can be parsed by itself.
 
-    A quote that never closes costs the rows up to `max_bytes` after it, counted as one bad record.
+    Lines are joined only where they make a row of the header's width, quoted as in RFC 4180. Any other opening quote
+    costs its own line at most: it is text in a .tsv, since most of those have no quoting, else a bad record.
     """
     source = lines(stream, max_bytes)
+    first, mark = next(filter(_filled, source), Line(1, b"")), b""
+    if first.data and (match := _SEPARATOR.fullmatch(first.data.decode("latin-1"))):
+        mark, delimiter = first.data + b"\n", match[1]
+        first = next(source, Line(2, b""))
+    if first.data is None:
+        yield BadRecord(file, first.number, f"header row is longer than {max_bytes} bytes")
+        return
     separator = delimiter.encode()
-    header = _row(source, separator, quotes, max_bytes)
-    if header is None:
-        return
-    if header.data is None:
-        yield BadRecord(file, header.number, f"header row is not closed within {max_bytes} bytes")
-        return
-    while row := _row(source, separator, quotes, max_bytes):
-        if row.data is None:
-            reason = f"row is longer than {max_bytes} bytes, or a quote never closes"
-            yield BadRecord(file, row.number, reason)
-        elif row.data.strip():
-            yield Record(file, row.number, kind, row.data, header.data)
+    header, taken = _joined(first, source, separator, None, max_bytes) if quotes else (None, [first])
+    waiting = deque(taken[1:] if header is None else ())
+    header = mark + (first.data if header is None else header)
+    width = _width(header.removeprefix(mark), separator, quotes)
+
+    def alone(line: Line) -> bool:
+        return line.data is not None and line.data.count(separator) == width - 1
+
+    while line := waiting.popleft() if waiting else next(source, None):
+        row, reason = line.data, f"row is longer than {max_bytes} bytes"
+        if row and quotes and b'"' in row and (cells := cells_in(row, separator, False)) and cells[1]:
+            row, taken = _joined(line, chain(_drained(waiting), source), separator, width, max_bytes)
+            # Lines of a .tsv that are rows each for themselves are no field of several lines.
+            if row is None or (kind == "tsv" and width > 1 and all(map(alone, taken))):
+                waiting.extendleft(reversed(taken[1:]))
+                row, reason = (line.data if kind == "tsv" and alone(line) else None), _OPEN_QUOTE
+        if row is None:
+            yield BadRecord(file, line.number, reason)
+        elif separator in row or _filled(line):
+            yield Record(file, line.number, kind, row, header)
 
 
-def _row(source: Iterator[Line], delimiter: bytes, quotes: bool, max_bytes: int) -> Line | None:
-    parts: list[bytes] = []
-    # A line end inside quotes belongs to the field, so lines are gathered until the quotes close.
-    size, first, inside = 0, 0, False
-    for number, data in source:
-        first = first or number
-        if data is None or size + len(data) > max_bytes:
-            return Line(first, None)
-        parts.append(data)
-        size += len(data) + 1
-        inside = quotes and ends_inside_quotes(data, delimiter, inside)
-        if not inside:
-            return Line(first, b"\n".join(parts))
-    # The file ended inside a quoted field.
-    return Line(first, None) if parts else None
+def _filled(line: Line) -> bool:
+    return line.data is None or bool(line.data.strip())
 
 
-def table_fields(row: str, header: str, delimiter: str, quotes: bool) -> dict[str, str]:
-    """One row as column name -> value. Raises csv.Error or ValueError where it does not fit the header."""
-    # A field may be as long as a document, well over csv's default of 128 KiB.
-    csv.field_size_limit(max(csv.field_size_limit(), len(row) + 1))
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    names, values = (
-        next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)) for text in (header, row)
-    )
+def _joined(
+    first: Line, more: Iterable[Line], delimiter: bytes, width: int | None, max_bytes: int
+) -> tuple[bytes | None, list[Line]]:
+    """The row of `width` cells (None for any number) that begins with line `first`, and the lines looked at for it.
+
+    No row where a quoted cell does not close within `max_bytes`. Looking ends where no row can come of it any more, so
+    that lines which open quotes one after the other are looked at `width` times at most.
+    """
+    taken, cells, size, inside = [], 0, 0, False
+    for line in chain([first], more):
+        taken.append(line)
+        size += len(line.data or b"") + 1
+        found = None if line.data is None or size > max_bytes + 1 else cells_in(line.data, delimiter, inside)
+        if found is None:
+            break
+        cells, inside = cells + found[0], found[1]
+        if not inside and width in (None, cells):
+            return b"\n".join(each.data or b"" for each in taken), taken
+        if not inside or (width is not None and cells >= width):
+            break
+    return None, taken
+
+
+def _width(row: bytes, delimiter: bytes, quotes: bool) -> int:
+    """How many cells a row has."""
+    cells, inside = 0, False
+    for line in row.split(b"\n") if quotes else ():
+        if (found := cells_in(line, delimiter, inside)) is None:
+            break
+        cells, inside = cells + found[0], found[1]
+    else:
+        if quotes and not inside:
+            return cells
+    return row.count(delimiter) + 1
+
+
+def _drained(waiting: deque[Line]) -> Iterator[Line]:
+    while waiting:
+        yield waiting.popleft()
+
+
+def table_fields(
+    row: str, header: str, delimiter: str, quotes: bool, wanted: Iterable[str | None], file: str
+) -> dict[str, str]:
+    """One row as column name -> value. Raises csv.Error or ValueError where it does not fit the header.
+
+    A row of one line whose quotes are not RFC 4180's has them as ordinary characters. Raises InputError where the
+    header has two of a column that is `wanted`.
+    """
+    delimiter, names, repeated = _names(header, delimiter, quotes)
+    for name in repeated & set(wanted) if repeated else ():
+        raise repeated_column(file, str(name))
+    values = _cells(row, delimiter, quotes)
     if len(values) != len(names):
         raise ValueError(f"row has {len(values)} fields where the header has {len(names)}")
     return dict(zip(names, values, strict=True))
 
 
-def parquet_rows(path: Path, columns: tuple[str, ...], required: str) -> Iterator[Record]:
-    """The rows of a Parquet file as one-line JSON objects of `columns` (those that it has).
+@lru_cache(maxsize=64)
+def _names(header: str, delimiter: str, quotes: bool) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """The delimiter, the names of the columns, and those that occur twice."""
+    if match := _SEPARATOR.match(header):
+        delimiter, header = match[1], header[match.end() :]
+    names = tuple(map(column_name, _cells(header, delimiter, quotes)))
+    return delimiter, names, frozenset(name for name, count in Counter(names).items() if count > 1)
 
-    Raises InputError if pyarrow or the `required` column is missing, or the file is damaged.
-    """
-    parquet = optional("pyarrow.parquet", needed_by=f"reading {str(path)!r}", extra="formats")
-    arrow = optional("pyarrow", needed_by=f"reading {str(path)!r}", extra="formats")
-    try:
-        with parquet.ParquetFile(path) as table:
-            present = [name for name in columns if name in table.schema_arrow.names]
-            if required not in present:
-                raise missing_column(str(path), required, table.schema_arrow.names)
-            number = 0
-            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=present):
-                for row in batch.to_pylist():
-                    number += 1
-                    # As JSON, a row needs no reader of its own in the workers.
-                    yield Record(str(path), number, "parquet", json.dumps(row, default=str).encode())
-    except arrow.ArrowException as error:
-        raise InputError(f"Parquet file {str(path)!r} cannot be read: {error}") from None
+
+def _cells(row: str, delimiter: str, quotes: bool) -> list[str]:
+    if quotes and '"' in row:
+        # A field may be as long as a document, well over csv's default of 128 KiB.
+        csv.field_size_limit(max(csv.field_size_limit(), len(row) + 1))
+        try:
+            return next(csv.reader([row], delimiter=delimiter, strict=True))
+        except csv.Error:
+            if "\n" in row:
+                raise
+    return row.split(delimiter)
+
+
+def column_name(name: str) -> str:
+    """`name` as columns are compared: composed (NFC), without space around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def json_object(text: str) -> dict[str, object]:
+    """The object in `text`. Raises ValueError for anything else, also where two of its keys are one name."""
+    values = json.loads(text, object_pairs_hook=_pairs)
+    if not isinstance(values, dict):
+        raise ValueError(f"a JSON object is expected, got {type(values).__name__}")
+    return values
+
+
+def _pairs(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    values = {key if key.isascii() else unicodedata.normalize("NFC", key): value for key, value in pairs}
+    if len(values) != len(pairs):
+        raise ValueError(f"two fields of one name among {', '.join(repr(key) for key, _ in pairs)}")
+    return values
 
 
 def missing_column(file: str, column: str, names: list[str]) -> InputError:
     """The error for a table without the column that was asked for."""
     return InputError(
         f"{file!r} has no column {column!r}; its columns: {', '.join(map(repr, names))}. "
-        "Set the text field (or the delimiter) to fit"
+        "Set the text field (or the delimiter) to fit: options read.text_field, read.csv_delimiter"
     )
+
+
+def repeated_column(file: str, column: str) -> InputError:
+    """The error for a table with two columns of the name that was asked for."""
+    return InputError(f"{file!r} has two columns {column!r}; rename one of them")

@@ -45,32 +45,35 @@ RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
 
 @dataclass(frozen=True, slots=True)
 class TaskData(Generic[RowT]):
-    """A task file: its sound rows, and what was set aside, with its line and the reason."""
+    """A task file: its sound rows, what was set aside, with its line and the reason, and what a user should know."""
 
     rows: tuple[RowT, ...]
     bad: tuple[BadRecord, ...]
+    notes: tuple[str, ...] = ()
 
     def report(self) -> str:
-        """How many rows were read and set aside, the first five of these by line; one line each."""
+        """How many rows were read and set aside, the first five of these by line, and the notes; one line each."""
         lines = [f"{len(self.rows)} rows, {len(self.bad)} set aside"]
         lines += [f"  {each}" for each in self.bad[:5]]
         if len(self.bad) > 5:
             lines.append(f"  and {len(self.bad) - 5} more")
-        return "\n".join(lines)
+        return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 
-def checked(path: Path, rows: Sequence[RowT], bad: Sequence[BadRecord]) -> TaskData[RowT]:
+def checked(path: Path, rows: Sequence[RowT], bad: Sequence[BadRecord], notes: Sequence[str] = ()) -> TaskData[RowT]:
     """The rows of a file. Raises InputError where none is sound, with the first reason."""
     if not rows:
         reason = f"; the first of {len(bad)} set aside: {bad[0]}" if bad else ": it is empty"
         raise InputError(f"{str(path)!r} holds no usable row{reason}")
-    return TaskData(tuple(rows), tuple(bad))
+    return TaskData(tuple(rows), tuple(bad), tuple(notes))
 
 
 def existing(path: Path) -> Path:
     """`path`, if it is a file. Raises InputError if not."""
     if not path.is_file():
-        what = "is a folder; give a file" if path.is_dir() else "does not exist"
+        what = (
+            "is a folder; give a file" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+        )
         raise InputError(f"task file {str(path)!r} {what}")
     return path
 
