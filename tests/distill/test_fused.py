@@ -1,6 +1,7 @@
 """The fused loss against float64, against the eager form, and against finite differences."""
 
 import random
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -274,10 +275,18 @@ def test_other_divergences_need_the_whole_distribution(form, divergence: str) ->
         form(student, torch.zeros(3).long(), cut(teacher, 4, 2.0), hard=1.0, soft=1.0, divergence=divergence)
 
 
-def test_without_a_compiler_it_runs_uncompiled_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [("InvalidCxxCompiler: No working C++ compiler found", r"; .*apt install g\+\+"), ("buf1", "$")],
+)
+def test_what_does_not_compile_runs_uncompiled_and_says_why_once(
+    monkeypatch: pytest.MonkeyPatch, reason: str, remedy: str
+) -> None:
     def broken(*_: object, **__: object):
-        def fail(*_: object) -> None:
-            raise RuntimeError("no C++ compiler")
+        def fail(*arguments: object) -> tuple[Tensor, Tensor]:
+            if arguments[-1].hard > 0:
+                raise RuntimeError(f"{reason}\n\nSet TORCHDYNAMO_VERBOSE=1; see torch.compiler")
+            return fused._compute_chunk(*arguments)
 
         return fail
 
@@ -286,14 +295,44 @@ def test_without_a_compiler_it_runs_uncompiled_and_says_so_once(monkeypatch: pyt
     monkeypatch.setattr(fused, "_compiled_chunk", lambda: chunk)
     student, teacher = decoding(70, 8, 50, 3.0), decoding(70, 8, 50, 3.0)
     targets = torch.randint(50, (70,))
-    options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
-    with pytest.warns(UserWarning, match="g\\+\\+"):
-        first = run(fused_vocabulary_losses, student, targets, teacher, compiled=True, **options)
+    options = dict(soft=1.0, temperature=2.0, divergence="forward", compiled=True)
+    with pytest.warns(UserWarning, match=rf"failed \(RuntimeError: {re.escape(reason)}\){remedy}"):
+        first = run(fused_vocabulary_losses, student, targets, teacher, hard=1.0, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = run(fused_vocabulary_losses, student, targets, teacher, compiled=True, **options)
+        again = run(fused_vocabulary_losses, student, targets, teacher, hard=1.0, **options)
+        run(fused_vocabulary_losses, student, targets, teacher, hard=0.0, **options)
+        run(fused_vocabulary_losses, student, targets, None, **(options | dict(hard=1.0, soft=0.0)))
+    assert sorted(chunk.compiles.values()) == [False, False, True]
     for mine, other in zip(first, again, strict=True):
         assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize(
+    ("hard", "soft", "divergence", "sparse"),
+    [
+        (1.0, 0.0, "forward", False),
+        (0.0, 1.0, "forward", False),
+        (2.0, 5.0, "forward", False),
+        (1.0, 1.0, "reverse", False),
+        (1.0, 1.0, "jensen-shannon", False),
+        (1.0, 1.0, "forward", True),
+    ],
+)
+def test_each_combination_of_terms_compiles(hard: float, soft: float, divergence: str, sparse: bool) -> None:
+    """And gives what it gives uncompiled; a warning of a fallback would be an error."""
+    torch.manual_seed(11)
+    torch._dynamo.reset()  # which forgets what the other cases compiled, and with them the limit of eight
+    vocabulary = fused.COMPILED_FROM
+    student, whole = decoding(65, 8, vocabulary, 2.0), decoding(65, 8, vocabulary, 2.0)
+    targets, teacher = torch.randint(vocabulary, (65,)), cut(whole, 4, 2.0) if sparse else whole
+    options = dict(hard=hard, soft=soft, divergence=divergence)
+    plain = run(fused_vocabulary_losses, student, targets, teacher, compiled=False, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the fused loss runs uncompiled")
+        compiled = run(fused_vocabulary_losses, student, targets, teacher, **options)
+    for mine, other in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(mine, other, rtol=2e-5, atol=1e-6)
 
 
 @pytest.fixture

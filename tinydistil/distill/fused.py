@@ -262,10 +262,12 @@ def _compute_chunk(
     hard = soft = logits.new_zeros((), dtype=torch.float64)
     slopes = torch.zeros_like(logits[:1])
     if terms.hard > 0:
-        exponentials, total = _exponentials(logits - greatest)
+        _, total = _exponentials(logits - greatest)
         rows = total.log().squeeze(1) - (answers - greatest.squeeze(1))
         hard = torch.where(valid, rows, 0.0).sum()
-        slopes = exponentials * (terms.hard / total).to(logits.dtype)
+        # Exponentials anew: to keep them costs as much, and is a KeyError of Inductor's where this term stands alone
+        # (pytorch/pytorch#196570, torch 2.13).
+        slopes = (logits - greatest).exp() * (terms.hard / total).to(logits.dtype)
     if terms.soft > 0:
         if sparse is None:
             assert taught is not None
@@ -355,27 +357,33 @@ def _slope(taught: _Softmax, learned: _Softmax, divergence: str) -> tuple[Tensor
 
 
 class _CompiledChunk:
-    """`_compute_chunk` by torch.compile; itself, after one warning, where compiling fails."""
+    """`_compute_chunk` by torch.compile; itself, after a warning, for terms with which compiling fails."""
 
     def __init__(self) -> None:
         self.compute: Callable[..., tuple[Tensor, Tensor]] = torch.compile(_compute_chunk, dynamic=False)
-        self.proven = False
+        self.compiles: dict[object, bool] = {}
 
     def __call__(self, *arguments: Any) -> tuple[Tensor, Tensor]:
-        if self.proven:
-            return self.compute(*arguments)
-        try:
-            found = self.compute(*arguments)
-        except Exception as error:  # torch raises another kind for each thing that may be missing
-            warnings.warn(
-                f"the fused loss runs uncompiled, and slower: torch.compile failed ({type(error).__name__}); it needs "
-                "a C++ compiler (Debian, Ubuntu: apt install g++), on CUDA the package triton",
-                stacklevel=2,
-            )
-            self.compute = _compute_chunk
-            found = self.compute(*arguments)
-        self.proven = True
-        return found
+        *_, sparse, _told, terms = arguments
+        key = terms, sparse is None  # each is compiled apart
+        if key not in self.compiles:
+            try:
+                found = self.compute(*arguments)
+            except Exception as error:  # torch raises another kind for each thing that may be missing
+                if False not in self.compiles.values():
+                    warnings.warn(_uncompiled(error), stacklevel=2)
+                self.compiles[key] = False
+            else:
+                self.compiles[key] = True
+                return found
+        return self.compute(*arguments) if self.compiles[key] else _compute_chunk(*arguments)
+
+
+def _uncompiled(error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    remedy = "; it needs a C++ compiler (Debian, Ubuntu: apt install g++), on CUDA the package triton"
+    missing = "compiler" in reason.lower() or "triton" in reason.lower()
+    return f"the fused loss runs uncompiled, and slower: torch.compile failed ({reason}){remedy if missing else ''}"
 
 
 _compiled_chunk = cache(_CompiledChunk)  # one for the whole process, made when it is first asked for
