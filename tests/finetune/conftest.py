@@ -111,10 +111,7 @@ def write_squad(path: Path, rows: Sequence[Question]) -> None:
     path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}, ensure_ascii=False), encoding="utf-8")
 
 
-@pytest.fixture(scope="session")
-def suite_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The suite's folder with a few dozen rows a file."""
-    path = tmp_path_factory.mktemp("tasks")
+def write_suite(path: Path) -> Path:
     for name in ("assin2", "sentiment", "lenerbr", "faquad"):
         (path / name).mkdir()
     for split, count in (("train", 48), ("dev", 12), ("test", 24)):
@@ -127,6 +124,12 @@ def suite_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if split != "test":
             write_squad(path / "faquad" / f"{split}.json", questions(count, split))
     return path
+
+
+@pytest.fixture(scope="session")
+def suite_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The suite's folder with a few dozen rows a file."""
+    return write_suite(tmp_path_factory.mktemp("tasks"))
 
 
 # Settings of a run of a second.
