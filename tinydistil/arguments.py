@@ -27,15 +27,16 @@ class Parser(argparse.ArgumentParser):
         self.options, self.without = options, without
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """Parse. Names and texts must be UTF-8: JSON files, cards and tokenizers hold nothing else."""
+        """Parse. Texts and folders must be UTF-8, without which no tokenizer reads and no safetensors file opens."""
         found = super().parse_args(args, namespace)
         for value in vars(found).values():
-            for each in value if isinstance(value, list) else [value]:
-                sound = not isinstance(each, str | Path) or _SURROGATE.search(str(each)) is None
-                require(
-                    sound,
-                    f"argument {shown(str(each))} holds a lone surrogate: bytes that are no UTF-8; rename or convert",
-                )
+            for each in map(str, value if isinstance(value, list) else [value]):
+                # A text file may have any name, also below folders (--input, --corpus).
+                sound = _SURROGATE.search(each) is None or Path(each).is_file()
+                sound = sound or (isinstance(value, list) and Path(each).is_dir())
+                require(sound, f"argument {shown(each)} holds a lone surrogate (bytes that are no UTF-8); rename it")
+            # Longer than any path: its folders could not be made one below the other.
+            require(isinstance(value, list) or len(str(value)) <= 1000, f"argument {shown(str(value))} is too long")
         return found
 
     def error(self, message: str) -> NoReturn:

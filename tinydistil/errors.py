@@ -63,7 +63,7 @@ def rank_and_world_size() -> tuple[int, int]:
     for name, default, least in (("WORLD_SIZE", "1", 1), ("RANK", "0", 0)):
         text = os.environ.get(name, default)
         require(
-            text.isascii() and text.isdigit() and least <= int(text) < 2**31,
+            text.isascii() and text.isdigit() and len(text) < 11 and least <= int(text) < 2**31,
             f"the environment has {name}={text!r}, which is no whole number >= {least}; "
             "unset it, or start with torchrun",
         )
@@ -130,10 +130,12 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def reason_of(error: InputError | OSError) -> str:
-    """What to tell a user; for the system's own errors, what it refused and for which file."""
+    """What to tell a user, on one line; for the system's own errors, what it refused and for which file."""
+    reason = str(error)
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-    return str(error)
+        reason = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    reason = " ".join(reason.splitlines())  # a file's name or value may hold line breaks
+    return reason if len(reason) <= 1000 else f"{reason[:700]} ... {reason[-250:]}"  # the remedy stands at the end
 
 
 def leave_quietly(code: int) -> NoReturn:

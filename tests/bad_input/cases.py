@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
+# Lists of inputs are read by the row, not by the item.
+# fmt: off
 from tests.bad_input.material import SETTINGS, SOUND
 from tinydistil.config import hints_of
 from tinydistil.data.settings import PrepareConfig
@@ -36,7 +38,7 @@ class Case:
 
 
 OPTIONS = {"prepare": PrepareConfig, "distill": RunConfig, "pretrain": RunConfig, "finetune": FineTuneConfig,
-           "evaluate": FineTuneConfig}  # fmt: skip
+           "evaluate": FineTuneConfig}
 _DEEP = "[" * 1000 + "]" * 1000
 _LINES = ['"a\\nb"', '"a\\u0000b"', '"a\\u2028b"']
 _LITERALS: dict[object, list[str]] = {
@@ -48,7 +50,7 @@ _LITERALS: dict[object, list[str]] = {
     str: ["3", "true", "[]", "{a = 1}", "1.5", "nan", *_LINES, _DEEP],
     tuple: ["3", "'x'", "{}", "true", "[[1]]", "[{}]", "[true, 1]", "'a,b'", _DEEP],
     dict: ["3", "[]", "true", "[[1]]", "[{}]", "nan", _DEEP],
-}  # fmt: skip
+}
 
 
 def kind_of(hint: Any) -> object:
@@ -77,10 +79,15 @@ def text(name: str, content: str | bytes) -> Change:
     return write
 
 
+# A flag of the sound command goes over these.
+_SET_BY_FLAG = {"max_length", "recipe.name", "teacher", "student.model", "student.tokenizer", "shards", "train.steps",
+                "train.batch_size"}
+
+
 def option(draw: random.Random) -> Case:
     """A value of a wrong type or out of all bounds for an option, by --set or in a TOML file."""
     script = draw.choice([*OPTIONS])
-    name, kind = draw.choice([*options_of(OPTIONS[script])])
+    name, kind = draw.choice([pair for pair in options_of(OPTIONS[script]) if pair[0] not in _SET_BY_FLAG])
     literal = draw.choice(_LITERALS[kind])
     if draw.random() < 0.5:
         return Case(script, f"option {name}", ["--set", f"{name}={literal}"])
@@ -100,7 +107,7 @@ def name(draw: random.Random) -> Case:
         known[:place] + "x" + known[place:], known.upper(), f"{known}.mais", f"{known}.", f".{known}", f"..{known}",
         "x" * 5000, "", " ", f"'{known}'", f'"{known}"', known + "\n", known + "\0", "é" + known, f"[{known}]", "=",
         ".".join("a" * 1000), known[::-1], "__class__", "__post_init__", "_table",
-    ])  # fmt: skip
+    ])
     wrong = wrong.replace("\0", "\\u0000")
     return Case(script, f"name {wrong[:60]!r}", ["--set", f"{wrong}={draw.choice(['1', 'true', 'x', '[]', '{}'])}"])
 
@@ -111,9 +118,9 @@ def toml(draw: random.Random) -> Case:
     content = draw.choice([
         "seed = 1\nseed = 2", "[a]\n[a]", "seed 1", "seed = ", "= 1", "[", "[[train]]\nseed = 1", "seed = 1 2",
         "a = " + "[" * 3000, ".".join("a" * 3000) + " = 1", '"" = 1', '"a\\nb" = 1', "\x00", "seed = 1\x00",
-        "x" * 2_000_000, "ção = 1", 'seed = """\n1\n"""', "seed = '1'", "max_length = 1_0_0_000_000_000_000_000_000",
+        "x" * 2_000_000, "ção = 1", 'seed = """\n1\n"""', "seed = '1'", "seed = 1_0_0_000_000_000_000_000_000",
         "[train.mask.rate]\nx = 1", "[student]\nmodel = ['2x128']", "[recipe]\nname = {a = 1}", "recipe = ['total']",
-    ])  # fmt: skip
+    ])
     data = draw.choice([content.encode(), content.encode("utf-16"), b"\xff" + content.encode(), os.urandom(300)])
     path = draw.choice(["bad.toml"] * 6 + ["nada.toml", ".", "/dev/zero", "/dev/null/x", "teacher"])
     return Case(script, f"TOML file {path} {data[:40]!r}", ["--config", path], text("bad.toml", data))
@@ -129,7 +136,7 @@ _WHOLE = {
 }
 _NUMBERS = {"distill": ["--minutes", "--epochs", "--learning-rate"]}
 _NO_NUMBER = ["dez", "1.5.2", "10**30", "9" * 5000, "-1", "", "0x10", "1e400", "1 000", "--", "inf", "nan", "1,5",
-              str(2**63), str(10**30), "\udcff", "1\n2", "½", "-" + "9" * 400]  # fmt: skip
+              str(2**63), str(10**30), "\udcff", "1\n2", "½", "-" + "9" * 400]
 
 
 def flag(draw: random.Random) -> Case:
@@ -137,7 +144,7 @@ def flag(draw: random.Random) -> Case:
     script = draw.choice([*SOUND])
     if draw.random() < 0.25:
         wrong = draw.choice(["--stepps", "--model=", "-z", "--set", "--config", "--", "--out put", "--passo\nx",
-                             "--device=tpu", "--device=cuda:99", "--device=", "---seed", "--\udcff", "--seed"])  # fmt: skip
+                             "--device=tpu", "--device=cuda:99", "--device=", "---seed", "--\udcff", "--seed"])
         return Case(script, f"flag {wrong!r}", [wrong], refused=wrong not in ("--", "--model="))
     value = draw.choice(_NO_NUMBER)
     names = _WHOLE[script] + _NUMBERS.get(script, [])
@@ -146,7 +153,7 @@ def flag(draw: random.Random) -> Case:
 
 _NAMES = ["", ".", "/", "nada", "a/" * 2000, "x" * 300, "\udcff\udcfe", "a\nb", "/dev/null", "/dev/zero", "corpus.txt",
           "~ninguém/x", "-", "--", "http://x/y", "../../..", "con:1", "a//b", "org/modelo", "org/../modelo", "*", "[",
-          "laço", "fila", "\u202e", "teacher/config.json", "out/../teacher/vocab.txt/x"]  # fmt: skip
+          "laço", "fila", "\u202e", "teacher/config.json", "out/../teacher/vocab.txt/x"]
 _PATHS = {
     "prepare": ["--input", "--tokenizer", "--student-tokenizer", "--eval-set", "--output"],
     "distill": ["--teacher", "--student", "--shards", "--output", "--teacher-cache", "--recipe", "--precision",
@@ -156,10 +163,10 @@ _PATHS = {
                  "--text-column", "--delimiter", "--encoding", "--revision", "--grid"],
     "evaluate": ["--model", "--data", "--output", "--parts", "--text", "--suite", "--pooling"],
     "predict": ["--model", "--file", "--revision"],
-}  # fmt: skip
+}
 # Where these are a folder or text that may be meant.
 _MEANT = {"--output", "--revision", "--text-column", "--text", "--teacher", "--file", "--eval-set", "--input",
-          "--teacher-cache", "--student-tokenizer", "--data", "--corpus", "--train", "--dev", "--test", "--synonyms"}  # fmt: skip
+          "--teacher-cache", "--student-tokenizer", "--data", "--corpus", "--train", "--dev", "--test", "--synonyms"}
 
 
 def path(draw: random.Random) -> Case:
@@ -180,8 +187,9 @@ def path(draw: random.Random) -> Case:
 
 
 # What stands for a value of JSON that has lost its type, range or form.
-_JSON = [None, True, False, -1, 0, 2**31 - 1, 2**63, 10**30, 1.5, 1e308, "", "x", "ção", "../../x", "\ud800", "a\nb", [],
-         {}, [[]], [None], {"a": {}}, "x" * 10_000, [1] * 1000, float("nan"), "\0"]  # fmt: skip
+_JSON = [None, True, False, -1, 0, 2**31 - 1, 2**63, 10**30, 1.5, 1e308, "", "x", "ção", "../../x", "\ud800", "a\nb",
+    [],
+         {}, [[]], [None], {"a": {}}, "x" * 10_000, [1] * 1000, float("nan"), "\0"]
 
 
 def damage_json(draw: random.Random, path: Path) -> None:
@@ -258,9 +266,9 @@ _TEXTS: list[str | bytes] = [
     '{"data": [{"paragraphs": [{"context": "a", "qas": [{"id": 1, "question": null, "answers": [3]}]}]}]}',
     b"PAR1" + bytes(100) + b"PAR1", b"\x1f\x8b" + bytes(50), b"\x28\xb5\x2f\xfd" + bytes(50), "sep=;\ntext;label\n",
     "text\tlabel\n" + "frase\tsim\n" * 3, '"' * 9999, "text\n" + "a\n" * 9, "label\n1\n", "\t\n" * 50,
-]  # fmt: skip
+]
 _ENDINGS = [".txt", ".jsonl", ".csv", ".tsv", ".vert", ".parquet", ".conll", ".json", ".xml", ".txt.gz", ".jsonl.gz",
-            ".tsv.zst", ".xml.gz", ".json.gz", ".gz", "", ".doc", ".TXT", ".tar.gz", ".jsonl.zst"]  # fmt: skip
+            ".tsv.zst", ".xml.gz", ".json.gz", ".gz", "", ".doc", ".TXT", ".tar.gz", ".jsonl.zst"]
 
 
 def bad_file(draw: random.Random) -> tuple[str, Change]:
@@ -291,7 +299,7 @@ def task_file(draw: random.Random) -> Case:
     sound = {"tag": "train.conll", "answer": "train.json"}.get(task, "train.tsv")
     where = draw.choice(["--train", "--train", "--dev", "--test"])
     extra = ["--encoding", draw.choice(["utf-16", "latim", "rot13", "hex", "idna", "cp037", "undefined"])] if (
-        draw.random() < 0.15) else []  # fmt: skip
+        draw.random() < 0.15) else []
     arguments = ["--task", task, "--train", sound, "--dev", sound.replace("train", "dev"), where, name, *extra]
     # "a B-X b" and the like are a sound line for some task: an answer either way must be one without a traceback.
     return Case("finetune", f"{task} {where} {name}", [*arguments, "--set", "stride=8"], write, refused=False)
@@ -302,15 +310,17 @@ def prediction(draw: random.Random) -> Case:
     name, write = bad_file(draw)
     command, model = draw.choice([("fill-mask", "teacher"), ("embed", "teacher"), ("pooling", "teacher"),
                                   ("classify", "tuned"), ("tag", "tagger"), ("answer", "answerer"), ("tag", "tuned"),
-                                  ("classify", "teacher"), ("fill-mask", "encoder"), ("answer", "tagger")])  # fmt: skip
+                                  ("classify", "teacher"), ("fill-mask", "encoder"), ("answer", "tagger")])
     extra = draw.choice([[], [], ["--offline"], ["--revision", "x"]])
     if command == "embed":
-        extra += draw.choice([["--max-length", draw.choice(["0", "2", "-5", "99999", str(10**25)])], ["--output", draw.choice(
-            ["x.txt", "x.npy/y.npy", "nada/x.npy", ".", "", "/dev/full", "x.jsonl"])], ["--pooling", "pooler"]])  # fmt: skip
+        extra += draw.choice([["--max-length", draw.choice(["0", "2", "-5", "99999", str(10**25)])], ["--output",
+            draw.choice(
+            ["x.txt", "x.npy/y.npy", "nada/x.npy", ".", "", "/dev/full", "x.jsonl"])], ["--pooling", "pooler"]])
     if command == "answer" and draw.random() < 0.5:
         extra += ["--context", draw.choice([name, ".", "nada", "context.txt", "/dev/zero"])]
-    given = draw.choice([["--file", name], ["--file", "/dev/zero"], [""], [" \t "], ["a" * 100_000], ["\udcff"], ["[MASK]" * 3000],
-                         ["um\tdois\ttrês"], ["[MASK]\n[MASK]"], ["\0"], ["\u0300" * 500], ["--file", "."]])  # fmt: skip
+    given = draw.choice([["--file", name], ["--file", "/dev/zero"], [""], [" \t "], ["a" * 100_000], ["\udcff"],
+        ["[MASK]" * 3000],
+                         ["um\tdois\ttrês"], ["[MASK]\n[MASK]"], ["\0"], ["\u0300" * 500], ["--file", "."]])
     given = [each.replace("\0", "\x01") for each in given]
     return Case(
         "predict", f"{command} {given[:2]!r:.60}", [command, "--model", model, *extra, *given], write, refused=False
@@ -324,7 +334,7 @@ def evaluation(draw: random.Random) -> Case:
         arguments = ["--parts", "masked_lm", "--text", name, "--texts", "5"]
         return Case("evaluate", f"text {name}", arguments, write, refused=False)
     part, folder = draw.choice([("similarity", "assin2"), ("entailment", "assin2"), ("sentiment", "sentiment"),
-                                ("entities", "lenerbr"), ("answers", "faquad")])  # fmt: skip
+                                ("entities", "lenerbr"), ("answers", "faquad")])
     return damaged("evaluate", f"tasks/{folder}/*", "--parts", part, *SETTINGS, "--set", "stride=8")(draw)
 
 
@@ -333,12 +343,12 @@ _LONG = ("steps", "tokens", "minutes", "epochs", "validations", "max_length")
 
 
 def large(draw: random.Random) -> Case:
-    """The largest number that an option of a run takes: it ends within the limit or is refused by what it would need."""
+    """A large number for an option: the run ends within the limit, or is refused by what it would need."""
     script = draw.choice([*OPTIONS])
     hints = [
         (dotted, kind) for dotted, kind in options_of(OPTIONS[script]) if kind in (int, float) and
         dotted.rpartition(".")[2] not in _LONG
-    ]  # fmt: skip
+    ]
     dotted, kind = draw.choice(hints)
     value = draw.choice(
         ["1000", "65536", "100000", "1000000", "1000000000"] + (["3.4e38", "1e-40"] if kind is float else [])
@@ -359,18 +369,20 @@ def large(draw: random.Random) -> Case:
 def shape(draw: random.Random) -> Case:
     """A model of a size that no machine holds, as a shape or in config.json."""
     if draw.random() < 0.4:
-        wrong = draw.choice(["999x9998", "999x99999", "0x8", "1x0", "2x7", "1x1", "1000x128", "12x99968", "2x128x2", "2 x 128",
-                             "-2x128", "2x", "x128", "2X128", "2.5x128", "1x99998"])  # fmt: skip
+        wrong = draw.choice(["999x9998", "999x99999", "0x8", "1x0", "2x7", "1x1", "1000x128", "12x99968", "2x128x2",
+            "2 x 128",
+                             "-2x128", "2x", "x128", "2X128", "2.5x128", "1x99998"])
         script, flag = draw.choice([("distill", "--student"), ("pretrain", "--model")])
         return Case(script, f"shape {wrong}", [f"{flag}={wrong}"])
     key = draw.choice(["num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings",
-                       "type_vocab_size", "num_attention_heads", "num_labels", "pad_token_id", "layer_norm_eps"])  # fmt: skip
+                       "type_vocab_size", "num_attention_heads", "num_labels", "pad_token_id", "layer_norm_eps"])
     value = draw.choice([20_000, 10**6, 2**31 - 1, 2**31, 10**12, -1, 0, 1e308, "12", None, [], True, 7.5])
     script, folder, arguments = draw.choice([
-        ("predict", "teacher", []), ("finetune", "teacher", []), ("evaluate", "teacher", []), ("distill", "teacher", []),
+        ("predict", "teacher", []), ("finetune", "teacher", []), ("evaluate", "teacher", []), ("distill", "teacher",
+            []),
         ("predict", "tuned", ["classify", "--model", "tuned", "Bom."]), ("pretrain", "student", ["--model", "student"]),
         ("distill", "student", ["--student", "student", "--set", "student.start=random"]),
-    ])  # fmt: skip
+    ])
 
     def change(folder_of: Path) -> None:
         path = folder_of / folder / "config.json"
@@ -396,19 +408,21 @@ def packed(draw: random.Random) -> Case:
     def write(folder: Path) -> None:
         block = (one * (1 << 20))[: 1 << 20]
         with (folder / f"bad{ending}").open("wb") as raw:
-            writer = zstandard.ZstdCompressor().stream_writer(raw, closefd=False) if ending.endswith("zst") else gzip.GzipFile(
-                fileobj=raw, mode="wb", compresslevel=1)  # fmt: skip
+            writer = zstandard.ZstdCompressor().stream_writer(raw,
+                closefd=False) if ending.endswith("zst") else gzip.GzipFile(
+                fileobj=raw, mode="wb", compresslevel=1)
             for _ in range(size >> 20):
                 writer.write(block)
             writer.close()
 
     name = f"bad{ending}"
     script, arguments = draw.choice([
-        ("finetune", ["--train", name]), ("finetune", ["--dev", name]), ("predict", ["embed", "--model", "teacher", "--file", name]),
+        ("finetune", ["--train", name]), ("finetune", ["--dev", name]), ("predict", ["embed", "--model", "teacher",
+            "--file", name]),
         ("prepare", ["--input", name]), ("finetune", ["--task", "answer", "--train", name, "--dev", "dev.json"]),
         ("finetune", ["--task", "tag", "--train", name, "--dev", "dev.conll"]),
         ("evaluate", ["--parts", "masked_lm", "--text", name]),
-    ])  # fmt: skip
+    ])
     return Case(script, f"packed {name} of {size >> 20} MiB of {one!r}", arguments, write, refused=False)
 
 
@@ -424,8 +438,9 @@ def output(draw: random.Random) -> Case:
     """An output that holds something else."""
     script = draw.choice([each for each in SOUND if each != "predict"])
     own = {"prepare": ("shards", "shards2"), "evaluate": ("tables",)}.get(script, ())
-    folders = [each for each in ("teacher", "shards", "shards2", "run", "cache", "tuned", "tables", "tasks", ".", "corpus.txt",
-                                 "run/student", "run/checkpoints", "teacher/config.json/x") if each not in own]  # fmt: skip
+    folders = [each for each in ("teacher", "shards", "shards2", "run", "cache", "tuned", "tables", "tasks", ".",
+        "corpus.txt",
+                                 "run/student", "run/checkpoints", "teacher/config.json/x") if each not in own]
     extra = ["--overwrite"] if script == "prepare" and draw.random() < 0.3 else []
     return Case(script, "output", ["--output", draw.choice(folders), *extra])
 
@@ -452,13 +467,13 @@ def mismatch(draw: random.Random) -> Case:
 def changed(draw: random.Random) -> Case:
     """A run gone on with, of which something has changed."""
     flags = {"--seed": "7", "--batch-size": "2", "--learning-rate": "0.1", "--shards": "shards2", "--recipe": "mlm",
-             "--teacher": "run/student", "--student": "2x8", "--precision": "bfloat16"}  # fmt: skip
+             "--teacher": "run/student", "--student": "2x8", "--precision": "bfloat16"}
     name = draw.choice([*flags])
     return Case("distill", f"changed {name}", [*_RESUMED, name, flags[name]])
 
 
 _RESUMED = ["--output", "run", "--teacher-cache", "cache", "--steps", "6", "--set",
-            "train.save_every=2", "--resume", "auto"]  # fmt: skip
+            "train.save_every=2", "--resume", "auto"]
 KINDS: dict[str, Callable[[random.Random], Case]] = {
     "option": option,
     "option 2": option,
@@ -485,12 +500,14 @@ KINDS: dict[str, Callable[[random.Random], Case]] = {
     "teacher": damaged("distill", "teacher/**/*"),
     "student": damaged("distill", "student/**/*", "--recipe", "partial", "--shards", "shards2", "--student", "student"),
     "tokenizer": damaged("prepare", "teacher/**/*"),
-    "pretrain folder": damaged("pretrain", "student/**/*", "--model", "student", "--tokenizer", "student", "--shards", "",
+    "pretrain folder": damaged("pretrain", "student/**/*", "--model", "student", "--tokenizer", "student", "--shards",
+        "",
                                "--corpus", "corpus.txt", "--max-length", "32"),
     "predict folder": damaged("predict", "teacher/**/*"),
     "tuned folder": damaged("predict", "tuned/**/*", "classify", "--model", "tuned", "Bom."),
     "tagger folder": damaged("predict", "tagger/**/*", "tag", "--model", "tagger", "Maria mora aqui."),
-    "answerer folder": damaged("predict", "answerer/**/*", "answer", "--model", "answerer", "--context", "context.txt", "Quem?"),
+    "answerer folder": damaged("predict", "answerer/**/*", "answer", "--model", "answerer", "--context",
+        "context.txt", "Quem?"),
     "finetune folder": damaged("finetune", "teacher/**/*"),
     "finetune teacher": damaged("finetune", "tuned/**/*", "--teacher", "tuned"),
     "evaluate folder": damaged("evaluate", "teacher/**/*"),
@@ -502,7 +519,7 @@ KINDS: dict[str, Callable[[random.Random], Case]] = {
     "cache": damaged("distill", "cache/**/*", "--teacher-cache", "cache"),
     "resumed tuning": damaged("finetune", "tuned/**/*", "--output", "tuned", "--resume"),
     "tables": damaged("evaluate", "tables/**/*", "--output", "tables"),
-}  # fmt: skip
+}
 
 
 def case(seed: int, number: int) -> tuple[str, Case]:

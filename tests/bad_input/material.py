@@ -29,7 +29,7 @@ SOUND: dict[str, list[str]] = {
 _MADE: list[tuple[str, list[str]]] = [
     ("prepare", [*SOUND["prepare"], "--output", "shards"]),
     ("prepare", [*SOUND["prepare"], "--output", "shards2", "--student-tokenizer", "student"]),
-    ("distill", [*SOUND["distill"], "--output", "run", "--teacher-cache", "cache", "--steps", "4", "--set",
+    ("distill", [*SOUND["distill"], "--output", "run", "--teacher-cache", "cache", "--steps", "6", "--set",
                  "train.save_every=2"]),
     ("finetune", [*SOUND["finetune"], "--output", "tuned"]),
     ("finetune", ["--model", "teacher", "--task", "tag", "--train", "train.conll", "--output", "tagger", *SETTINGS]),

@@ -19,10 +19,9 @@ LIMIT_S = 20
 # Address space beyond what the parent has; a child that asks for more is told that there is no memory.
 _MEMORY = 6 << 30
 _WARM = (
-    "torch", "torch._dynamo", "numpy", "scipy.stats", "safetensors.torch", "tokenizers", "tqdm", "pyarrow.parquet", "ftfy",
-    "zstandard",
-    "tinydistil.train.command", "tinydistil.finetune.run", "tinydistil.finetune.apply", "tinydistil.demo.run",
-    "tinydistil.suite.table", "tinydistil.suite.tuned_parts", "tinydistil.suite.untrained_parts",
+    "torch", "torch._dynamo", "numpy", "scipy.stats", "safetensors.torch", "tokenizers", "tqdm", "pyarrow.parquet",
+    "ftfy", "zstandard", "tinydistil.train.command", "tinydistil.finetune.run", "tinydistil.finetune.apply",
+    "tinydistil.demo.run", "tinydistil.suite.table", "tinydistil.suite.tuned_parts", "tinydistil.suite.untrained_parts",
 )  # fmt: skip
 
 

@@ -1,70 +1,56 @@
 """The shape of a BERT, read from and written to config.json."""
 
 import dataclasses
-import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tinydistil.config import from_mapping, nearest
+from tinydistil.config import AtMost, Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
 from tinydistil.errors import InputError, require
 from tinydistil.files import read_json
 from tinydistil.model.activations import ACTIVATIONS
 from tinydistil.model.pooling import POOLINGS
 
-# Beyond what an index can count, a size is a typing error.
-LARGEST = 2**31 - 1
+# The head alone would hold half of BERT-base's weights.
+MOST_LABELS = 100_000
+Dropout = Annotated[float, Range(0, 1, without=(1,))]
 
 
 @dataclass(frozen=True)
-class BertConfig:
+class BertConfig(Checked):
     """What config.json says, under its names; defaults are those of `transformers` (BERT-base).
 
     `labels` stands for `id2label` (label i is the i-th); `pooling` says which vector a sequence classifier
     reads (ours; config.json holds it as "tinydistil_pooling").
     """
 
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
+    vocab_size: Annotated[int, Range(1, 10_000_000)] = 30522
+    hidden_size: Annotated[int, Range(1, 65_536)] = 768
+    num_hidden_layers: Annotated[int, Range(1, 1000)] = 12
+    num_attention_heads: Annotated[int, Range(1, 65_536)] = 12
+    intermediate_size: Annotated[int, Range(1, 1_000_000)] = 3072
+    hidden_act: Annotated[str, OneOf(tuple(ACTIVATIONS))] = "gelu"
+    hidden_dropout_prob: Dropout = 0.1
+    attention_probs_dropout_prob: Dropout = 0.1
+    max_position_embeddings: Annotated[int, Range(1, 1_000_000)] = 512
+    type_vocab_size: Annotated[int, Range(1, 65_536)] = 2
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: Positive = 1e-12
     pad_token_id: int | None = 0
     tie_word_embeddings: bool = True
-    classifier_dropout: float | None = None
+    classifier_dropout: Dropout | None = None
     problem_type: str | None = None
-    labels: tuple[str, ...] = ("LABEL_0", "LABEL_1")
-    pooling: str = "pooler"
+    labels: Annotated[tuple[str, ...], AtMost(MOST_LABELS)] = ("LABEL_0", "LABEL_1")
+    pooling: Annotated[str, OneOf(POOLINGS)] = "pooler"
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-            "max_position_embeddings", "type_vocab_size", "layer_norm_eps",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            require(0 < value <= LARGEST and math.isfinite(value), f"{name} must be > 0 and finite, got {value}")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
-            probability = getattr(self, name)
-            require(probability is None or 0 <= probability < 1, f"{name} must be in [0, 1), got {probability}")
-        require(
-            0 <= self.initializer_range < math.inf,
-            f"initializer_range must be >= 0 and finite, got {self.initializer_range}",
-        )
+        super().__post_init__()
         require(
             self.hidden_size % self.num_attention_heads == 0,
             f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} "
             f"and {self.num_attention_heads}",
         )
-        if self.hidden_act not in ACTIVATIONS:
-            raise InputError(f"hidden_act {self.hidden_act!r} is unknown{nearest(self.hidden_act, ACTIVATIONS)}")
-        if self.pooling not in POOLINGS:
-            raise InputError(f"pooling {self.pooling!r} is unknown{nearest(self.pooling, POOLINGS)}")
         require(
             self.pad_token_id is None or 0 <= self.pad_token_id < self.vocab_size,
             f"pad_token_id must be in 0..{self.vocab_size - 1}, got {self.pad_token_id}",
@@ -75,6 +61,13 @@ class BertConfig:
     def head_size(self) -> int:
         """Width of one attention head, K = D / H."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the embeddings and matrices, which are all but one in a thousand of a model's."""
+        rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
+        layer = 4 * self.hidden_size + 2 * self.intermediate_size
+        return self.hidden_size * (rows + self.num_hidden_layers * layer)
 
     def replace(self, **changes: object) -> "BertConfig":
         """A copy with some fields changed, names, types and values checked as when read from a file."""
@@ -138,16 +131,29 @@ def read_config(path: Path) -> BertConfig:
     if "tinydistil_pooling" in values:
         known["pooling"] = values["tinydistil_pooling"]
     try:
-        return from_mapping(BertConfig, known)
+        return fitting(from_mapping(BertConfig, known))
     except InputError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
+
+
+def fitting(config: BertConfig) -> BertConfig:
+    """`config`. Raises InputError, before any memory is asked for, where this machine cannot hold its weights."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = 4 * config.parameters  # bytes in float32
+    require(
+        needed <= there,
+        f"{config.num_hidden_layers} layers of {config.hidden_size} with {config.vocab_size:,} tokens are "
+        f"{config.parameters:,} parameters, {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f} GiB; "
+        "choose a smaller shape",
+    )
+    return config
 
 
 def _labels(values: dict[str, object], path: Path) -> list[str]:
     table, count = values.get("id2label"), values.get("num_labels")
     if table is None:
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= LARGEST:
-            raise InputError(f"{str(path)!r}: num_labels must be an integer >= 1, got {count!r}")
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_LABELS:
+            raise InputError(f"{str(path)!r}: num_labels must be an integer in 1..{MOST_LABELS}, got {shown(count)}")
         return [f"LABEL_{i}" for i in range(count)]
     if isinstance(table, dict) and table and sorted(table) == sorted(str(i) for i in range(len(table))):
         return [str(table[str(i)]) for i in range(len(table))]

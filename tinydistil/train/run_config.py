@@ -11,7 +11,7 @@ from tinydistil.distill.cache import CacheConfig
 from tinydistil.distill.initialise import EMBEDDINGS
 from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.errors import InputError, require
-from tinydistil.model.config import BertConfig
+from tinydistil.model.config import BertConfig, fitting
 from tinydistil.train.settings import TrainConfig
 
 STARTS = ("own", "random", "layers")
@@ -159,12 +159,14 @@ def new_shape(layers: int, width: int, vocab_size: int) -> BertConfig:
     # Narrower than a head of 64, or no multiple of it: two heads, as bert-tiny has.
     heads = width // 64 if width % 64 == 0 else 2
     require(width % heads == 0, f"width must be even, got {width}")
-    return BertConfig(
-        vocab_size=vocab_size,
-        num_hidden_layers=layers,
-        hidden_size=width,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
+    return fitting(
+        BertConfig(
+            vocab_size=vocab_size,
+            num_hidden_layers=layers,
+            hidden_size=width,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+        )
     )
 
 
