@@ -16,6 +16,7 @@ from tinydistil.data.output import OutputFolder
 from tinydistil.data.prepare import Job, Prepared, prepare
 from tinydistil.data.settings import PrepareConfig
 from tinydistil.data.shards import TokenShards, verify
+from tinydistil.data.table import describe
 from tinydistil.data.tokenization import NamedSide, TokenizerName
 from tinydistil.data.words import Side
 from tinydistil.errors import InputError
@@ -299,6 +300,106 @@ def test_a_lost_shard_of_a_finished_segment_is_told(run: Run, tmp_path: Path) ->
     (tmp_path / "out" / "train-000000.safetensors").unlink()
     with pytest.raises(InputError, match=r"train-000000.safetensors, of a finished segment, is missing"):
         run(tmp_path / "out")
+
+
+def changed(**changes: object) -> Callable[[Path], object]:
+    """A segment's JSON with other values."""
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def counted(name: str, value: object) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        values = json.loads(path.read_text())
+        values["counts"][name] = value
+        path.write_text(json.dumps(values))
+
+    return change
+
+
+def shard(**changes: object) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        values = json.loads(path.read_text())
+        values["shards"][0].update(changes)
+        path.write_text(json.dumps(values))
+
+    return change
+
+
+SEGMENTS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a middle one gone": ("000001.json", Path.unlink),
+    "the first one gone": ("000000.json", Path.unlink),
+    "its state gone": ("000001.state", Path.unlink),
+    "empty": ("000001.json", lambda path: path.write_text("")),
+    "a list": ("000001.json", lambda path: path.write_text("[]")),
+    "nested deep": ("000001.json", lambda path: path.write_text("[" * 100_000)),
+    "nothing": ("000001.json", lambda path: path.write_text("{}")),
+    "no UTF-8": ("000000.json", lambda path: path.write_bytes(b"\xff\xfe{}")),
+    "counts of text": ("000000.json", changed(counts="x")),
+    "counts of a list": ("000000.json", changed(counts=[1])),
+    "a negative count": ("000000.json", counted("items", -1)),
+    "a count of text": ("000000.json", counted("bytes", "9")),
+    "a count of 30 digits": ("000000.json", counted("items", 10**30)),
+    "a tally of a number": ("000000.json", counted("read", 3)),
+    "rules of a list": ("000000.json", counted("dropped", [])),
+    "a rule of a number": ("000000.json", counted("removed", {"urls": 3})),
+    "a rule of text": ("000000.json", counted("kept", {"train": {"documents": "9", "characters": 1}})),
+    "samples of a number": ("000000.json", changed(samples=3)),
+    "a sample of text": ("000000.json", changed(samples=["x"])),
+    "half a sample": ("000000.json", changed(samples=[{"rank": 1}])),
+    "shards of a number": ("000000.json", changed(shards=3)),
+    "a shard elsewhere": ("000000.json", shard(file="../train-000000.safetensors")),
+    "a shard of text": ("000000.json", changed(shards=["train-000000.safetensors"])),
+    "a shard of negative size": ("000000.json", shard(sequences=-4)),
+    "hash of a number": ("000000.json", changed(state_sha256=3)),
+    "no hash": ("000000.json", lambda path: edit_out(path, "state_sha256")),
+    "a state of zeros": ("000001.state", lambda path: path.write_bytes(path.read_bytes()[:-64] + bytes(64))),
+    "a state cut": ("000001.state", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    "a state of another segment": ("000001.state", lambda p: p.write_bytes(p.with_name("000000.state").read_bytes())),
+    "no state": ("000000.state", lambda path: path.write_bytes(b"{}")),
+    "a shard of zeros": (
+        "../train-000001.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-64] + bytes(64)),
+    ),
+}  # fmt: skip
+
+
+def edit_out(path: Path, name: str) -> None:
+    values = json.loads(path.read_text())
+    del values[name]
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("case", SEGMENTS)
+def test_a_damaged_segment_is_named_before_work_goes_on(run: Run, tmp_path: Path, case: str) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(output, progress=Silent(stop_after=20))
+    name, damage = SEGMENTS[case]
+    path = output / "segments" / name
+    assert path.exists() and (output / "segments" / "000002.json").exists()
+    shards = sorted(output.glob("train-*"))
+    damage(path)
+    with pytest.raises(InputError, match=rf"{Path(name).name}.*((prepare again|prepare it again) with --overwrite|UTF-8)"):
+        run(output)
+    assert sorted(output.glob("train-*")) == shards
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"counts": 3}, "counts must be a table"),
+        ({"counts": {"dropped": {}, "removed": {}, "kept": {"train": [1]}}}, "counts.kept.train must be a table"),
+        ({"packing_efficiency": [1]}, "packing_efficiency must be a table"),
+        ({"packing_efficiency": {"tokens": "x"}}, "packing_efficiency must hold numbers"),
+        ({"shards": "x"}, "no list of shards"),
+        ({"version": "1"}, "version is '1'"),
+    ],
+)
+def test_a_damaged_manifest_is_one_message(run: Run, tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    run(tmp_path / "out")
+    path = tmp_path / "out" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InputError, match=message):
+        describe(run(tmp_path / "out").manifest)
 
 
 def test_no_document_kept(run: Run, tmp_path: Path) -> None:

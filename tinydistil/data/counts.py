@@ -1,20 +1,22 @@
 """The counted trail of a preparation: what was read, dropped by which rule, removed, kept."""
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Annotated, cast
 
-from tinydistil.config import from_mapping
+from tinydistil.config import INT64, Range, from_mapping, table_of
 from tinydistil.data.shards import SPLITS
 from tinydistil.data.step import Outcome
 from tinydistil.errors import require
+
+_Sum = Annotated[int, Range(0, INT64)]
 
 
 @dataclass
 class Tally:
     """Documents and characters."""
 
-    documents: int = 0
-    characters: int = 0
+    documents: _Sum = 0
+    characters: _Sum = 0
 
     def add(self, documents: int, characters: int) -> None:
         """Count more."""
@@ -33,8 +35,8 @@ class Counts:
     """
 
     # Items are what the reader gave, good or bad: a restart skips that many.
-    items: int = 0
-    bytes: int = 0
+    items: _Sum = 0
+    bytes: _Sum = 0
     read: Tally = field(default_factory=Tally)
     dropped: dict[str, Tally] = field(default_factory=dict)
     removed: dict[str, Tally] = field(default_factory=dict)
@@ -95,6 +97,6 @@ def counts_from(values: object) -> Counts:
     # Tables by rule have names that no dataclass can list, so they are converted one entry at a time.
     counts = from_mapping(Counts, plain)
     for name in tables:
-        for rule, tally in cast(dict[str, dict[str, dict[str, object]]], values)[name].items():
-            getattr(counts, name)[rule] = from_mapping(Tally, tally)
+        for rule, tally in cast(dict[str, dict[str, object]], values)[name].items():
+            getattr(counts, name)[rule] = from_mapping(Tally, table_of(tally, f"counts.{name}.{rule}"))
     return counts

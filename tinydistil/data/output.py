@@ -9,25 +9,31 @@
 Every file appears whole or not at all (see `files`), and what no committed segment lists is thrown away.
 """
 
+import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from tinydistil.claim import LOCK, Ownership, refuse_strangers
+from tinydistil.config import from_mapping, table_of
+from tinydistil.data.counts import counts_from
+from tinydistil.data.samples import Sample
 from tinydistil.data.shards import MANIFEST, SPLITS, entries_of
 from tinydistil.errors import InputError, require
-from tinydistil.files import PARTIAL_SUFFIX, read_json, sync_folder, write_atomic, write_json
+from tinydistil.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync_folder, write_atomic, write_json
 
 CONFIG = "config.json"
 TABLE = "table.json"
 SAMPLES = "samples.jsonl"
+_AGAIN = "prepare again with --overwrite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +72,29 @@ class OutputFolder:
         return (self.folder / MANIFEST).exists()
 
     def committed(self) -> list[dict[str, object]]:
-        """What `commit` was given for each committed segment, in order."""
-        return [read_json(path, remedy="prepare the corpus again with --overwrite") for path in self._committed_paths()]
+        """What `commit` was given for each committed segment, in order. Raises InputError where it is not that."""
+        return [_segment(path) for path in self._committed_paths()]
 
     def states(self) -> Iterator[DuplicateState]:
         """The duplicate state of each committed segment, in order."""
         for path in self._committed_paths():
             state = path.with_suffix(".state")
             try:
-                arrays = load_file(state)
+                data = state.read_bytes()
+                arrays = load(data)
             except (OSError, SafetensorError) as error:
-                raise InputError(f"{state} is damaged ({error}); prepare again with --overwrite") from None
+                raise InputError(f"{state} is damaged ({error}); {_AGAIN}") from None
+            sound = hashlib.sha256(data).hexdigest() == _segment(path)["state_sha256"]
+            require(sound and {"keys", "signatures"} <= arrays.keys(), f"{state} is damaged; {_AGAIN}")
             yield DuplicateState(arrays["keys"], arrays["signatures"])
 
     def commit(self, number: int, values: Mapping[str, object], state: DuplicateState) -> None:
         """Make segment `number` final; its shards are written already."""
         self._segments.mkdir(exist_ok=True)
         # The state first: it is no harm without the JSON, which would be without it.
-        name = f"{number:06d}"
-        write_atomic(self._segments / f"{name}.state", save({"keys": state.keys, "signatures": state.signatures}))
-        write_json(self._segments / f"{name}.json", values)
+        name, data = f"{number:06d}", save({"keys": state.keys, "signatures": state.signatures})
+        write_atomic(self._segments / f"{name}.state", data)
+        write_json(self._segments / f"{name}.json", {**values, "state_sha256": hashlib.sha256(data).hexdigest()})
 
     def finish(self, manifest: Mapping[str, object]) -> None:
         """Write the manifest, which makes the corpus whole, and remove what only a restart needs."""
@@ -93,7 +102,12 @@ class OutputFolder:
         self._discard_uncommitted()
 
     def _committed_paths(self) -> list[Path]:
-        return sorted(self._segments.glob("*.json"))
+        paths = sorted(self._segments.glob("*.json"))
+        for number, path in enumerate(paths):
+            expected = path.with_name(f"{number:06d}.json")
+            # Over a gap, its shards would be thrown away as nobody's, and later segments be made twice.
+            require(path == expected, f"{expected} is missing, {path.name} is there; {_AGAIN}")
+        return paths
 
     def _discard_uncommitted(self) -> None:
         """Remove what a run that was ended left behind; damage to what it had committed is an error."""
@@ -107,10 +121,11 @@ class OutputFolder:
                 path.unlink()
         for name, entry in listed.items():
             path = self.folder / name
+            # Hashing all at each restart would take minutes for brWaC; --verify does.
+            whole = path.is_file() and path.stat().st_size == entry.bytes
             require(
-                # Hashing all at each restart would take minutes for brWaC; --verify does.
-                path.is_file() and path.stat().st_size == entry.bytes,
-                f"{path}, of a finished segment, is missing or cut short; prepare again with --overwrite",
+                whole and entry.sha256_of_ends in ("", sha256_of_ends(path)),
+                f"{path}, of a finished segment, is missing, cut short or damaged; {_AGAIN}",
             )
         for path in self._segments.glob(f"*{PARTIAL_SUFFIX}"):
             path.unlink()
@@ -128,6 +143,22 @@ class OutputFolder:
     def _ours(self) -> list[Path]:
         files = (path for path in self.folder.iterdir() if path.is_file() and path.name != LOCK)
         return [path for path in files if OWNERSHIP.is_ours(path.name)]
+
+
+def _segment(path: Path) -> dict[str, object]:
+    """The segment that JSON file `path` commits."""
+    values = read_json(path, remedy=_AGAIN)
+    try:
+        counts_from(values.get("counts"))
+        entries_of(values, path.parent)
+        samples = values.get("samples")
+        require(isinstance(samples, list), "samples must be a list")
+        for sample in cast(list[object], samples):
+            from_mapping(Sample, table_of(sample, "samples"))
+        require(isinstance(values.get("state_sha256"), str), "state_sha256 must be text")
+    except InputError as error:
+        raise InputError(f"{path} is damaged ({error}); {_AGAIN}") from None
+    return values
 
 
 def _is_ours(name: str) -> bool:

@@ -22,12 +22,12 @@ from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
 from tinydistil.data.shard_builder import ShardBuilder
-from tinydistil.data.shards import FORMAT_VERSION, MANIFEST, ShardEntry, TokenShards, entries_of
+from tinydistil.data.shards import FORMAT_VERSION, ShardEntry, TokenShards, check_fit, entries_of
 from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide
 from tinydistil.errors import require
-from tinydistil.files import read_json, write_atomic, write_json
+from tinydistil.files import write_atomic, write_json
 from tinydistil.text.contamination import EvaluationNgrams
 from tinydistil.text.duplicates import DuplicateIndex
 from tinydistil.text.files import find_files, kind_of
@@ -127,7 +127,7 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
         if not was_finished:
             _make_segments(job, step, folder, workers, progress)
             _finish(job, step, folder, origin)
-        return Prepared(read_json(output / MANIFEST), was_finished)
+        return Prepared(check_fit(output, None, None), was_finished)
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
+from tinydistil.config import table_of
 from tinydistil.data.counts import Counts, Tally, counts_from
 from tinydistil.data.shards import SPLITS, ShardEntry, entries_of
+from tinydistil.errors import require
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ def describe(manifest: Mapping[str, object]) -> str:
         lines.append(f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents")
     shards = entries_of(manifest, Path())
     lines += [_shard_line(split, [each for each in shards if each.split == split]) for split in SPLITS]
-    efficiency = cast(dict[str, float], manifest.get("packing_efficiency", {}))
+    efficiency = table_of(manifest.get("packing_efficiency", {}), "packing_efficiency")
+    numbers = all(isinstance(share, int | float) for share in efficiency.values())
+    require(numbers, "packing_efficiency must hold numbers; prepare the corpus again with --overwrite")
     lines.append("packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items()))
     return "\n".join(lines)
 
