@@ -53,11 +53,6 @@ class ShardEntry(Checked):
     sha256: str
     sha256_of_ends: str = ""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        named = re.fullmatch(rf"{self.split}-\d{{6,}}\.safetensors", self.file)  # and in the corpus's own folder
-        require(named is not None, f"shards.file {self.file!r} is no shard of split {self.split!r}")
-
 
 @dataclass(frozen=True, slots=True)
 class WordPair:
@@ -272,6 +267,9 @@ def entries_of(manifest: Mapping[str, object], folder: Path) -> list[ShardEntry]
     require(isinstance(shards, list), f"{folder / MANIFEST}: no list of shards; {_AGAIN}")
     try:
         entries = [from_mapping(ShardEntry, each, where="shards.") for each in cast(list[dict[str, object]], shards)]
+        for each in entries:
+            own = re.fullmatch(rf"{each.split}-\d{{6,}}\.safetensors", each.file)  # in no other folder
+            require(own is not None, f"shards.file {each.file!r} is no shard of split {each.split!r}")
     except (InputError, AttributeError) as error:
         raise InputError(f"{folder / MANIFEST}: bad list of shards ({error}); {_AGAIN}") from None
     alike = len({each.file for each in entries}) == len(entries) and len({each.words > 0 for each in entries}) <= 1
