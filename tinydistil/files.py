@@ -33,7 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     try:
-        yield partial
+        with readable(partial):
+            yield partial
         # Without it a power cut may keep the rename and lose the bytes: a file of zeros under a good name.
         _sync(partial)
         partial.replace(path)
@@ -50,6 +51,16 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Give `path` the mode that the umask says, whatever writes it inside: safetensors keeps files to their owner."""
+    path.unlink(missing_ok=True)  # a leftover has the mode of another day
+    path.open("wb").close()
+    mode = path.stat().st_mode
+    yield
+    path.chmod(mode)
 
 
 def _sync(path: Path) -> None:

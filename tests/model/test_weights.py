@@ -1,7 +1,9 @@
 """Folders in and out: every form that weights take on the hub, round trips, and what must be refused."""
 
 import json
+import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -364,8 +366,70 @@ def broken_folder(kind: str, folder: Path) -> None:
 )
 def test_broken_folders(folder: Path, kind: str, message: str) -> None:
     broken_folder(kind, folder)
+    # What is wrong with labels concerns a model that has them.
+    model_class = BertForSequenceClassification if kind.startswith("label") else BertForPreTraining
     with pytest.raises(InputError, match=message):
-        BertForPreTraining.from_pretrained(folder)
+        model_class.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 20_000},
+        {"num_hidden_layers": 1_000, "hidden_size": 32_768, "intermediate_size": 262_144},
+        {"vocab_size": 2**31 - 1},
+        {"vocab_size": 10_000_000, "hidden_size": 16_384},
+        {"max_position_embeddings": 2**40},
+        {"type_vocab_size": 2**31 - 1},
+        {"intermediate_size": 10**9},
+        {"num_labels": 2**31 - 1, "id2label": None},
+        {"num_labels": 10**30, "id2label": None},
+    ],
+)
+def test_a_small_config_takes_no_memory(folder: Path, change: dict[str, object]) -> None:
+    """A config.json of a few bytes that asks for up to petabytes is refused before any is asked for."""
+    edit_config(folder, **change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"must be|config\.json asks for|lacks the encoder weight"):
+        BertForSequenceClassification.from_pretrained(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "KiB"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id2label": {"1": "a", "2": "b"}},
+        {"id2label": {"0": "a", "7": "b"}},
+        {"id2label": None},
+        {"id2label": {}},
+        {"id2label": ["a"]},
+        {"id2label": {"0": "a", "1": "b", "2": "c"}, "num_labels": 2},
+        {"num_labels": None},
+        {"num_labels": "3"},
+        {"pad_token_id": -1},
+        {"pad_token_id": None},
+    ],
+)
+def test_labels_and_padding_that_the_encoder_does_not_need(folder: Path, change: dict[str, object]) -> None:
+    before = BertModel.from_pretrained(folder)(IDS, MASK).last_hidden
+    edit_config(folder, **change)
+    for model_class in (BertModel, BertForMaskedLM):
+        assert torch.equal(model_class.from_pretrained(folder)(IDS, MASK).last_hidden, before)
+    tuned = BertForSequenceClassification.from_pretrained(folder, heads="new", changes={"labels": ("x", "y")})
+    assert tuned.config.labels == ("x", "y")
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_weights_have_the_mode_of_the_umask_and_no_leftovers(tmp_path: Path, mask: int, mode: int) -> None:
+    for left in (".model.safetensors.4711.tmp", "model.safetensors.partial"):
+        (tmp_path / left).write_bytes(b"half")
+    before = os.umask(mask)
+    try:
+        random_model(BertForMaskedLM).save_pretrained(tmp_path)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
 class _Malice:
@@ -403,10 +467,10 @@ def test_failed_write_keeps_the_old_file(folder: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tinydistil.model.weight_files.save_file", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"model\.safetensors: no room for it \(No space left"):
         random_model(BertForPreTraining).save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == before
-    assert [file.name for file in folder.iterdir() if file.name.endswith(".tmp")] == []
+    assert not any("partial" in file.name or file.name.endswith(".tmp") for file in folder.iterdir())
 
 
 # --- calls ---------------------------------------------------------------------------------------------------------

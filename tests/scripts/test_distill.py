@@ -176,6 +176,23 @@ def test_a_teacher_in_int8(run: Run, folder: Path, capsys: pytest.CaptureFixture
     assert "was begun with teacher_precision = 'int8', now it is ''" in capsys.readouterr().err
 
 
+def test_an_untied_decoder_is_taken_over(run: Run, folder: Path, tmp_path: Path) -> None:
+    """config.json says tied, the weights say otherwise: layers of such a teacher make a student of the same kind."""
+    shutil.copytree(folder / "teacher", tmp_path / "teacher")
+    file = tmp_path / "teacher" / "model.safetensors"
+    weights_of = load_file(file)
+    decoder = weights_of["bert.embeddings.word_embeddings.weight"] + 0.5
+    save_file(weights_of | {"cls.predictions.decoder.weight": decoder}, file)
+    arguments = [*TOTAL, "--set", "student.start=layers", "--set", "recipe.name=distilbert"]
+    for option in ("--recipe", "--student"):
+        place = arguments.index(option)
+        del arguments[place : place + 2]
+    arguments[arguments.index("--teacher") + 1] = str(tmp_path / "teacher")
+    arguments += ["--recipe", "distilbert", "--output", str(tmp_path / "run"), "--steps", "1"]
+    run("distill.py", *arguments, "--learning-rate", "1e-9")
+    torch.testing.assert_close(weights(tmp_path / "run")["cls.predictions.decoder.weight"], decoder)
+
+
 def test_a_run_of_other_options_is_not_gone_on(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("distill.py", *TOTAL, "--output", "other", "--steps", "1")
     with pytest.raises(SystemExit) as stop:

@@ -70,6 +70,13 @@ def corpus_lines(shared_data: Path, count: int) -> list[str]:
     return [line for path in files for line in islice(lines(path), share)]
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n\n"])
+def test_empty_lines_at_the_end_of_a_vocabulary_are_no_tokens(tmp_path: Path, end: str) -> None:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + end)
+    assert Tokenizer.from_pretrained(tmp_path).vocab_size == len(tokens)
+
+
 def test_real_text(shared_data: Path, real_folder: Path) -> None:
     lines = corpus_lines(shared_data, 20_000)
     assert len(lines) >= 20_000

@@ -55,7 +55,7 @@ class BertConfig(Checked):
             self.pad_token_id is None or 0 <= self.pad_token_id < self.vocab_size,
             f"pad_token_id must be in 0..{self.vocab_size - 1}, got {self.pad_token_id}",
         )
-        require(len(self.labels) >= 1, "labels must hold at least one name, got none")
+        require(1 <= len(self.labels) <= MOST_LABELS, f"labels must be 1..{MOST_LABELS:,}, got {len(self.labels):,}")
 
     @property
     def head_size(self) -> int:
@@ -115,18 +115,21 @@ _COMPUTES = {
 }
 
 
-def read_config(path: Path) -> BertConfig:
-    """The configuration in a config.json; keys that do not change the computation are passed over.
+def read_config(path: Path, *, labels: bool = True) -> BertConfig:
+    """The configuration in a config.json; keys that do not change the computation are ignored.
 
+    labels: whether its class names matter; where they do not, a table of them that cannot be read is no error.
     Raises InputError for another architecture (RoBERTa, DistilBERT, relative positions ...) or a bad value.
     """
     values = read_json(path)
     for key, allowed in _COMPUTES.items():
         if (value := values.get(key)) not in allowed:
-            raise InputError(f"{str(path)!r}: {key} must be {allowed[0]!r} (a BERT encoder), got {value!r}")
+            raise InputError(f"{str(path)!r}: {key} must be {allowed[0]!r} (a BERT encoder), got {shown(value)}")
     names = {field.name for field in dataclasses.fields(BertConfig)} - {"labels", "pooling"}
     known = {key: value for key, value in values.items() if key in names}
-    if "id2label" in values or "num_labels" in values:
+    if known.get("pad_token_id") == -1:  # how some folders write "none"
+        known["pad_token_id"] = None
+    if labels and (values.get("id2label") is not None or values.get("num_labels") is not None):
         known["labels"] = _labels(values, path)
     if "tinydistil_pooling" in values:
         known["pooling"] = values["tinydistil_pooling"]
@@ -157,7 +160,7 @@ def _labels(values: dict[str, object], path: Path) -> list[str]:
         return [f"LABEL_{i}" for i in range(count)]
     if isinstance(table, dict) and table and sorted(table) == sorted(str(i) for i in range(len(table))):
         return [str(table[str(i)]) for i in range(len(table))]
-    raise InputError(f"{str(path)!r}: id2label must map '0', '1', ... to names, got {table!r}")
+    raise InputError(f"{str(path)!r}: id2label must map '0', '1', ... to names, got {shown(table)}")
 
 
 def config_to_json(config: BertConfig, architecture: str, *, has_labels: bool) -> dict[str, object]:

@@ -97,14 +97,18 @@ class Pretrained(nn.Module):
         folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline)
         if heads not in HEADS:
             raise InputError(f"heads {heads!r} is unknown{nearest(heads, HEADS)}")
-        config = read_config(folder / "config.json").replace(**(changes or {}))
+        # A new head brings labels of its own.
+        config = read_config(folder / "config.json", labels=cls.has_labels and heads != "new")
+        config = config.replace(**(changes or {}))
         stored = _one_decoder(read_weights(folder), config)
         with torch.device("meta"):  # no time spent on random weights that are replaced at once
             model = cls._shaped_by(config, stored, attention=attention, heads=heads)
         wanted = {ours: names.file_names(ours) for ours in model.state_dict()}
         missing = _missing(wanted, stored, folder, heads)
-        model.to_empty(device="cpu").to(dtype)
         loaded = tuple(ours for ours in wanted if ours not in missing)
+        for ours in loaded:
+            _check_shapes(model.get_parameter(ours), wanted[ours], stored, folder)
+        model.to_empty(device="cpu").to(dtype)
         for ours in loaded:
             _copy(model.get_parameter(ours), wanted[ours], stored, folder)
         used = {names.canonical(file) for ours in loaded for file in wanted[ours]}
@@ -188,9 +192,9 @@ def _refuse_unused_encoder(left_over: tuple[str, ...], folder: Path) -> None:
         )
 
 
-def _copy(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], folder: Path) -> None:
-    """Fill parameter `target` from the file's tensors, stacked along the first dimension."""
-    for file, part in zip(files, target.detach().chunk(len(files)), strict=True):
+def _check_shapes(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse tensors that do not fit parameter `target`, before any memory is taken for the model."""
+    for file, part in zip(files, target.chunk(len(files)), strict=True):
         tensor = stored[names.canonical(file)]
         if tensor.shape != part.shape:
             raise InputError(
@@ -202,7 +206,12 @@ def _copy(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], 
                 f"{str(folder)!r}: weight {file!r} is {tensor.dtype}, perhaps of a quantised model; "
                 "fetch the one in float32, float16 or bfloat16"
             )
-        part.copy_(tensor)
+
+
+def _copy(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Fill parameter `target` from the file's tensors, stacked along the first dimension."""
+    for file, part in zip(files, target.detach().chunk(len(files)), strict=True):
+        part.copy_(stored[names.canonical(file)])
         # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()
         if not all(torch.isfinite(extreme) for extreme in part.aminmax()):
             raise InputError(

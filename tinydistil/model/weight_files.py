@@ -1,6 +1,5 @@
 """Tensors as they lie in a folder: safetensors or .bin, whole or sharded. Nothing in a file is ever executed."""
 
-import os
 import pickle
 import struct
 import zipfile
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tinydistil.errors import InputError
+from tinydistil.files import replacing
 from tinydistil.hub import WEIGHT_FILES, first_existing, shards_of
 from tinydistil.model.names import canonical
 
@@ -105,12 +105,12 @@ def _refuse_pointer(path: Path) -> None:
 
 def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
     """Write `weights` as safetensors: under a temporary name first, so that an old file survives a failure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     plain = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in weights.items()}
-    try:
-        save_file(plain, temporary, metadata={"format": "pt"})  # without it transformers refuses the file
-        temporary.replace(path)
-    except SafetensorError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error}; is the disk full?") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    # What earlier versions left behind when they were killed.
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        try:
+            save_file(plain, partial, metadata={"format": "pt"})  # without it transformers refuses the file
+        except SafetensorError as error:
+            raise InputError(f"cannot write {str(path)!r}: {error}; free some space or choose another folder") from None

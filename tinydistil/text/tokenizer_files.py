@@ -90,7 +90,7 @@ def read_vocab(path: Path) -> list[str]:
     """The tokens of a vocab.txt, one a line; line number = id. Raises InputError on duplicates."""
     # Not str.splitlines: it also breaks at U+2028 and U+0085, which are tokens in some vocabularies.
     tokens = read_text(path).split("\n")
-    if tokens[-1] == "":
+    while tokens and tokens[-1] == "":
         tokens.pop()
     if not tokens:
         raise InputError(f"{str(path)!r} is empty; fetch it again")

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tinydistil.errors import InputError, require
-from tinydistil.files import read_json, sha256_of, sync_folder, write_json
+from tinydistil.files import read_json, readable, sha256_of, sync_folder, write_json
 
 _SCORE = "score"
 _FILES = ("learner.safetensors", "optimizer.safetensors", "state.json")
@@ -65,7 +65,8 @@ class CheckpointStore:
             partial.mkdir(parents=True)
             for name, tensors in (("learner", learner), ("optimizer", optimizer)):
                 plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-                save_file(plain, partial / f"{name}.safetensors")
+                with readable(partial / f"{name}.safetensors"):
+                    save_file(plain, partial / f"{name}.safetensors")
             write_json(partial / "state.json", {**state, _SCORE: score})
             write_json(partial / "hashes.json", {file: sha256_of(partial / file) for file in _FILES})
             # Without it a power cut may keep the rename and lose the bytes.

@@ -162,7 +162,7 @@ def _content(plan: Plan) -> dict[str, str]:
 
 def _teacher(config: RunConfig) -> ModelFolder:
     folder = resolve_folder(config.teacher)
-    shape = read_config(folder / "config.json")
+    shape = read_config(folder / "config.json", labels=False)
     tokenizer = Tokenizer.from_pretrained(folder)
     predicts_words = HEAD_BIAS in read_weights(folder)  # memory-mapped: names cost nothing
     require(
@@ -206,7 +206,7 @@ def _shape(
         assert student.shape is not None, "a model that is no folder is a shape"
         shape = new_shape(*student.shape, tokenizer.vocab_size)
     else:
-        shape = read_config(folder / "config.json")
+        shape = read_config(folder / "config.json", labels=False)
         if student.layers:
             require(
                 shape.num_hidden_layers % student.layers == 0,
@@ -259,7 +259,7 @@ def _check_student(
             f"{teacher.config.num_hidden_layers}",
         )
     if folder is not None and own is not None:
-        table = read_config(folder / "config.json").vocab_size
+        table = read_config(folder / "config.json", labels=False).vocab_size
         require(
             own.vocab_size <= table,
             f"student {student.model!r}: its tokenizer makes {own.vocab_size} ids, its embeddings have {table}; "

@@ -139,7 +139,9 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
     config, shape = plan.config.student, plan.shape
     if config.start == "layers":
         assert isinstance(teacher, BertForMaskedLM), "the plan refuses layers of another kind of teacher"
-        student = BertForMaskedLM(shape, attention="packed")
+        # A decoder apart from the embeddings, whatever the teacher's config.json says of it, is taken over too.
+        tied = teacher.config.tie_word_embeddings
+        student = BertForMaskedLM(shape.replace(tie_word_embeddings=tied), attention="packed")
         student.load_state_dict(student_from_layers(teacher, shape.num_hidden_layers).state_dict())
         return student.train()
     dropout = {
