@@ -52,6 +52,7 @@ def main() -> None:
         write_json(output / SETTINGS, origin)
         results = evaluation.run()
         if results is None:
+            print("stopped; the same command goes on", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
         p_values = significance(results, models)
         table = markdown(results, p_values)

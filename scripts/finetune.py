@@ -52,8 +52,9 @@ def main() -> None:
     runs = []
     for seed in seeds:
         folder = output if len(seeds) == 1 else output / f"seed-{seed}"
-        figures = run_seed(material, replace(config, seed=seed), folder, ranks, resume=args.resume)
+        figures = run_seed(material, replace(config, seed=seed), folder, ranks, resume=bool(args.resume))
         if figures is None:
+            print("stopped; go on with the same command and --resume", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
         runs.append(figures)
     report(runs, seeds, output)
@@ -202,7 +203,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--folds", type=whole(), help="parts of the training rows for --grid (default 5)")
     parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
     parser.add_argument("--synonyms", metavar="FILE", help="for augment.replace: word, tab, synonyms with commas")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in --output")
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", choices=("auto",), help="go on with an interrupted run in --output"
+    )
     parser.add_argument("--text-column", default="text")
     parser.add_argument("--second-column", help="second text of a pair (default: text_b where there is one)")
     parser.add_argument("--label-column", default="label")

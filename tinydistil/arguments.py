@@ -51,7 +51,8 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The help, and the options of --set where the script has it."""
         if self.options is not None:
-            self.epilog = "\n".join(["options of --set and --config:", *_option_lines(self.options, self.without)])
+            flags = " and ".join(flag for flag in ("--set", "--config") if flag in self._option_string_actions)
+            self.epilog = "\n".join([f"options of {flags}:", *_option_lines(self.options, self.without)])
         return super().format_help()
 
 

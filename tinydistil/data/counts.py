@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from tinydistil.config import INT64, Range, from_mapping, table_of
+from tinydistil.data.mapped import AGAIN
 from tinydistil.data.shards import SPLITS
 from tinydistil.data.step import Outcome
 from tinydistil.errors import require
@@ -91,7 +92,7 @@ def counts_from(values: object) -> Counts:
     tables = ("dropped", "removed", "kept")
     require(
         isinstance(values, dict) and all(isinstance(values.get(name), dict) for name in tables),
-        f"counts must be a table with {', '.join(tables)}; prepare the corpus again with --overwrite",
+        f"counts must be a table with {', '.join(tables)}; {AGAIN}",
     )
     plain = {name: value for name, value in cast(dict[str, object], values).items() if name not in tables}
     # Tables by rule have names that no dataclass can list, so they are converted one entry at a time.

@@ -11,6 +11,8 @@ from tinydistil.errors import InputError
 _DTYPES = {"U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8"}
 # Ours have less than a kilobyte.
 _LARGEST_HEADER = 1 << 16
+# What mends a damaged corpus, whichever script has found it.
+AGAIN = "prepare it again with --overwrite (scripts/prepare.py), or delete the folder"
 
 
 def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsignedinteger]]:
@@ -20,13 +22,10 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
     Raises InputError where the file is missing, not of `expected_bytes`, or its header is damaged.
     """
     if not path.is_file():
-        raise InputError(f"{path} is missing; prepare the corpus again with --overwrite")
+        raise InputError(f"{path} is missing; {AGAIN}")
     size = path.stat().st_size
     if size != expected_bytes:
-        raise InputError(
-            f"{path} has {size:,} bytes, its manifest says {expected_bytes:,}; "
-            "prepare the corpus again with --overwrite"
-        )
+        raise InputError(f"{path} has {size:,} bytes, its manifest says {expected_bytes:,}; {AGAIN}")
     try:
         # One map a file, cut into views below: a map for each array would cost a system call and a handle each.
         raw = np.memmap(path, np.uint8, "r").view(np.ndarray)
@@ -40,9 +39,7 @@ def map_tensors(path: Path, expected_bytes: int) -> dict[str, NDArray[np.unsigne
         }
     # Whatever a flipped bit makes of length, JSON or fields.
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: damaged header ({type(error).__name__}); prepare the corpus again with --overwrite"
-        ) from None
+        raise InputError(f"{path}: damaged header ({type(error).__name__}); {AGAIN}") from None
 
 
 def _view(raw: NDArray[np.uint8], span: list[int], dtype: str, shape: list[int]) -> NDArray[np.unsignedinteger]:

@@ -25,6 +25,7 @@ from safetensors.numpy import load, save
 from tinydistil.claim import LOCK, Ownership, refuse_strangers
 from tinydistil.config import from_mapping, table_of
 from tinydistil.data.counts import counts_from
+from tinydistil.data.mapped import AGAIN
 from tinydistil.data.samples import Sample
 from tinydistil.data.shards import MANIFEST, SPLITS, entries_of
 from tinydistil.errors import InputError, require
@@ -33,7 +34,6 @@ from tinydistil.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync_fol
 CONFIG = "config.json"
 TABLE = "table.json"
 SAMPLES = "samples.jsonl"
-_AGAIN = "prepare again with --overwrite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ class OutputFolder:
                 data = state.read_bytes()
                 arrays = load(data)
             except (OSError, SafetensorError) as error:
-                raise InputError(f"{state} is damaged ({error}); {_AGAIN}") from None
+                raise InputError(f"{state} is damaged ({error}); {AGAIN}") from None
             sound = hashlib.sha256(data).hexdigest() == _segment(path)["state_sha256"]
-            require(sound and {"keys", "signatures"} <= arrays.keys(), f"{state} is damaged; {_AGAIN}")
+            require(sound and {"keys", "signatures"} <= arrays.keys(), f"{state} is damaged; {AGAIN}")
             yield DuplicateState(arrays["keys"], arrays["signatures"])
 
     def commit(self, number: int, values: Mapping[str, object], state: DuplicateState) -> None:
@@ -106,7 +106,7 @@ class OutputFolder:
         for number, path in enumerate(paths):
             expected = path.with_name(f"{number:06d}.json")
             # Over a gap, its shards would be thrown away as nobody's, and later segments be made twice.
-            require(path == expected, f"{expected} is missing, {path.name} is there; {_AGAIN}")
+            require(path == expected, f"{expected} is missing, {path.name} is there; {AGAIN}")
         return paths
 
     def _discard_uncommitted(self) -> None:
@@ -125,7 +125,7 @@ class OutputFolder:
             whole = path.is_file() and path.stat().st_size == entry.bytes
             require(
                 whole and entry.sha256_of_ends in ("", sha256_of_ends(path)),
-                f"{path}, of a finished segment, is missing, cut short or damaged; {_AGAIN}",
+                f"{path}, of a finished segment, is missing, cut short or damaged; {AGAIN}",
             )
         for path in self._segments.glob(f"*{PARTIAL_SUFFIX}"):
             path.unlink()
@@ -147,7 +147,7 @@ class OutputFolder:
 
 def _segment(path: Path) -> dict[str, object]:
     """The segment that JSON file `path` commits."""
-    values = read_json(path, remedy=_AGAIN)
+    values = read_json(path, remedy=AGAIN)
     try:
         counts_from(values.get("counts"))
         entries_of(values, path.parent)
@@ -157,7 +157,7 @@ def _segment(path: Path) -> dict[str, object]:
             from_mapping(Sample, table_of(sample, "samples"))
         require(isinstance(values.get("state_sha256"), str), "state_sha256 must be text")
     except InputError as error:
-        raise InputError(f"{path} is damaged ({error}); {_AGAIN}") from None
+        raise InputError(f"{path} is damaged ({error}); {AGAIN}") from None
     return values
 
 
@@ -166,4 +166,8 @@ def _is_ours(name: str) -> bool:
     return shard or name in {MANIFEST, TABLE, SAMPLES, "segments"}
 
 
-OWNERSHIP = Ownership(CONFIG, _is_ours, remedy="give the same value, another --output, or --overwrite to start anew")
+OWNERSHIP = Ownership(
+    CONFIG,
+    _is_ours,
+    remedy="give the same value, another --output, or start anew with --overwrite (scripts/prepare.py)",
+)

@@ -71,7 +71,7 @@ class Job:
         require(
             config.single_words == 0 or len(sides) == 2,
             f"single_words is {config.single_words}, but only a corpus with two tokenizations knows its words; "
-            "give --student-tokenizer too, or leave single_words out",
+            "give a second one (scripts/prepare.py --student-tokenizer), or leave single_words out",
         )
         if config.clean.mojibake:
             # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinydistil.config import INT64, LONGEST, Checked, OneOf, Range, from_mapping
-from tinydistil.data.mapped import map_tensors
+from tinydistil.data.mapped import AGAIN, map_tensors
 from tinydistil.errors import InputError, require
 from tinydistil.files import read_json, sha256_of, sha256_of_ends
 
@@ -139,7 +139,10 @@ class TokenShards:
 
     def pair(self, index: int) -> WordPair:
         """Both tokenizations of sequence `index`; only where the corpus was made with a student tokenizer."""
-        require(self.has_words, f"{self.folder} has one tokenization; prepare it with --student-tokenizer")
+        require(
+            self.has_words,
+            f"{self.folder} has one tokenization; prepare it with scripts/prepare.py --student-tokenizer",
+        )
         tensors, row = self._locate(index)
         first, last = tensors["word_offsets"][row : row + 2].tolist()
         found = WordPair(
@@ -202,7 +205,7 @@ class TokenShards:
         return InputError(f"{path} is damaged, sequence {index} of {self.split!r} is none; {_AGAIN}")
 
 
-_AGAIN = "the corpus is damaged, prepare it again with --overwrite"
+_AGAIN = f"the corpus is damaged, {AGAIN}"
 
 
 def _check(path: Path, entry: ShardEntry, tensors: Mapping[str, Tokens]) -> None:

@@ -214,7 +214,7 @@ def _refuse_long(encodings: Sequence[Encoding], limit: int, first_number: int) -
         if len(encoding.ids) > limit:
             raise InputError(
                 f"text {number} has {len(encoding.ids)} tokens, more than the limit of {limit}; "
-                "shorten it, split it, or allow truncation (--truncate)"
+                "shorten it, split it, or allow truncation (predict.py --truncate)"
             )
 
 

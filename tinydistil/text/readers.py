@@ -221,9 +221,7 @@ def _content(value: object) -> tuple[str | None, tuple[tuple[str, ...], ...] | N
         return None, None
     if isinstance(value, dict) and all(isinstance(each, str) for each in paragraphs):
         return "\n".join(paragraphs), None
-    if not all(
-        isinstance(each, list) and all(isinstance(sentence, str) for sentence in each) for each in paragraphs
-    ):
+    if not all(isinstance(each, list) and all(isinstance(sentence, str) for sentence in each) for each in paragraphs):
         return None, None
     # A line end inside a sentence would look like one between paragraphs.
     split = (tuple(joined for part in each if (joined := " ".join(part.split()))) for each in paragraphs)

@@ -80,7 +80,8 @@ class CheckpointStore:
             # On a full disk this room is what the user needs first.
             shutil.rmtree(partial, ignore_errors=True)
             raise InputError(
-                f"cannot write checkpoint {str(target)!r}: {error}; free some space, then go on with --resume auto"
+                f"cannot write checkpoint {str(target)!r}: {error}; free some space, then run it again, training with "
+                "--resume auto"
             ) from None
         self._forget_old()
         return target

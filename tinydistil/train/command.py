@@ -48,7 +48,7 @@ WORKERS = Range(0, 1024)
 def add_run_arguments(parser: Parser) -> None:
     """Add the flags that every training command has."""
     add = parser.add_argument
-    add("--tokenizer", metavar="DIR", help="the student's vocabulary, where --student brings none")
+    add("--tokenizer", metavar="DIR", help="the student's vocabulary, where it brings none")
     add(
         "--corpus",
         nargs="+",
@@ -70,7 +70,14 @@ def add_run_arguments(parser: Parser) -> None:
     add("--seed", type=whole(), help="of weights, order, masks and dropout (default 1)")
     add("--device", default="auto", help="auto (default), cpu or cuda")
     add("--workers", type=whole(WORKERS), help="with --corpus: processes that prepare it (default 2)")
-    add("--resume", choices=("never", "auto"), default="never", help="auto: go on from the latest whole checkpoint")
+    add(
+        "--resume",
+        nargs="?",
+        const="auto",
+        choices=("never", "auto"),
+        default="never",
+        help="auto: go on from the latest whole checkpoint",
+    )
     add("--dry-run", action="store_true", help="check everything, estimate memory and time, train nothing")
     add("--config", type=Path, metavar="FILE.toml", help="options, see RunConfig; flags and --set go over it")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option")
@@ -123,6 +130,8 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
             print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
     if outcome is None:
+        if ranks.is_main:
+            print("stopped; go on with the same command and --resume auto", file=sys.stderr)
         sys.exit(STOPPED_EXIT_CODE)
     if ranks.is_main:
         loss = "" if outcome.validation_loss is None else f", validation loss {outcome.validation_loss:.4f}"

@@ -126,7 +126,7 @@ class Loop(Generic[BatchT, SignalT]):
                 # From here on saving may take what it takes: the ranks are together, none waits for a dead one.
                 request.answered()
                 self._save()
-                self.records.say(f"asked to stop: saved at step {self.state.steps}; go on with --resume auto")
+                self.records.say(f"asked to stop: saved at step {self.state.steps}")
                 return False
             self._save()
         return True

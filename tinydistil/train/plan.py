@@ -108,7 +108,7 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     if not shared and own is None:
         raise InputError(
             f"student {config.student.model!r} is a new model and has no vocabulary; give student.tokenizer "
-            "(a folder with vocab.txt or tokenizer.json), or --student DIR"
+            "(a folder with vocab.txt or tokenizer.json), or a folder as student.model"
         )
     tokenizer = own if not shared or teacher is None else teacher.tokenizer
     assert tokenizer is not None, "either the student has a vocabulary or the teacher lends its own"
@@ -269,7 +269,7 @@ def _check_student(
         require(
             folder is not None and student.start == "own",
             "student.embeddings 'spelling' averages word vectors that the student has, and a new one has none; "
-            "choose random or pca, or give --student DIR",
+            "choose random or pca, or give a folder as student.model",
         )
     if teacher is not None:
         check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)

@@ -47,7 +47,7 @@ class StudentConfig(Checked, table="student"):
         super().__post_init__()
         require(
             self.layers == 0 or (self.start == "own" and self.shape is None),
-            "student.layers takes layers of a folder's own weights; give --student DIR, or leave it out",
+            "student.layers takes layers of a folder's own weights; give a folder as student.model, or leave it out",
         )
         require(bool(self.model), "student.model is empty; give a folder, a hub name or a shape such as 2x128")
         require(
