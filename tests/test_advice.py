@@ -5,6 +5,7 @@ import re
 import runpy
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,8 @@ SUBCOMMANDS = ("fill-mask", "embed", "pooling", "classify", "tag", "answer")
 # Flags in messages that a script imports and cannot reach.
 UNREACHED = {
     "pretrain": {"--teacher", "--teacher-cache"},  # it refuses all options of a teacher
-    "evaluate": {
-        "--resume",
-        "--text-column",
-        "--second-column",
-        "--label-column",
-    },  # columns of its own, claims resumed
+    # Columns of its own, folders that are always gone on with, no file of options.
+    "evaluate": {"--resume", "--text-column", "--second-column", "--label-column", "--config"},
     "prepare": {"--resume"},
     "predict": {"--text-column", "--second-column", "--label-column", "--set", "--config"},
 }
@@ -35,6 +32,11 @@ def flags_of(script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return {*FLAG.findall(re.sub(r"^  [a-z].*|[Ee]xample.*", "", capsys.readouterr().out))}
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def closure(path: Path) -> set[Path]:
     """A file and all files of the package that it imports, at any place."""
     found, todo = set[Path](), [path]
@@ -42,7 +44,7 @@ def closure(path: Path) -> set[Path]:
         if (file := todo.pop()) in found:
             continue
         found.add(file)
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in nodes_of(file):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinydistil"):
                 for name in (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)):
                     module = ROOT.joinpath(*name.split(".")).with_suffix(".py")
@@ -52,7 +54,7 @@ def closure(path: Path) -> set[Path]:
 
 def messages(path: Path) -> Iterator[str]:
     """The texts in a file that are no docstrings; "{}" stands for what is filled in."""
-    nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    nodes = nodes_of(path)
     skipped: set[ast.AST] = {node.value for node in nodes if isinstance(node, ast.Expr)}
     for node in nodes:
         if isinstance(node, ast.JoinedStr):
