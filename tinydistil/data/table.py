@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tinydistil.config import table_of
 from tinydistil.data.counts import Counts, Tally, counts_from
+from tinydistil.data.mapped import AGAIN
 from tinydistil.data.shards import SPLITS, ShardEntry, entries_of
 from tinydistil.errors import require
 
@@ -81,7 +82,7 @@ def describe(manifest: Mapping[str, object]) -> str:
     lines += [_shard_line(split, [each for each in shards if each.split == split]) for split in SPLITS]
     efficiency = table_of(manifest.get("packing_efficiency", {}), "packing_efficiency")
     numbers = all(isinstance(share, int | float) for share in efficiency.values())
-    require(numbers, "packing_efficiency must hold numbers; prepare the corpus again with --overwrite")
+    require(numbers, f"packing_efficiency must hold numbers; {AGAIN}")
     lines.append("packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items()))
     return "\n".join(lines)
 
