@@ -83,6 +83,8 @@ def job_of(arguments: argparse.Namespace) -> Job:
 def run(arguments: argparse.Namespace) -> None:
     """Prepare, with a progress display, and tell the result."""
     job = job_of(arguments)
+    if notes := job.notes():
+        print(f"note: {notes}", file=sys.stderr)
     progress = Progress(job.plain_bytes())
     try:
         prepared = prepare(

@@ -32,6 +32,7 @@ from tinydistil.text.contamination import EvaluationNgrams
 from tinydistil.text.duplicates import DuplicateIndex
 from tinydistil.text.files import find_files, kind_of
 from tinydistil.text.optional import optional
+from tinydistil.text.readers import looks_wrapped
 from tinydistil.text.record_stream import unpacked_bytes
 
 # Raw bytes of one unit of the option segment_mb.
@@ -84,6 +85,17 @@ class Job:
         if any(kind_of(path) == "parquet" for path in self.files):
             return None
         return sum(map(unpacked_bytes, self.files))
+
+    def notes(self) -> str:
+        """What a user may want to read otherwise; "" where nothing looks wrong."""
+        if self.config.read.txt_mode == "lines":
+            for path in self.files:
+                if kind_of(path) == "txt" and looks_wrapped(path):
+                    return (
+                        f"{path} looks wrapped, and each line is a document; "
+                        "for documents between blank lines set read.txt_mode=blocks"
+                    )
+        return ""
 
     def origin(self) -> Origin:
         """Everything that the bytes of the corpus depend on."""
@@ -180,7 +192,10 @@ def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[
     # The table is there even where the corpus is not: it tells why nothing was kept.
     table = make_table(counts)
     write_json(folder.folder / TABLE, {"rows": [asdict(row) for row in table]})
-    require(bool(shards), f"no document of {counts.read.documents:,} was kept; {_worst(counts)}")
+    require(
+        bool(shards),
+        f"no document of {counts.read.documents:,} was kept; {_worst(counts)}{job.notes() and f'; {job.notes()}'}",
+    )
     if job.config.sample_dropped:
         _write_samples(job, folder, segments)
     efficiency = packing_efficiency(shards, job.config.capacity)
@@ -213,6 +228,8 @@ def _worst(counts: Counts) -> str:
         return "the input holds no document"
     rule = max(counts.dropped, key=lambda name: counts.dropped[name].documents)
     first = f", first {counts.first_unreadable}" if rule == UNREADABLE else ""
+    if rule == "undecodable":
+        first = "; if the files have another encoding, say so: read.encoding, perhaps cp1252"
     return f"{counts.dropped[rule].documents:,} were dropped by rule {rule!r}{first}; see {TABLE}"
 
 

@@ -77,7 +77,10 @@ def describe(manifest: Mapping[str, object]) -> str:
     if counts.first_unreadable:
         lines.append(f"first unreadable: {counts.first_unreadable}")
     if (damaged := counts.replaced_bytes).documents:
-        lines.append(f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents")
+        lines.append(
+            f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents; "
+            "if many, set read.encoding, perhaps to cp1252"
+        )
     shards = entries_of(manifest, Path())
     lines += [_shard_line(split, [each for each in shards if each.split == split]) for split in SPLITS]
     efficiency = table_of(manifest.get("packing_efficiency", {}), "packing_efficiency")

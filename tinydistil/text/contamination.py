@@ -94,9 +94,16 @@ def evaluation_texts(path: Path) -> Iterator[str]:
     if ending not in _READERS:
         raise InputError(f"evaluation set {str(path)!r} is of no known format; known endings: {', '.join(_READERS)}")
     try:
-        with open_stream(path) as stream, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
+        # XML says itself which encoding it has.
+        with open_stream(path, text=ending != ".xml") as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
             yield from _READERS[ending](text)
-    except (ValueError, ElementTree.ParseError, csv.Error, DamagedFile) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"evaluation set {str(path)!r} is not UTF-8 ({error.reason}); convert it, for instance with "
+            "`iconv -f latin1 -t utf-8`: its words would not be found"
+        ) from None
+    # LookupError: an encoding that Python does not know.
+    except (ValueError, LookupError, RecursionError, ElementTree.ParseError, csv.Error, DamagedFile) as error:
         raise InputError(f"evaluation set {str(path)!r} cannot be read: {error}") from None
 
 
@@ -117,15 +124,17 @@ def _jsonl(stream: TextIO) -> Iterator[str]:
 
 
 def _xml(stream: TextIO) -> Iterator[str]:
-    return (text for element in ElementTree.parse(stream).iter() if (text := element.text))
+    return (text for element in ElementTree.parse(stream.buffer).iter() if (text := element.text))
 
 
 def _csv(stream: TextIO) -> Iterator[str]:
+    csv.field_size_limit(1 << 30)  # the default, 128 KiB, is less than some contexts have
     return (field for row in csv.reader(stream) for field in row)
 
 
 def _tsv(stream: TextIO) -> Iterator[str]:
-    return (field for row in csv.reader(stream, delimiter="\t") for field in row)
+    # Most have no quoting, and an opening quote would run on to the next.
+    return (field for line in stream for field in line.split("\t"))
 
 
 def _conll(stream: TextIO) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def parquet_rows(
                 cells = [_values(batch.column(names[each]), arrow) for each in present]
                 for row in zip(*cells, strict=True):
                     number += 1
-                    yield _parquet_record(str(path), number, dict(zip(present, row, strict=True)), encoding)
+                    yield _record(str(path), number, dict(zip(present, row, strict=True)), required, encoding)
     # Damaged pages are OSErrors without a file's name.
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"Parquet file {str(path)!r} cannot be read: {str(error).splitlines()[0]}") from None
@@ -77,14 +78,20 @@ def _value(scalar: Any) -> object:
         return error
 
 
-def _parquet_record(file: str, number: int, row: dict[str, object], encoding: str) -> Record | BadRecord:
+def _record(file: str, number: int, row: dict[str, object], required: str | None, encoding: str) -> Record | BadRecord:
     """A row as JSON, so that it needs no reader of its own in the workers."""
 
     def plain(value: object) -> object:
-        # What is not of the encoding becomes lone surrogates, which are replaced and counted as in other formats.
-        return value.decode(encoding, "surrogateescape") if isinstance(value, bytes) else str(value)
-
-    for name, value in row.items():
+        if isinstance(value, bytes):
+            # What is not of the encoding becomes lone surrogates, which are replaced and counted as in other formats.
+            return value.decode(encoding, "surrogateescape")
         if isinstance(value, Exception):
-            return BadRecord(file, number, f"{name!r} cannot be read: {value}")
+            return None
+        if isinstance(value, Decimal):
+            return float(value)
+        # A date may identify a document; where any column may be the text, it must not look like one.
+        return str(value) if required else {type(value).__name__: str(value)}
+
+    if required and isinstance(error := row[required], Exception):
+        return BadRecord(file, number, f"{required!r} cannot be read: {error}")
     return Record(file, number, "parquet", json.dumps(row, default=plain).encode())

@@ -18,7 +18,7 @@ from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord, Document, Record
 from tinydistil.text.files import ENDINGS, kind_of
 from tinydistil.text.parquet import parquet_rows
-from tinydistil.text.record_stream import DamagedFile, Line, Stream, lines, open_stream
+from tinydistil.text.record_stream import PROBE_BYTES, DamagedFile, Line, Stream, lines, open_stream
 from tinydistil.text.tables import column_name, json_object, missing_column, table_fields, table_rows
 from tinydistil.text.vertical import vertical_attributes, vertical_paragraphs, vertical_records
 
@@ -260,3 +260,18 @@ def _stem(record: Record) -> str:
 
 def _newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def looks_wrapped(path: Path) -> bool:
+    """Whether lines of a .txt file, by its first 64 KiB, are parts of paragraphs: of one length, going on in small."""
+    try:
+        with open_stream(path) as stream:
+            head = stream.peek(PROBE_BYTES)[:PROBE_BYTES].decode(errors="ignore")
+    except DamagedFile:
+        return False
+    blocks = [block.strip().split("\n") for block in re.split(r"\n\s*\n", _newlines(head))]
+    broken = [len(line) for block in blocks for line in block[:-1]]
+    going_on = [line.lstrip()[:1].islower() for block in blocks for line in block[1:]]
+    longest = max(broken, default=0)
+    alike = sum(length > 0.6 * longest for length in broken)
+    return 30 < longest < 200 and len(broken) >= 3 and alike > 0.8 * len(broken) and sum(going_on) > 0.5 * len(broken)

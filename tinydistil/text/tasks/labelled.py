@@ -81,7 +81,7 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
     notes = _decimal_notes(path, columns, rows, bad) if numbers else spelling_notes(row.label for row in rows)
     if long:
         notes.append(
-            f"{len(long)} rows run over several lines, the first from line {long[0]}, since they are in quotes; "
+            f"rows that run over several lines, in quotes: {len(long)}, the first from line {long[0]}; "
             "if quotes are ordinary characters there, say --no-quotes (finetune.py)"
         )
     if not numbers:
@@ -102,7 +102,8 @@ def _row(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: b
         label = "true" if label else "false"  # as JSON spells them
     spelled = str(label).strip()
     # ASSIN calls a class None.
-    if isinstance(label, bool) or not isinstance(label, str | int | float) or (is_missing(spelled) and not assin):
+    missing = not is_sound(spelled) or (is_missing(spelled) and not assin)
+    if missing or isinstance(label, bool) or not isinstance(label, str | int | float):
         return _missing(columns.label, label, fields, "--label-column")
     if numbers:
         # JSON has its own spelling of numbers.
@@ -119,7 +120,9 @@ def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) 
         return f"{name!r} is missing; name the field (finetune.py: {flag})"
     if value is None or (isinstance(value, str) and not value.strip()):
         return f"{name!r} is empty"
-    return f"{name!r} is {shown(value)}, which stands for no value"
+    if not isinstance(value, str):
+        return f"{name!r} is no text"
+    return f"{name!r} is {shown(value)}, which {'stands for no value' if is_sound(value) else 'no tokenizer takes'}"
 
 
 def _other_decimal(text: str, columns: Columns) -> str:
@@ -134,7 +137,7 @@ def _decimal_notes(path: Path, columns: Columns, rows: Sequence[LabelledText], b
     if not found:
         return []
     text = (
-        f"{len(found)} numbers of column {columns.label!r} have a decimal {DECIMALS[other]}, the first in line "
+        f"numbers of column {columns.label!r} with a decimal {DECIMALS[other]}: {len(found)}, the first in line "
         f"{found[0].line}; read them with --decimal {other!r} (finetune.py)"
     )
     require(any("." in row.label for row in rows), f"{str(path)!r}: {text}")
