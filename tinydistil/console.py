@@ -26,6 +26,12 @@ def duration(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
+def perplexity(loss: float) -> str:
+    """exp(loss) of a loss in nats per token."""
+    found = math.exp(min(loss, 700.0))
+    return f"{found:.1f}" if found < 1000 else figure(found)
+
+
 def masked_lm(loss: float) -> str:
     """A masked LM loss in nats per token, with its perplexity."""
-    return f"{figure(loss)} nats per token (perplexity {figure(math.exp(min(loss, 700.0)))})"
+    return f"{figure(loss)} nats per token (perplexity {perplexity(loss)})"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinydistil.arguments import Parser, number, whole
 from tinydistil.config import Range, override, read_toml
+from tinydistil.console import duration
 from tinydistil.data.stopping import Stopped
 from tinydistil.errors import require
 from tinydistil.ranks import joined, restarted
@@ -134,8 +135,8 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
             print("stopped; go on with the same command and --resume auto", file=sys.stderr)
         sys.exit(STOPPED_EXIT_CODE)
     if ranks.is_main:
-        loss = "" if outcome.validation_loss is None else f", validation loss {outcome.validation_loss:.4f}"
-        print(f"{outcome.steps:,} steps, {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{loss}")
+        took = f"{outcome.steps:,} steps, {outcome.tokens:,} tokens in {duration(outcome.seconds)}"
+        print("; held-out ".join([took, *filter(None, [outcome.said])]))
         print(f"student: {arguments.output / STUDENT}")
 
 

@@ -20,7 +20,7 @@ from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
 from tinydistil.ranks import Ranks
-from tinydistil.train.export import terms_of
+from tinydistil.train.card import terms_of
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import Plan
 from tinydistil.train.run import build_student, make_batches

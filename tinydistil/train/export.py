@@ -1,4 +1,4 @@
-"""What a run leaves for others: the student's folder with a model card, the environment, the outcome."""
+"""What a run leaves for others: the student's folder, the environment, the outcome."""
 
 import importlib.metadata
 import os
@@ -6,41 +6,64 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from tinydistil.distill.recipe import Recipe
+from tinydistil.console import figure, masked_lm
 from tinydistil.errors import InputError
-from tinydistil.files import write_json
+from tinydistil.files import write_json, write_text
+from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.ranks import Ranks
 from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.train.run_config import RunConfig
 
 _PACKAGES = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
 
 
+Watched = Literal["masked_lm", "objective"]
+Head = Literal["trained", "copied", "none"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: steps taken, text tokens read, seconds of training, the last masked LM loss on held-out text."""
+    """How a run ended: steps taken, text tokens read, seconds of training, and what was measured on held-out text.
+
+    validation_loss: what the run watched, the "masked_lm" loss or, for recipes without it, the "objective", as
+    `validation` says; None without held-out text. masked_lm_loss: in nats per token, None where the student has no
+    head to measure. head: the student's masked LM head is "trained" by the run, "copied" from the teacher, or "none".
+    """
 
     steps: int
     tokens: int
     seconds: float
     skipped_steps: int
     validation_loss: float | None
+    validation: Watched
+    masked_lm_loss: float | None
+    head: Head
+
+    @property
+    def said(self) -> str:
+        """What was measured, for a person; "" where nothing was."""
+        if self.masked_lm_loss is not None:
+            return f"masked LM loss {masked_lm(self.masked_lm_loss)}"
+        return "" if self.validation_loss is None else f"objective {figure(self.validation_loss)}"
 
 
-def write_student(folder: Path, student: BertForMaskedLM, tokenizer: Tokenizer, card: str) -> None:
-    """Write an ordinary Hugging Face folder: weights, configuration, tokenizer, model card."""
+def write_student(folder: Path, student: BertForMaskedLM | BertModel, tokenizer: Tokenizer, card: str) -> None:
+    """Write an ordinary Hugging Face folder: weights, configuration, tokenizer, model card.
+
+    student: with its masked LM head, or the encoder alone where no head was trained.
+    """
     student.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     longest = student.config.max_position_embeddings
     declare_sentence_encoder(
         folder, student.config, pooling="mean", max_length=min(tokenizer.max_length or longest, longest)
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_text(folder / "README.md", card)
 
 
 def environment(ranks: Ranks) -> dict[str, object]:
@@ -66,60 +89,6 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def model_card(config: RunConfig, student: BertForMaskedLM, outcome: Outcome, tokenizer: Tokenizer) -> str:
-    """The README.md of a student: what it is, how it was made, how to use it, what it is not good for."""
-    recipe, shape = config.recipe, student.config
-    parameters = sum(parameter.numel() for parameter in student.parameters())
-    # The hub refuses a card whose base model is no hub name, such as a folder.
-    base = [f"base_model: {config.teacher}"] if _is_hub_name(config.teacher) else []
-    front = [
-        "language: pt",
-        "library_name: transformers",
-        "pipeline_tag: fill-mask",
-        *base,
-        "tags: [bert, distillation]",
-    ]
-    how = (
-        f"Distilled from `{Path(config.teacher).name}` with recipe `{recipe.name}` of tinydistil ({terms_of(recipe)})"
-        if recipe.needs_teacher
-        else "Trained as a masked language model with tinydistil, without a teacher"
-    )
-    loss = "not measured" if outcome.validation_loss is None else f"{outcome.validation_loss:.3f} nats a masked token"
-    cased = "lower-cased, accents stripped" if _folds_case(tokenizer) else "cased, accents kept"
-    lines = [
-        "---", *front, "---", "",
-        f"# A Portuguese BERT of {parameters / 1e6:.1f} million parameters", "",
-        f"{shape.num_hidden_layers} layers, {shape.hidden_size} wide, {shape.vocab_size:,} word pieces ({cased}).",
-        f"{how}: {outcome.steps:,} steps, {outcome.tokens:,} tokens.", "",
-        f"Masked LM loss on held-out text of the same corpus: {loss}.", "",
-        "```python", "from transformers import pipeline", "",
-        f'pipeline("fill-mask", model="DIR")("O gato {tokenizer.special.mask_token} no sofá.")', "```", "",
-        "For a sentence's vector take the mean of the last hidden states over its tokens.",
-        "It knows what its corpus and its teacher knew, prejudices included; look at its output before you rely on it.",
-        "The options of the run lie beside this folder in `run.json`, its course in `metrics.jsonl`.", "",
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
-def terms_of(recipe: Recipe) -> str:
-    """The terms of a recipe and their weights, as in "1 x hard + 1 x soft (T = 2)"."""
-    said = []
-    for name in ("hard", "soft", "hidden", "pooled"):
-        if (weight := getattr(recipe, name)) > 0:
-            detail = f" (T = {recipe.temperature:g})" if name == "soft" else ""
-            said.append(f"{weight:g} x {name}{detail}")
-    return " + ".join(said)
-
-
-def _is_hub_name(name: str) -> bool:
-    return name.count("/") == 1 and not Path(name).exists()
-
-
-def _folds_case(tokenizer: Tokenizer) -> bool:
-    normalizer = tokenizer.backend.normalizer
-    return normalizer is not None and normalizer.normalize_str("Ã") == "a"
 
 
 def write_records(output: Path, file: str, values: Mapping[str, object]) -> None:

@@ -1,7 +1,6 @@
 """What a run leaves behind while it goes: metrics.jsonl, and a line or a bar for the person who watches."""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinydistil.console import duration, figure
+from tinydistil.console import duration, figure, perplexity
 from tinydistil.files import write_atomic
 
 # What a figure of a step is called on the terminal, and its unit; others go by their own names.
@@ -119,7 +118,7 @@ def figures_of(shown: Mapping[str, float]) -> list[str]:
         name, unit = _SHOWN.get(key, (key, ""))
         columns.append(f"{name} {figure(value):>8}{unit}".removeprefix(" "))
         if key == "hard":
-            columns[-1] += f" (perplexity {figure(math.exp(min(value, 700.0))):>9})"
+            columns[-1] += f" (perplexity {perplexity(value):>9})"
     return columns
 
 

@@ -1,9 +1,10 @@
 """A run from its plan to the student's folder: prepare, load, build, train, write."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
+from typing import cast
 
 import torch
 
@@ -22,8 +23,9 @@ from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
+from tinydistil.train.card import model_card
 from tinydistil.train.checkpoint import CheckpointStore
-from tinydistil.train.export import Outcome, environment, model_card, write_records, write_student
+from tinydistil.train.export import Head, Outcome, Watched, environment, write_records, write_student
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
@@ -66,11 +68,11 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     The folder `plan.output` gets run.json, environment.json, metrics.jsonl, checkpoints/, outcome.json and
     student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
     """
-    output = plan.output
+    output, origin = plan.output, plan.origin
     loop = build(plan, ranks)
     with ranks.agreed():
         if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
-            write_records(output, CONFIG_FILE, plan.origin)
+            write_records(output, CONFIG_FILE, origin)
             write_records(output, "environment.json", environment(ranks))
     try:
         finished = loop.run()
@@ -80,8 +82,10 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
         return None
     if plan.config.train.patience > 0:
         loop.take_best_weights()
+    outcome = outcome_of(plan, loop)
     with ranks.agreed():  # a full disk is found by rank 0 alone
-        return finish(plan, loop)
+        finish(plan, loop, outcome, cast(Mapping[str, object], origin["content"]))
+    return outcome
 
 
 def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
@@ -186,23 +190,45 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     )
 
 
-def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
-    """Write the student as it stands, its card, and how the run ended."""
-    state, learner = loop.state, loop.trainer.module
+def outcome_of(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
+    """How the run ended, the student's masked LM loss included; called on all ranks together."""
+    state, recipe, learner = loop.state, plan.config.recipe, loop.trainer.module
+    assert isinstance(learner, Learner)
+    loss = state.best_loss if plan.config.train.patience > 0 else state.validation_loss
+    copied: Head = "copied" if plan.config.student.start == "layers" else "none"
+    head: Head = "trained" if recipe.hard > 0 or recipe.soft > 0 else copied
+    words = loss if recipe.hard > 0 else None
+    if recipe.hard == 0 and head != "none" and plan.config.train.mask.rate > 0:
+        held_out = make_batches(plan, "validation")
+        if held_out is not None:
+            sequences = plan.config.train.validation_sequences
+            words = masked_lm_loss(learner.student, held_out, loop.ranks, sequences=sequences)
+    validation: Watched = "masked_lm" if recipe.hard > 0 else "objective"
+    seconds = round(state.seconds, 1)
+    return Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, validation, words, head)
+
+
+def finish(
+    plan: Plan, loop: Loop[MaskedBatch, TeacherSignal], outcome: Outcome, content: Mapping[str, object]
+) -> None:
+    """Write the student as it stands, its card, and how the run ended. content: fingerprints of what the run read."""
+    learner, folder = loop.trainer.module, plan.output / STUDENT
     assert isinstance(learner, Learner)
     student = learner.student
     # Dropout is of the run; whoever fine-tunes the student gets what BERT has.
     student.config = student.config.replace(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
-    loss = state.best_loss if plan.config.train.patience > 0 else state.validation_loss
-    outcome = Outcome(state.steps, state.tokens, round(state.seconds, 1), state.bad_steps, loss)
-    if loop.ranks.is_main:
-        folder = plan.output / STUDENT
-        try:
-            write_student(folder, student, plan.tokenizer, model_card(plan.config, student, outcome, plan.tokenizer))
-            write_records(plan.output, OUTCOME, asdict(outcome))
-        except OSError as error:
-            raise InputError(
-                f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "
-                "--resume auto"
-            ) from None
-    return outcome
+    student.bert.config = student.config
+    if not loop.ranks.is_main:
+        return
+    if outcome.head == "none":
+        # A head that nobody trained guesses at random, and would be believed.
+        loop.records.say("no term of the recipe trains the masked LM head: the student is written without one")
+    try:
+        card = model_card(plan, student, outcome, plan.tokenizer, content)
+        write_student(folder, student.bert if outcome.head == "none" else student, plan.tokenizer, card)
+        write_records(plan.output, OUTCOME, asdict(outcome))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "
+            "--resume auto"
+        ) from None
