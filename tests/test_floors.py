@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"", "errors"},
     {"config", "ranks", "files"},
-    {"hub", "claim", "arguments", "console"},
+    {"hub", "claim", "mapped", "arguments", "console"},
     {"text", "model"},
     {"data", "distill"},
     {"train", "evaluate"},

@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinydistil.config import INT64, LONGEST, Checked, OneOf, Range, from_mapping
-from tinydistil.data.mapped import AGAIN, map_tensors
 from tinydistil.errors import InputError, require
 from tinydistil.files import read_json, sha256_of, sha256_of_ends
+from tinydistil.mapped import map_tensors
 
 MANIFEST = "manifest.json"
+# What mends a damaged corpus, whichever script has found it.
+AGAIN = "prepare it again with --overwrite (scripts/prepare.py), or delete the folder"
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation")
 # Prefix of each side's arrays; the first tokenizer is the teacher's where there are two.
@@ -94,7 +96,10 @@ class TokenShards:
         self.folder, self.split, self.longest = folder, split, longest
         self._vocab_sizes = dict(zip(PREFIXES, vocab_sizes, strict=True))
         self._files = [folder / entry.file for entry in entries]
-        self._tensors = [map_tensors(path, entry.bytes) for path, entry in zip(self._files, entries, strict=True)]
+        self._tensors = [
+            map_tensors(path, remedy=_AGAIN, expected_bytes=entry.bytes)
+            for path, entry in zip(self._files, entries, strict=True)
+        ]
         self._starts = np.cumsum([0] + [entry.sequences for entry in entries]).tolist()
         for path, entry, tensors in zip(self._files, entries, self._tensors, strict=True):
             _check(path, entry, tensors)
@@ -210,7 +215,10 @@ _AGAIN = f"the corpus is damaged, {AGAIN}"
 
 def _check(path: Path, entry: ShardEntry, tensors: Mapping[str, Tokens]) -> None:
     """A cheap check of what is about to be trusted; the rest is looked at where it is read, or by `verify`."""
-    require(_names(entry) <= tensors.keys(), f"{path}: damaged header; {_AGAIN}")
+    flat = _names(entry) <= tensors.keys() and all(
+        each.ndim == 1 and each.dtype.kind == "u" for each in tensors.values()
+    )
+    require(flat, f"{path}: damaged header; {_AGAIN}")
     ends = entry.sha256_of_ends
     require(ends in ("", sha256_of_ends(path)), f"{path} is damaged at its beginning or end; {_AGAIN}")
     parts = [("offsets", "tokens", entry.tokens), ("student_offsets", "student_tokens", entry.student_tokens)]

@@ -5,29 +5,37 @@ Sequence i of S has, of each kind of tensor, the rows KIND_starts[i] ... KIND_st
 """
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from numpy.typing import NDArray
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
 from tinydistil.errors import InputError, require
 from tinydistil.files import write_atomic
+from tinydistil.mapped import map_tensors
 
 _CRC = "crc"
 
 
-def checksum(tensors: Mapping[str, Tensor], seed: int = 0) -> int:
+def checksum(tensors: Mapping[str, NDArray[Any]], seed: int = 0) -> int:
     """CRC-32 of names, types, shapes and numbers, in the order of names."""
     for name in sorted(tensors):
-        tensor = tensors[name]
-        seed = zlib.crc32(f"{name} {tensor.dtype} {tensor.shape}".encode(), seed)
-        seed = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, seed)
+        numbers = tensors[name]
+        seed = zlib.crc32(numbers.data, zlib.crc32(f"{name} {numbers.dtype.str} {numbers.shape}".encode(), seed))
     return seed
+
+
+def numbers_of(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, NDArray[Any]]:
+    """Named tensors of any device as arrays."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors}
 
 
 def write_part(path: Path, sequences: Sequence[Mapping[str, Tensor]], seed: int) -> None:
@@ -35,7 +43,7 @@ def write_part(path: Path, sequences: Sequence[Mapping[str, Tensor]], seed: int)
     tensors = {kind: torch.cat([each[kind] for each in sequences]) for kind in sequences[0]}
     for kind in sequences[0]:
         tensors[f"{kind}_starts"] = torch.tensor([0, *accumulate(len(each[kind]) for each in sequences)])
-    tensors[_CRC] = torch.tensor([checksum(each, seed) for each in sequences])
+    tensors[_CRC] = torch.tensor([checksum(numbers_of(each.items()), seed) for each in sequences])
     write_atomic(path, save(tensors))
 
 
@@ -45,53 +53,50 @@ class Part:
     def __init__(self, path: Path, size: int, kinds: Collection[str], seed: int) -> None:
         """size: sequences it must hold; kinds: what it must hold of each. Raises InputError where it does not."""
         self._path, self._seed = path, seed
-        file = _opened(path)
-        try:
-            self._slices = {kind: file.get_slice(kind) for kind in kinds}
-            self._starts = {kind: file.get_tensor(f"{kind}_starts") for kind in kinds}
-            self._crc = file.get_tensor(_CRC)
-        except SafetensorError as error:
-            raise _damaged(path, error) from None
-        for kind, starts in self._starts.items():
-            rows = self._slices[kind].get_shape()[:1]
+        arrays = _mapped(path, {_CRC, *kinds, *(f"{kind}_starts" for kind in kinds)})
+        self._crc = arrays[_CRC]
+        self._kinds = [(kind, arrays[kind], arrays[f"{kind}_starts"]) for kind in kinds]
+        for kind, numbers, starts in self._kinds:
+            whole = starts.dtype == np.int64 and starts.shape == (size + 1,) and self._crc.shape == (size,)
             whole = (
-                starts.dtype == torch.int64 and starts.shape == (size + 1,) and starts[[0, -1]].tolist() == [0, *rows]
+                whole
+                and starts[[0, -1]].tolist() == [0, *numbers.shape[:1]]
+                and bool((starts[1:] >= starts[:-1]).all())
             )
-            sound = whole and bool((starts.diff() >= 0).all())
-            require(sound and self._crc.shape == (size,), str(_damaged(path, f"{kind} and its sequences differ")))
+            require(whole, str(_damaged(path, f"{kind} and its sequences differ")))
         self.sequence(0)  # which tells a part of another cache at once
 
     def sequence(self, place: int) -> dict[str, Tensor]:
         """What is kept of the sequence at `place` of the part. Raises InputError where it is not what was written."""
-        found = {}
-        for kind, starts in self._starts.items():
-            first, last = starts[place : place + 2].tolist()
-            found[kind] = self._slices[kind][first:last]
+        found = {kind: numbers[starts[place] : starts[place + 1]] for kind, numbers, starts in self._kinds}
         if checksum(found, self._seed) != self._crc[place]:
             raise _damaged(self._path, f"sequence {place} is not what was written, or was written for another run")
-        return found
+        return {kind: torch.tensor(numbers) for kind, numbers in found.items()}
 
 
-def write_sealed(path: Path, tensors: Mapping[str, Tensor], seed: int) -> None:
-    """Write a few `tensors` with one checksum over them all."""
-    write_atomic(path, save({**tensors, _CRC: torch.tensor([checksum(tensors, seed)])}))
+def write_sealed(path: Path, tensors: Iterable[tuple[str, Tensor]], seed: int) -> None:
+    """Write a few named `tensors` with one checksum over them all."""
+    arrays = numbers_of(tensors)
+    write_atomic(path, save_arrays({**arrays, _CRC: np.array([checksum(arrays, seed)])}))
 
 
 def read_sealed(path: Path, seed: int) -> dict[str, Tensor]:
     """What `write_sealed` wrote. Raises InputError for anything else."""
-    file = _opened(path)
-    found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    crc = found.pop(_CRC, torch.empty(0))
-    if crc.tolist() != [checksum(found, seed)]:
+    arrays = dict(_mapped(path, {_CRC}))
+    if arrays.pop(_CRC).tolist() != [checksum(arrays, seed)]:
         raise _damaged(path, "it is not what was written, or was written for another run")
-    return found
+    return {name: torch.tensor(numbers) for name, numbers in arrays.items()}
 
 
-def _opened(path: Path) -> Any:
+def _mapped(path: Path, names: AbstractSet[str]) -> dict[str, NDArray[Any]]:
     try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from None
+        arrays = map_tensors(path, remedy="")
+    except (InputError, OSError):
+        raise _damaged(path, "it is cut short, or no file of ours") from None
+    missing = names - arrays.keys()
+    if missing:
+        raise _damaged(path, f"it lacks {min(missing)}")
+    return arrays
 
 
 def _damaged(path: Path, reason: object) -> InputError:

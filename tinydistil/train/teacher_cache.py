@@ -18,7 +18,7 @@ from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import MANIFEST
 from tinydistil.distill.build import fit_projections
 from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
-from tinydistil.distill.cache_part import checksum
+from tinydistil.distill.cache_part import checksum, numbers_of
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import REDUCING
 from tinydistil.distill.teacher import LiveTeacher
@@ -66,7 +66,7 @@ def cached_teacher(
             with ranks.agreed():
                 if ranks.is_main:
                     cache.save_projections(learner)
-        cache = replace(cache, seed=checksum({n: each.cpu() for n, each in learner.projections.named_buffers()}, seed))
+        cache = replace(cache, seed=checksum(numbers_of(learner.projections.named_buffers()), seed))
         with ranks.agreed("write their parts of the teacher's cache"):
             _write_missing(cache, ranks, learner, live, batches, say, config.cache)
     size = sum(cache.path(*part).stat().st_size for part in cache.parts)
