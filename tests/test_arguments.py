@@ -52,6 +52,7 @@ def parser() -> Parser:
         (["--zz\nz"], "unrecognized arguments: --zz z"),
         (["--mode", "c"], "argument --mode: invalid choice: 'c'"),
         (["--steps"], "argument --steps: expected one argument"),
+        (["--model=--"], "argument --model: expected one argument"),
         (["--output", "informa\udce7"], "holds a lone surrogate"),
         (["--model", "informa\udce7"], "holds a lone surrogate"),
         (["--input", "a", "informa\udce7"], "holds a lone surrogate"),

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse. Texts and folders must be UTF-8, without which no tokenizer reads and no safetensors file opens."""
+        args = sys.argv[1:] if args is None else [*args]
+        for word in args:
+            if word.startswith("--") and word.endswith("=--"):  # of which argparse makes an empty list
+                self.error(f"argument {word[:-3]}: expected one argument")
         found = super().parse_args(args, namespace)
         for value in vars(found).values():
             for each in map(str, value if isinstance(value, list) else [value]):

@@ -48,3 +48,11 @@ def test_time_left_counts_validations_and_saves(monkeypatch: pytest.MonkeyPatch)
         if step == 1:
             with pace.aside("validation"):
                 clock[0] += 30
+
+
+@pytest.mark.parametrize("torn", [b"\0" * 40, b'{"step": 3, "los', b"\xff\xfe\n", b"[1]", b'{"step": "x"}\n', b"\n\n"])
+def test_lines_that_a_power_cut_tore_are_dropped(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n' + torn)
+    Records(path).begin(2)
+    assert path.read_text().splitlines() == ['{"step": 1}', '{"step": 2}']

@@ -48,8 +48,8 @@ class Records:
         if self._path is None:
             return
         if self._path.is_file():
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-            # A killed run may have written further than its last checkpoint, and half a line.
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+            # A killed run may have written further than its last checkpoint, and half a line, or zeros.
             kept = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
             write_atomic(self._path, "".join(f"{line}\n" for line in kept).encode())
         if sys.stderr.isatty():
