@@ -19,7 +19,13 @@ from tinydistil.text.readers import ReadConfig, read_records
 from tinydistil.text.tasks.labelled import Columns, read_labelled
 from tinydistil.text.tasks.labels import class_name
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 # Much of what goes wrong: quotes, delimiters, line ends of other kinds, accents in both forms.
 cell = st.text(st.sampled_from("ab ,;\t\"'é~\u0303\u2028\x85#-"), max_size=12)
 lines_of_text = st.lists(cell.filter(lambda text: text.strip() != ""), max_size=8)
