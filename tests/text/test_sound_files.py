@@ -1,4 +1,4 @@
-"""Sound files are read as they are meant, those that would take the machine refused, what libraries raise translated."""
+"""Sound files are read as meant, those that would take the machine are refused, what libraries raise is translated."""
 
 import datetime
 import decimal
