@@ -12,6 +12,7 @@ from standard input.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -24,10 +25,11 @@ from tqdm import tqdm
 from tinydistil.arguments import Parser, whole
 from tinydistil.config import Range
 from tinydistil.errors import InputError, require, run_script
+from tinydistil.evaluate.entities import Entity, entities_of
 from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
 from tinydistil.evaluate.vector_files import check_output, open_vector_writer
 from tinydistil.finetune.answer_task import AnswerTask
-from tinydistil.finetune.apply import question_rows, sentence_rows, stream, text_rows
+from tinydistil.finetune.apply import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
 from tinydistil.finetune.folder import FineTuned, load
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
@@ -35,6 +37,7 @@ from tinydistil.hub import resolve_folder
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.lines import open_lines
+from tinydistil.text.tasks.tagged import OUTSIDE
 from tinydistil.text.tokenizer import Tokenizer
 
 # Texts whose vectors are held at once.
@@ -50,6 +53,10 @@ def main() -> None:
     texts = texts_of(args)
     if args.command == "embed":
         check_output(args.output)
+    if args.command == "answer" and args.context is not None:
+        both = args.context == "-" and not args.texts and args.file in (None, "-")
+        require(not both, "standard input cannot be both --context and the questions; give one as a file")
+        args.context = "\n".join(open_lines(args.context))
     if args.command in TUNED:
         tuned = load(args.model, TUNED[args.command], revision=args.revision, offline=args.offline)
         tuned.model.to(device)
@@ -130,16 +137,27 @@ def answers_of(
     """For each text, a line for a person and the same as values for JSON."""
     task, model = tuned.task, tuned.model
     if isinstance(task, TagTask):
-        for row, tags in stream(task, model, sentence_rows(texts), batch_size=args.batch_size):
-            pairs = list(zip(row.words, tags, strict=True))
-            yield " ".join(f"{word}/{tag}" for word, tag in pairs), {"words": [*row.words], "tags": tags}
+        texts, lines = itertools.tee(texts)
+        for text, (row, tags) in zip(lines, stream(task, model, sentence_rows(texts), batch_size=args.batch_size)):
+            # Bare tags without "O", such as parts of speech, are no entities.
+            entities = [entity_values(text, each) for each in entities_of(tags) if OUTSIDE in task.labels]
+            words = " ".join(f"{word}/{tag}" for word, tag in zip(row.words, tags, strict=True))
+            grouped = "".join(f"\n  {each['type']:<16} {each['text']}" for each in entities)
+            yield words + grouped, {"words": [*row.words], "tags": tags, "entities": entities}
     elif isinstance(task, AnswerTask):
-        context = None if args.context is None else Path(args.context).read_text(encoding="utf-8")
-        for row, found in stream(task, model, question_rows(texts, context), batch_size=args.batch_size):
+        for row, found in stream(task, model, question_rows(texts, args.context), batch_size=args.batch_size):
             values = {"question": row.question, "answer": found.text, "probability": found.probability}
             yield f"{found.probability:7.2%}  {found.text:<30} {row.question}", values
     else:
         yield from decisions(task, tuned, texts, args)
+
+
+def entity_values(text: str, entity: Entity) -> dict[str, object]:
+    """An entity's type, its text, and where that stands: words `first` to `last`, characters `start` to `end`."""
+    spans = word_spans(text)
+    start, end = spans[entity.first][0], spans[entity.last][1]
+    place = {"first": entity.first, "last": entity.last, "start": start, "end": end}
+    return {"type": entity.kind, "text": text[start:end], **place}
 
 
 def decisions(
@@ -166,7 +184,8 @@ def texts_of(args: argparse.Namespace) -> Iterator[str]:
         return iter(args.texts)
     if args.file is None and sys.stdin is not None and sys.stdin.isatty():
         raise InputError("no text: give it as an argument, with --file, or on standard input")
-    return open_lines(args.file)
+    lines = open_lines(args.file)
+    return lines if args.command == "embed" else without_blank(lines)  # vectors stay beside their lines
 
 
 def choose_device(name: str) -> torch.device:

@@ -13,8 +13,9 @@ _SPACE = re.compile(r"\s+")
 
 
 def normalise(answer: str) -> str:
-    """Lower case, no punctuation (Unicode's, so « and “ too), no articles, single spaces."""
-    kept = "".join(c for c in answer.lower() if not unicodedata.category(c).startswith("P"))
+    """Composed (NFC) lower case, no punctuation (Unicode's, so « and “ too), no articles, single spaces."""
+    composed = unicodedata.normalize("NFC", answer.lower())
+    kept = "".join(c for c in composed if not unicodedata.category(c).startswith("P"))
     return " ".join(word for word in _SPACE.split(kept.strip()) if word not in _ARTICLES)
 
 

@@ -1,11 +1,10 @@
 """Where in a context the answer to a question stands. Letters: N questions, T tokens."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
 
 from tinydistil.errors import require
 from tinydistil.evaluate.answers import exact_match, word_f1
@@ -13,7 +12,7 @@ from tinydistil.finetune.examples import TaskExample
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.finetune.predict import predict
 from tinydistil.finetune.task import Evidence
-from tinydistil.text.tasks.records import Question
+from tinydistil.text.tasks.records import Question, portions
 from tinydistil.text.tokenizer import Tokenizer
 
 # As in Devlin et al. 2019's code for SQuAD: answers of at most 30 tokens, among the 20 best ends of each side.
@@ -39,6 +38,14 @@ class _Window:
     spans: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """All tokens of a context: ids (T,), and spans (T, 2), the characters of each."""
+
+    ids: NDArray[np.int64]
+    spans: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class AnswerTask:
     """Extractive question answering; contexts longer than `max_length` tokens are read in overlapping windows.
@@ -51,6 +58,8 @@ class AnswerTask:
     stride: int
     labels: tuple[str, ...] = ()
     kind: str = "answer"
+    # Those of the latest rows: many questions share a context, which may be a book.
+    _contexts: dict[str, _Context] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         require(
@@ -75,29 +84,35 @@ class AnswerTask:
         Windows without it are left out: SQuAD 1.1 knows no question without an answer.
         """
         found = []
-        for window in self._windows(rows):
-            text, start = rows[window.question].answers[0]
-            inside = (window.spans[:, 0] < start + len(text)) & (window.spans[:, 1] > start)
-            places = np.flatnonzero(inside)
-            if (
-                len(places)
-                and window.spans[places[0], 0] <= start
-                and (window.spans[places[-1], 1] >= start + len(text.rstrip()))
-            ):
-                target = np.array([places[0], places[-1]], np.int64)
-                found.append(TaskExample(window.ids, window.type_ids, target))
+        for some in portions(rows, len(rows)):
+            for row, frame, context in self._framed(some):
+                text, start = row.answers[0]
+                places = np.flatnonzero((context.spans[:, 0] < start + len(text)) & (context.spans[:, 1] > start))
+                if not len(places):
+                    continue
+                first, last = places[0], places[-1]
+                if context.spans[first, 0] > start or context.spans[last, 1] < start + len(text.rstrip()):
+                    continue
+                for begin, end in frame.cuts(len(context.ids), self.stride):
+                    if begin <= first and last < end:
+                        window = frame.window(0, context, begin, end)
+                        target = np.array([first, last], np.int64) - begin + frame.place
+                        found.append(TaskExample(window.ids, window.type_ids, target))
         return found
 
     def predict(self, model: TaskModel, rows: Sequence[Question], *, batch_size: int = 32) -> list[Answer]:
         """The best answer to each question over all windows of its context."""
-        windows = self._windows(rows)
+        found: list[Answer] = []
         nowhere = np.zeros(2, np.int64)
-        examples = [TaskExample(window.ids, window.type_ids, nowhere) for window in windows]
-        logits = predict(model, examples, pad_id=self.tokenizer.pad_id, batch_size=batch_size)
-        candidates: list[list[tuple[float, int, int]]] = [[] for _ in rows]
-        for window, each in zip(windows, logits, strict=True):
-            candidates[window.question] += _candidates(window, each.astype(np.float64))
-        return [_best(row.context, found) for row, found in zip(rows, candidates, strict=True)]
+        for some in portions(rows, len(rows)):
+            windows = self._windows(some)
+            examples = [TaskExample(window.ids, window.type_ids, nowhere) for window in windows]
+            logits = predict(model, examples, pad_id=self.tokenizer.pad_id, batch_size=batch_size)
+            candidates: list[list[tuple[float, int, int]]] = [[] for _ in some]
+            for window, each in zip(windows, logits, strict=True):
+                candidates[window.question] += _candidates(window, each.astype(np.float64))
+            found += [_best(row.context, each) for row, each in zip(some, candidates, strict=True)]
+        return found
 
     def evidence(self, rows: Sequence[Question], predictions: Sequence[Answer]) -> Evidence:
         """Word F1 and exact match of each answer, (N, 2)."""
@@ -110,23 +125,61 @@ class AnswerTask:
         return {"word_f1": float(evidence[:, 0].mean()), "exact_match": float(evidence[:, 1].mean())}
 
     def _windows(self, rows: Sequence[Question]) -> list[_Window]:
+        return [
+            frame.window(number, context, begin, end)
+            for number, (_, frame, context) in enumerate(self._framed(rows))
+            for begin, end in frame.cuts(len(context.ids), self.stride)
+        ]
+
+    def _framed(self, rows: Sequence[Question]) -> Iterator[tuple[Question, "_Frame", _Context]]:
+        """Each question with what stands about its context in a window."""
         backend = self.tokenizer.backend
-        questions = self.tokenizer.encode_all([row.question for row in rows], add_special=False)
-        contexts = self.tokenizer.encode_all([row.context for row in rows], add_special=False)
-        windows = []
-        for number, (question, context) in enumerate(zip(questions, contexts, strict=True)):
+        texts = dict.fromkeys(row.context for row in rows)
+        new = [text for text in texts if text not in self._contexts]
+        for text in self._contexts.keys() - texts.keys():
+            del self._contexts[text]
+        for text, found in zip(new, self.tokenizer.encode_all(new, add_special=False), strict=True):
+            spans = np.array(found.offsets, np.int64).reshape(-1, 2)
+            self._contexts[text] = _Context(np.array(found.ids, np.int64), spans)
+        (token,) = self.tokenizer.encode_all(["a"], add_special=False)
+        token.truncate(1)
+        for row, question in zip(
+            rows, self.tokenizer.encode_all([row.question for row in rows], add_special=False), strict=True
+        ):
             question.truncate(self._half)
-            room = self.max_length - backend.num_special_tokens_to_add(True) - len(question.ids)
-            context.truncate(room, stride=self.stride)
-            parts = (context, *context.overflowing)
-            windows += [_window(number, backend.post_process(question, part)) for part in parts]
-        return windows
+            pair = backend.post_process(question, token)
+            frame = _Frame(pair.ids, pair.type_ids, pair.sequence_ids.index(1), self.max_length)
+            yield row, frame, self._contexts[row.context]
 
 
-def _window(question: int, encoding: Encoding) -> _Window:
-    in_context = np.array([sequence == 1 for sequence in encoding.sequence_ids])
-    spans = np.where(in_context[:, None], np.array(encoding.offsets, np.int64), -1)
-    return _Window(question, np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64), spans)
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A question with its special tokens, and one token in the `place` of the context."""
+
+    ids: list[int]
+    type_ids: list[int]
+    place: int
+    max_length: int
+
+    def cuts(self, length: int, stride: int) -> Iterator[tuple[int, int]]:
+        """Where windows of a context of `length` tokens begin and end, `stride` tokens shared by neighbours."""
+        room = self.max_length - len(self.ids) + 1
+        for begin in range(0, max(1, length), room - stride):
+            yield begin, min(begin + room, length)
+            if begin + room >= length:
+                return
+
+    def window(self, question: int, context: _Context, begin: int, end: int) -> _Window:
+        """The tokens `begin` to `end` of the context in the frame."""
+        before, after = self.place, len(self.ids) - self.place - 1
+        inside = end - begin
+        types = [*self.type_ids[: self.place], *[self.type_ids[self.place]] * inside, *self.type_ids[self.place + 1 :]]
+        return _Window(
+            question,
+            np.concatenate([self.ids[:before], context.ids[begin:end], self.ids[before + 1 :]]).astype(np.int64),
+            np.array(types, np.int64),
+            np.pad(context.spans[begin:end], ((before, after), (0, 0)), constant_values=-1),
+        )
 
 
 def _candidates(window: _Window, logits: NDArray[np.float64]) -> list[tuple[float, int, int]]:

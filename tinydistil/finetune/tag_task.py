@@ -1,5 +1,6 @@
 """One decision a word: tagging. Letters: N sentences, T tokens, C tags."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from tinydistil.config import nearest
 from tinydistil.distill.losses import IGNORED
-from tinydistil.errors import InputError
+from tinydistil.errors import InputError, require
 from tinydistil.evaluate.entities import count_entities, scores_of
 from tinydistil.finetune.examples import TaskExample
 from tinydistil.finetune.objective import TaskModel
@@ -35,6 +36,9 @@ class TagTask:
     tokenizer: Tokenizer
     max_length: int
     kind: str = "tag"
+
+    def __post_init__(self) -> None:
+        require(self.max_length >= 3, f"max_length must be >= 3, two of them special tokens, got {self.max_length}")
 
     @classmethod
     def of(cls, rows: Sequence[TaggedSentence], tokenizer: Tokenizer, max_length: int) -> "TagTask":
@@ -89,7 +93,10 @@ class TagTask:
 
     def _parts(self, rows: Sequence[TaggedSentence], *, tagged: bool) -> list[_Part]:
         encodings = self.tokenizer.backend.encode_batch(
-            [list(row.words) for row in rows], is_pretokenized=True, add_special_tokens=False
+            # Composed, as models have read their text, whether a file has been through macOS or not.
+            [[unicodedata.normalize("NFC", word) for word in row.words] for row in rows],
+            is_pretokenized=True,
+            add_special_tokens=False,
         )
         numbers = {tag: i for i, tag in enumerate(self.labels)}
         parts = []

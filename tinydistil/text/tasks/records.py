@@ -1,6 +1,6 @@
 """What task files hold: labelled texts and pairs, tagged sentences, questions with their answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -11,6 +11,8 @@ from tinydistil.text.record_stream import DamagedFile, open_stream
 
 # Of one task file, which is held in memory several times over; SQuAD has 30 MB.
 LARGEST_BYTES = 1_000_000_000
+# Characters of a context: a long novel, about 4,000 windows of 128 tokens for each question.
+LONGEST_TEXT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,20 @@ class TaskData(Generic[RowT]):
         if len(self.bad) > 5:
             lines.append(f"  and {len(self.bad) - 5} more")
         return "\n".join(lines + [f"  {note}" for note in self.notes])
+
+
+def portions(rows: Iterable[RowT], most: int) -> Iterator[list[RowT]]:
+    """The rows in lists of at most `most`, and of contexts of LONGEST_TEXT characters: what is read at a time."""
+    some: list[RowT] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += len(row.context) if isinstance(row, Question) else 0
+        if len(some) >= most or size >= LONGEST_TEXT:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def checked(path: Path, rows: Sequence[RowT], bad: Sequence[BadRecord], notes: Sequence[str] = ()) -> TaskData[RowT]:
