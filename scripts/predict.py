@@ -17,7 +17,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -138,7 +137,8 @@ def answers_of(
     task, model = tuned.task, tuned.model
     if isinstance(task, TagTask):
         texts, lines = itertools.tee(texts)
-        for text, (row, tags) in zip(lines, stream(task, model, sentence_rows(texts), batch_size=args.batch_size)):
+        found = stream(task, model, sentence_rows(texts), batch_size=args.batch_size)
+        for text, (row, tags) in zip(lines, found, strict=True):
             # Bare tags without "O", such as parts of speech, are no entities.
             entities = [entity_values(text, each) for each in entities_of(tags) if OUTSIDE in task.labels]
             words = " ".join(f"{word}/{tag}" for word, tag in zip(row.words, tags, strict=True))

@@ -32,9 +32,7 @@ def read_squad(path: Path) -> TaskData[Question]:
             bad.append(BadRecord(str(path), number, question))
         else:
             rows.append(question)
-    require(
-        bool(rows or bad), f"{str(path)!r} is not laid out as SQuAD 1.1 (data, paragraphs, qas): it has no question"
-    )
+    require(bool(rows or bad), f"{str(path)!r} is not laid out as SQuAD 1.1 (data, paragraphs, qas): no question")
     return checked(path, rows, bad)
 
 
@@ -42,14 +40,15 @@ def _entries(path: Path) -> Iterator[tuple[int, _Entry]]:
     """The entries of a file, each with its number. Raises InputError where it is neither JSON nor Parquet."""
     if kind_of(path) == "parquet":
         for record in parquet_rows(path, ("id", "question", "context", "answers"), "question", "utf-8"):
-            yield record.line, record.reason if isinstance(record, BadRecord) else next(_nested(json.loads(record.data)))
+            entry = record.reason if isinstance(record, BadRecord) else next(_nested(json.loads(record.data)))
+            yield record.line, entry
         return
     content = content_of(path, ("",), "format")
     try:
         yield from enumerate(_nested(json.loads(content.decode())), start=1)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
         found = list(_lines(content))
-        if not any(not isinstance(entry, str) for _, entry in found):
+        if all(isinstance(entry, str) for _, entry in found):
             raise InputError(f"{str(path)!r} is no UTF-8 JSON: {error}") from None
         yield from found
 

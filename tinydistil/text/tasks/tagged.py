@@ -204,7 +204,7 @@ def _checked(number: int, columns: Sequence[str], numbers: int, usual: tuple[int
     if len(columns) - numbers < 2 or not tag:
         trouble = "no tag beside the word"
     elif _form(tag) == "bare" and _NO_TAG.fullmatch(tag):
-        trouble = f"tag {tag!r} is none of O, B-TYPE, I-TYPE, or a type's name"
+        trouble = f"tag {tag!r} does not fit IOB2 (O, B-TYPE, I-TYPE), BIOES or BILOU"
     elif not is_sound(word):
         trouble = "the word is empty"
     elif numbers and not _is_number(columns, numbers - 1):
