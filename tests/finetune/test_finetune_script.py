@@ -129,7 +129,7 @@ def test_other_forms(script: Script, suite_data: Path, folder: Path, tmp_path: P
     told = script("predict", command, "--model", tmp_path / "out", "--json", "--device", "cpu", *texts)
     assert told.code == 0, told.err
     (line,) = map(json.loads, told.out.splitlines())
-    expected = {"tag": {"words", "tags"}, "answer": {"question", "answer", "probability"},
+    expected = {"tag": {"words", "tags", "entities"}, "answer": {"question", "answer", "probability"},
                 "regress": {"text", "text_b", "number"}}  # fmt: skip
     assert line.keys() == expected[task]
     shown = script("predict", command, "--model", tmp_path / "out", "--device", "cpu", *texts)

@@ -171,15 +171,12 @@ class _Frame:
 
     def window(self, question: int, context: _Context, begin: int, end: int) -> _Window:
         """The tokens `begin` to `end` of the context in the frame."""
-        before, after = self.place, len(self.ids) - self.place - 1
-        inside = end - begin
-        types = [*self.type_ids[: self.place], *[self.type_ids[self.place]] * inside, *self.type_ids[self.place + 1 :]]
-        return _Window(
-            question,
-            np.concatenate([self.ids[:before], context.ids[begin:end], self.ids[before + 1 :]]).astype(np.int64),
-            np.array(types, np.int64),
-            np.pad(context.spans[begin:end], ((before, after), (0, 0)), constant_values=-1),
-        )
+        before, length = self.place, end - begin
+        spans = np.full((len(self.ids) - 1 + length, 2), -1, np.int64)
+        spans[before : before + length] = context.spans[begin:end]
+        types = [*self.type_ids[:before], *[self.type_ids[before]] * length, *self.type_ids[before + 1 :]]
+        ids = [*self.ids[:before], *context.ids[begin:end].tolist(), *self.ids[before + 1 :]]
+        return _Window(question, np.array(ids, np.int64), np.array(types, np.int64), spans)
 
 
 def _candidates(window: _Window, logits: NDArray[np.float64]) -> list[tuple[float, int, int]]:
