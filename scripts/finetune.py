@@ -11,77 +11,98 @@ like name; ASSIN's .xml; CoNLL; SQuAD 1.1's .json. The development set chooses t
 """
 
 import argparse
-import itertools
-import json
-import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tinydistil.arguments import Parser, whole
-from tinydistil.config import assign, from_mapping, override, read_toml, to_mapping
+from tinydistil.config import from_mapping, override, read_toml, to_mapping
 from tinydistil.errors import InputError, require, run_script
-from tinydistil.files import read_json, write_json
+from tinydistil.files import write_json
 from tinydistil.finetune.augment import read_synonyms
+from tinydistil.finetune.checks import check
 from tinydistil.finetune.folder import load
-from tinydistil.finetune.forms import KINDS, AnyData, make_task, read_rows
-from tinydistil.finetune.run import Material, cross_validated, run_seed, summary
-from tinydistil.finetune.settings import FineTuneConfig
+from tinydistil.finetune.forms import KINDS, AnyData, label_report, make_task, read_rows
+from tinydistil.finetune.grid import best_of_grid, grid_of
+from tinydistil.finetune.output import GRID, SUMMARY, check_output, claimed, origin_of
+from tinydistil.finetune.run import Material, run_seed, summary, without_nan
+from tinydistil.finetune.settings import FineTuneConfig, settings_for
 from tinydistil.finetune.teacher import SoftTargets
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.hub import resolve_folder
+from tinydistil.model.config import read_config
 from tinydistil.ranks import Ranks, device_of
 from tinydistil.text.tasks.labelled import Columns
 from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.train.signals import STOPPED_EXIT_CODE
+from tinydistil.train.signals import STOPPED_EXIT_CODE, Interrupted
 
 
 def main() -> None:
-    """Read the settings and the data, then train; what can be refused is refused before a model is loaded."""
+    """Read settings and data, refuse what can be refused, then train; nothing is written before."""
     args = parse_arguments()
-    config = settings_of(args)
+    folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
+    config = settings_of(args, folder)
     ranks = Ranks(0, 1, device_of(args.device))
     seeds = whole_numbers(args.seeds, "--seeds") if args.seeds else [config.seed]
     grid = grid_of(args.grid, config)
-    output = Path(args.output)
-    prepare_output(output, args, config)
-    material = material_of(args, config, ranks)
-    if grid:
-        config = best_of_grid(material, config, grid, args.folds, output, ranks)
-    runs = []
-    for seed in seeds:
-        folder = output if len(seeds) == 1 else output / f"seed-{seed}"
-        figures = run_seed(material, replace(config, seed=seed), folder, ranks, resume=bool(args.resume))
-        if figures is None:
+    configs = [config, *(replace(config, seed=seed) for seed in seeds)]
+    configs += [from_mapping(FineTuneConfig, {**to_mapping(config), **changes}) for changes in grid]
+    folds = (5 if args.folds is None else args.folds) if grid else None
+    output, resume = Path(args.output), bool(args.resume)
+    chosen = {"task": args.task, "seeds": seeds, "grid": grid, "folds": folds}
+    check_output(output, origin_of(chosen, config, folder=folder), resume=resume)
+    material, teacher = material_of(args, folder, config, ranks)
+    check(material, configs, folds)
+    rows = {"train": material.training, "dev": material.dev, "test": material.test}
+    rows["synonyms"] = sorted(material.synonyms.items())
+    origin = origin_of(chosen, config, folder=folder, labels=material.task.labels, rows=rows, teacher=teacher)
+    print(f"settings: {shown_settings(config)}", file=sys.stderr)
+    with claimed(output, origin, resume=resume):
+        try:
+            if folds is not None:
+                config = best_of_grid(material, config, grid, folds, output / GRID, ranks)
+            runs = []
+            for number, seed in enumerate(seeds, start=1):
+                if len(seeds) > 1:
+                    print(f"seed {seed}: {number} of {len(seeds)}", file=sys.stderr, flush=True)
+                place = output if len(seeds) == 1 else output / f"seed-{seed}"
+                figures = run_seed(material, replace(config, seed=seed), place, ranks, resume=resume)
+                if figures is None:
+                    raise Interrupted
+                runs.append(figures)
+        except Interrupted:
             print("stopped; go on with the same command and --resume", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
-        runs.append(figures)
-    report(runs, seeds, output)
+        report(runs, seeds, output)
 
 
-def material_of(args: argparse.Namespace, config: FineTuneConfig, ranks: Ranks) -> Material:
-    """Model folder, task and rows, as the arguments name them; what was set aside is said on standard error."""
+def material_of(
+    args: argparse.Namespace, folder: Path, config: FineTuneConfig, ranks: Ranks
+) -> tuple[Material, Path | None]:
+    """Task and rows, as the arguments name them, and the teacher's folder; what was read is said on standard error."""
     training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
     assert training is not None
-    folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
-    tokenizer = Tokenizer.from_pretrained(folder)
-    task = make_task(args.task, training.rows, tokenizer, config)
+    task = make_task(args.task, training.rows, Tokenizer.from_pretrained(folder), config)
     of_texts = isinstance(task, TextTask)
     require(of_texts or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
+    if labels := label_report(task, training.rows):
+        print(f"labels of {args.train}: {labels}", file=sys.stderr)
+    if of_texts and config.pooling != "pooler":
+        print(
+            f"pooling {config.pooling!r}: transformers has no such classifier and would read the folder with a random "
+            "pooler; use it with predict.py, or set pooling=pooler",
+            file=sys.stderr,
+        )
     synonyms = read_synonyms(Path(args.synonyms)) if args.synonyms else {}
-    teacher = None
+    teacher, teacher_folder = None, None
     if args.teacher:
-        tuned = load(args.teacher, KINDS)
+        teacher_folder = resolve_folder(args.teacher, offline=args.offline)
+        tuned = load(teacher_folder, KINDS)
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
     others = [data.rows if data else [] for data in (dev, test)]
-    for name, each in zip(("--dev", "--test"), others, strict=True):
-        try:
-            task.examples(each)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from None
-    return Material(folder, task, training.rows, *others, synonyms, teacher)
+    return Material(folder, task, training.rows, *others, synonyms, teacher), teacher_folder
 
 
 def read(path: str, args: argparse.Namespace) -> AnyData:
@@ -93,10 +114,11 @@ def read(path: str, args: argparse.Namespace) -> AnyData:
     return data
 
 
-def settings_of(args: argparse.Namespace) -> FineTuneConfig:
-    """--config's file, then --set, checked; a teacher without `soft` counts half."""
+def settings_of(args: argparse.Namespace, folder: Path) -> FineTuneConfig:
+    """--config's file, then --set, over the defaults for a model of this size; a teacher without `soft` counts half."""
     values = override(read_toml(args.config), args.set)
-    config = from_mapping(FineTuneConfig, ({"soft": 0.5} if args.teacher else {}) | values)
+    shape = read_config(folder / "config.json")
+    config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values)
     require(args.teacher or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
@@ -105,74 +127,25 @@ def settings_of(args: argparse.Namespace) -> FineTuneConfig:
     return config
 
 
-def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[dict[str, object]]:
-    """Every combination of "key=value,value" lists, each checked as --set is."""
-    axes = []
-    for assignment in assignments:
-        key, _, values = assignment.partition("=")
-        choices = []
-        for value in values.split(","):
-            single: dict[str, object] = {}
-            assign(single, f"{key}={value}")
-            # The task is made once, with its lengths; tables of settings would be replaced whole.
-            fixed = key.strip() in ("max_length", "stride") or "." in key
-            require(not fixed, f"--grid cannot vary {key!r}; set it with --set")
-            from_mapping(FineTuneConfig, {**to_mapping(config), **single})
-            choices.append(single)
-        axes.append(choices)
-    return [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*axes)] if axes else []
-
-
-def best_of_grid(
-    material: Material,
-    config: FineTuneConfig,
-    grid: Sequence[dict[str, object]],
-    folds: int | None,
-    output: Path,
-    ranks: Ranks,
-) -> FineTuneConfig:
-    """The combination of the best mean over folds; what is known is kept in grid.json and not computed again."""
-    path = output / "grid.json"
-    known = read_json(path) if path.is_file() else {}
-    for changes in grid:
-        name = json.dumps(changes, sort_keys=True)
-        if name not in known:
-            known[name] = cross_validated(material, config, changes, folds=folds or 5, ranks=ranks)
-            write_json(path, known)
-        found = known[name]
-        spread = statistics.stdev(found)
-        print(f"grid: {name}  {statistics.fmean(found):.4f} +- {spread:.4f} over {len(found)} folds", flush=True)
-    best = max(grid, key=lambda changes: statistics.fmean(known[json.dumps(changes, sort_keys=True)]))
-    print(f"grid: best {json.dumps(best, sort_keys=True)}", flush=True)
-    return from_mapping(FineTuneConfig, {**to_mapping(config), **best})
-
-
-def prepare_output(output: Path, args: argparse.Namespace, config: FineTuneConfig) -> None:
-    """Refuse a folder in use, and a resume with other settings; write run.json."""
-    chosen = {name: getattr(args, name) for name in ("model", "task", "train", "dev", "test", "teacher", "grid")}
-    wanted = {"arguments": chosen, "settings": to_mapping(config)}
-    path = output / "run.json"
-    if args.resume and path.is_file():
-        before = read_json(path)
-        for part, values in json.loads(json.dumps(wanted)).items():
-            for name, value in values.items():
-                if (old := before.get(part, {}).get(name)) != value:
-                    raise InputError(f"{str(output)!r} was begun with {name} = {old!r}, now it is {value!r}")
-        return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"output {str(output)!r} is not an empty folder; choose another, or go on with --resume")
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(path, wanted)
+def shown_settings(config: FineTuneConfig) -> str:
+    """The settings that most depend on model and task, and those that are not everybody's default."""
+    always, default = ("epochs", "learning_rate", "batch_size", "max_length", "pooling"), to_mapping(FineTuneConfig())
+    chosen = {name: each for name, each in to_mapping(config).items() if name in always or each != default[name]}
+    return " ".join(f"{name}={f'{each:g}' if isinstance(each, float) else each}" for name, each in chosen.items())
 
 
 def report(runs: Sequence[dict[str, dict[str, float]]], seeds: Sequence[int], output: Path) -> None:
-    """Print each figure, with several seeds its mean and deviation, which summary.json keeps too."""
+    """Print each figure, with several seeds its mean and deviation, which summary.json keeps too, and the folder."""
     several = summary(runs)
     if len(runs) > 1:
-        write_json(output / "summary.json", {"seeds": list(seeds), "mean_and_deviation": several, "runs": list(runs)})
+        kept = {"seeds": list(seeds), "mean_and_deviation": several, "runs": list(runs)}
+        write_json(output / SUMMARY, without_nan(kept))
     for split, figures in several.items():
         for name, (mean, deviation) in figures.items():
-            print(f"{split:>5} {name:<16} {mean:.4f}" + (f" +- {deviation:.4f}" if len(runs) > 1 else ""))
+            spread = f" +- {deviation:.4f}" if len(runs) > 1 else ""
+            print(f"{split:>5} {name:<16} {mean:.4f}{spread}" if mean == mean else f"{split:>5} {name:<16} undefined")
+    models = output if len(runs) == 1 else f"{output}/seed-{{{','.join(map(str, seeds))}}}"
+    print(f"model: {models}", file=sys.stderr)
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
@@ -197,7 +170,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as epochs=2")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting (defaults: BERT-base's)"
+    )
     parser.add_argument("--seeds", metavar="1,2,3", help="several runs, mean and standard deviation")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="try every combination first")
     parser.add_argument("--folds", type=whole(), help="parts of the training rows for --grid (default 5)")

@@ -231,7 +231,7 @@ def test_class_weights() -> None:
 def test_a_diverging_run_says_so(folder: Path, vocabulary: Tokenizer, tmp_path: Path) -> None:
     rows = similarities(16)
     task = TextTask.of("regress", rows, vocabulary, 64)
-    with pytest.raises(InputError, match=r"not finite.*lower train.optimizer.learning_rate"):
+    with pytest.raises(InputError, match=r"not finite.*lower the learning rate"):
         trained(folder, task, task.examples(rows), replace(CONFIG, learning_rate=1e30, epochs=20), tmp_path)
 
 

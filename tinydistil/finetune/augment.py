@@ -1,5 +1,6 @@
 """More training rows from those there are, word by word (Wei & Zou 2019, "EDA"): training rows only, never others."""
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,20 @@ def augmented(rows: Sequence[LabelledText], config: AugmentConfig, synonyms: Syn
             second = None if row.second is None else _changed(row.second, config, synonyms, source)
             copies.append(replace(row, text=_changed(row.text, config, synonyms, source), second=second))
     return [*rows, *copies]
+
+
+def check_copies(rows: Sequence[LabelledText], config: AugmentConfig, max_length: int) -> None:
+    """Raise InputError where the copies of `rows` would not fit half of this machine's memory."""
+    # A row and its example: both texts, two 64-bit numbers per token, and the objects around them.
+    sizes = (len(row.text) + len(row.second or "") for row in rows)
+    row_bytes = sum(600 + 2 * size + 16 * min(size, max_length) for size in sizes)
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    most = max(0, room // row_bytes - 1)
+    require(
+        config.copies <= most,
+        f"augment.copies must be <= {most} for {len(rows):,} rows of this length, as half of this machine's memory is "
+        f"{room / 2**30:.1f} GiB, got {config.copies}",
+    )
 
 
 def _changed(text: str, config: AugmentConfig, synonyms: Synonyms, source: random.Random) -> str:

@@ -1,5 +1,7 @@
 """A fine-tuned model on encoded examples. Letters: B examples, T tokens, C classes, N examples of the whole set."""
 
+import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +13,9 @@ from tinydistil.finetune.objective import TaskModel
 from tinydistil.model.heads import SpanLogits
 from tinydistil.train.signals import Interrupted, stop_asked
 
+# How long it is silent, in seconds.
+SAY_EVERY_S = 20.0
+
 
 @torch.inference_mode()
 def predict(
@@ -19,12 +24,14 @@ def predict(
     """The logits of each example, in order: (C,), for tagging (T, C), for answers (T, 2); computed in eval mode.
 
     The model is left in the mode it came in. Raises Interrupted between two batches where a loop around it was asked
-    to stop.
+    to stop. What takes long says on standard error how long it will.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
     found: dict[int, NDArray[np.float32]] = {}
+    tokens, all_tokens = 0, sum(len(example.ids) for example in examples)
+    began = said = time.monotonic()
     for start in range(0, len(order), batch_size):
         if stop_asked():  # a pass over a large development set may take minutes
             raise Interrupted
@@ -35,5 +42,9 @@ def predict(
             output = torch.stack([output.first, output.last], -1)
         for i, logits in zip(chosen, output.float().cpu().numpy(), strict=True):
             found[i] = logits if logits.ndim == 1 else logits[: len(examples[i].ids)]
+        tokens += sum(len(examples[i].ids) for i in chosen)
+        if (now := time.monotonic()) - said > SAY_EVERY_S:
+            said, left_s = now, (now - began) * (all_tokens / tokens - 1)
+            print(f"predicted {len(found):,} of {len(examples):,} examples, {left_s:,.0f} s left", file=sys.stderr)
     model.train(was_training)
     return [found[i] for i in range(len(examples))]

@@ -1,9 +1,11 @@
 """A fine-tuning run from data to folder: one seed, several seeds, and cross-validation of settings."""
 
+import math
 import shutil
 import statistics
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -12,15 +14,16 @@ import numpy as np
 import torch
 
 from tinydistil.config import from_mapping, to_mapping
-from tinydistil.errors import require
+from tinydistil.errors import InputError, require
 from tinydistil.files import read_json, write_json
 from tinydistil.finetune.augment import Synonyms, augmented
 from tinydistil.finetune.examples import TaskExample, class_weights
-from tinydistil.finetune.folder import new_model, save
+from tinydistil.finetune.folder import TASK_FILE, load, new_model, save
 from tinydistil.finetune.forms import AnyTask
 from tinydistil.finetune.objective import TaskModel
+from tinydistil.finetune.output import CHECKPOINTS, FIGURES, METRICS
 from tinydistil.finetune.settings import FineTuneConfig
-from tinydistil.finetune.task import Evidence, Task, headline
+from tinydistil.finetune.task import PRIMARY, Evidence, Task, headline
 from tinydistil.finetune.teacher import SoftTargets
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.finetune.train import fine_tune
@@ -28,9 +31,9 @@ from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.ranks import Ranks
 from tinydistil.text.tasks.records import LabelledText, Question, TaggedSentence
 from tinydistil.train.records import Records
+from tinydistil.train.signals import Interrupted
 
 RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
-FIGURES_FILE = "figures.json"
 
 
 @dataclass(frozen=True)
@@ -62,25 +65,61 @@ def run_seed(
 ) -> dict[str, dict[str, float]] | None:
     """Fine-tune once and write the model to `output`; its figures on dev and test, by set and name.
 
-    None where it was asked to stop: the same call with `resume` goes on. A run that is done is not repeated.
+    None where it was asked to stop: the same call with `resume` goes on. A run that is done is not repeated, and one
+    that ended while its model was measured goes on with that. What is in `output` must be of the same material.
     label, still_to_come: as `Records` has them.
     """
-    if resume and (output / FIGURES_FILE).is_file():
-        return cast(dict[str, dict[str, float]], read_json(output / FIGURES_FILE))
+    figures = _known_figures(output) if resume else None
+    if figures is not None:
+        return figures
     output.mkdir(parents=True, exist_ok=True)
-    records = Records(output / "metrics.jsonl" if ranks.is_main else None, label=label, still_to_come=still_to_come)
-    model = _trained(material, config, output / "checkpoints", ranks, records, resume=resume)
-    records.close()
+    model = _whole_model(material.task.kind, output, ranks) if resume else None
     if model is None:
-        return None
+        records = Records(output / METRICS, label=label, still_to_come=still_to_come)
+        model = _trained(material, config, output / CHECKPOINTS, ranks, records, resume=resume)
+        records.close()
+        if model is None:
+            return None
+        # Before it is measured: whatever happens then, the work is not lost.
+        save(model, cast(AnyTask, material.task), output)
     sets = {"dev": material.dev, "test": material.test}
     figures = {name: dict(measured(material.task, model, rows)[1]) for name, rows in sets.items() if rows}
-    if ranks.is_main:
-        save(model, cast(AnyTask, material.task), output)
-        write_json(output / FIGURES_FILE, figures)
-        # Of use only to a run that is not done; for BERT-base they are two gigabytes.
-        shutil.rmtree(output / "checkpoints")
+    write_json(output / FIGURES, without_nan(figures))
+    # Of use only to a run that is not done; for BERT-base they are two gigabytes.
+    shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     return figures
+
+
+def _known_figures(output: Path) -> dict[str, dict[str, float]] | None:
+    """What a run that is done found; None where there is nothing, or only a damaged file."""
+    try:
+        found = cast(dict[str, dict[str, float | None]], read_json(output / FIGURES))
+        return {
+            split: {name: math.nan if value is None else float(value) for name, value in figures.items()}
+            for split, figures in found.items()
+        }
+    except (InputError, AttributeError, TypeError, ValueError):
+        return None
+
+
+def _whole_model(kind: str, output: Path, ranks: Ranks) -> TaskModel | None:
+    """The trained model of a run that ended while it was measured; None where there is none."""
+    if not (output / TASK_FILE).is_file():  # which is written last
+        return None
+    try:
+        return load(output, (kind,)).model.to(ranks.device)
+    except InputError as error:
+        print(f"trained again, as the model is damaged: {error}", file=sys.stderr)
+        return None
+
+
+def without_nan(values: object) -> object:
+    """Nested figures for JSON, which knows no NaN: null stands for an undefined one."""
+    if isinstance(values, Mapping):
+        return {name: without_nan(each) for name, each in values.items()}
+    if isinstance(values, list | tuple):
+        return [without_nan(each) for each in values]
+    return None if isinstance(values, float) and math.isnan(values) else values
 
 
 def measured(task: Task[RowT, object], model: TaskModel, rows: Sequence[RowT]) -> tuple[Evidence, Mapping[str, float]]:
@@ -92,39 +131,51 @@ def measured(task: Task[RowT, object], model: TaskModel, rows: Sequence[RowT]) -
 def summary(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple[float, float]]]:
     """Mean and sample standard deviation of each figure over seeds; 0 for one seed."""
     return {
-        split: {
-            name: (
-                statistics.fmean(run[split][name] for run in runs),
-                statistics.stdev(run[split][name] for run in runs) if len(runs) > 1 else 0.0,
-            )
-            for name in runs[0][split]
-        }
+        split: {name: mean_and_deviation([run[split][name] for run in runs]) for name in runs[0][split]}
         for split in runs[0]
     }
 
 
-def cross_validated(
-    material: Material[RowT], config: FineTuneConfig, changes: Mapping[str, object], *, folds: int, ranks: Ranks
-) -> list[float]:
-    """The figure that counts on each of `folds` parts of the training rows, after training on the others.
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation, 0 for one value; NaN where any value is."""
+    # statistics.stdev fails on NaN
+    return statistics.fmean(values), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
-    changes: fields of `config` to replace. Rows are dealt out by `config.seed`, alike for any changes.
+
+def held_out(num_rows: int, folds: int, seed: int) -> list[list[int]]:
+    """Which of the training rows each of `folds` parts holds out, dealt out by `seed`: each row once."""
+    require(2 <= folds <= num_rows, f"folds must be in 2..{num_rows}, got {folds}")
+    order = np.random.default_rng(seed).permutation(num_rows)
+    return [sorted(order[fold::folds].tolist()) for fold in range(folds)]
+
+
+def cross_validated(
+    material: Material[RowT],
+    config: FineTuneConfig,
+    changes: Mapping[str, object],
+    *,
+    folds: int,
+    ranks: Ranks,
+    found: Sequence[float] = (),
+    keep: Callable[[list[float]], None] = lambda found: None,
+) -> list[float]:
+    """The primary figure on each of `folds` parts of the training rows, after training on the others.
+
+    changes: fields of `config` to replace. Rows are dealt out by `config.seed`, alike for any changes. found: what is
+    known of the first folds; `keep` is called with all that is known after each. Raises Interrupted where it was
+    asked to stop.
     """
-    require(2 <= folds <= len(material.training), f"folds must be in 2..{len(material.training)}, got {folds}")
-    chosen = from_mapping(FineTuneConfig, {**to_mapping(config), **changes})
-    order = np.random.default_rng(config.seed).permutation(len(material.training))
-    found = []
-    for fold in range(folds):
-        held_out = set(order[fold::folds].tolist())
-        rows = [row for place, row in enumerate(material.training) if place not in held_out]
-        part = replace(material, training=rows, dev=[])
+    chosen, rows, known = from_mapping(FineTuneConfig, {**to_mapping(config), **changes}), material.training, [*found]
+    for part in held_out(len(rows), folds, config.seed)[len(known) :]:
+        left_out = set(part)
+        others = replace(material, training=[row for i, row in enumerate(rows) if i not in left_out], dev=[])
         with tempfile.TemporaryDirectory() as checkpoints:
-            model = _trained(part, chosen, Path(checkpoints), ranks, Records(None), resume=False)
+            model = _trained(others, chosen, Path(checkpoints), ranks, Records(None), resume=False)
         if model is None:
-            raise KeyboardInterrupt
-        _, figures = measured(material.task, model, [material.training[place] for place in sorted(held_out)])
-        found.append(headline(figures))
-    return found
+            raise Interrupted
+        known.append(headline(measured(material.task, model, [rows[i] for i in part])[1]))
+        keep(known)
+    return known
 
 
 def _trained(
@@ -143,10 +194,8 @@ def _trained(
         # From the mean of the labels: half of the first epoch would else go into finding it.
         with torch.no_grad():
             model.classifier.bias.fill_(float(np.mean([example.target for example in examples])))
-    weights = None
-    if config.class_weights == "balanced":
-        require(task.kind in ("classify", "tag"), f"class_weights need classes; the task is to {task.kind}")
-        weights = class_weights([example.target for example in examples], task.labels)
+    balanced = config.class_weights == "balanced"
+    weights = class_weights([example.target for example in examples], task.labels) if balanced else None
     done = fine_tune(
         model,
         examples,
@@ -156,6 +205,7 @@ def _trained(
         ranks=ranks,
         records=records,
         figure=(lambda current: headline(measured(material.task, current, material.dev)[1])) if material.dev else None,
+        figure_name=f"dev_{PRIMARY[task.kind]}",
         class_weights=weights,
         resume=resume,
     )

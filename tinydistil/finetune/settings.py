@@ -1,10 +1,25 @@
 """What a person chooses when fine-tuning."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from tinydistil.config import LONGEST, Checked, Count, NonNegative, OneOf, Positive, Range, Seed, Share, Whole
+from tinydistil.config import (
+    LONGEST,
+    Checked,
+    Count,
+    NonNegative,
+    OneOf,
+    Positive,
+    Range,
+    Seed,
+    Share,
+    Whole,
+    from_mapping,
+    to_mapping,
+)
 from tinydistil.finetune.augment import AugmentConfig
+from tinydistil.model.config import BertConfig
 from tinydistil.model.pooling import POOLINGS
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import ScheduleConfig
@@ -15,7 +30,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 @dataclass(frozen=True)
 class FineTuneConfig(Checked):
-    """A fine-tuning run; defaults as Devlin et al. 2019 (A.3) had them for models of BERT-base's size.
+    """A fine-tuning run; defaults as Devlin et al. 2019 (A.3) had them for BERT-base, others in `settings_for`.
 
     epochs: passes over the training examples. batch_size: examples a step, in `accumulation` parts. layer_decay: each
     layer's learning rate over that of the layer above (Howard & Ruder 2018, 3.2 call it discriminative), 1 for none.
@@ -68,3 +83,24 @@ class FineTuneConfig(Checked):
             optimizer=OptimizerConfig(learning_rate=self.learning_rate, weight_decay=self.weight_decay),
             schedule=ScheduleConfig(warmup_share=self.warmup_share),
         )
+
+
+# Learning rate and epochs by the model's width: up to 256 as measured for 2 x 128 (benchmarks/README.md), above 512 as
+# Devlin et al. 2019 had them, between the two the rate that Turc et al. 2019 found best most often.
+_BY_WIDTH = ((256, 5e-4, 5.0), (512, 1e-4, 4.0))
+
+
+def settings_for(kind: str, model: BertConfig, changes: Mapping[str, object]) -> FineTuneConfig:
+    """What a model of this size is tuned with for a task of this `kind`, but for `changes` (nested option values).
+
+    Tags and answers need longer texts; a stride that is not named is a quarter of `max_length`.
+    """
+    rate, epochs = next((found for width, *found in _BY_WIDTH if model.hidden_size <= width), (5e-5, 3.0))
+    default = FineTuneConfig(
+        epochs=epochs,
+        learning_rate=rate,
+        batch_size=16 if kind == "answer" else 32,
+        max_length=max(8, min(256 if kind in ("tag", "answer") else 128, model.max_position_embeddings)),
+    )
+    config = from_mapping(FineTuneConfig, {**to_mapping(default), **changes})
+    return config if "stride" in changes else replace(config, stride=config.max_length // 4)

@@ -11,6 +11,8 @@ from tinydistil.finetune.objective import TaskModel
 from tinydistil.text.tasks.records import LabelledText, Question, TaggedSentence
 
 Evidence = NDArray[np.float64]
+# The first of each kind's figures: what chooses weights and settings.
+PRIMARY = {"classify": "f1_macro", "regress": "pearson", "tag": "entity_f1", "answer": "word_f1"}
 Row = TypeVar("Row", LabelledText, TaggedSentence, Question, contravariant=True)
 Prediction = TypeVar("Prediction")
 

@@ -23,6 +23,7 @@ from tinydistil.text.tasks.records import LabelledText
 from tinydistil.text.tokenizer import Tokenizer
 
 NUMBER = "number"  # the one label of a regression
+LARGEST = 1e15  # its square, summed over a batch, is a float32 still
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,18 @@ class TextTask:
 
         Raises InputError for a label that training did not have, and for pairs where texts are asked for.
         """
-        return self._encoded(rows, self._targets(rows))
+        return self._encoded(rows, self._targets(rows, learnt=True))
+
+    def check(self, rows: Sequence[LabelledText]) -> None:
+        """Raise InputError where `rows` cannot be measured: pairs for texts, or too few numbers for a correlation."""
+        self._check_form(rows)
+        if self.kind == "regress":
+            numbers = {float(row.label) for row in rows}
+            if len(numbers) < 2:
+                what = "1 row" if len(rows) == 1 else f"{len(rows):,} rows, all with the number {numbers.pop():g}"
+                raise InputError(f"{what}: a correlation needs at least two rows with different numbers")
+            greatest = max(numbers, key=abs)
+            require(abs(greatest) <= LARGEST, f"the number {greatest:g} is beyond {LARGEST:g}; scale the numbers down")
 
     def predict(
         self, model: TaskModel, rows: Sequence[LabelledText], *, batch_size: int = 64
@@ -76,9 +88,9 @@ class TextTask:
         return [_softmax(each) if self.kind == "classify" else each.astype(np.float64) for each in logits]
 
     def evidence(self, rows: Sequence[LabelledText], predictions: Sequence[NDArray[np.float64]]) -> Evidence:
-        """Gold and predicted class or number, (N, 2)."""
+        """Gold and predicted class or number, (N, 2); a gold class that training did not have is below 0."""
         found = [float(each.argmax() if self.kind == "classify" else each[0]) for each in predictions]
-        return np.column_stack([self._targets(rows).astype(np.float64), found])
+        return np.column_stack([self._targets(rows, learnt=False).astype(np.float64), found])
 
     def figures(self, evidence: Evidence) -> Mapping[str, float]:
         """Macro F1, accuracy and weighted F1; or Pearson, Spearman and mean squared error."""
@@ -93,9 +105,7 @@ class TextTask:
         }
 
     def _encoded(self, rows: Sequence[LabelledText], targets: NDArray[np.generic]) -> list[TaskExample]:
-        for number, row in enumerate(rows, start=1):
-            if (row.second is not None) != self.paired:
-                raise InputError(f"row {number} must be {'a pair of texts' if self.paired else 'a single text'}")
+        self._check_form(rows)
         seconds = [row.second or "" for row in rows] if self.paired else None
         encodings = self.tokenizer.encode_all([row.text for row in rows], seconds, max_length=self.max_length)
         return [
@@ -103,16 +113,25 @@ class TextTask:
             for each, target in zip(encodings, targets, strict=True)
         ]
 
-    def _targets(self, rows: Sequence[LabelledText]) -> NDArray[np.generic]:
+    def _check_form(self, rows: Sequence[LabelledText]) -> None:
+        for number, row in enumerate(rows, start=1):
+            if (row.second is not None) != self.paired:
+                raise InputError(f"row {number} must be {'a pair of texts' if self.paired else 'a single text'}")
+
+    def _targets(self, rows: Sequence[LabelledText], *, learnt: bool) -> NDArray[np.generic]:
+        """Classes or numbers. A label that training did not have is an error where it is to be `learnt`.
+
+        Elsewhere it is a class of its own, below 0, which no prediction meets.
+        """
         if self.kind == "regress":
             return np.array([float(row.label) for row in rows], np.float32)
         numbers = {name: i for i, name in enumerate(self.labels)}
-        for number, row in enumerate(rows, start=1):
-            if row.label not in numbers:
-                raise InputError(
-                    f"row {number} has the label {row.label!r}, which training did not have"
-                    f"{nearest(row.label, self.labels)}"
-                )
+        unseen = sorted({row.label for row in rows} - numbers.keys())
+        if unseen and learnt:
+            place, label = next((i, row.label) for i, row in enumerate(rows, start=1) if row.label not in numbers)
+            hint = nearest(label, numbers)
+            raise InputError(f"row {place} has the label {label!r}, which training did not have{hint}")
+        numbers |= {name: -place for place, name in enumerate(unseen, start=1)}
         return np.array([numbers[row.label] for row in rows], np.int64)
 
 

@@ -27,13 +27,15 @@ def fine_tune(
     ranks: Ranks,
     records: Records,
     figure: Callable[[TaskModel], float] | None = None,
+    figure_name: str = "figure",
     class_weights: Tensor | None = None,
     resume: bool = False,
 ) -> bool:
     """Train `model` in place; False if asked to stop before the end (everything is saved then).
 
     figure: what to raise on the development set, between two passes; with it the best weights are put back at the
-    end. `checkpoints` is a folder for them. `resume` goes on from its latest.
+    end; `figure_name` is what the person is told it is. `checkpoints` is a folder for them. `resume` goes on from its
+    latest.
     Raises InputError where the loss is not finite for several steps (an absurd learning rate, say).
     """
     check_precision(config.precision)
@@ -49,17 +51,36 @@ def fine_tune(
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
     validate = None if figure is None else lambda: _to_lower(figure(model))
-    loop: Loop[TaskBatch, None] = Loop(trainer, batches, settings, store, records, validate=validate)
+    loop: Loop[TaskBatch, None] = Loop(
+        trainer, batches, settings, store, records, validate=validate, named=lambda x: (figure_name, _figure_of(x))
+    )
     if resume and (found := store.latest()) is not None:
         loop.resume(found)
     if not loop.run():
         return False
     if figure is not None:
         loop.take_best_weights()
+        state, best = loop.state, _figure_of(_UNDEFINED if loop.state.best_loss is None else loop.state.best_loss)
+        at = f"step {state.best_step}, epoch {state.best_step / batches.batches_per_epoch:.3g} of {config.epochs:g}"
+        records.say(
+            f"{figure_name} was undefined throughout (constant predictions?); the last weights are kept"
+            if best is None
+            else f"best {figure_name} {best:.4f} at {at}{' (stopped early)' if state.stopped_early else ''}; "
+            "these weights are kept"
+        )
     model.eval()
     return True
 
 
+# As a loss, an undefined figure (the correlation of constant predictions) is worse than any: figures are in [-1, 1].
+_UNDEFINED = 2.0
+
+
 def _to_lower(figure: float) -> float:
-    """What the loop minimises. An undefined figure (the correlation of constant predictions) is the worst there is."""
-    return 1.0 if math.isnan(figure) else -figure
+    """What the loop minimises."""
+    return _UNDEFINED if math.isnan(figure) else -figure
+
+
+def _figure_of(loss: float) -> float | None:
+    """The figure that `_to_lower` made `loss` of; None where it was undefined."""
+    return None if loss == _UNDEFINED else -loss

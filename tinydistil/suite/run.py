@@ -13,19 +13,19 @@ from pathlib import Path
 import torch
 
 from tinydistil.claim import Ownership, difference, flatten
-from tinydistil.config import from_mapping, to_mapping
+from tinydistil.config import to_mapping
 from tinydistil.console import duration
 from tinydistil.errors import InputError, require
 from tinydistil.evaluate.intervals import paired_significance
 from tinydistil.evaluate.word_loss import Span
 from tinydistil.files import fingerprint, read_json
-from tinydistil.finetune.settings import FineTuneConfig
+from tinydistil.finetune.settings import FineTuneConfig, settings_for
 from tinydistil.ranks import Ranks
 from tinydistil.suite import result
 from tinydistil.suite.models import OVERLAP, SETTINGS, TABLES, Model
 from tinydistil.suite.result import PartResult
 from tinydistil.suite.table import shown
-from tinydistil.suite.tuned_parts import PARTS, settings_for, statistic_of, tuned
+from tinydistil.suite.tuned_parts import PARTS, statistic_of, tuned
 from tinydistil.suite.untrained_parts import masked_words, overlap_similarity, speed, zero_shot_similarity
 from tinydistil.text.tasks.records import LabelledText
 
@@ -168,8 +168,7 @@ class Evaluation:
         return Cell(model, part, output / model.name / f"{stem}.json", origin, size * (model.weights + _OVERHEAD))
 
     def _config(self, model: Model, part: str) -> FineTuneConfig:
-        default = settings_for(PARTS[part], model.config)
-        config = from_mapping(FineTuneConfig, {**to_mapping(default), **self.asked.changes})
+        config = settings_for(PARTS[part].kind, model.config, {"pooling": "mean", **self.asked.changes})
         longest = model.config.max_position_embeddings
         require(
             config.max_length <= longest,

@@ -16,7 +16,6 @@ from tinydistil.finetune.forms import make_task, read_rows
 from tinydistil.finetune.run import Material, measured, run_seed
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.task import Evidence, Task
-from tinydistil.model.config import BertConfig
 from tinydistil.ranks import Ranks
 from tinydistil.suite.result import Figure, PartResult, with_interval
 from tinydistil.text.tasks.labelled import Columns
@@ -59,22 +58,6 @@ PARTS = {
     "entities": TunedPart("tag", "lenerbr/train.conll", "lenerbr/dev.conll", "lenerbr/test.conll", "LeNER-Br"),
     "answers": TunedPart("answer", "faquad/train.json", None, "faquad/dev.json", "FaQuAD"),
 }
-# Small models learn at higher rates than BERT-base; Turc et al. 2019 tuned theirs at up to 3e-4.
-SMALL_WIDTH = 256
-
-
-def settings_for(part: TunedPart, model: BertConfig) -> FineTuneConfig:
-    """What a part is tuned with unless told otherwise."""
-    small = model.hidden_size <= SMALL_WIDTH
-    length = 256 if part.kind in ("tag", "answer") else 128
-    return FineTuneConfig(
-        epochs=5.0 if small else 3.0,
-        learning_rate=5e-4 if small else 5e-5,
-        batch_size=16 if part.kind == "answer" else 32,
-        max_length=min(length, model.max_position_embeddings),
-        stride=min(64, model.max_position_embeddings // 4),
-        pooling="mean",
-    )
 
 
 def tuned(
@@ -131,7 +114,8 @@ def tuned(
 
 
 def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+    # statistics.stdev fails on NaN, an undefined correlation
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def statistic_of(part: str) -> Callable[[Evidence], float]:

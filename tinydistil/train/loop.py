@@ -35,8 +35,8 @@ class LoopState:
     """Where a run stands.
 
     steps: taken; cursor: global batches drawn, one more for each step that was not taken: bad_steps of them for a
-    number that was not finite, overflows for a float16 scale that was too high. validated_at: the step that
-    validation_loss is of.
+    number that was not finite, overflows for a float16 scale that was too high. best_step: that of best_loss.
+    validated_at: the step that validation_loss is of.
     """
 
     steps: Whole = 0
@@ -47,6 +47,7 @@ class LoopState:
     tokens: Annotated[int, Range(0, INT64)] = 0
     seconds: NonNegative = 0.0
     best_loss: float | None = None
+    best_step: Whole = 0
     validations_since_best: Whole = 0
     validation_loss: float | None = None
     validated_at: Whole = 0
@@ -56,7 +57,8 @@ class LoopState:
 class Loop(Generic[BatchT, SignalT]):
     """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop.
 
-    `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank.
+    `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank; `named`
+    makes of it what metrics.jsonl and the person are told: a name and a value, None where it is undefined.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Loop(Generic[BatchT, SignalT]):
         records: Records,
         *,
         validate: Callable[[], float] | None = None,
+        named: Callable[[float], tuple[str, float | None]] = lambda loss: ("validation_loss", loss),
     ) -> None:
         self.trainer, self.batches, self.config, self.validate = trainer, batches, config, validate
+        self.named = named
         self.store, self.records = store, records
         self.ranks: Ranks = trainer.ranks
         self.state = LoopState()
@@ -93,6 +97,11 @@ class Loop(Generic[BatchT, SignalT]):
                 f"checkpoint {str(checkpoint.folder)!r} is of another model or damaged ({reason}); delete it to go on "
                 "from the one before it, or choose another output folder"
             ) from None
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far."""
+        return self.state.cursor / self.batches.batches_per_epoch
 
     def take_best_weights(self) -> None:
         """Give the objective the weights of the lowest validation loss, where a checkpoint still holds them."""
@@ -177,7 +186,7 @@ class Loop(Generic[BatchT, SignalT]):
         if state.bad_in_a_row >= self.config.bad_steps:
             # All ranks have seen the same numbers and come here together.
             self.ranks.refuse(
-                f"{what}: {state.bad_in_a_row} such steps in a row; lower train.optimizer.learning_rate or look at "
+                f"{what}: {state.bad_in_a_row} such steps in a row; lower the learning rate or look at "
                 "these sequences. The last checkpoint is whole"
             )
 
@@ -223,13 +232,19 @@ class Loop(Generic[BatchT, SignalT]):
         # NaN compares as false with everything: as the first loss it would stay the best for ever.
         is_best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
         if is_best:
-            state.best_loss, state.validations_since_best = loss, 0
+            state.best_loss, state.best_step, state.validations_since_best = loss, state.steps, 0
         else:
             state.validations_since_best += 1
             state.stopped_early = 0 < self.config.patience <= state.validations_since_best
         # A line of its own: most steps have no validation, and those that have may not be logged.
-        self.records.write({"step": state.steps, "validation_loss": loss})
-        self.records.say(f"step {state.steps}: validation loss {loss:.4f}")
+        name, value = self.named(loss)
+        self.records.write({"step": state.steps, name: value})
+        said = "undefined" if value is None else f"{value:.4f}"
+        best = ", the best so far" if is_best else f", the best was at step {state.best_step}"
+        known = state.best_loss is not None and self.named(state.best_loss)[1] is not None
+        self.records.say(
+            f"step {state.steps}, epoch {self.epoch:.3g}: {name.replace('_', ' ', 1)} {said}{best if known else ''}"
+        )
         return is_best
 
     def _save(self) -> None:
