@@ -50,7 +50,7 @@ def main() -> None:
     configs += [from_mapping(FineTuneConfig, {**to_mapping(config), **changes}) for changes in grid]
     folds = (5 if args.folds is None else args.folds) if grid else None
     output, resume = Path(args.output), bool(args.resume)
-    chosen = {"task": args.task, "seeds": seeds, "grid": grid, "folds": folds}
+    chosen = {"task": args.task, "seeds": seeds, "grid": args.grid, "folds": folds}
     check_output(output, origin_of(chosen, config, folder=folder), resume=resume)
     material, teacher = material_of(args, folder, config, ranks)
     check(material, configs, folds)
