@@ -32,7 +32,10 @@ from tinydistil.evaluate.metrics import (
     pearson,
     perplexity,
     precision_recall_f1,
+    roc_auc,
+    roc_auc_of_classes,
     scaled_mean_squared_error,
+    scores_by_class,
     spearman,
 )
 
@@ -60,6 +63,41 @@ def test_classes_equal_scikit_learn(case: str) -> None:
         ours = precision_recall_f1(gold, predicted, average=average)
         theirs = sklearn.metrics.precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)
         np.testing.assert_allclose((ours.precision, ours.recall, ours.f1), theirs[:3], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_each_class_equals_scikit_learn(case: str) -> None:
+    gold, predicted = CLASSES[case]
+    ours = np.array([(each.precision, each.recall, each.f1) for each in scores_by_class(gold, predicted, 4)])
+    theirs = sklearn.metrics.precision_recall_fscore_support(gold, predicted, labels=range(4), zero_division=0)
+    np.testing.assert_allclose(ours.T, theirs[:3], rtol=0, atol=1e-12)
+
+
+AREAS = {
+    "random": (RANDOM.integers(0, 2, 200), RANDOM.random(200)),
+    "ties": (RANDOM.integers(0, 2, 200), RANDOM.integers(0, 4, 200)),
+    "constant": (np.array([0, 1, 1]), np.ones(3)),
+    "perfect": (np.array([0, 1, 1]), np.array([-5.0, 2.0, 1e9])),
+    "reversed": (np.array([0, 1]), np.array([2.0, 1.0])),
+}
+
+
+@pytest.mark.parametrize("case", AREAS)
+def test_areas_equal_scikit_learn(case: str) -> None:
+    gold, scores = AREAS[case]
+    expected = sklearn.metrics.roc_auc_score(gold, scores)
+    assert roc_auc(gold, scores) == pytest.approx(expected, abs=1e-12)
+    assert roc_auc_of_classes(gold, np.column_stack([-scores, scores])) == pytest.approx(expected, abs=1e-12)
+
+
+def test_areas_of_classes_equal_scikit_learn() -> None:
+    gold, probabilities = RANDOM.integers(0, 4, 150), RANDOM.dirichlet(np.ones(4), 150)
+    expected = sklearn.metrics.roc_auc_score(gold, probabilities, multi_class="ovr")
+    assert roc_auc_of_classes(gold, probabilities) == pytest.approx(expected, abs=1e-12)
+    assert math.isnan(roc_auc([1, 1], [0.5, 0.2])) and math.isnan(roc_auc_of_classes([7, 7], [[1.0, 0], [0, 1.0]]))
+    without = roc_auc_of_classes(np.where(gold == 3, 0, gold), probabilities)  # a class that gold lacks
+    each = [roc_auc(np.where(gold == 3, 0, gold) == i, probabilities[:, i]) for i in range(3)]
+    assert without == pytest.approx(np.mean(each), abs=1e-12)
 
 
 @pytest.mark.parametrize("case", [case for case, (gold, seen) in CLASSES.items() if max(*gold, *seen) < 2])

@@ -64,6 +64,37 @@ def precision_recall_f1(gold: ArrayLike, predicted: ArrayLike, *, average: str =
     return Scores(precision, recall, f1)
 
 
+def scores_by_class(gold: ArrayLike, predicted: ArrayLike, num_classes: int) -> list[Scores]:
+    """The scores of each class 0 to C - 1, whether it occurs or not; other numbers are of no class."""
+    first, second = _paired(gold, predicted)
+    return [precision_recall_f1(first == number, second == number, average="binary") for number in range(num_classes)]
+
+
+def roc_auc(gold: ArrayLike, scores: ArrayLike) -> float:
+    """The area under the ROC curve: how often an item of `gold` 1 has a higher score than one of 0, ties half.
+
+    NaN where all are of one class.
+    """
+    first, second = _paired(gold, scores)
+    positive, ranks = first.astype(bool), rankdata(second)
+    ones, zeros = int(positive.sum()), int((~positive).sum())
+    if not ones or not zeros:
+        return math.nan
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+def roc_auc_of_classes(gold: ArrayLike, probabilities: ArrayLike) -> float:
+    """The mean over classes of each one's area against the others ("ovr", "macro"); probabilities (N, C).
+
+    Of two classes it is the area of the second, which is that of the first. Classes that `gold` lacks do not count;
+    NaN where none is left.
+    """
+    first, columns = np.asarray(gold), np.asarray(probabilities).T
+    areas = [roc_auc(first == number, column) for number, column in enumerate(columns)]
+    defined = [area for area in areas if not math.isnan(area)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
 def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
     """numerator / denominator, element by element, and 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator, np.float64), where=denominator != 0)

@@ -93,15 +93,18 @@ class TextTask:
         return np.column_stack([self._targets(rows, learnt=False).astype(np.float64), found])
 
     def figures(self, evidence: Evidence) -> Mapping[str, float]:
-        """Macro F1, accuracy and weighted F1; or Pearson, Spearman and mean squared error."""
+        """Macro F1, accuracy, weighted F1, macro precision and recall; or Pearson, Spearman and mean squared error."""
         gold, found = evidence.T
         if self.kind == "regress":
             error = mean_squared_error(gold, found)
             return {"pearson": pearson(gold, found), "spearman": spearman(gold, found), "mse": error}
+        macro = precision_recall_f1(gold, found, average="macro")
         return {
-            "f1_macro": precision_recall_f1(gold, found, average="macro").f1,
+            "f1_macro": macro.f1,
             "accuracy": accuracy(gold, found),
             "f1_weighted": precision_recall_f1(gold, found, average="weighted").f1,
+            "precision_macro": macro.precision,
+            "recall_macro": macro.recall,
         }
 
     def _encoded(self, rows: Sequence[LabelledText], targets: NDArray[np.generic]) -> list[TaskExample]:

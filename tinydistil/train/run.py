@@ -208,9 +208,7 @@ def outcome_of(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
     return Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, validation, words, head)
 
 
-def finish(
-    plan: Plan, loop: Loop[MaskedBatch, TeacherSignal], outcome: Outcome, content: Mapping[str, object]
-) -> None:
+def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal], outcome: Outcome, content: Mapping[str, object]) -> None:
     """Write the student as it stands, its card, and how the run ended. content: fingerprints of what the run read."""
     learner, folder = loop.trainer.module, plan.output / STUDENT
     assert isinstance(learner, Learner)

@@ -1,0 +1,46 @@
+"""Figures class by class and type by type."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tinydistil.finetune.details import detail_lines, details_of
+from tinydistil.finetune.tag_task import TagTask
+from tinydistil.finetune.text_task import TextTask
+from tinydistil.text.tasks.records import LabelledText, TaggedSentence
+from tinydistil.text.tokenizer import Tokenizer
+
+
+def test_classes(vocabulary: Tokenizer) -> None:
+    """Also a label that training did not have: it is of no column, and counts as missed."""
+    task = TextTask("classify", ("não", "sim"), False, vocabulary, 16)
+    rows = [LabelledText("a", None, label) for label in ("não", "sim", "sim", "talvez")]
+    found = details_of(task, rows, [np.array(p) for p in ([0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3])])
+    assert json.loads(json.dumps(found)) == found
+    assert found["labels"] == ["não", "sim", "talvez"] and found["confusion"] == [[1, 0, 0], [1, 1, 0], [1, 0, 0]]
+    assert found["classes"]["sim"] == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "count": 2})  # type: ignore[index]
+    assert found["auc"] == 1.0  # "não": 0.9 above 0.2, 0.6, 0.7; "sim": 0.8 and 0.4 above 0.1 and 0.3
+    lines = list(detail_lines(found))
+    assert lines[2].split() == ["sim", "1.0000", "0.5000", "0.6667", "2"] and "ROC curve" in lines[4]
+    assert lines[-2].split() == ["sim", "1", "1", "0"]
+
+
+def test_types(vocabulary: Tokenizer) -> None:
+    rows = [TaggedSentence(("a", "b", "c"), ("B-X", "I-X", "O")), TaggedSentence(("d",), ("B-Y",))]
+    task = TagTask.of(rows, vocabulary, 16)
+    found = details_of(task, rows, [["B-X", "I-X", "B-Y"], ["O"]])
+    assert found == {
+        "types": {
+            "X": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "count": 1},
+            "Y": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "count": 1},
+        }
+    }
+    assert [line.split()[0] for line in detail_lines(found)] == ["entity", "X", "Y"]
+
+
+def test_numbers_and_undefined_areas(vocabulary: Tokenizer) -> None:
+    numbers = TextTask("regress", ("number",), False, vocabulary, 16)
+    assert details_of(numbers, [LabelledText("a", None, "1")], [np.ones(1)]) == {} and not list(detail_lines({}))
+    task = TextTask("classify", ("a", "b"), False, vocabulary, 16)
+    assert details_of(task, [LabelledText("a", None, "b")], [np.array([0.2, 0.8])])["auc"] is None
