@@ -252,3 +252,36 @@ def test_a_json_object_with_two_fields_of_one_name_is_set_aside(tmp_path: Path) 
     path.write_text('{"text": "a", "text": "b"}\n{"te\u0301": 1, "t\u00e9": 2, "text": "c"}\n{"text": "d"}\n')
     documents, bad = read(path)
     assert [document.text for document in documents] == ["d"] and [each.line for each in bad] == [1, 2]
+
+
+def test_a_quoted_row_of_a_csv_that_does_not_fit_is_one_bad_record(tmp_path: Path) -> None:
+    """Its later lines, which may look like rows, are none."""
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"um,\ndois",x,y\nquatro,z\n')
+    documents, bad = read(path)
+    assert [document.text for document in documents] == ["quatro"]
+    assert [(each.line, each.reason) for each in bad] == [(2, "row has 3 fields where the header has 2")]
+
+
+def test_delimiters_are_characters_of_the_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes('text§label\n"um\n§ dois"§é\n'.encode("cp1252"))
+    data = read_labelled(path, Columns(delimiter="§", encoding="cp1252"), numbers=False)
+    assert [(row.text, row.label) for row in data.rows] == [("um\n§ dois", "é")]
+    for delimiter, encoding in (("\udcff", "utf-8"), ("§", "ascii"), ("→", "cp1252")):
+        with pytest.raises(InputError, match="csv_delimiter"):
+            read_labelled(path, Columns(delimiter=delimiter, encoding=encoding), numbers=False)
+
+
+def test_messages_stay_short_whatever_a_header_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(f"coluna{number}" for number in range(50_000)) + "\n" + "x," * 49_999 + "x\n")
+    for call in (read, lambda path: read_labelled(path, Columns(), numbers=False)):
+        with pytest.raises(InputError) as error:
+            call(path)
+        assert len(str(error.value)) < 6000 and "\n" not in str(error.value)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"a" * 10**6: 1}) + "\n")
+    assert len(read(tmp_path / "a.jsonl")[1][0].reason) < 1000
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "a", "label": "e" + "\u0301\u0323" * 10**6}) + "\n")
+    with pytest.raises(InputError, match="longer than 1000 characters"):
+        read_labelled(tmp_path / "a.jsonl", Columns(), numbers=False)

@@ -19,7 +19,7 @@ from tinydistil.text.document import BadRecord, Document, Record
 from tinydistil.text.files import ENDINGS, kind_of
 from tinydistil.text.parquet import parquet_rows
 from tinydistil.text.record_stream import PROBE_BYTES, DamagedFile, Line, Stream, lines, open_stream
-from tinydistil.text.tables import column_name, json_object, missing_column, table_fields, table_rows
+from tinydistil.text.tables import column_name, json_object, listed, missing_column, table_fields, table_rows
 from tinydistil.text.vertical import vertical_attributes, vertical_paragraphs, vertical_records
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -62,6 +62,10 @@ class ReadConfig(Checked, table="read"):
             keeps_ascii(self.encoding),
             f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
         )
+        try:
+            self.csv_delimiter.encode(self.encoding)
+        except UnicodeEncodeError:
+            raise InputError(f"csv_delimiter {self.csv_delimiter!r} is no character of {self.encoding!r}") from None
 
 
 def keeps_ascii(encoding: str) -> bool:
@@ -98,7 +102,8 @@ def _records(stream: Stream, file: str, kind: str, config: ReadConfig) -> Iterat
     if kind == "vert":
         return vertical_records(stream, file, limit)
     if kind in ("csv", "tsv"):
-        return table_rows(stream, file, kind, _delimiter(kind, config), config.table_quotes, limit)
+        delimiter = _delimiter(kind, config).encode(config.encoding)
+        return table_rows(stream, file, kind, delimiter, config.table_quotes, limit)
     if kind == "txt" and config.txt_mode == "blocks":
         return _blocks(stream, file, limit)
     return _line_records(stream, file, kind, limit)
@@ -194,8 +199,7 @@ def _from_fields(record: Record, fields: Mapping[str, object], config: ReadConfi
     text_field, id_field, source_field = map(column_name, (config.text_field, config.id_field, config.source_field))
     value = fields.get(text_field, {"paragraphs": fields["paragraphs"]} if "paragraphs" in fields else None)
     if value is None:
-        names = ", ".join(map(repr, fields))
-        raise ValueError(f"no field {config.text_field!r}; fields: {names} (option read.text_field)")
+        raise ValueError(f"no field {config.text_field!r}; fields: {listed(fields)} (option read.text_field)")
     text, sentences = _content(value)
     if text is None:
         raise ValueError(f"field {config.text_field!r} is no text but {type(value).__name__}")

@@ -16,7 +16,7 @@ from tinydistil.text.record_stream import Line, Stream, lines
 # The rest of a quoted field, and whether it is closed.
 _QUOTED = re.compile(rb'(?:[^"]++|"")*+("?)')
 # The first line that Excel reads and writes to name the delimiter.
-_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?(?:\n|$)', re.IGNORECASE)
+_SEPARATOR = re.compile(r'"?sep=([\t !#-~])"?(?:\n|$)', re.IGNORECASE)
 _OPEN_QUOTE = (
     "a quote opens a field here and does not close as RFC 4180 has it; if quotes are ordinary characters, "
     "set table_quotes=false (finetune.py: --no-quotes)"
@@ -49,41 +49,41 @@ def cells_in(line: bytes, delimiter: bytes, inside: bool) -> tuple[int, bool] | 
 
 
 def table_rows(
-    stream: Stream, file: str, kind: str, delimiter: str, quotes: bool, max_bytes: int
+    stream: Stream, file: str, kind: str, delimiter: bytes, quotes: bool, max_bytes: int
 ) -> Iterator[Record | BadRecord]:
     """The rows below the header, each with the header's bytes, so that it can be parsed by itself.
 
-    Lines are joined only where they make a row of the header's width, quoted as in RFC 4180. Any other opening quote
-    costs its own line at most: it is text in a .tsv, since most of those have no quoting, else a bad record.
+    Lines are joined only where quotes are as in RFC 4180, in a .tsv only to a row of the header's width. Any other
+    opening quote costs its own line at most: it is text in a .tsv, since most have no quoting, else a bad record.
     """
     source = lines(stream, max_bytes)
     first, mark = next(filter(_filled, source), Line(1, b"")), b""
     if first.data and (match := _SEPARATOR.fullmatch(first.data.decode("latin-1"))):
-        mark, delimiter = first.data + b"\n", match[1]
+        mark, delimiter = first.data + b"\n", match[1].encode()
         first = next(source, Line(2, b""))
     if first.data is None:
         yield BadRecord(file, first.number, f"header row is longer than {max_bytes} bytes")
         return
-    separator = delimiter.encode()
-    header, taken = _joined(first, source, separator, None, max_bytes) if quotes else (None, [first])
+    header, taken = _joined(first, source, delimiter, None, max_bytes) if quotes else (None, [first])
     waiting = deque(taken[1:] if header is None else ())
     header = mark + (first.data if header is None else header)
-    width = _width(header.removeprefix(mark), separator, quotes)
+    width = _width(header.removeprefix(mark), delimiter, quotes)
 
     def alone(line: Line) -> bool:
-        return line.data is not None and line.data.count(separator) == width - 1
+        return line.data is not None and line.data.count(delimiter) == width - 1
 
     while line := waiting.popleft() if waiting else next(source, None):
         row, reason = line.data, f"row is longer than {max_bytes} bytes"
-        if row and quotes and b'"' in row and (cells := cells_in(row, separator, False)) and cells[1]:
-            row, taken = _joined(line, chain(_drained(waiting), source), separator, width, max_bytes)
+        if row and quotes and b'"' in row and (cells := cells_in(row, delimiter, False)) and cells[1]:
+            row, taken = _joined(line, chain(_drained(waiting), source), delimiter, width, max_bytes)
             # Lines of a .tsv that are rows each for themselves are no field of several lines.
-            if row is None or (kind == "tsv" and width > 1 and all(map(alone, taken))):
+            several = row is not None and _width(row, delimiter, quotes) == width and not all(map(alone, taken))
+            if row is None or (kind == "tsv" and not several and width > 1):
                 waiting.extendleft(reversed(taken[1:]))
                 row, reason = (line.data if kind == "tsv" and alone(line) else None), _OPEN_QUOTE
         if row is None:
             yield BadRecord(file, line.number, reason)
-        elif separator in row or _filled(line):
+        elif delimiter in row or _filled(line):
             yield Record(file, line.number, kind, row, header)
 
 
@@ -94,10 +94,10 @@ def _filled(line: Line) -> bool:
 def _joined(
     first: Line, more: Iterable[Line], delimiter: bytes, width: int | None, max_bytes: int
 ) -> tuple[bytes | None, list[Line]]:
-    """The row of `width` cells (None for any number) that begins with line `first`, and the lines looked at for it.
+    """The row that begins with line `first`, and the lines looked at for it.
 
-    No row where a quoted cell does not close within `max_bytes`. Looking ends where no row can come of it any more, so
-    that lines which open quotes one after the other are looked at `width` times at most.
+    No row where a quoted cell does not close within `max_bytes`, or is one more than `width` (None for any number): so
+    lines that open quotes one after the other are looked at `width` times at most.
     """
     taken, cells, size, inside = [], 0, 0, False
     for line in chain([first], more):
@@ -107,9 +107,9 @@ def _joined(
         if found is None:
             break
         cells, inside = cells + found[0], found[1]
-        if not inside and width in (None, cells):
+        if not inside:
             return b"\n".join(each.data or b"" for each in taken), taken
-        if not inside or (width is not None and cells >= width):
+        if width is not None and cells >= width:
             break
     return None, taken
 
@@ -179,21 +179,28 @@ def json_object(text: str) -> dict[str, object]:
     """The object in `text`. Raises ValueError for anything else, also where two of its keys are one name."""
     values = json.loads(text, object_pairs_hook=_pairs)
     if not isinstance(values, dict):
-        raise ValueError(f"a JSON object is expected, got {type(values).__name__}")
+        remedy = "; write one object a line, as `jq -c '.[]'` does" if isinstance(values, list) else ""
+        raise ValueError(f"a JSON object is expected, got {type(values).__name__}{remedy}")
     return values
 
 
 def _pairs(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     values = {key if key.isascii() else unicodedata.normalize("NFC", key): value for key, value in pairs}
     if len(values) != len(pairs):
-        raise ValueError(f"two fields of one name among {', '.join(repr(key) for key, _ in pairs)}")
+        raise ValueError(f"two fields of one name among {listed(key for key, _ in pairs)}")
     return values
+
+
+def listed(names: Iterable[str]) -> str:
+    """`names` for a message, however many and long they are."""
+    text = ", ".join(map(repr, names))
+    return text if len(text) <= 400 else f"{text[:400]}..."
 
 
 def missing_column(file: str, column: str, names: list[str]) -> InputError:
     """The error for a table without the column that was asked for."""
     return InputError(
-        f"{file!r} has no column {column!r}; its columns: {', '.join(map(repr, names))}. "
+        f"{file!r} has no column {column!r}; its columns: {listed(names)}. "
         "Set the text field (or the delimiter) to fit: options read.text_field, read.csv_delimiter"
     )
 

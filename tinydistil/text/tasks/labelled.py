@@ -18,6 +18,8 @@ from tinydistil.text.tasks.labels import DECIMALS, class_name, is_missing, numbe
 from tinydistil.text.tasks.records import LabelledText, TaskData, checked, existing, is_sound
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
+# Of a class; normalising a million accents, one over the other, would take minutes.
+LONGEST_LABEL = 1000
 # What such columns are called elsewhere, for a hint.
 _USUAL = {
     "--text-column": ("texto", "sentence", "sentenca", "sentença", "frase", "content", "conteudo", "conteúdo", "tweet"),
@@ -109,8 +111,10 @@ def _row(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: b
         # JSON has its own spelling of numbers.
         value = number(spelled, columns.decimal if isinstance(label, str) else ".")
         if value is None:
-            return f"{columns.label!r} is {label!r}, no finite number{_other_decimal(spelled, columns)}"
+            return f"{columns.label!r} is {shown(label)}, no finite number{_other_decimal(spelled, columns)}"
         spelled = value
+    elif len(spelled) > LONGEST_LABEL:
+        return f"{columns.label!r} is longer than {LONGEST_LABEL} characters; is it the text? (--label-column)"
     first, *second = (str(text) for text in texts)
     return LabelledText(first, second[0] if second else None, spelled)
 
@@ -122,7 +126,8 @@ def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) 
         return f"{name!r} is empty"
     if not isinstance(value, str):
         return f"{name!r} is no text"
-    return f"{name!r} is {shown(value)}, which {'stands for no value' if is_sound(value) else 'no tokenizer takes'}"
+    what = "stands for no value; a class needs another name" if is_sound(value) else "no tokenizer takes"
+    return f"{name!r} is {shown(value)}, which {what}"
 
 
 def _other_decimal(text: str, columns: Columns) -> str:
@@ -184,7 +189,7 @@ def _check_names(path: Path, names: list[str], columns: Columns) -> None:
     for flag, wanted in flags.items():
         if wanted is not None and column_name(wanted) not in names:
             usual = [name for name in names if name.casefold() in _USUAL[flag]]
-            hint = f"; did you mean {usual[0]!r}?" if usual else nearest(wanted, names)
+            hint = f"; did you mean {usual[0]!r}?" if usual else nearest(wanted, [name[:80] for name in names[:50]])
             hint += "; is the delimiter right?" if len(names) == 1 else ""
             raise InputError(
                 f"{str(path)!r} has no column {wanted!r}{hint}; name columns and delimiter as the file has them "
