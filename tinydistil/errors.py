@@ -4,7 +4,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 # How long a rank that has nothing to say waits for the one that has.
@@ -19,6 +20,24 @@ def require(condition: bool, message: str) -> None:
     """Raise InputError(message) unless `condition` holds."""
     if not condition:
         raise InputError(message)
+
+
+@contextmanager
+def translated(message: str, remedy: str) -> Iterator[None]:
+    """Raise InputError("message (reason); remedy") for whatever a library raises inside.
+
+    For borders beyond which the set of errors is not known: `tokenizers` raises bare Exception and, where its Rust
+    panics, a BaseException. Errors of the system, of memory and of ours pass unchanged.
+    """
+    try:
+        yield
+    except (InputError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        lines = str(error).split(" In PyTorch")[0].splitlines()
+        raise InputError(f"{message} ({lines[0] if lines else type(error).__name__}); {remedy}") from None
 
 
 def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tinydistil.data.words import Side
-from tinydistil.text.tokenizer_files import SpecialTokens, wordpiece_backend
+from tinydistil.text.tokenizer_rules import SpecialTokens, wordpiece_backend
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -24,7 +24,7 @@ from tinydistil.data.words import Side, WordEncoder
 from tinydistil.errors import InputError
 from tinydistil.text.sentences import split_sentences
 from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.tokenizer_files import SpecialTokens
+from tinydistil.text.tokenizer_rules import SpecialTokens
 from tinydistil.text.train_wordpiece import train_wordpiece
 
 TEXT = ["o gato dorme no sofá da sala, e a gata corre na rua com os gatinhos amarelos"] * 3

@@ -14,9 +14,10 @@ import torch
 from tokenizers import Encoding
 from torch import Tensor
 
-from tinydistil.errors import InputError, require
+from tinydistil.errors import InputError, require, translated
 from tinydistil.hub import resolve_folder
-from tinydistil.text.tokenizer_files import SpecialTokens, load_backend, save_backend
+from tinydistil.text.tokenizer_files import load_backend, save_backend
+from tinydistil.text.tokenizer_rules import SpecialTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,13 @@ class Tokenizer:
             raise InputError(f"pairs must be as many as texts, got {len(pairs)} for {len(texts)}")
         backend = self.backend if max_length is None else self._truncated_to(max_length, pairs is not None)
         inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        try:
-            return list(backend.encode_batch(inputs, add_special_tokens=add_special))
-        except (TypeError, UnicodeEncodeError):
-            for text in (*texts, *(pairs or ())):
-                _refuse_lone_surrogate(text)
-            raise
+        with translated("the tokenizer's rules fail on a text", "try another tokenizer"):
+            try:
+                return list(backend.encode_batch(inputs, add_special_tokens=add_special))
+            except (TypeError, UnicodeEncodeError):
+                for text in (*texts, *(pairs or ())):
+                    _refuse_lone_surrogate(text)
+                raise
 
     def _truncated_to(self, max_length: int, paired: bool) -> tokenizers.Tokenizer:
         """A copy of the backend that truncates: the backend's own setting is shared."""
@@ -144,7 +146,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of `ids`, pieces joined and, unless asked for, special tokens left out."""
-        return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
+        with translated("the tokenizer cannot decode these ids", "are they of its vocabulary?"):
+            return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
 
     def token(self, token_id: int) -> str:
         """The spelling of one token. Raises InputError if the id is outside the vocabulary."""

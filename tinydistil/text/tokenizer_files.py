@@ -1,60 +1,35 @@
 """Tokenizer folders in and out: vocab.txt, tokenizer.json and the small JSON files beside them."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, models
 
-from tinydistil.errors import InputError
-from tinydistil.files import read_json, read_text, write_json
+from tinydistil.config import shown
+from tinydistil.errors import InputError, translated
+from tinydistil.files import read_json, read_text, write_json, write_text
 from tinydistil.hub import first_existing
+from tinydistil.text.tokenizer_rules import (
+    RulesError,
+    SpecialTokens,
+    add_special,
+    add_tokens,
+    bert_template,
+    check_growth,
+    check_rules,
+    plain_bert_tokens,
+    steps_of,
+    wordpiece_backend,
+)
 
 # Above this, a file's model_max_length is the "no limit" that transformers writes (1e30).
 LARGEST_MAX_LENGTH = 10**9
-
-
-class SpecialTokenError(InputError):
-    """A vocabulary lacks a special token."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialTokens:
-    """The special tokens' spellings; BERT's by default."""
-
-    unk_token: str = "[UNK]"
-    sep_token: str = "[SEP]"
-    pad_token: str = "[PAD]"
-    cls_token: str = "[CLS]"
-    mask_token: str = "[MASK]"
-
-    def spellings(self) -> tuple[str, str, str, str, str]:
-        """In the order of the fields: unk, sep, pad, cls, mask."""
-        return self.unk_token, self.sep_token, self.pad_token, self.cls_token, self.mask_token
-
-    def ids(self, backend: tokenizers.Tokenizer) -> list[int]:
-        """Their ids, in the same order. Raises SpecialTokenError naming the first that `backend` lacks."""
-        ids: list[int] = []
-        for field, spelling in zip(fields(self), self.spellings(), strict=True):
-            token_id = backend.token_to_id(spelling)
-            if token_id is None:
-                raise SpecialTokenError(
-                    f"the vocabulary lacks the {field.name} {spelling!r}; add it, or name the one it has "
-                    "in tokenizer_config.json"
-                )
-            ids.append(token_id)
-        return ids
-
-
-class NormalizerFlags(TypedDict, total=False):
-    """What a folder may say of normalisation: the options of `wordpiece_backend`."""
-
-    lowercase: bool
-    strip_accents: bool | None
-    split_chinese: bool
 
 
 def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, int | None]:
@@ -70,20 +45,53 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, int
     path = first_existing(folder, ("tokenizer.json", "vocab.txt"))
     if path is None:
         raise InputError(f"folder {str(folder)!r} has no tokenizer: neither tokenizer.json nor vocab.txt")
+    added = _optional_json(folder / "added_tokens.json")
+    extra = extra_tokens(config, special_map, added)
     try:
-        if path.name == "tokenizer.json":
-            backend = _from_tokenizer_json(path, config)
-        else:
-            extra = extra_tokens(config, special_map, _optional_json(folder / "added_tokens.json"))
-            backend = wordpiece_backend(read_vocab(path), special, extra, **_normalizer_flags(config))
-        _add_special(backend, special)
-        if backend.post_processor is None and isinstance(backend.model, models.WordPiece):
-            backend.post_processor = _bert_template(special, backend)
-    except SpecialTokenError as error:
+        with translated(f"{str(path)!r} holds rules that fail", "fetch the file again"), _silent():
+            if path.name == "tokenizer.json":
+                backend = _from_tokenizer_json(path, config)
+                add_tokens(backend, extra)
+            else:
+                backend = wordpiece_backend(read_vocab(path), special, extra, **_flags(config))
+            _check_added(backend, added)
+            add_special(backend, special)
+            if backend.post_processor is None and isinstance(backend.model, models.WordPiece):
+                backend.post_processor = bert_template(special, backend)
+            check_rules(backend)
+    except RulesError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
     limit = config.get("model_max_length")
-    has_limit = isinstance(limit, int) and 0 < limit < LARGEST_MAX_LENGTH
-    return backend, special, limit if has_limit else None  # type: ignore[return-value]
+    has_limit = isinstance(limit, int | float) and not isinstance(limit, bool) and 1 <= limit < LARGEST_MAX_LENGTH
+    return backend, special, int(limit) if has_limit else None  # type: ignore[call-overload]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep a Rust panic's own lines off standard error: what it says comes as an exception too."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_added(backend: tokenizers.Tokenizer, added: dict[str, object]) -> None:
+    """Refuse ids in added_tokens.json other than the tokens': the embeddings' rows would be read wrongly."""
+    for token, number in added.items():
+        found = backend.token_to_id(token)
+        if found != int(number):  # type: ignore[call-overload]
+            raise RulesError(
+                f"added_tokens.json gives {token!r} the id {number}, but after this vocabulary it is {found}; "
+                "do the files belong together?"
+            )
 
 
 def read_vocab(path: Path) -> list[str]:
@@ -105,114 +113,61 @@ def read_vocab(path: Path) -> list[str]:
     return tokens
 
 
-def wordpiece_backend(
-    vocabulary: list[str],
-    special: SpecialTokens,
-    extra: Sequence[AddedToken] = (),
-    *,
-    lowercase: bool = True,
-    strip_accents: bool | None = None,
-    split_chinese: bool = True,
-) -> tokenizers.Tokenizer:
-    """BERT's WordPiece (Devlin et al. 2019; Wu et al. 2016, sec. 4.1) over `vocabulary`, ids in list order.
-
-    `extra` tokens are found in the text as they stand; those not in the vocabulary get the next ids.
-    `strip_accents=None` follows `lowercase`, as in the original BERT.
-    """
-    ids = {token: i for i, token in enumerate(vocabulary)}
-    backend = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=special.unk_token))
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=split_chinese, strip_accents=strip_accents, lowercase=lowercase
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    for token in extra:
-        (backend.add_special_tokens if token.special else backend.add_tokens)([token])
-    _add_special(backend, special)
-    backend.post_processor = _bert_template(special, backend)
-    return backend
-
-
-def _bert_template(special: SpecialTokens, backend: tokenizers.Tokenizer) -> processors.TemplateProcessing:
-    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] with b in segment 1."""
-    cls, sep = special.cls_token, special.sep_token
-    return processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
-    )
-
-
-def _add_special(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
-    """Make the special tokens found in text before it is normalised; those that a file already defines stay so."""
-    special.ids(backend)
-    known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    # normalized=False: "[MASK]" in a text is found before lower-casing would hide it.
-    backend.add_special_tokens(
-        [AddedToken(token, normalized=False, special=True) for token in special.spellings() if token not in known]
-    )
-
-
 def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None, folder: Path) -> None:
-    """Write the tokenizer's files into `folder`, made if need be."""
+    """Write the tokenizer's files into `folder`, made if need be.
+
+    `transformers` makes a BertTokenizer from vocabulary and flags alone and drops all other rules. So that class is
+    named only where it gives the same rules; else the generic one, which follows tokenizer.json.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    # Not backend.save: it reports a full disk as a bare Exception.
-    (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
+    write_text(folder / "tokenizer.json", backend.to_str(pretty=True))
     names = {field.name: getattr(special, field.name) for field in fields(special)}
     config: dict[str, object] = dict(names)
     if max_length is not None:
         config["model_max_length"] = max_length
-    if isinstance(backend.model, models.WordPiece):
-        normalizer = backend.normalizer
-        if isinstance(normalizer, normalizers.BertNormalizer):
-            config["do_lower_case"] = normalizer.lowercase
-            config["strip_accents"] = normalizer.strip_accents
-            config["tokenize_chinese_chars"] = normalizer.handle_chinese_chars
-        config["tokenizer_class"] = "BertTokenizer"
-        by_id = sorted(backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
-        if by_id[-1][1] == len(by_id) - 1:  # a line's number is its id, so a gap cannot be written down
-            (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in by_id), encoding="utf-8")
-    else:
+    tokens = plain_bert_tokens(backend, special)
+    if tokens is None:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]  # it leaves the second out else
+        (folder / "vocab.txt").unlink(missing_ok=True)  # of another tokenizer that was here
+    else:
+        config |= {key: getattr(backend.normalizer, ours) for key, ours in _CONFIG_FIELDS.items()}
+        config["tokenizer_class"] = "BertTokenizer"
+        write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in tokens))
     write_json(folder / "tokenizer_config.json", config)
     write_json(folder / "special_tokens_map.json", names)
 
 
 def _from_tokenizer_json(path: Path, config: dict[str, object]) -> tokenizers.Tokenizer:
     rules = read_json(path)
-    flags = {_NORMALIZER_FIELDS[name]: value for name, value in _normalizer_flags(config).items()}
-    normalizer = rules.get("normalizer")
-    steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
-    for step in steps:
-        if isinstance(step, dict) and step.get("type") == "BertNormalizer":
+    flags = _flags(config)
+    for step in steps_of(rules.get("normalizer")):
+        if step.get("type") == "BertNormalizer":
             step |= flags
-    try:
-        return tokenizers.Tokenizer.from_str(json.dumps(rules))
-    except Exception as error:  # the library raises bare Exception for every malformed file
-        raise InputError(f"{str(path)!r} is not a valid tokenizer.json ({error}); fetch it again") from None
+    check_growth(rules.get("normalizer"))
+    # Lengths are a caller's: a padding of 10^12, say, ends the process inside the library.
+    with translated(f"{str(path)!r} is not a valid tokenizer.json", "fetch it again"):
+        return tokenizers.Tokenizer.from_str(json.dumps(rules | {"truncation": None, "padding": None}))
 
 
-_NORMALIZER_FIELDS = {
-    "lowercase": "lowercase",
+# Keys of tokenizer_config.json, and the same in a BertNormalizer.
+_CONFIG_FIELDS = {
+    "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
-    "split_chinese": "handle_chinese_chars",
+    "tokenize_chinese_chars": "handle_chinese_chars",
 }
 
 
-def _normalizer_flags(config: dict[str, object]) -> NormalizerFlags:
-    """What tokenizer_config.json says of normalisation; only the keys it has."""
-    names = {
-        "do_lower_case": "lowercase",
-        "strip_accents": "strip_accents",
-        "tokenize_chinese_chars": "split_chinese",
-    }
-    flags: NormalizerFlags = {}
-    for key, name in names.items():
-        if key in config:
-            value = config[key]
-            if not (isinstance(value, bool) or (value is None and key == "strip_accents")):
-                raise InputError(f"tokenizer_config.json: {key} must be true or false, got {value!r}")
-            flags[name] = value  # type: ignore[literal-required]
+def _flags(config: dict[str, object]) -> dict[str, Any]:
+    """What tokenizer_config.json says of normalisation, and no more, under BertNormalizer's names."""
+    flags: dict[str, Any] = {}
+    for key, name in _CONFIG_FIELDS.items():
+        value = config.get(key)
+        if key not in config:
+            continue
+        if not (isinstance(value, bool) or (value is None and key == "strip_accents")):
+            raise InputError(f"tokenizer_config.json: {key} must be true or false, got {shown(value)}")
+        flags[name] = value
     return flags
 
 
@@ -225,8 +180,8 @@ def _special_tokens(config: dict[str, object], special_map: dict[str, object]) -
             spelling = spelling.get("content")
         if spelling is None:
             continue
-        if not isinstance(spelling, str):
-            raise InputError(f"tokenizer_config.json: {field.name} must be text, got {spelling!r}")
+        if not isinstance(spelling, str) or not spelling.isprintable():
+            raise InputError(f"tokenizer_config.json: {field.name} must be text, got {shown(spelling)}")
         special = replace(special, **{field.name: spelling})
     return special
 
@@ -253,7 +208,9 @@ def extra_tokens(
                 listed += list(found.values() if isinstance(found, dict) else found)  # type: ignore[call-overload]
         spelled = [str(each["content"] if isinstance(each, dict) else each) for each in listed]
         further = [AddedToken(token, normalized=False, special=True) for token in dict.fromkeys(spelled)]
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        if any(not token.content for token in (*numbered.values(), *further)):
+            raise ValueError("a token without a spelling")
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
         raise InputError(f"added tokens of an unknown form in the tokenizer's JSON files ({error!r})") from None
     return [numbered[number] for number in sorted(numbered)] + further
 

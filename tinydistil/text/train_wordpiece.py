@@ -8,7 +8,7 @@ from tokenizers import trainers
 
 from tinydistil.errors import InputError, require
 from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.tokenizer_files import SpecialTokens, wordpiece_backend
+from tinydistil.text.tokenizer_rules import SpecialTokens, wordpiece_backend
 
 PREFIX = "##"
 
