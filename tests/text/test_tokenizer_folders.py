@@ -38,7 +38,7 @@ RULES: dict[str, tuple[bool, dict[str, object]]] = {
     "one in a sequence": (False, {"normalizer": normalizers.Sequence([BERT_NORMALIZER])}),
     "none": (False, {"normalizer": None}),
     "unclean": (False, {"normalizer": normalizers.BertNormalizer(clean_text=False, lowercase=False)}),
-    "lower-cased by another": (False, {"normalizer": normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()])}),
+    "two others": (False, {"normalizer": normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()])}),
     "whitespace": (False, {"pre_tokenizer": pre_tokenizers.Whitespace()}),
     "whitespace split": (False, {"pre_tokenizer": pre_tokenizers.WhitespaceSplit()}),
     "metaspace": (False, {"pre_tokenizer": pre_tokenizers.Metaspace()}),
@@ -228,7 +228,9 @@ def test_values_of_odd_types(tmp_path: Path, values: dict[str, object], message:
         Tokenizer.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize(("given", "limit"), [(True, None), (512.0, 512), (1e30, None), ("512", None), (-3, None), (64, 64)])
+@pytest.mark.parametrize(
+    ("given", "limit"), [(True, None), (512.0, 512), (1e30, None), ("512", None), (-3, None), (64, 64)]
+)
 def test_length_limit(tmp_path: Path, given: object, limit: int | None) -> None:
     Tokenizer(bert(), SpecialTokens()).save_pretrained(tmp_path)
     path = tmp_path / "tokenizer_config.json"
