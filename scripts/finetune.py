@@ -22,10 +22,11 @@ from tinydistil.errors import InputError, require, run_script
 from tinydistil.files import write_json
 from tinydistil.finetune.augment import read_synonyms
 from tinydistil.finetune.checks import check
+from tinydistil.finetune.details import shown_details
 from tinydistil.finetune.folder import load
 from tinydistil.finetune.forms import KINDS, AnyData, label_report, make_task, read_rows
 from tinydistil.finetune.grid import best_of_grid, grid_of
-from tinydistil.finetune.output import GRID, SUMMARY, check_output, claimed, origin_of
+from tinydistil.finetune.output import DETAILS, GRID, SUMMARY, check_output, claimed, origin_of
 from tinydistil.finetune.run import Material, run_seed, summary, without_nan
 from tinydistil.finetune.settings import FineTuneConfig, settings_for
 from tinydistil.finetune.teacher import SoftTargets
@@ -144,6 +145,8 @@ def report(runs: Sequence[dict[str, dict[str, float]]], seeds: Sequence[int], ou
         for name, (mean, deviation) in figures.items():
             spread = f" +- {deviation:.4f}" if len(runs) > 1 else ""
             print(f"{split:>5} {name:<16} {mean:.4f}{spread}" if mean == mean else f"{split:>5} {name:<16} undefined")
+    for line in shown_details(output / DETAILS) if len(runs) == 1 else ():
+        print(line)
     models = output if len(runs) == 1 else f"{output}/seed-{{{','.join(map(str, seeds))}}}"
     print(f"model: {models}", file=sys.stderr)
 

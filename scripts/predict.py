@@ -142,7 +142,7 @@ def answers_of(
             # Bare tags without "O", such as parts of speech, are no entities.
             entities = [entity_values(text, each) for each in entities_of(tags) if OUTSIDE in task.labels]
             words = " ".join(f"{word}/{tag}" for word, tag in zip(row.words, tags, strict=True))
-            grouped = "".join(f"\n  {each['type']:<16} {each['text']}" for each in entities)
+            grouped = "".join(f"\t{each['type']}: {each['text']}" for each in entities)
             yield words + grouped, {"words": [*row.words], "tags": tags, "entities": entities}
     elif isinstance(task, AnswerTask):
         for row, found in stream(task, model, question_rows(texts, args.context), batch_size=args.batch_size):

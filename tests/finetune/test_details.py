@@ -1,11 +1,12 @@
 """Figures class by class and type by type."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinydistil.finetune.details import detail_lines, details_of
+from tinydistil.finetune.details import detail_lines, details_of, shown_details
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.text.tasks.records import LabelledText, TaggedSentence
@@ -44,3 +45,19 @@ def test_numbers_and_undefined_areas(vocabulary: Tokenizer) -> None:
     assert details_of(numbers, [LabelledText("a", None, "1")], [np.ones(1)]) == {} and not list(detail_lines({}))
     task = TextTask("classify", ("a", "b"), False, vocabulary, 16)
     assert details_of(task, [LabelledText("a", None, "b")], [np.array([0.2, 0.8])])["auc"] is None
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"dev": 3}', '{"dev": {"classes": {"a": 3}}}', '{"dev": {"labels": [1]}}']
+)
+def test_damaged_files_are_not_shown(tmp_path: Path, content: str) -> None:
+    (tmp_path / "details.json").write_text(content)
+    assert shown_details(tmp_path / "details.json") == [] == shown_details(tmp_path / "none.json")
+
+
+def test_many_classes_and_odd_names() -> None:
+    scores = {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    names = [*map(str, range(100)), "a\nb"]
+    found = {"classes": {name: {**scores, "count": number} for number, name in enumerate(names)}, "labels": names}
+    lines = list(detail_lines(found))
+    assert len(lines) == 41 and lines[-1].startswith("'a\\nb'") and lines[1].startswith("61")

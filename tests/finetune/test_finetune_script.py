@@ -34,6 +34,16 @@ def test_from_files_to_predictions(script: Script, files: Path, folder: Path) ->
     assert "checkpoints" not in names
     figures = json.loads((files / "out" / "figures.json").read_text())
     assert figures.keys() == {"dev", "test"}
+    details = json.loads((files / "out" / "details.json").read_text())
+    matrix = details["test"]["confusion"]
+    assert sum(map(sum, matrix)) == 12 and figures["test"]["accuracy"] == sum(matrix[i][i] for i in range(3)) / 12
+    for said in (
+        r" test class +precision +recall",
+        r" test positive +\d",
+        " test gold below",
+        " dev area under the ROC",
+    ):
+        assert re.search(said, done.out), done.out
     texts = [row.text for row in opinions(5, "test")]
     told = script("predict", "classify", "--model", files / "out", "--json", "--device", "cpu", *texts)
     lines = [json.loads(line) for line in told.out.splitlines()]

@@ -2,20 +2,23 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinydistil.errors import InputError
 from tinydistil.evaluate.entities import entities_of, entity_scores_by_type
 from tinydistil.evaluate.metrics import Scores, confusion_matrix, roc_auc_of_classes, scores_by_class
+from tinydistil.files import read_json
 from tinydistil.finetune.forms import AnyRow, AnyTask
 from tinydistil.text.tasks.records import LabelledText, TaggedSentence
 
 Details: TypeAlias = dict[str, object]
-# A larger matrix does not fit a terminal; the file has it.
-_WIDEST_MATRIX = 10
+# More does not fit a terminal.
+_WIDEST_MATRIX, _LONGEST_TABLE = 10, 40
 
 
 def details_of(task: AnyTask, rows: Sequence[AnyRow], predictions: Sequence[object]) -> Details:
@@ -51,23 +54,36 @@ def _values(scores: Scores, count: int) -> dict[str, float]:
     return {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "count": count}
 
 
-def detail_lines(details: Mapping[str, object]) -> Iterator[str]:
-    """The same for a person: a table of classes or types, and the matrix where it is not too wide."""
+def shown_details(path: Path) -> list[str]:
+    """For a person, what the file of details says of each set of rows; nothing where it is missing or damaged."""
+    try:
+        found = cast(dict[str, Details], read_json(path))
+        return [f"{split:>5} {line}" for split, details in found.items() for line in detail_lines(details)]
+    except (InputError, LookupError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def detail_lines(details: Details) -> Iterator[str]:
+    """A table of classes or types, and the matrix; of what is too long or too wide, the file has the rest."""
     for part, title in (("classes", "class"), ("types", "entity type")):
-        if table := cast(dict[str, dict[str, float]], details.get(part, {})):
-            width = max(len(title), *map(len, table))
+        table = cast(dict[str, dict[str, float]], details.get(part, {}))
+        often = sorted(table, key=lambda name: -table[name]["count"])[:_LONGEST_TABLE]
+        if often:
+            width = max(len(title), *(len(_printable(name)) for name in often))
             yield f"{title:<{width}}  precision  recall      f1    count"
-            for name, each in table.items():
-                yield (
-                    f"{name:<{width}}  {each['precision']:9.4f} {each['recall']:7.4f} {each['f1']:7.4f} "
-                    f"{int(each['count']):8,}"
-                )
+        for name in (name for name in table if name in often):
+            each = table[name]
+            scores = f"{each['precision']:9.4f} {each['recall']:7.4f} {each['f1']:7.4f}"
+            yield f"{_printable(name):<{width}}  {scores} {int(each['count']):8,}"
     if isinstance(auc := details.get("auc"), float):
         yield f"area under the ROC curve, mean over classes: {auc:.4f}"
-    names, matrix = cast(list[str], details.get("labels", [])), cast(list[list[int]], details.get("confusion", []))
+    names = [_printable(name) for name in cast(list[str], details.get("labels", []))]
     if 0 < len(names) <= _WIDEST_MATRIX:
-        width = max(8, *map(len, names))
-        yield "gold below, predicted right".ljust(27) + " ".join(name.rjust(width) for name in names)
-        yield from (
-            f"{name:<27}" + " ".join(f"{n:>{width},}" for n in row) for name, row in zip(names, matrix, strict=True)
-        )
+        width, title = max(8, *map(len, names)), "gold below, predicted right"
+        yield f"{title:<{max(width, len(title))}} " + " ".join(f"{name:>{width}}" for name in names)
+        for name, row in zip(names, cast(list[list[int]], details["confusion"]), strict=True):
+            yield f"{name:<{max(width, len(title))}} " + " ".join(f"{count:>{width},}" for count in row)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from tinydistil.config import from_mapping, to_mapping
 from tinydistil.errors import InputError, require
 from tinydistil.files import read_json, write_json
 from tinydistil.finetune.augment import Synonyms, augmented
+from tinydistil.finetune.details import details_of
 from tinydistil.finetune.examples import TaskExample, class_weights
 from tinydistil.finetune.folder import TASK_FILE, load, new_model, save
-from tinydistil.finetune.forms import AnyTask
+from tinydistil.finetune.forms import AnyRow, AnyTask
 from tinydistil.finetune.objective import TaskModel
-from tinydistil.finetune.output import CHECKPOINTS, FIGURES, METRICS
+from tinydistil.finetune.output import CHECKPOINTS, DETAILS, FIGURES, METRICS
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.task import PRIMARY, Evidence, Task, headline
 from tinydistil.finetune.teacher import SoftTargets
@@ -83,7 +84,13 @@ def run_seed(
         # Before it is measured: whatever happens then, the work is not lost.
         save(model, cast(AnyTask, material.task), output)
     sets = {"dev": material.dev, "test": material.test}
-    figures = {name: dict(measured(material.task, model, rows)[1]) for name, rows in sets.items() if rows}
+    found = {name: measured(material.task, model, rows) for name, rows in sets.items() if rows}
+    figures = {name: dict(each.figures) for name, each in found.items()}
+    task = cast(AnyTask, material.task)
+    details = {
+        name: details_of(task, cast(Sequence[AnyRow], sets[name]), each.predictions) for name, each in found.items()
+    }
+    write_json(output / DETAILS, details)
     write_json(output / FIGURES, without_nan(figures))
     # Of use only to a run that is not done; for BERT-base they are two gigabytes.
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
@@ -122,10 +129,19 @@ def without_nan(values: object) -> object:
     return None if isinstance(values, float) and math.isnan(values) else values
 
 
-def measured(task: Task[RowT, object], model: TaskModel, rows: Sequence[RowT]) -> tuple[Evidence, Mapping[str, float]]:
-    """The evidence of the model's predictions on `rows`, and its figures."""
-    evidence = task.evidence(rows, task.predict(model, rows))
-    return evidence, task.figures(evidence)
+class Measured(NamedTuple):
+    """What a model predicts, what is known of that, and the figures."""
+
+    evidence: Evidence
+    figures: Mapping[str, float]
+    predictions: Sequence[object]
+
+
+def measured(task: Task[RowT, object], model: TaskModel, rows: Sequence[RowT]) -> Measured:
+    """The model's predictions on `rows`, with evidence and figures."""
+    predictions = task.predict(model, rows)
+    evidence = task.evidence(rows, predictions)
+    return Measured(evidence, task.figures(evidence), predictions)
 
 
 def summary(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple[float, float]]]:
@@ -173,7 +189,7 @@ def cross_validated(
             model = _trained(others, chosen, Path(checkpoints), ranks, Records(None), resume=False)
         if model is None:
             raise Interrupted
-        known.append(headline(measured(material.task, model, [rows[i] for i in part])[1]))
+        known.append(headline(measured(material.task, model, [rows[i] for i in part]).figures))
         keep(known)
     return known
 
@@ -204,7 +220,9 @@ def _trained(
         checkpoints=checkpoints,
         ranks=ranks,
         records=records,
-        figure=(lambda current: headline(measured(material.task, current, material.dev)[1])) if material.dev else None,
+        figure=(lambda current: headline(measured(material.task, current, material.dev).figures))
+        if material.dev
+        else None,
         figure_name=f"dev_{PRIMARY[task.kind]}",
         class_weights=weights,
         resume=resume,

@@ -98,7 +98,7 @@ def tuned(
             return None
         runs.append(found["test"])
     model = load(work / f"seed-{seeds[0]}", (part.kind,)).model.to(ranks.device)
-    evidence, first = measured(material.task, model, test)
+    evidence, first, _ = measured(material.task, model, test)
     interval = with_interval(statistic_of(name), evidence)
     values = {figure: [run[figure] for run in runs] for figure in first}
     figures = {key: Figure(statistics.fmean(each), deviation=_deviation(each)) for key, each in values.items()}
