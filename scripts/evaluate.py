@@ -94,12 +94,20 @@ def check_models(models: Sequence[Model], parts: Sequence[str], args: argparse.N
 
 
 def held_out(path: str) -> Iterator[str]:
-    """The texts of a file as prepare.py reads them: lines of .txt, the field "text" of .jsonl, .csv and .tsv."""
+    """The texts of a file as prepare.py reads them: lines of .txt, the field "text" of .jsonl, .csv and .tsv.
+
+    The first five records that cannot be read are said on standard error.
+    """
     if not Path(path).is_file():
         raise InputError(f"text file {path!r} does not exist")
+    bad = 0
     for record in read_records(Path(path), TEXT_READING):
         document = record if isinstance(record, BadRecord) else parse_record(record, TEXT_READING)
-        if not isinstance(document, BadRecord) and document.text.strip():
+        if isinstance(document, BadRecord):
+            bad += 1
+            if bad <= 5:
+                print(f"skipped {document}{'; others are not shown' if bad == 5 else ''}", file=sys.stderr)
+        elif document.text.strip():
             yield document.text
 
 
