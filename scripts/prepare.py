@@ -6,12 +6,12 @@ Run it again after an interruption, with the same arguments, and it goes on wher
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from tinydistil.arguments import Parser, whole
 from tinydistil.config import Range, from_mapping, override, read_toml
+from tinydistil.data.pool import available_cores
 from tinydistil.data.prepare import Job, prepare
 from tinydistil.data.progress import Progress
 from tinydistil.data.settings import PrepareConfig
@@ -57,11 +57,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--overwrite", action="store_true", help="discard what an earlier run left in --output")
     add("--verify", action="store_true", help="only check the shards in --output against their hashes")
     return parser.parse_args()
-
-
-def available_cores() -> int:
-    """Cores this process may run on, which a container may limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_config(arguments: argparse.Namespace) -> PrepareConfig:

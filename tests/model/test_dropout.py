@@ -71,3 +71,9 @@ def test_gradients_with_dropout_match_finite_differences(attention: str) -> None
 
     start = model.layers[0].up.weight.detach().clone().requires_grad_()
     assert torch.autograd.gradcheck(loss, (start,), atol=1e-6)
+
+
+@pytest.mark.parametrize("probability", [0.99999, 0.9999999, 1 - 2**-53])
+def test_a_probability_next_to_1_keeps_what_it_can(probability: float) -> None:
+    dropped = dropout(torch.ones(1 << 20), probability)
+    assert dropped.isfinite().all() and set(dropped.unique().tolist()) <= {0.0, float(2**16)}

@@ -150,6 +150,33 @@ CASES = {
         ["--recipe", "mlm", "--student", "student", "--teacher-cache", "cache"],
         without=("--teacher",),
     ),
+    "cache of more draws than the vocabulary": Case(
+        r"cache.drawn must be <= the teacher's vocabulary \(\d+\), got 99999",
+        ["--teacher-cache", "cache", *options("cache.drawn=99999")],
+    ),
+    "mask rate in percent of a percent": Case(
+        r"mask.rate must be 0 or >= 0.001, got 1e-05", options("train.mask.rate=0.00001")
+    ),
+    "more parts than sequences": Case(
+        r"train.accumulation must be <= train.batch_size \(4\), of which each part holds at least one, got 8",
+        ["--accumulation", "8"],
+    ),
+    "a shape beyond memory": Case(
+        r"999 layers of 9998 .* parameters, [\d,]+ GiB, and this machine has", ["--student", "999x9998"]
+    ),
+    "number for a table": Case(r"'train' must be a table of options, got 3", options("train=3")),
+    "number for a table of a table": Case(r"train.mask must be a table of options, got 3", options("train.mask=3")),
+    "text for a table": Case(r"'student' must be a table of options, got '2x128'", options("student=2x128")),
+    "list for a recipe": Case(r"recipe \[1\] is unknown", options("recipe.name=[1]"), without=("--recipe",)),
+    "table for a recipe": Case(r"recipe {'a': 1} is unknown", options("recipe.name={a=1}"), without=("--recipe",)),
+    "steps beyond a machine word": Case(r"train.steps must fit 64 bits, got 1000", ["--steps", "1" + "0" * 30]),
+    "minutes without end": Case(r"train.minutes must be finite, got inf", ["--minutes", "1e400"]),
+    "seed beyond a machine word": Case(r"train.seed must fit 64 bits", ["--seed", str(2**63)]),
+    "pretrain: an option of a teacher": Case(
+        r"option 'recipe' is for learning from a teacher; use scripts/distill.py",
+        options("recipe.soft=1"),
+        script="pretrain.py",
+    ),
     "kind of cache": Case(
         r"cache.words 'tops' is unknown; did you mean 'top'", ["--teacher-cache", "cache", *options("cache.words=tops")]
     ),

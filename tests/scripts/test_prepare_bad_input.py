@@ -103,6 +103,7 @@ CASES = {
     "segment of nothing": Case(r"segment_mb must be in .* got 0", ["--set", "segment_mb=0"]),
     "threshold": Case(r"threshold must be in \(0, 1\), got 7.0", ["--set", "duplicates.threshold=7"]),
     "samples": Case(r"sample_dropped must be in 0..10000, got -1", ["--sample-dropped", "-1"]),
+    "workers beyond the machine": Case(r"--workers must be <= \d+, 16 for each core", ["--workers", "1024"]),
     "workers": Case(r"--workers must be in 0..1024, got -2", ["--workers", "-2"]),
     "no config file": Case(r"configuration file 'none.toml' does not exist", ["--config", "none.toml"]),
     "config no toml": Case(r"'a.toml' is not valid TOML", ["--config", "a.toml"], text("a.toml", "max_length = = 3")),

@@ -34,6 +34,8 @@ class MaskConfig(Checked, table="mask"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # One token of a thousand is none in most sequences: what is meant is another unit, or 0.
+        require(self.rate == 0 or self.rate >= 0.001, f"mask.rate must be 0 or >= 0.001, got {self.rate}")
         total = self.mask_share + self.random_share
         require(total <= 1 + 1e-9, f"mask.mask_share + mask.random_share must be <= 1, got {total}")
 

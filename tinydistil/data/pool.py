@@ -11,7 +11,7 @@ from typing import cast
 
 from tinydistil.data.batches import Batch
 from tinydistil.data.step import Outcome
-from tinydistil.errors import InputError
+from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord, Record
 
 Step = Callable[[Record | BadRecord], Outcome]
@@ -20,6 +20,20 @@ Step = Callable[[Record | BadRecord], Outcome]
 _BATCHES_A_WORKER = 2
 # Bounds the results that wait for a slow document before them.
 _AHEAD_A_WORKER = 4
+_WORKERS_A_CORE = 16
+
+
+def available_cores() -> int:
+    """Cores this process may run on, which a container may limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_workers(workers: int) -> None:
+    """Raise InputError for so many processes that starting them, 0.3 s of a core each, takes longer than work."""
+    most = _WORKERS_A_CORE * available_cores()
+    require(
+        workers <= most, f"--workers must be <= {most}, {_WORKERS_A_CORE} for each core of this machine, got {workers}"
+    )
 
 
 class WorkerPool:

@@ -17,7 +17,7 @@ from tinydistil.data.batches import cut_batches, read_items
 from tinydistil.data.counts import Counts, counts_from
 from tinydistil.data.lexicon import single_words
 from tinydistil.data.output import SAMPLES, TABLE, OutputFolder
-from tinydistil.data.pool import WorkerPool
+from tinydistil.data.pool import WorkerPool, check_workers
 from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
@@ -132,6 +132,7 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
     takes. Raises InputError for whatever is wrong with input, options or output, and where no document is
     kept. After an exception of any kind the same call goes on behind the last committed segment.
     """
+    check_workers(workers)
     # Both may refuse; only then is the output folder touched.
     step, origin = job.step(), to_mapping(job.origin())
     with OutputFolder.claim(output, origin, overwrite=overwrite) as folder, _without_cycle_search():

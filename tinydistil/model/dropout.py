@@ -25,5 +25,5 @@ def _scaled_mask(hidden: Tensor, probability: float) -> Tensor:
     # numbers from each draw are as random and as many times cheaper.
     words = torch.empty((hidden.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     draws = words.view(torch.int16)[: hidden.numel()].view(hidden.shape)  # uniform in -2^15 .. 2^15 - 1
-    dropped = round(probability * 2**16)  # of the 2^16 values a draw can take
+    dropped = min(round(probability * 2**16), 2**16 - 1)  # of the 2^16 values a draw can take, never all
     return (draws >= dropped - 2**15).to(hidden.dtype).mul_(2**16 / (2**16 - dropped))

@@ -291,6 +291,11 @@ def _check_cache(config: RunConfig, output: Path, teacher: ModelFolder) -> None:
         config.cache.words != "top" or config.recipe.soft == 0 or config.cache.top < teacher.config.vocab_size,
         f"cache.top must be below the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.top}",
     )
+    require(
+        config.cache.words != "top" or config.recipe.soft == 0 or config.cache.drawn <= teacher.config.vocab_size,
+        f"cache.drawn must be <= the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.drawn}; "
+        "cache.words=hidden keeps the whole distribution",
+    )
     if config.cache.words == "top" and config.recipe.soft > 0:
         check_sparse(config.recipe.divergence)
 
