@@ -136,7 +136,7 @@ def parts_of(args: argparse.Namespace) -> list[str]:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = Parser(description=__doc__, options=FineTuneConfig)
+    parser = Parser(description=__doc__, options=FineTuneConfig, without=("seed",))
     parser.add_argument(
         "--model",
         action="append",

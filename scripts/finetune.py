@@ -65,10 +65,16 @@ def main() -> None:
                 config = best_of_grid(material, config, grid, folds, output / GRID, ranks)
             runs = []
             for number, seed in enumerate(seeds, start=1):
-                if len(seeds) > 1:
-                    print(f"seed {seed}: {number} of {len(seeds)}", file=sys.stderr, flush=True)
-                place = output if len(seeds) == 1 else output / f"seed-{seed}"
-                figures = run_seed(material, replace(config, seed=seed), place, ranks, resume=resume)
+                place, label = (output, "") if len(seeds) == 1 else (output / f"seed-{seed}", f"seed {seed}")
+                figures = run_seed(
+                    material,
+                    replace(config, seed=seed),
+                    place,
+                    ranks,
+                    resume=resume,
+                    label=label,
+                    still_to_come=len(seeds) - number,
+                )
                 if figures is None:
                     raise Interrupted
                 runs.append(figures)

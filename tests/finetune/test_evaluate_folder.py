@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.finetune.conftest import Left, opinions
 from tinydistil.finetune import run as finetune_run
+from tinydistil.suite import result
 from tinydistil.suite.models import open_models
 from tinydistil.suite.run import ownership
 
@@ -268,3 +269,58 @@ def test_lines_say_model_part_and_time_left(
     steps = [line for line in lines if ": step" in line and "left" in line]
     assert steps and all("· sentiment · seed " in line for line in steps)
     assert any("measuring, 4 of 4, " in line and line.endswith(" left") for line in lines)
+
+
+def keep_rows(path: Path, count: int) -> None:
+    path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[: count + 1]) + "\n", encoding="utf-8")
+
+
+def one_pair(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: text.index("</pair>") + 7] + "\n</entailment-corpus>\n", encoding="utf-8")
+
+
+BAD_DATA = {
+    "one class": ("sentiment/train.csv", lambda path: keep_rows(path, 1), "sentiment"),
+    "no test row": ("sentiment/test.csv", lambda path: keep_rows(path, 0), "sentiment"),
+    "no tagged sentence": ("lenerbr/dev.conll", lambda path: path.write_text("\n\n"), "entities"),
+    "no question": ("faquad/dev.json", lambda path: path.write_text('{"data": []}'), "answers"),
+    "one pair": ("assin2/assin2-dev.xml", one_pair, "similarity_tuned"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_what_is_wrong_with_the_last_part_is_said_before_the_first(
+    name: str, script: Script, folder: Path, data: Path, tmp_path: Path
+) -> None:
+    file, damage, part = BAD_DATA[name]
+    damage(data / file)
+    left = script("evaluate", "--model", folder, "--data", data, "--parts", f"speed,{part}", "--output",
+                  tmp_path / "out", *QUICK, "--set", "stride=12")  # fmt: skip
+    assert left.code == 2 and file in left.err and "measuring" not in left.err, left.err
+    assert "--train" not in left.err and "--dev" not in left.err and "--test" not in left.err
+
+
+def test_a_seeds_damaged_figures_are_not_believed(
+    script: Script, folder: Path, suite_data: Path, tmp_path: Path
+) -> None:
+    call = [
+        "--model",
+        f"m={folder}",
+        "--data",
+        suite_data,
+        "--parts",
+        "sentiment",
+        "--output",
+        tmp_path / "out",
+        *QUICK,
+    ]
+    done = script("evaluate", *call)
+    figures, path = (tmp_path / "out" / "m" / name for name in ("sentiment/seed-1/figures.json", "sentiment.json"))
+    origin = result.load(path)[0]
+    for content, code in (("", 0), ("[]", 0), ('{"test": 3}', 0), ("{}", 2), ('{"test": {"accuracy": 1}}', 2)):
+        result.begin(path, origin)
+        figures.write_text(content)
+        left = script("evaluate", *call)
+        assert left.code == code and "Traceback" not in left.err, left.err
+        assert left.out == done.out if code == 0 else "delete it" in left.err

@@ -28,7 +28,7 @@ def check(material: Material[RowT], configs: Sequence[FineTuneConfig], folds: in
         require(config.freeze_layers <= depth, f"freeze_layers must be <= {depth}, got {config.freeze_layers}")
     for name, rows in (("--train", material.training), ("--dev", material.dev), ("--test", material.test)):
         if rows:
-            _check_rows(task, rows, name)
+            check_rows(task, rows, name, "" if name == "--train" else f"; leave {name} out")
     training: Sequence[AnyRow] = material.training
     if isinstance(task, TextTask):
         check_copies(cast(Sequence[LabelledText], training), configs[0].augment, task.max_length)
@@ -44,7 +44,7 @@ def check(material: Material[RowT], configs: Sequence[FineTuneConfig], folds: in
     parts = [] if folds is None else held_out(len(training), folds, configs[0].seed)
     for number, part in enumerate(parts, start=1):
         left_out, name = [training[place] for place in part], f"with {folds} folds, fold {number}"
-        _check_rows(task, left_out, name)
+        check_rows(task, left_out, name, "; choose fewer folds")
         require(num_usable > sum(usable[place] for place in part), f"{name}: no training example is left without it")
         for label, count in label_counts(task.kind, left_out).items() if balanced else ():
             # Found now, not when that fold's turn comes.
@@ -54,13 +54,16 @@ def check(material: Material[RowT], configs: Sequence[FineTuneConfig], folds: in
             )
 
 
-def _check_rows(task: AnyTask, rows: Sequence[AnyRow], name: str) -> None:
+def check_rows(task: AnyTask, rows: Sequence[AnyRow], name: str, remedy: str) -> None:
+    """Raise InputError, which begins with `name` and ends with `remedy`, where `task` cannot be measured on `rows`.
+
+    Labels that training lacks are told on standard error.
+    """
     try:
         if isinstance(task, TextTask):
             task.check(cast(Sequence[LabelledText], rows))
         unseen = unseen_labels(task, rows)
     except InputError as error:
-        remedy = "" if name == "--train" else f"; leave {name} out" if name.startswith("--") else "; choose fewer folds"
         raise InputError(f"{name}: {error}{remedy}") from None
     if unseen:
         print(f"{name}: {unseen}", file=sys.stderr)

@@ -19,15 +19,18 @@ from tinydistil.errors import InputError, require
 from tinydistil.evaluate.intervals import paired_significance
 from tinydistil.evaluate.word_loss import Span
 from tinydistil.files import fingerprint, read_json
+from tinydistil.finetune.forms import read_rows
 from tinydistil.finetune.settings import FineTuneConfig, settings_for
 from tinydistil.ranks import Ranks
 from tinydistil.suite import result
 from tinydistil.suite.models import OVERLAP, SETTINGS, TABLES, Model
 from tinydistil.suite.result import PartResult
 from tinydistil.suite.table import shown
-from tinydistil.suite.tuned_parts import PARTS, statistic_of, tuned
+from tinydistil.suite.tuned_parts import PARTS, Rows, material_of, statistic_of, tuned
 from tinydistil.suite.untrained_parts import masked_words, overlap_similarity, speed, zero_shot_similarity
+from tinydistil.text.tasks.labelled import Columns
 from tinydistil.text.tasks.records import LabelledText
+from tinydistil.train.step import check_precision
 
 UNTRAINED = ("speed", "masked_lm", "similarity")
 ALL_PARTS = (*UNTRAINED, *PARTS)
@@ -121,6 +124,7 @@ class Evaluation:
     def run(self) -> dict[str, dict[str, PartResult]] | None:
         """Measure what is missing; all results by model and part, None where it was asked to stop."""
         missing = [cell for cell in self.cells if cell.path not in self.found]
+        materials = self._materials(missing)
         began, done = time.monotonic(), 0.0
         for number, cell in enumerate(missing, start=1):
             rest = sum(each.cost for each in missing[number - 1 :])
@@ -130,7 +134,7 @@ class Evaluation:
                 # What is there was tuned from other weights, on other data, or by nobody knows what.
                 shutil.rmtree(cell.path.with_suffix(""), ignore_errors=True)
             result.begin(cell.path, cell.origin)
-            measured = self._measure(cell, rest - cell.cost)
+            measured = self._measure(cell, materials.get(cell.path), rest - cell.cost)
             if measured is None:
                 return None
             measured.save(cell.path, cell.origin)
@@ -169,7 +173,12 @@ class Evaluation:
 
     def _config(self, model: Model, part: str) -> FineTuneConfig:
         config = settings_for(PARTS[part].kind, model.config, {"pooling": "mean", **self.asked.changes})
-        longest = model.config.max_position_embeddings
+        check_precision(config.precision)
+        longest, depth = model.config.max_position_embeddings, model.config.num_hidden_layers
+        require(
+            config.freeze_layers <= depth,
+            f"freeze_layers must be <= {depth}, the layers of model {model.name!r}, got {config.freeze_layers}",
+        )
         require(
             config.max_length <= longest,
             f"max_length must be <= {longest}, the positions of model {model.name!r}, got {config.max_length}",
@@ -206,7 +215,22 @@ class Evaluation:
         elif known is not None:
             _say(f"{cell}: measured with {before.get('seeds')} seeds, now {cell.origin['seeds']}; those there are kept")
 
-    def _measure(self, cell: Cell, rest: float) -> PartResult | None:
+    def _materials(self, cells: Sequence[Cell]) -> dict[Path, tuple[Rows, int]]:
+        """What the cells that are tuned learn from, and how many rows were set aside. All are read before one is tuned:
+        what is wrong with the last is said now."""
+        found, data = {}, self.asked.data
+        names = dict.fromkeys(cell.part for cell in cells if cell.part in PARTS)
+        rows = {
+            name: [read_rows(PARTS[name].kind, data / file, Columns()) for file in files_of(name)] for name in names
+        }
+        for cell in cells:
+            if (sets := rows.get(cell.part)) is not None:
+                config = self._config(cell.model, cell.part)
+                aside = sum(len(each.bad) for each in sets)
+                found[cell.path] = material_of(cell.model.folder, cell.part, data, sets, config), aside
+        return found
+
+    def _measure(self, cell: Cell, material: tuple[Rows, int] | None, rest: float) -> PartResult | None:
         """Measure a cell, after which work of `rest` is left; None where it was asked to stop."""
         model, asked, device = cell.model, self.asked, self.ranks.device
         if cell.part == "speed":
@@ -215,10 +239,11 @@ class Evaluation:
             return zero_shot_similarity(model.folder, model.tokenizer, asked.pairs, asked.pooling, asked.prefix, device)
         if cell.part == "masked_lm":
             return masked_words(model.folder, model.tokenizer, asked.texts, asked.hidden, device)
+        assert material is not None, "read before"
         return tuned(
-            model.folder,
+            material[0],
             cell.part,
-            asked.data,
+            material[1],
             self._config(model, cell.part),
             range(1, asked.seeds + 1),
             cell.path.with_suffix(""),

@@ -8,17 +8,18 @@ from typing import cast
 
 import numpy as np
 
-from tinydistil.errors import InputError
+from tinydistil.errors import InputError, require
 from tinydistil.evaluate.entities import entity_f1
 from tinydistil.evaluate.metrics import pearson, precision_recall_f1
+from tinydistil.finetune.checks import check_rows
 from tinydistil.finetune.folder import load
-from tinydistil.finetune.forms import make_task, read_rows
+from tinydistil.finetune.forms import AnyData, make_task
+from tinydistil.finetune.output import FIGURES
 from tinydistil.finetune.run import Material, measured, run_seed
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.task import Evidence, Task
 from tinydistil.ranks import Ranks
 from tinydistil.suite.result import Figure, PartResult, with_interval
-from tinydistil.text.tasks.labelled import Columns
 from tinydistil.text.tasks.records import LabelledText
 from tinydistil.text.tokenizer import Tokenizer
 
@@ -60,10 +61,33 @@ PARTS = {
 }
 
 
+Rows = Material[LabelledText]
+
+
+def material_of(folder: Path, name: str, data: Path, data_sets: Sequence[AnyData], config: FineTuneConfig) -> Rows:
+    """What the model in `folder` is tuned with for part `name`; data_sets: the rows of its files in `data`.
+
+    Raises InputError, naming the file, where they make no task or cannot be measured on.
+    """
+    part = PARTS[name]
+    training, *dev, test = (cast(Sequence[LabelledText], each.rows) for each in data_sets)
+    task = None
+    for file, each in zip(part.files, data_sets, strict=True):
+        said, remedy = f"part {name!r}, {str(data / file)!r}", "; mend the file, or choose other --parts"
+        try:
+            task = task or make_task(part.kind, training, Tokenizer.from_pretrained(folder), config)
+            require(bool(each.rows), "no row is left")
+        except InputError as error:
+            raise InputError(f"{said}: {error}{remedy}") from None
+        check_rows(task, each.rows, said, remedy)
+    # Rows and task are of one form, whichever; texts stand for all four, since a type checker cannot tie them.
+    return Material(folder, cast(Task[LabelledText, object], task), training, dev[0] if dev else [], test)
+
+
 def tuned(
-    folder: Path,
+    material: Rows,
     name: str,
-    data: Path,
+    aside: int,
     config: FineTuneConfig,
     seeds: Sequence[int],
     work: Path,
@@ -72,18 +96,12 @@ def tuned(
     label: str = "",
     still_to_come: float = 0.0,
 ) -> PartResult | None:
-    """Fine-tune the model in `folder` for part `name` once a seed, and measure on the part's test set.
+    """Fine-tune for part `name` once a seed, and measure on the part's test set. aside: rows that were set aside.
 
     None where it was asked to stop. `work` keeps each seed's model, so that an interrupted part goes on where it was.
     label: what lines on the terminal begin with; still_to_come: work after this part, as a multiple of a seed's.
     """
-    part = PARTS[name]
-    data_sets = [read_rows(part.kind, data / file, Columns()) for file in part.files]
-    training, *dev, test = (cast(Sequence[LabelledText], each.rows) for each in data_sets)
-    # Rows and task are of one form, whichever; texts stand for all four, since a type checker cannot tie them.
-    task = cast(Task[LabelledText, object], make_task(part.kind, training, Tokenizer.from_pretrained(folder), config))
-    material = Material(folder, task, training, dev[0] if dev else [], test)
-    runs = []
+    part, runs = PARTS[name], []
     for number, seed in enumerate(seeds, start=1):
         found = run_seed(
             material,
@@ -96,19 +114,21 @@ def tuned(
         )
         if found is None:
             return None
-        runs.append(found["test"])
+        runs.append(found.get("test", {}))
     model = load(work / f"seed-{seeds[0]}", (part.kind,)).model.to(ranks.device)
-    evidence, first, _ = measured(material.task, model, test)
+    evidence, first, _ = measured(material.task, model, material.test)
+    for seed, run in zip(seeds, runs, strict=True):
+        whole = first.keys() <= run.keys()
+        require(whole, f"{str(work / f'seed-{seed}' / FIGURES)!r} is damaged; delete it, to measure again")
     interval = with_interval(statistic_of(name), evidence)
     values = {figure: [run[figure] for run in runs] for figure in first}
     figures = {key: Figure(statistics.fmean(each), deviation=_deviation(each)) for key, each in values.items()}
     counting = next(iter(first))
     figures[counting] = replace(figures[counting], low=interval.low, high=interval.high)
-    aside = sum(len(each.bad) for each in data_sets)
     protocol = (
-        f"{part.title}: fine-tuned on {len(training)} rows ({aside} of all set aside), {config.epochs:g} epochs, "
-        f"learning rate {config.learning_rate:g}, {'best weights on dev' if dev else 'last weights'}; {len(seeds)} "
-        "seeds, mean, interval over test items of the first"
+        f"{part.title}: fine-tuned on {len(material.training)} rows ({aside} of all set aside), {config.epochs:g} "
+        f"epochs, learning rate {config.learning_rate:g}, {'best' if part.dev else 'last'} weights"
+        f"{' on dev' if part.dev else ''}; {len(seeds)} seeds, mean, interval over test items of the first"
     )
     return PartResult(figures, protocol, evidence)
 

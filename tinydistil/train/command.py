@@ -136,7 +136,7 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
         sys.exit(STOPPED_EXIT_CODE)
     if ranks.is_main:
         took = f"{outcome.steps:,} steps, {outcome.tokens:,} tokens in {duration(outcome.seconds)}"
-        print("; held-out ".join([took, *filter(None, [outcome.said])]))
+        print("; ".join([took, *filter(None, [outcome.said])]))
         print(f"student: {arguments.output / STUDENT}")
 
 

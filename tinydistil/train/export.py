@@ -48,8 +48,13 @@ class Outcome:
     def said(self) -> str:
         """What was measured, for a person; "" where nothing was."""
         if self.masked_lm_loss is not None:
-            return f"masked LM loss {masked_lm(self.masked_lm_loss)}"
-        return "" if self.validation_loss is None else f"objective {figure(self.validation_loss)}"
+            return held_out_loss("masked_lm", self.masked_lm_loss)
+        return "" if self.validation_loss is None else held_out_loss(self.validation, self.validation_loss)
+
+
+def held_out_loss(watched: Watched, loss: float) -> str:
+    """A loss on held-out text, for a person: what it is, and in which units."""
+    return f"held-out {f'masked LM loss {masked_lm(loss)}' if watched == 'masked_lm' else f'objective {figure(loss)}'}"
 
 
 def write_student(folder: Path, student: BertForMaskedLM | BertModel, tokenizer: Tokenizer, card: str) -> None:

@@ -58,7 +58,8 @@ class Loop(Generic[BatchT, SignalT]):
     """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop.
 
     `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank; `named`
-    makes of it what metrics.jsonl and the person are told: a name and a value, None where it is undefined.
+    makes of it what metrics.jsonl and the person are told: a name and a value, None where it is undefined. phrase:
+    how the person is told it instead.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class Loop(Generic[BatchT, SignalT]):
         *,
         validate: Callable[[], float] | None = None,
         named: Callable[[float], tuple[str, float | None]] = lambda loss: ("validation_loss", loss),
+        phrase: Callable[[float], str] | None = None,
     ) -> None:
         self.trainer, self.batches, self.config, self.validate = trainer, batches, config, validate
-        self.named = named
+        self.named, self.phrase = named, phrase
         self.store, self.records = store, records
         self.ranks: Ranks = trainer.ranks
         self.state = LoopState()
@@ -239,12 +241,11 @@ class Loop(Generic[BatchT, SignalT]):
         # A line of its own: most steps have no validation, and those that have may not be logged.
         name, value = self.named(loss)
         self.records.write({"step": state.steps, name: value})
-        said = "undefined" if value is None else f"{value:.4f}"
+        said = f"{name.replace('_', ' ', 1)} {'undefined' if value is None else f'{value:.4f}'}"
+        said = self.phrase(value) if self.phrase is not None and value is not None else said
         best = ", the best so far" if is_best else f", the best was at step {state.best_step}"
         known = state.best_loss is not None and self.named(state.best_loss)[1] is not None
-        self.records.say(
-            f"step {state.steps}, epoch {self.epoch:.3g}: {name.replace('_', ' ', 1)} {said}{best if known else ''}"
-        )
+        self.records.say(f"step {state.steps:,}, epoch {self.epoch:.3g}: {said}{best if known else ''}")
         return is_best
 
     def _save(self) -> None:

@@ -25,7 +25,7 @@ from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
 from tinydistil.train.card import model_card
 from tinydistil.train.checkpoint import CheckpointStore
-from tinydistil.train.export import Head, Outcome, Watched, environment, write_records, write_student
+from tinydistil.train.export import Head, Outcome, Watched, environment, held_out_loss, write_records, write_student
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
@@ -131,7 +131,9 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         if live is not None and config.recipe.hard == 0:
             validate = partial(objective_loss, learner, live, validation, ranks, sequences=count)
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
-    loop = Loop(trainer, ahead, config.train, store, records, validate=validate)
+    watched: Watched = "masked_lm" if config.recipe.hard > 0 else "objective"
+    phrase = partial(held_out_loss, watched)
+    loop = Loop(trainer, ahead, config.train, store, records, validate=validate, phrase=phrase)
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
