@@ -402,6 +402,16 @@ def test_a_damaged_manifest_is_one_message(run: Run, tmp_path: Path, changes: di
         describe(run(tmp_path / "out").manifest)
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9] + bytes(9))])
+def test_a_finished_corpus_that_was_damaged_since_is_not_found_finished(
+    run: Run, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    run(tmp_path / "out")
+    damage(tmp_path / "out" / "train-000001.safetensors")
+    with pytest.raises(InputError, match=r"train-000001.safetensors is (missing|damaged)"):
+        run(tmp_path / "out")
+
+
 def test_no_document_kept(run: Run, tmp_path: Path) -> None:
     (tmp_path / "short.jsonl").write_text('{"text": "Oi."}\n{"text": 5}\n')
     with pytest.raises(InputError, match=r"no document of 2 was kept; 1 were dropped by rule '\w+'.*table.json"):

@@ -218,10 +218,22 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "shards.sequences",
     ),
     "a shard twice": (lambda folder: edit(folder, lambda m: m["shards"].append(m["shards"][0])), "one twice"),
-    "length as text": (lambda folder: edit(folder, lambda m: m.update(config={"max_length": "9"})), "whole numbers"),
+    "settings of a list": (
+        lambda folder: edit(folder, lambda m: m.update(config=[1])),
+        "config.max_length is no whole",
+    ),
+    "tokenizer of text": (lambda folder: edit(folder, lambda m: m.update(tokenizer="x")), "tokenizer.vocab_size is no"),
+    "length of 30 digits": (
+        lambda folder: edit(folder, lambda m: m.update(config={"max_length": 10**30})),
+        "of at most 65,536",
+    ),
+    "length as text": (
+        lambda folder: edit(folder, lambda m: m.update(config={"max_length": "9"})),
+        "is no whole number",
+    ),
     "vocabulary of none": (
         lambda folder: edit(folder, lambda m: m["tokenizer"].update(vocab_size=-3)),
-        "whole numbers",
+        "is no whole number",
     ),
     "zeroed tail": (lambda folder: zero(folder / "train-000001.safetensors", 40), "damaged at its beginning or end"),
     "header within header": (lambda folder: rewrite(folder, lambda data: head(b"[" * 9000) + data), "damaged header"),
@@ -307,6 +319,12 @@ def test_damage_within_is_named_where_it_is_read(
     if case in WITHIN and "id" not in case:
         with pytest.raises(InputError, match="its sequences have no such lengths"):
             TokenShards.open(tmp_path).lengths()
+
+
+def test_a_corpus_of_no_shards_is_not_verified(corpus: Corpus) -> None:
+    edit(corpus[0], lambda manifest: manifest.update(shards=[]))
+    with pytest.raises(InputError, match="lists no shard"):
+        verify(corpus[0])
 
 
 def test_corpora_without_hashes_of_ends_are_read(corpus: Corpus) -> None:

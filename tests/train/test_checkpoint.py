@@ -169,7 +169,7 @@ def test_moments_of_another_shape_are_refused(change: str) -> None:
 STATES: dict[str, object] = {
     "steps": -1, "cursor": "9", "tokens": 10**30, "seconds": float("nan"), "best_loss": [1.0], "validated_at": None,
     "stopped_early": 1, "bad_steps": 1.5, "overflows": True, "window": [], "scaler": {"scale": "1"},
-    "validations_since_best": {},
+    "validations_since_best": {}, "steps ": 3, "cursor ": 10**8,
 }  # fmt: skip
 WINDOWS: list[object] = [
     {"steps": "1", "gradient_norm": 0.0, "sums": {}, "counts": {}},
@@ -189,7 +189,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "change", [*({name: value} for name, value in STATES.items()), *({"window": w} for w in WINDOWS)]
+    "change", [*({name.strip(): value} for name, value in STATES.items()), *({"window": w} for w in WINDOWS)]
 )
 def test_a_state_of_another_kind_is_refused(change: dict[str, object], saved: Path, tmp_path: Path) -> None:
     """Whatever its hash says of it."""
@@ -237,6 +237,26 @@ def test_files_of_another_kind_are_skipped_whatever_their_hash(file: str, data: 
     assert checkpoints.best() is not None
     save(checkpoints, 3)
     assert len(said) <= 2
+
+
+def test_lost_moments_and_other_types_are_refused(saved: Path, tmp_path: Path) -> None:
+    loop, _ = make_loop(tmp_path, Ranks(0, 1, torch.device("cpu")), steps=2, precision="float16")
+    for name in ("optimizer", "learner"):
+        found = loop.store.load(saved)
+        tensors = getattr(found, name)
+        integers = {key: tensor.long() for key, tensor in tensors.items() if name == "learner"}
+        tensors.clear()
+        tensors.update(integers)
+        with pytest.raises(InputError, match=r"it has no moments|are numbers of another type"):
+            loop.resume(found)
+
+
+def test_a_file_among_checkpoints_is_none(tmp_path: Path) -> None:
+    checkpoints, said = store(tmp_path)
+    save(checkpoints, 1)
+    (tmp_path / "step-00000009").write_text("notes")
+    found = checkpoints.latest()
+    assert found is not None and found.folder.name == "step-00000001" and not said
 
 
 def test_tensors_of_another_model_are_refused(saved: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
 from tinydistil.data.shard_builder import ShardBuilder
-from tinydistil.data.shards import FORMAT_VERSION, ShardEntry, TokenShards, check_fit, entries_of
+from tinydistil.data.shards import FORMAT_VERSION, SPLITS, ShardEntry, TokenShards, check_fit, entries_of
 from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide
@@ -140,6 +140,8 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
         if not was_finished:
             _make_segments(job, step, folder, workers, progress)
             _finish(job, step, folder, origin)
+        for split in SPLITS if was_finished else ():
+            TokenShards.open(output, split=split)  # for what has happened to it since
         return Prepared(check_fit(output, None, None), was_finished)
 
 

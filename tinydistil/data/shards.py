@@ -124,12 +124,8 @@ class TokenShards:
         require(split in SPLITS, f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         manifest = check_fit(folder, tokenizer_fingerprint, student_fingerprint)
         entries = [each for each in entries_of(manifest, folder) if each.split == split]
-        stated = [manifest.get(name) for name in ("config", "tokenizer", "student_tokenizer")]
-        config, *sides = [each if isinstance(each, dict) else {} for each in stated]
-        longest = config.get("max_length", LONGEST)
-        sizes = [each.get("vocab_size", 1 << 32) for each in sides]
-        sound = all(type(each) is int and each > 0 for each in (longest, *sizes))
-        require(sound, f"{folder / MANIFEST}: max_length and vocab_size must be whole numbers; {_AGAIN}")
+        longest = _stated(manifest, folder, "config", "max_length", LONGEST)
+        sizes = [_stated(manifest, folder, name, "vocab_size", 1 << 32) for name in ("tokenizer", "student_tokenizer")]
         return cls(folder, split, entries, longest=longest, vocab_sizes=sizes)
 
     def __reduce__(self) -> tuple[object, tuple[Path, str]]:
@@ -247,6 +243,15 @@ def made_with(manifest: Mapping[str, object]) -> list[str]:
     return [str(each.get("fingerprint")) for each in named if isinstance(each, dict)]
 
 
+def _stated(manifest: Mapping[str, object], folder: Path, table: str, name: str, most: int) -> int:
+    """A number of the manifest; `most` where it says nothing of it."""
+    values = manifest.get(table)
+    value = values.get(name, most) if isinstance(values, dict) else most if values is None else values
+    where = f"{folder / MANIFEST}: {table}.{name}"
+    require(type(value) is int and 0 < value <= most, f"{where} is no whole number of at most {most:,}; {_AGAIN}")
+    return cast(int, value)
+
+
 def check_fit(folder: Path, tokenizer: str | None, student_tokenizer: str | None) -> dict[str, object]:
     """The manifest in `folder`, if it has the version read here and, where given, these fingerprints.
 
@@ -295,6 +300,7 @@ def verify(folder: str | Path) -> list[ShardEntry]:
     """
     folder = Path(folder)
     entries = entries_of(check_fit(folder, None, None), folder)
+    require(bool(entries), f"{folder / MANIFEST} lists no shard; {_AGAIN}")
     for entry in entries:
         path = folder / entry.file
         require(path.is_file(), f"{path} is missing; {_AGAIN}")

@@ -115,7 +115,7 @@ class CheckpointStore:
         return None
 
     def _folders(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+        return sorted(path for path in self.folder.glob("step-*") if path.is_dir())
 
     def _forget_old(self) -> None:
         folders = self._folders()

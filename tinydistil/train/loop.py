@@ -85,11 +85,13 @@ class Loop(Generic[BatchT, SignalT]):
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` stands. Raises InputError where it belongs to another model."""
-        module, saved = self.trainer.module, checkpoint.state
+        saved, optimizer = checkpoint.state, self.trainer.optimizer
         try:
-            module.load_state_dict(checkpoint.learner)
-            restore_optimizer(self.trainer.optimizer, module, checkpoint.optimizer)
+            self._take_weights(checkpoint)
+            restore_optimizer(optimizer, self.trainer.module, checkpoint.optimizer)
             self.state = _state_from(saved)
+            lost = self.state.steps > 0 and isinstance(optimizer, torch.optim.AdamW) and not checkpoint.optimizer
+            require(not lost, "it has no moments")
             # Sums of the steps since the last line of metrics, or that line would differ from an unbroken run's.
             self.window = restored(saved.get("window"))
             self.trainer.restore_scale(saved.get("scaler"))
@@ -109,7 +111,13 @@ class Loop(Generic[BatchT, SignalT]):
         """Give the objective the weights of the lowest validation loss, where a checkpoint still holds them."""
         checkpoint = self.store.best()
         if checkpoint is not None:
-            self.trainer.module.load_state_dict(checkpoint.learner)
+            self._take_weights(checkpoint)
+
+    def _take_weights(self, checkpoint: Checkpoint) -> None:
+        own = self.trainer.module.state_dict()
+        other = [n for n, tensor in checkpoint.learner.items() if n in own and own[n].dtype != tensor.dtype]
+        require(not other, f"{other[:1]} are numbers of another type")
+        self.trainer.module.load_state_dict(checkpoint.learner)
 
     def run(self) -> bool:
         """Train; True when done, False when asked to stop before (everything is saved then)."""
@@ -295,6 +303,8 @@ def _state_from(saved: Mapping[str, object]) -> LoopState:
     diverged = isinstance(loss, float) and not math.isfinite(loss)  # which no option may be, but a loss may
     values = {name: saved[name] for name in known if not (diverged and name == "validation_loss")}
     state = from_mapping(LoopState, values, where="state.json: ")
+    drawn = state.steps + state.bad_steps + state.overflows
+    require(state.cursor == drawn, f"state.json: cursor {state.cursor} is not the {drawn} batches of its steps")
     if isinstance(loss, float) and diverged:
         state.validation_loss = loss
     return state
