@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tinydistil.arguments import Parser, whole
 from tinydistil.config import Range, from_mapping, override, read_toml
+from tinydistil.data.manifest import check_fit
 from tinydistil.data.pool import available_cores
 from tinydistil.data.prepare import Job, prepare
 from tinydistil.data.progress import Progress
 from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.shards import check_fit, verify
+from tinydistil.data.shards import verify
 from tinydistil.data.stopping import Stopped, stopping
 from tinydistil.data.table import describe
 from tinydistil.data.tokenization import load_side

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
+from tinydistil.data.manifest import FORMAT_VERSION
 from tinydistil.data.sequences import build_sequences
-from tinydistil.data.shard_builder import ShardBuilder
-from tinydistil.data.shards import FORMAT_VERSION, TokenShards, verify
+from tinydistil.data.shards import ShardBuilder, TokenShards, verify
 from tinydistil.data.words import Side, WordEncoder
 from tinydistil.errors import InputError
 from tinydistil.files import sha256_of, sha256_of_ends, write_json

@@ -5,8 +5,8 @@ from dataclasses import asdict
 import pytest
 
 from tinydistil.data.counts import Counts, counts_from
+from tinydistil.data.manifest import ShardEntry
 from tinydistil.data.sequences import DocumentSequences
-from tinydistil.data.shards import ShardEntry
 from tinydistil.data.step import Kept, Outcome
 from tinydistil.data.table import make_table, packing_efficiency, render
 from tinydistil.errors import InputError

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from tinydistil.config import INT64, Range, from_mapping, table_of
-from tinydistil.data.shards import AGAIN, SPLITS
+from tinydistil.data.manifest import AGAIN, SPLITS
 from tinydistil.data.step import Outcome
 from tinydistil.errors import require
 

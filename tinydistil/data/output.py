@@ -25,8 +25,8 @@ from safetensors.numpy import load, save
 from tinydistil.claim import LOCK, Ownership, refuse_strangers
 from tinydistil.config import from_mapping, table_of
 from tinydistil.data.counts import counts_from
+from tinydistil.data.manifest import AGAIN, MANIFEST, SPLITS, entries_of
 from tinydistil.data.samples import Sample
-from tinydistil.data.shards import AGAIN, MANIFEST, SPLITS, entries_of
 from tinydistil.errors import InputError, require
 from tinydistil.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync_folder, write_atomic, write_json
 

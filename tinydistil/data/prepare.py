@@ -16,13 +16,13 @@ from tinydistil.config import from_mapping, to_mapping
 from tinydistil.data.batches import cut_batches, read_items
 from tinydistil.data.counts import Counts, counts_from
 from tinydistil.data.lexicon import single_words
+from tinydistil.data.manifest import FORMAT_VERSION, SPLITS, ShardEntry, check_fit, entries_of
 from tinydistil.data.output import SAMPLES, TABLE, OutputFolder
 from tinydistil.data.pool import WorkerPool, check_workers
 from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
 from tinydistil.data.settings import InputFile, Origin, PrepareConfig
-from tinydistil.data.shard_builder import ShardBuilder
-from tinydistil.data.shards import FORMAT_VERSION, SPLITS, ShardEntry, TokenShards, check_fit, entries_of
+from tinydistil.data.shards import ShardBuilder, TokenShards
 from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide

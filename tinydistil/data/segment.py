@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from tinydistil.data.batches import Item
 from tinydistil.data.counts import Counts
+from tinydistil.data.manifest import SPLITS
 from tinydistil.data.output import DuplicateState
 from tinydistil.data.samples import KEPT, Samples
 from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.shard_builder import ShardBuilder
-from tinydistil.data.shards import SPLITS
+from tinydistil.data.shards import ShardBuilder
 from tinydistil.data.step import EXACT_DUPLICATE, NEAR_DUPLICATE, Kept, Outcome
 from tinydistil.data.words import WordEncoder
 from tinydistil.text.duplicates import KEY_BYTES, DuplicateIndex

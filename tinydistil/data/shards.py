@@ -12,48 +12,78 @@ and with a second tokenizer, for the same W words on both sides:
     pieces, student_pieces (W)         how many tokens each word has on each side, never 0
 """
 
-import re
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
-from tinydistil.config import INT64, LONGEST, Checked, OneOf, Range, from_mapping
+from tinydistil.config import LONGEST
+from tinydistil.data.manifest import DAMAGED, MANIFEST, SPLITS, ShardEntry, check_fit, entries_of, number_of
+from tinydistil.data.sequences import DocumentSequences
+from tinydistil.data.words import WordEncoder
 from tinydistil.errors import InputError, require
-from tinydistil.files import read_json, sha256_of, sha256_of_ends
+from tinydistil.files import sha256_of, sha256_of_ends, write_atomic
 from tinydistil.mapped import map_tensors
 
-MANIFEST = "manifest.json"
-# What mends a damaged corpus, whichever script has found it.
-AGAIN = "prepare it again with --overwrite (scripts/prepare.py), or delete the folder"
-FORMAT_VERSION = 1
-SPLITS = ("train", "validation")
 # Prefix of each side's arrays; the first tokenizer is the teacher's where there are two.
-PREFIXES = ("", "student_")
+_PREFIXES = ("", "student_")
 
 Tokens = NDArray[np.unsignedinteger]
 
 
-@dataclass(frozen=True)
-class ShardEntry(Checked):
-    """One line of the manifest. Student tokens and words are 0 where there is one tokenizer.
+class ShardBuilder:
+    """Collects the sequences of documents and writes them as one shard."""
 
-    sha256_of_ends: of the first and last 64 KiB, which are read whenever the shard is opened; "" in older corpora.
-    """
+    def __init__(self, encoder: WordEncoder) -> None:
+        self._encoder = encoder
+        self._documents: list[DocumentSequences] = []
 
-    file: str
-    split: Annotated[str, OneOf(SPLITS)]
-    sequences: Annotated[int, Range(1, INT64)]
-    tokens: Annotated[int, Range(1, INT64)]
-    student_tokens: Annotated[int, Range(0, INT64)]
-    words: Annotated[int, Range(0, INT64)]
-    bytes: Annotated[int, Range(1, INT64)]
-    sha256: str
-    sha256_of_ends: str = ""
+    def add(self, document: DocumentSequences) -> None:
+        """Append all sequences of `document`."""
+        self._documents.append(document)
+
+    def write(self, folder: Path, split: str, number: int) -> ShardEntry | None:
+        """Write the shard atomically and describe it; None, and no file, where there is no sequence."""
+        sizes = np.array([size for each in self._documents for size in each.sizes], np.int64)  # (S, 1 or 3)
+        if not len(sizes):
+            return None
+        data = save(self._tensors(sizes))
+        name = f"{split}-{number:06d}.safetensors"
+        write_atomic(folder / name, data)
+        tokens, student_tokens, words = (*sizes.sum(axis=0).tolist(), 0, 0)[:3]
+        return ShardEntry(
+            file=name,
+            split=split,
+            sequences=len(sizes),
+            tokens=tokens,
+            student_tokens=student_tokens,
+            words=words,
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            sha256_of_ends=sha256_of_ends(folder / name),
+        )
+
+    def _tensors(self, sizes: NDArray[np.int64]) -> dict[str, Tokens]:
+        tensors: dict[str, Tokens] = {}
+        for side, (prefix, dtype) in enumerate(zip(_PREFIXES, self._encoder.token_dtypes, strict=False)):
+            ids = b"".join(each.ids[side] for each in self._documents)
+            tensors[f"{prefix}tokens"] = np.frombuffer(ids, dtype)
+            tensors[f"{prefix}offsets"] = _offsets(sizes[:, side])
+            # With one tokenizer nobody asks which pieces make a word, beyond what "##" says.
+            if len(self._encoder.token_dtypes) == 2:
+                pieces = b"".join(each.pieces[side] for each in self._documents)
+                tensors[f"{prefix}pieces"] = np.frombuffer(pieces, self._encoder.piece_dtype)
+                tensors["word_offsets"] = _offsets(sizes[:, 2])
+        return tensors
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype("<u8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +124,10 @@ class TokenShards:
         vocab_sizes: Sequence[int] = (1 << 32, 1 << 32),
     ) -> None:
         self.folder, self.split, self.longest = folder, split, longest
-        self._vocab_sizes = dict(zip(PREFIXES, vocab_sizes, strict=True))
+        self._vocab_sizes = dict(zip(_PREFIXES, vocab_sizes, strict=True))
         self._files = [folder / entry.file for entry in entries]
         self._tensors = [
-            map_tensors(path, remedy=_AGAIN, expected_bytes=entry.bytes)
+            map_tensors(path, remedy=DAMAGED, expected_bytes=entry.bytes)
             for path, entry in zip(self._files, entries, strict=True)
         ]
         self._starts = np.cumsum([0] + [entry.sequences for entry in entries]).tolist()
@@ -124,8 +154,10 @@ class TokenShards:
         require(split in SPLITS, f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         manifest = check_fit(folder, tokenizer_fingerprint, student_fingerprint)
         entries = [each for each in entries_of(manifest, folder) if each.split == split]
-        longest = _stated(manifest, folder, "config", "max_length", LONGEST)
-        sizes = [_stated(manifest, folder, name, "vocab_size", 1 << 32) for name in ("tokenizer", "student_tokenizer")]
+        longest = number_of(manifest, folder, "config", "max_length", LONGEST)
+        sizes = [
+            number_of(manifest, folder, name, "vocab_size", 1 << 32) for name in ("tokenizer", "student_tokenizer")
+        ]
         return cls(folder, split, entries, longest=longest, vocab_sizes=sizes)
 
     def __reduce__(self) -> tuple[object, tuple[Path, str]]:
@@ -160,27 +192,27 @@ class TokenShards:
     def word_arrays(self) -> Iterator[WordArrays]:
         """Each shard's words, one after the other; only where the corpus was made with a student tokenizer."""
         for tensors in self._tensors:
-            teacher, student = ((tensors[f"{side}tokens"], tensors[f"{side}pieces"]) for side in PREFIXES)
+            teacher, student = ((tensors[f"{side}tokens"], tensors[f"{side}pieces"]) for side in _PREFIXES)
             yield WordArrays((teacher, student))
 
     def lengths(self, side: int = 0) -> NDArray[np.int64]:
         """Tokens of every sequence (S) in one tokenization, 0 or 1, for batching by length."""
-        parts = [np.diff(tensors[f"{PREFIXES[side]}offsets"]) for tensors in self._tensors]
+        parts = [np.diff(tensors[f"{_PREFIXES[side]}offsets"]) for tensors in self._tensors]
         for path, part in zip(self._files, parts, strict=True):
-            require(self._are_lengths(part), f"{path} is damaged, its sequences have no such lengths; {_AGAIN}")
+            require(self._are_lengths(part), f"{path} is damaged, its sequences have no such lengths; {DAMAGED}")
         return np.concatenate([*parts, np.empty(0, np.uint64)]).astype(np.int64)
 
     def check_all(self) -> None:
         """Raise InputError where any sequence is not one; reads everything."""
         for path, tensors in zip(self._files, self._tensors, strict=True):
-            for prefix in PREFIXES if self.has_words else PREFIXES[:1]:
+            for prefix in _PREFIXES if self.has_words else _PREFIXES[:1]:
                 offsets, largest = tensors[f"{prefix}offsets"], tensors[f"{prefix}tokens"].max()
                 sound = largest < self._vocab_sizes[prefix] and self._are_lengths(np.diff(offsets))
                 if self.has_words and sound:
                     ends = np.concatenate([[0], np.cumsum(tensors[f"{prefix}pieces"], dtype=np.uint64)])
                     words = tensors["word_offsets"]
                     sound = words.max() < len(ends) and bool((ends[words.astype(np.int64)] == offsets).all())
-                require(sound, f"{path} is damaged, it holds what no tokenizer of this corpus makes; {_AGAIN}")
+                require(sound, f"{path} is damaged, it holds what no tokenizer of this corpus makes; {DAMAGED}")
 
     def _are_lengths(self, found: Tokens) -> bool:
         return bool(((found > 0) & (found <= self.longest)).all())
@@ -203,10 +235,7 @@ class TokenShards:
 
     def _damaged(self, index: int) -> InputError:
         path = self._files[bisect_right(self._starts, index) - 1]
-        return InputError(f"{path} is damaged, sequence {index} of {self.split!r} is none; {_AGAIN}")
-
-
-_AGAIN = f"the corpus is damaged, {AGAIN}"
+        return InputError(f"{path} is damaged, sequence {index} of {self.split!r} is none; {DAMAGED}")
 
 
 def _check(path: Path, entry: ShardEntry, tensors: Mapping[str, Tokens]) -> None:
@@ -214,16 +243,16 @@ def _check(path: Path, entry: ShardEntry, tensors: Mapping[str, Tokens]) -> None
     flat = _names(entry) <= tensors.keys() and all(
         each.ndim == 1 and each.dtype.kind == "u" for each in tensors.values()
     )
-    require(flat, f"{path}: damaged header; {_AGAIN}")
+    require(flat, f"{path}: damaged header; {DAMAGED}")
     ends = entry.sha256_of_ends
-    require(ends in ("", sha256_of_ends(path)), f"{path} is damaged at its beginning or end; {_AGAIN}")
+    require(ends in ("", sha256_of_ends(path)), f"{path} is damaged at its beginning or end; {DAMAGED}")
     parts = [("offsets", "tokens", entry.tokens), ("student_offsets", "student_tokens", entry.student_tokens)]
     parts += [("word_offsets", pieces, entry.words) for pieces in ("pieces", "student_pieces")]
     for name, items, count in parts if entry.student_tokens else parts[:1]:
         offsets = tensors[name]
         fits = len(offsets) == entry.sequences + 1 and len(tensors[items]) == count
         sound = fits and offsets.dtype == np.uint64 and offsets[[0, -1]].tolist() == [0, count]
-        require(sound, f"{path} does not match {MANIFEST}; {_AGAIN}")
+        require(sound, f"{path} does not match {MANIFEST}; {DAMAGED}")
 
 
 def _names(entry: ShardEntry) -> set[str]:
@@ -237,62 +266,6 @@ def _reopen(folder: Path, split: str) -> TokenShards:
     return TokenShards.open(folder, split=split)
 
 
-def made_with(manifest: Mapping[str, object]) -> list[str]:
-    """The fingerprints of the tokenizers, one or two, that a corpus was made with."""
-    named = [manifest.get(name) for name in ("tokenizer", "student_tokenizer")]
-    return [str(each.get("fingerprint")) for each in named if isinstance(each, dict)]
-
-
-def _stated(manifest: Mapping[str, object], folder: Path, table: str, name: str, most: int) -> int:
-    """A number of the manifest; `most` where it says nothing of it."""
-    values = manifest.get(table)
-    value = values.get(name, most) if isinstance(values, dict) else most if values is None else values
-    where = f"{folder / MANIFEST}: {table}.{name}"
-    require(type(value) is int and 0 < value <= most, f"{where} is no whole number of at most {most:,}; {_AGAIN}")
-    return cast(int, value)
-
-
-def check_fit(folder: Path, tokenizer: str | None, student_tokenizer: str | None) -> dict[str, object]:
-    """The manifest in `folder`, if it has the version read here and, where given, these fingerprints.
-
-    Raises InputError where it has not.
-    """
-    path = folder / MANIFEST
-    require(path.is_file(), f"{path} does not exist; make a corpus with scripts/prepare.py")
-    manifest = read_json(path, remedy=_AGAIN)
-    version = manifest.get("version")
-    require(
-        version == FORMAT_VERSION,
-        f"{path}: version is {version!r}, this program reads {FORMAT_VERSION}; prepare the corpus again",
-    )
-    for field, wanted in (("tokenizer", tokenizer), ("student_tokenizer", student_tokenizer)):
-        made_with = manifest.get(field)
-        found = made_with.get("fingerprint") if isinstance(made_with, dict) else None
-        require(
-            wanted in (None, found),
-            f"{path}: the fingerprint of {field} is {str(found)[:12]}, "
-            f"that of the one given {str(wanted)[:12]}; "
-            "give the tokenizer that the corpus was made with, or prepare the corpus again",
-        )
-    return manifest
-
-
-def entries_of(manifest: Mapping[str, object], folder: Path) -> list[ShardEntry]:
-    """The shards a manifest lists. Raises InputError where an entry lacks a field or holds a wrong type."""
-    shards = manifest.get("shards")
-    require(isinstance(shards, list), f"{folder / MANIFEST}: no list of shards; {_AGAIN}")
-    try:
-        entries = [from_mapping(ShardEntry, each, where="shards.") for each in cast(list[dict[str, object]], shards)]
-        for each in entries:
-            own = re.fullmatch(rf"{each.split}-\d{{6,}}\.safetensors", each.file)  # in no other folder
-            require(own is not None, f"shards.file {each.file!r} is no shard of split {each.split!r}")
-    except (InputError, AttributeError) as error:
-        raise InputError(f"{folder / MANIFEST}: bad list of shards ({error}); {_AGAIN}") from None
-    alike = len({each.file for each in entries}) == len(entries) and len({each.words > 0 for each in entries}) <= 1
-    require(alike, f"{folder / MANIFEST}: bad list of shards (one twice, or not all of as many tokenizers); {_AGAIN}")
-    return entries
-
-
 def verify(folder: str | Path) -> list[ShardEntry]:
     """Hash every shard of a prepared corpus, and look at all of it; returns what they are.
 
@@ -300,14 +273,14 @@ def verify(folder: str | Path) -> list[ShardEntry]:
     """
     folder = Path(folder)
     entries = entries_of(check_fit(folder, None, None), folder)
-    require(bool(entries), f"{folder / MANIFEST} lists no shard; {_AGAIN}")
+    require(bool(entries), f"{folder / MANIFEST} lists no shard; {DAMAGED}")
     for entry in entries:
         path = folder / entry.file
-        require(path.is_file(), f"{path} is missing; {_AGAIN}")
+        require(path.is_file(), f"{path} is missing; {DAMAGED}")
         found = sha256_of(path)
         require(
             found == entry.sha256,
-            f"{path}: sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}; {_AGAIN}",
+            f"{path}: sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}; {DAMAGED}",
         )
     for split in SPLITS:
         TokenShards.open(folder, split=split).check_all()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinydistil.config import table_of
 from tinydistil.data.counts import Counts, Tally, counts_from
-from tinydistil.data.shards import AGAIN, SPLITS, ShardEntry, entries_of
+from tinydistil.data.manifest import AGAIN, SPLITS, ShardEntry, entries_of
 from tinydistil.errors import require
 
 

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tinydistil.data.manifest import MANIFEST
 from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.shards import MANIFEST, WordPair
+from tinydistil.data.shards import WordPair
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.batch import MaskedBatch

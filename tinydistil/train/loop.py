@@ -7,12 +7,11 @@ anew for each batch (dropout). A resumed run has therefore nothing to restore bu
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Generic
+from dataclasses import asdict
+from typing import Generic
 
 import torch
 
-from tinydistil.config import INT64, NonNegative, Range, Whole, from_mapping
 from tinydistil.errors import InputError, require
 from tinydistil.ranks import Ranks
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
@@ -21,37 +20,13 @@ from tinydistil.train.records import Pace, Records
 from tinydistil.train.schedule import learning_rate_share
 from tinydistil.train.settings import TrainConfig
 from tinydistil.train.signals import Interrupted, StopRequest
+from tinydistil.train.state import LoopState, Window, restored, state_from
 from tinydistil.train.step import StepResult, Trainer
-from tinydistil.train.window import Window, restored
 
 # A stop is agreed on between two steps. Where ranks are several and none comes for so long (one waits for a dead one),
 # a rank leaves unsaved: torchrun would kill it 30 s after the signal in any case.
 _STOP_WITHIN_S = 15.0
 _MOST_IDS_SHOWN = 64
-
-
-@dataclass
-class LoopState:
-    """Where a run stands.
-
-    steps: taken; cursor: global batches drawn, one more for each step that was not taken: bad_steps of them for a
-    number that was not finite, overflows for a float16 scale that was too high. best_step: that of best_loss.
-    validated_at: the step that validation_loss is of.
-    """
-
-    steps: Whole = 0
-    cursor: Whole = 0
-    bad_in_a_row: Whole = 0
-    bad_steps: Whole = 0
-    overflows: Whole = 0
-    tokens: Annotated[int, Range(0, INT64)] = 0
-    seconds: NonNegative = 0.0
-    best_loss: float | None = None
-    best_step: Whole = 0
-    validations_since_best: Whole = 0
-    validation_loss: float | None = None
-    validated_at: Whole = 0
-    stopped_early: bool = False
 
 
 class Loop(Generic[BatchT, SignalT]):
@@ -89,7 +64,7 @@ class Loop(Generic[BatchT, SignalT]):
         try:
             self._take_weights(checkpoint)
             restore_optimizer(optimizer, self.trainer.module, checkpoint.optimizer)
-            self.state = _state_from(saved)
+            self.state = state_from(saved)
             lost = self.state.steps > 0 and isinstance(optimizer, torch.optim.AdamW) and not checkpoint.optimizer
             require(not lost, "it has no moments")
             # Sums of the steps since the last line of metrics, or that line would differ from an unbroken run's.
@@ -293,21 +268,6 @@ class Loop(Generic[BatchT, SignalT]):
             over = state.seconds >= 60 * config.minutes
             totals.append(state.steps if over else max(math.ceil(60 * config.minutes / pace_s), state.steps + 1))
         return min(totals or [math.ceil(config.epochs * self.batches.batches_per_epoch)])
-
-
-def _state_from(saved: Mapping[str, object]) -> LoopState:
-    """The state that a checkpoint holds. Raises InputError for a number of another type or out of range."""
-    require({"steps", "cursor"} <= saved.keys(), "state.json lacks steps or cursor")
-    known = {field.name for field in fields(LoopState)} & saved.keys()
-    loss = saved.get("validation_loss")
-    diverged = isinstance(loss, float) and not math.isfinite(loss)  # which no option may be, but a loss may
-    values = {name: saved[name] for name in known if not (diverged and name == "validation_loss")}
-    state = from_mapping(LoopState, values, where="state.json: ")
-    drawn = state.steps + state.bad_steps + state.overflows
-    require(state.cursor == drawn, f"state.json: cursor {state.cursor} is not the {drawn} batches of its steps")
-    if isinstance(loss, float) and diverged:
-        state.validation_loss = loss
-    return state
 
 
 def metrics_without_times(line: Mapping[str, object]) -> dict[str, object]:

@@ -8,9 +8,9 @@ from typing import cast
 
 from tinydistil.claim import Ownership
 from tinydistil.config import to_mapping
+from tinydistil.data.manifest import MANIFEST, check_fit, entries_of, made_with
 from tinydistil.data.masked_batches import Sides, sides_of
 from tinydistil.data.prepare import Job
-from tinydistil.data.shards import MANIFEST, check_fit, entries_of, made_with
 from tinydistil.data.tokenization import load_side
 from tinydistil.distill.build import check_mask_rate, check_pair
 from tinydistil.distill.cache import MOST_PARTS

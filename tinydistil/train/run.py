@@ -8,10 +8,11 @@ from typing import cast
 
 import torch
 
+from tinydistil.data.manifest import MANIFEST
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.prepare import prepare
 from tinydistil.data.progress import Progress
-from tinydistil.data.shards import MANIFEST, TokenShards
+from tinydistil.data.shards import TokenShards
 from tinydistil.data.stopping import stopping
 from tinydistil.data.table import describe
 from tinydistil.distill.build import make_learner

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tinydistil.data.manifest import MANIFEST
 from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.shards import MANIFEST
 from tinydistil.distill.build import fit_projections
 from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
 from tinydistil.distill.cache_part import checksum, numbers_of
