@@ -10,13 +10,11 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 import argparse
 
 from tinydistil.arguments import Parser, whole
-from tinydistil.config import Range
-from tinydistil.errors import rank_and_world_size, require, run_script
-from tinydistil.ranks import restarted
+from tinydistil.config import Range, override
+from tinydistil.errors import require, run_script
 from tinydistil.train.command import add_run_arguments, run_command, values_of
-from tinydistil.train.plan import check_output
 from tinydistil.train.run_config import RunConfig, resolve_run
-from tinydistil.train.vocabulary import vocabulary_for
+from tinydistil.train.vocabulary import VOCABULARY
 
 # Options of RunConfig that have no effect without a teacher.
 TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
@@ -40,16 +38,14 @@ def main() -> None:
     for option in TEACHING:
         require(option not in values, f"option {option!r} is for learning from a teacher; use scripts/distill.py")
     values |= {"recipe": {"name": "mlm"}}
-    if arguments.vocab_size is not None:
-        require(not arguments.tokenizer, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
-        require(bool(arguments.corpus), "--vocab-size trains a vocabulary on raw text; give --corpus")
+    size = arguments.vocab_size
+    if size is not None:
+        given = bool(resolve_run(values).student.tokenizer)
+        require(not given, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
+        require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
         require(arguments.output is not None, "--output is missing; name the folder of the run")
-        config = resolve_run(values)
-        check_output(config, arguments.output, resume=arguments.resume == "auto" or restarted())
-        rank, _ = rank_and_world_size()
-        folder = vocabulary_for(config.corpus, config.prepare, arguments.output, arguments.vocab_size, rank=rank)
-        values["student"] = dict(values.get("student", {})) | {"tokenizer": str(folder)}
-    run_command(arguments, resolve_run(values))
+        override(values, [], {"student.tokenizer": str(arguments.output / VOCABULARY)})
+    run_command(arguments, resolve_run(values), vocab_size=size)
 
 
 if __name__ == "__main__":

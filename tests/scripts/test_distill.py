@@ -233,7 +233,8 @@ def test_a_run_is_bound_to_what_its_files_hold(
     moved = shards.rename(tmp_path / "moved")
     arguments[arguments.index(str(shards))] = str(moved)
     run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "2")
-    assert len([line for line in metrics(tmp_path / "run") if "validation_loss" in line]) == 2
+    validated = [line["step"] for line in metrics(tmp_path / "run") if "validation_loss" in line]
+    assert validated == [0, 1, 2]
 
 
 def test_two_runs_do_not_share_a_folder(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,15 +279,34 @@ def test_dry_run_knows_what_is_read_and_what_a_cache_saves(run: Run, folder: Pat
     assert not (folder / "never").exists() and not (folder / "dry2").exists()
 
 
-def test_pretrain_with_a_vocabulary_of_its_own(run: Run, folder: Path) -> None:
-    run("pretrain.py", "--model", "1x8", "--vocab-size", "210", "--corpus", "corpus.jsonl", "--output", "own",
-        "--epochs", "0.1", "--batch-size", "8", "--max-length", "32", "--device", "cpu")  # fmt: skip
-    student = folder / "own" / "student"
+def test_pretrain_with_a_vocabulary_of_its_own(
+    run: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Made once; the run goes on with it, also from where its folder has been moved to."""
+    corpus = ["--corpus", str(folder / "corpus.jsonl"), "--batch-size", "8", "--max-length", "32", "--device", "cpu"]
+
+    def own(output: Path, size: int, *more: str) -> str:
+        return run("pretrain.py", "--model", "1x8", "--vocab-size", str(size), *corpus, "--output", str(output), *more)
+
+    assert "vocabulary 210 (own)" in own(tmp_path / "own", 210, "--dry-run") and not (tmp_path / "own").exists()
+    with pytest.raises(SystemExit):
+        own(tmp_path / "own", 190, "--steps", "1", "--precision", "fp8")
+    own(tmp_path / "own", 210, "--steps", "1")
+    student = tmp_path / "own" / "student"
     words = len((student / "vocab.txt").read_text(encoding="utf-8").splitlines())
-    assert words == read_json(student / "config.json")["vocab_size"] and 100 < words <= 210
-    run("pretrain.py", "--model", str(student), "--shards", "own/shards", "--output", "further", "--steps", "1",
-        "--device", "cpu", "--batch-size", "8")  # fmt: skip
-    assert (folder / "further" / "student" / "model.safetensors").exists()
+    assert words == read_json(student / "config.json")["vocab_size"] == 210
+    own(tmp_path / "own", 210, "--steps", "2", "--resume", "auto")
+    (tmp_path / "own").rename(tmp_path / "moved")
+    own(tmp_path / "moved", 210, "--steps", "3", "--resume", "auto")
+    steps = [line["step"] for line in metrics(tmp_path / "moved") if "validation_loss" in line]
+    assert steps == [0, 1, 2, 3]
+    with pytest.raises(SystemExit) as stop:
+        own(tmp_path / "moved", 211, "--steps", "4", "--resume", "auto")
+    assert stop.value.code == 2
+    assert "was trained with vocab_size = 210, now it is 211" in capsys.readouterr().err
+    run("pretrain.py", "--model", str(tmp_path / "moved" / "student"), "--shards", str(tmp_path / "moved" / "shards"),
+        "--output", str(tmp_path / "further"), "--steps", "1", "--device", "cpu", "--batch-size", "8")  # fmt: skip
+    assert (tmp_path / "further" / "student" / "model.safetensors").exists()
 
 
 def start(folder: Path, *arguments: str, processes: int, restarts: int = 0) -> "subprocess.Popen[str]":
@@ -313,7 +333,7 @@ def test_a_mistake_under_torchrun_is_one_message(folder: Path) -> None:
     wrong = start(folder, *TOTAL, "--output", "wrong", "--steps", "3", "--set", "recipe.temperature=0", processes=2)
     _, error = wrong.communicate(timeout=240)
     assert wrong.returncode != 0
-    assert error.count("error: recipe.temperature must be > 0") == 1
+    assert error.count("error: recipe.temperature must be in (0, 1000], got 0.0") == 1
 
 
 def test_tensorboard_shows_the_same_figures(run: Run, folder: Path) -> None:

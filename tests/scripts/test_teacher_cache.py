@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
     before = Path.cwd()
     os.chdir(folder)
     try:
-        prepare_shards(plan_of("made", {"corpus": ["corpus.jsonl"], "shards": ""}), rank=0, workers=0, say=print)
+        prepare_shards(plan_of("made", {"corpus": ["corpus.jsonl"], "shards": ""}), ALONE, workers=0, say=print)
         (folder / "made" / "shards").rename(folder / "shards")
     finally:
         os.chdir(before)

@@ -80,8 +80,8 @@ class MaskedBatches:
     """Makes the batches of one split. `batch_size` is the global one, G.
 
     With a `teacher_tokenizer` the teacher reads another tokenization than the student, whose is `tokenizer`, and every
-    batch has a teacher's view. side: the tokenization that the student reads, where there are two; by default the
-    second where the teacher reads the first.
+    batch has a teacher's view. seed: of the order, and of the masks unless `mask_seed` is another. side: the
+    tokenization that the student reads, where there are two; by default the second where the teacher reads the first.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class MaskedBatches:
         *,
         batch_size: int,
         seed: int,
+        mask_seed: int | None = None,
         teacher_tokenizer: Tokenizer | None = None,
         side: int | None = None,
         order: OrderConfig | None = None,
@@ -99,7 +100,7 @@ class MaskedBatches:
         self.sequences, self.tokenizer, self.teacher_tokenizer = sequences, tokenizer, teacher_tokenizer
         self.side = int(teacher_tokenizer is not None) if side is None else side
         self.mask, self.order = mask, order or OrderConfig()
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.mask_seed = batch_size, seed, seed if mask_seed is None else mask_seed
         self._lengths = self.lengths() if self.order != OrderConfig() else None
         self.candidates = candidates_of(len(sequences), self._lengths, self.order)
         require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
@@ -168,7 +169,7 @@ class MaskedBatches:
             self.mask,
             mask_id=self.tokenizer.mask_id,
             ordinary_ids=self._ordinary_ids,
-            seed=self.seed,
+            seed=self.mask_seed,
             epoch=epoch,
             word_index=student.words,
         )

@@ -17,7 +17,7 @@ from tinydistil.data.batches import cut_batches, read_items
 from tinydistil.data.counts import Counts, counts_from
 from tinydistil.data.lexicon import single_words
 from tinydistil.data.manifest import FORMAT_VERSION, SPLITS, ShardEntry, check_fit, entries_of
-from tinydistil.data.output import SAMPLES, TABLE, OutputFolder
+from tinydistil.data.output import CONFIG, SAMPLES, TABLE, OutputFolder
 from tinydistil.data.pool import WorkerPool, check_workers
 from tinydistil.data.samples import Sample, Samples
 from tinydistil.data.segment import Segment
@@ -134,7 +134,7 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
     """
     check_workers(workers)
     # Both may refuse; only then is the output folder touched.
-    step, origin = job.step(), to_mapping(job.origin())
+    step, origin = job.step(), _under_old_names(to_mapping(job.origin()), output)
     with OutputFolder.claim(output, origin, overwrite=overwrite) as folder, _without_cycle_search():
         was_finished = folder.finished
         if not was_finished:
@@ -143,6 +143,16 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
         for split in SPLITS if was_finished else ():
             TokenShards.open(output, split=split)  # for what has happened to it since
         return Prepared(check_fit(output, None, None), was_finished)
+
+
+def _under_old_names(origin: dict[str, object], output: Path) -> dict[str, object]:
+    """`origin` with its tokenizers named as in `output`, where they are the same: their folders may have moved."""
+    record = read_json(output / CONFIG) if (output / CONFIG).is_file() else {}
+    for side in ("tokenizer", "student_tokenizer"):
+        before, now = record.get(side), origin[side]
+        if isinstance(before, dict) and isinstance(now, dict) and before.get("fingerprint") == now["fingerprint"]:
+            now["folder"] = before.get("folder")
+    return origin
 
 
 @contextmanager

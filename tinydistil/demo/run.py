@@ -142,7 +142,7 @@ class _Demonstration:
         self._say(f"{lesson.title}: {lesson.steps} steps of recipe {lesson.recipe}")
         plan = make_plan(resolve_run(values), folder, resume=False, device=ranks.device.type)
         ranks.barrier()  # nobody writes before all have looked
-        prepare_shards(plan, rank=ranks.rank, workers=1, say=lambda table: None)
+        prepare_shards(plan, ranks, workers=1, say=lambda table: None)
         ranks.barrier()
         if execute(plan, ranks) is None:
             sys.exit(STOPPED_EXIT_CODE)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tinydistil.arguments import Parser, number, whole
 from tinydistil.config import Range, override, read_toml
@@ -17,6 +18,7 @@ from tinydistil.train.plan import make_plan, ownership
 from tinydistil.train.run import STUDENT, execute, prepare_shards
 from tinydistil.train.run_config import RunConfig, resolve_run
 from tinydistil.train.signals import STOPPED_EXIT_CODE
+from tinydistil.train.vocabulary import make_vocabulary, with_trial_vocabulary
 
 # Flags that stand for an option of RunConfig.
 FLAGS: Mapping[str, str] = {
@@ -101,8 +103,11 @@ def values_of(arguments: argparse.Namespace) -> dict[str, object]:
     return override(values, arguments.set, flags)
 
 
-def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
-    """Check, prepare, train, say where the student is. Leaves with exit code 75 where it was asked to stop before."""
+def run_command(arguments: argparse.Namespace, config: RunConfig, *, vocab_size: int | None = None) -> None:
+    """Check, prepare, train, say where the student is. Leaves with exit code 75 where it was asked to stop before.
+
+    vocab_size: train a vocabulary of that size on the corpus first, in the folder that is the student's tokenizer.
+    """
     require(arguments.output is not None, "--output is missing; name the folder of the run")
     workers = 2 if arguments.workers is None else arguments.workers
     require(
@@ -112,6 +117,10 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
     # A restart by torchrun runs the same command, and finds what it began.
     resume = arguments.resume == "auto" or restarted()
     with joined(arguments.device) as ranks, ExitStack() as stack:
+        if vocab_size is not None and arguments.dry_run:
+            config = with_trial_vocabulary(config, vocab_size, Path(stack.enter_context(TemporaryDirectory())))
+        elif vocab_size is not None:
+            make_vocabulary(config, arguments.output, vocab_size, ranks, resume=resume)
         # All look before one writes: what is found wrong is found by every rank, and told by one.
         with ranks.agreed():
             plan = make_plan(config, arguments.output, resume=resume, device=arguments.device)
@@ -125,7 +134,7 @@ def run_command(arguments: argparse.Namespace, config: RunConfig) -> None:
                 owner = ownership(config, plan.output)
                 stack.enter_context(owner.claim(plan.output, plan.origin, resume=resume, record_now=False))
         try:
-            prepare_shards(plan, rank=ranks.rank, workers=workers, say=print)
+            prepare_shards(plan, ranks, workers=workers, say=print)
             outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for
         except Stopped as stop:
             print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)

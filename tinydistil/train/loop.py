@@ -34,7 +34,8 @@ class Loop(Generic[BatchT, SignalT]):
 
     `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank; `named`
     makes of it what metrics.jsonl and the person are told: a name and a value, None where it is undefined. phrase:
-    how the person is told it instead.
+    how the person is told it instead. validate_first: before the first step too, as what a run goes on from may be
+    better than what it makes of it.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Loop(Generic[BatchT, SignalT]):
         validate: Callable[[], float] | None = None,
         named: Callable[[float], tuple[str, float | None]] = lambda loss: ("validation_loss", loss),
         phrase: Callable[[float], str] | None = None,
+        validate_first: bool = False,
     ) -> None:
         self.trainer, self.batches, self.config, self.validate = trainer, batches, config, validate
-        self.named, self.phrase = named, phrase
+        self.named, self.phrase, self.validate_first = named, phrase, validate_first
         self.store, self.records = store, records
         self.ranks: Ranks = trainer.ranks
         self.state = LoopState()
@@ -98,11 +100,14 @@ class Loop(Generic[BatchT, SignalT]):
         """Train; True when done, False when asked to stop before (everything is saved then)."""
         several = self.ranks.world_size > 1
         with StopRequest(grace_s=_STOP_WITHIN_S if several else None) as request:
-            started, self.pace = time.monotonic() - self.state.seconds, Pace()
-            self.records.begin(self.state.steps)
+            self.pace = Pace()
+            begun = self.state.cursor > 0 or self.state.validation_loss is not None
+            self.records.begin(self.state.steps if begun else -1)
             self.trainer.model.train()
             try:
                 self._catch_up()
+                # From here: a first validation would make the first steps look slow, and a budget in minutes few steps.
+                started = time.monotonic() - self.state.seconds
                 while True:
                     asked, total_steps = self._decide(request.asked)
                     if asked:
@@ -126,9 +131,12 @@ class Loop(Generic[BatchT, SignalT]):
         return True
 
     def _catch_up(self) -> None:
-        """Validate where the run that this one goes on from was interrupted in it."""
-        steps = self.state.steps
-        if steps and steps % self.config.validate_every == 0 and self.state.validated_at != steps and self._validate():
+        """Validate before the first step, or where the run that this one goes on from was interrupted in it."""
+        state, steps = self.state, self.state.steps
+        first = self.validate_first and steps == 0 and state.validation_loss is None
+        due = steps > 0 and steps % self.config.validate_every == 0 and state.validated_at != steps
+        # The first weights are kept where the best ones come back at the end.
+        if (first or due) and self._validate() and (steps > 0 or self.config.patience > 0):
             self._save()
 
     def _one_step(self, total_steps: int) -> tuple[StepResult, float]:

@@ -1,7 +1,8 @@
 """What can be refused is refused here, before a weight is loaded: files, vocabularies, widths, heads, output."""
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -32,10 +33,11 @@ CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
 # What an earlier start may have left before it wrote its configuration.
 _OURS = {"shards", "vocabulary"}
-# Options that may differ when a run goes on: how long, how often it looks and saves. All others would make another run.
+# Options that may differ when a run goes on: how long, how often it looks and saves, and names of what is compared by
+# content (see `Plan`), so that folders may be moved. All others would make another run.
 FREE_ON_RESUME = re.compile(
     r"train\.(steps|tokens|minutes|epochs|log_every|validate_every|validation_sequences|save_every|keep_last|patience"
-    r"|bad_steps|accumulation|tensorboard)|corpus\[|shards"
+    r"|bad_steps|accumulation|tensorboard)|corpus\[|shards|teacher$|student\.tokenizer$"
 )
 
 
@@ -55,7 +57,8 @@ class Plan:
     """A run that may begin. student_folder: where its weights or shape come from, None for a new model of `shape`.
 
     tokenizer: what the student reads with. own_tokenizer: what its own weights were made for, if it has any. sides:
-    which tokenization of the text feeds which model.
+    which tokenization of the text feeds which model. content: fingerprints of what the run reads, since under the same
+    path other files may lie when it goes on.
     """
 
     config: RunConfig
@@ -68,11 +71,24 @@ class Plan:
     shards: Path
     job: Job | None
     sides: Sides
+    content: Mapping[str, str]
 
     @property
     def origin(self) -> dict[str, object]:
-        """What run.json records: every option, and fingerprints of the files behind them, which are read for it."""
-        return {**to_mapping(self.config), "content": _content(self)}
+        """What run.json records: every option, and fingerprints of the files behind them."""
+        return {**to_mapping(self.config), "content": dict(self.content)}
+
+    def seed(self, *parents: str) -> int:
+        """The seed of a stream of numbers: train.seed, or for a run that begins from models one made of both.
+
+        parents: which models, "teacher" and "student". From train.seed alone a run on its parent's text would replay
+        the parent's masks and order: with the same seed held-out losses rose for a hundred steps, from 7.09 to 7.23.
+        """
+        found = [(name, self.content[name]) for name in parents if name in self.content]
+        if not found:
+            return self.config.train.seed
+        mixed = hashlib.sha256(repr((self.config.train.seed, found)).encode())
+        return int.from_bytes(mixed.digest()[:8], "big") >> 1
 
     @property
     def respelled(self) -> bool:
@@ -124,7 +140,14 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
         shards, made, longest = output / "shards", [side.name.fingerprint for side in job.sides], job.config.max_length
     sides = sides_of(made, tokenizer, None if teacher is None else teacher.tokenizer, f"text {str(shards)!r}")
     _check_length(longest, shape, teacher)
-    return Plan(config, output, teacher, folder, shape, tokenizer, made_for, shards, job, sides)
+    content = {"tokenizer": tokenizer.fingerprint[:16]}
+    if teacher is not None:
+        content["teacher"] = fingerprint_of(teacher.folder)
+    if folder is not None and config.student.start == "own":
+        content["student"] = fingerprint_of(folder)
+    if job is None:
+        content["shards"] = fingerprint([shards / MANIFEST])
+    return Plan(config, output, teacher, folder, shape, tokenizer, made_for, shards, job, sides, content)
 
 
 def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
@@ -146,18 +169,6 @@ def ownership(config: RunConfig, output: Path, *, but: Callable[[str], bool] = l
         lambda name: name in _OURS | inside,
         must_agree=lambda name: FREE_ON_RESUME.match(name) is None and not but(name),
     )
-
-
-def _content(plan: Plan) -> dict[str, str]:
-    """Fingerprints of what the run reads: under the same path other files may lie when it goes on."""
-    found = {"tokenizer": plan.tokenizer.fingerprint[:16]}
-    if plan.teacher is not None:
-        found["teacher"] = fingerprint_of(plan.teacher.folder)
-    if plan.student_folder is not None and plan.config.student.start == "own":
-        found["student"] = fingerprint_of(plan.student_folder)
-    if plan.job is None:
-        found["shards"] = fingerprint([plan.shards / MANIFEST])
-    return found
 
 
 def _teacher(config: RunConfig) -> ModelFolder:

@@ -44,7 +44,7 @@ class Records:
         self._whole_s = 0.0
 
     def begin(self, first_step: int) -> None:
-        """A run goes on from `first_step`, 0 for a new one: drop the lines of later steps, show a bar on a terminal."""
+        """A run goes on from `first_step`, -1 for a new one: drop lines of later steps, show a bar on a terminal."""
         if self._path is None:
             return
         if self._path.is_file():
@@ -55,7 +55,7 @@ class Records:
         if sys.stderr.isatty():
             self._bar = tqdm(
                 desc=self._label.removesuffix(": ") or None,
-                initial=first_step,
+                initial=max(first_step, 0),
                 file=sys.stderr,
                 # without tqdm's own time left, which knows of this run alone
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps  {elapsed} gone, {postfix}",

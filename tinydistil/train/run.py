@@ -1,6 +1,5 @@
 """A run from its plan to the student's folder: prepare, load, build, train, write."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -10,7 +9,7 @@ import torch
 
 from tinydistil.data.manifest import MANIFEST
 from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.prepare import prepare
+from tinydistil.data.prepare import Job, prepare
 from tinydistil.data.progress import Progress
 from tinydistil.data.shards import TokenShards
 from tinydistil.data.stopping import stopping
@@ -36,27 +35,28 @@ from tinydistil.train.step import Trainer
 from tinydistil.train.teacher_cache import bytes_of, cached_teacher, fit, hash_of_weights
 from tinydistil.train.teaching import live_teacher, load_teacher
 from tinydistil.train.validation import masked_lm_loss, objective_loss
+from tinydistil.train.vocabulary import require_seen
 
 STUDENT = "student"
 METRICS = "metrics.jsonl"
 OUTCOME = "outcome.json"
 
 
-def prepare_shards(plan: Plan, *, rank: int, workers: int, say: Callable[[str], None]) -> None:
-    """Make the shards of a plan that begins with raw text, or find them finished. Rank 0 works, the others wait.
-
-    Called before any rank joins the others: a corpus may take hours, for which no collective would wait.
-    """
+def prepare_shards(plan: Plan, ranks: Ranks, *, workers: int, say: Callable[[str], None]) -> None:
+    """Make the shards of a plan that begins with raw text, or find them finished. Rank 0 works, the others wait."""
     if plan.job is None:
         return
-    if rank != 0:
-        while not (plan.shards / MANIFEST).exists():
-            time.sleep(0.5)
-        return
-    progress = Progress(plan.job.plain_bytes())
+    with ranks.agreed("prepare the corpus"):
+        if ranks.is_main:
+            _prepare(plan, plan.job, workers=workers, say=say)
+    require_seen(plan.shards / MANIFEST, ranks)
+
+
+def _prepare(plan: Plan, job: Job, *, workers: int, say: Callable[[str], None]) -> None:
+    progress = Progress(job.plain_bytes())
     try:
         with stopping():
-            prepared = prepare(plan.job, plan.shards, workers=workers, progress=progress)
+            prepared = prepare(job, plan.shards, workers=workers, progress=progress)
     finally:
         progress.close()
     if not prepared.was_finished:
@@ -134,7 +134,9 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
     watched: Watched = "masked_lm" if config.recipe.hard > 0 else "objective"
     phrase = partial(held_out_loss, watched)
-    loop = Loop(trainer, ahead, config.train, store, records, validate=validate, phrase=phrase)
+    loop = Loop(
+        trainer, ahead, config.train, store, records, validate=validate, phrase=phrase, validate_first=True
+    )
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
@@ -180,14 +182,18 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     shards = TokenShards.open(plan.shards, split=split)
     if split == "validation" and len(shards) == 0:
         return None
-    size = config.train.batch_size if split == "train" else min(config.train.batch_size, len(shards))
+    training = split == "train"
+    # A cache holds masks, and may serve several students.
+    parents = ("teacher",) if config.teacher_cache else ("teacher", "student")
     return MaskedBatches(
         shards,
         plan.tokenizer,
         config.train.mask,
-        batch_size=size,
-        seed=config.train.seed,
-        order=config.train.order if split == "train" else None,
+        batch_size=config.train.batch_size if training else min(config.train.batch_size, len(shards)),
+        # Held-out masks are always the same, so that losses of runs compare.
+        seed=plan.seed("teacher", "student") if training else 0,
+        mask_seed=plan.seed(*parents) if training else 0,
+        order=config.train.order if training else None,
         side=plan.sides.student,
         teacher_tokenizer=plan.teacher.tokenizer if plan.teacher is not None and plan.sides.apart else None,
     )

@@ -152,6 +152,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     return {
         "format": 3,
         "teacher": fingerprint,
+        "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
         "student's tokenizer": plan.tokenizer.fingerprint,

@@ -1,63 +1,104 @@
 """A vocabulary trained on a run's own corpus, for a model that starts from nothing."""
 
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from tinydistil.data.settings import PrepareConfig
+from tinydistil.claim import difference
+from tinydistil.config import to_mapping
+from tinydistil.data.settings import InputFile, PrepareConfig
 from tinydistil.errors import InputError, require
 from tinydistil.files import read_json, write_json
+from tinydistil.ranks import Ranks
 from tinydistil.text.clean import clean_document
 from tinydistil.text.document import BadRecord
 from tinydistil.text.files import find_files
 from tinydistil.text.readers import parse_record, read_records
-from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.train.plan import CONFIG_FILE, ownership
+from tinydistil.train.run_config import RunConfig
 
 VOCABULARY = "vocabulary"
-_ASKED = "trained_on.json"
+_RECORD = "trained_on.json"
 # Word counts have settled long before; and the trainer holds every distinct word in memory.
 MOST_CHARACTERS = 100_000_000
+# Network disks show a file that another machine wrote within seconds.
+_SEEN_WITHIN_S = 30.0
 
 
-def vocabulary_for(corpus: tuple[str, ...], prepare: PrepareConfig, output: Path, size: int, *, rank: int) -> Path:
-    """Folder `output`/vocabulary with a cased WordPiece vocabulary of at most `size` tokens, trained on `corpus`.
+def make_vocabulary(config: RunConfig, output: Path, size: int, ranks: Ranks, *, resume: bool) -> None:
+    """A cased WordPiece vocabulary of at most `size` tokens in `output`/vocabulary, trained on the corpus of `config`.
 
-    Found there where an earlier start of the run made it. Rank 0 works, the others wait for it. Raises InputError for
-    a corpus without text, and for a vocabulary there that another corpus or size was asked for.
+    Rank 0 works, the others wait for it. One of an earlier start is taken as it is; where that began no run, any other
+    is replaced. Raises InputError for a corpus without text, and where a run in `output` was begun with another one.
     """
-    folder = output / VOCABULARY
-    asked = {"corpus": list(corpus), "vocab_size": size}
-    if rank != 0:
-        while not (folder / _ASKED).exists():
+    with ranks.agreed("train the vocabulary"):
+        if ranks.is_main:
+            values = to_mapping(config)
+            owner = ownership(config, output, but=lambda name: name.startswith("content."))
+            with owner.claim(output, values, resume=resume, record_now=False):
+                _train(config, output, size)
+    require_seen(output / VOCABULARY / _RECORD, ranks)
+
+
+def with_trial_vocabulary(config: RunConfig, size: int, folder: Path) -> RunConfig:
+    """`config` with a vocabulary as `make_vocabulary` would make it, in a `folder` that is soon thrown away."""
+    _train(config, folder, size)
+    return replace(config, student=replace(config.student, tokenizer=str(folder / VOCABULARY)))
+
+
+def require_seen(path: Path, ranks: Ranks) -> None:
+    """Raise InputError, on every rank, where a rank does not see the file `path` that rank 0 has written."""
+    with ranks.agreed(f"see {path.name}"):
+        until = time.monotonic() + _SEEN_WITHIN_S
+        while not path.exists() and time.monotonic() < until:
             time.sleep(0.5)
-        return folder
-    if (folder / _ASKED).exists():
-        found = read_json(folder / _ASKED)
-        for name, value in asked.items():
-            require(
-                found.get(name) == value,
-                f"{str(folder)!r} was trained with {name} = {found.get(name)!r}, now it is {value!r}; "
-                "give the same value, or another --output",
-            )
-        return folder
-    texts = list(_texts(corpus, prepare))
+        require(
+            path.exists(),
+            f"rank {ranks.rank} does not see {str(path)!r}, which rank 0 has written; put --output on a disk that all "
+            "machines share, or copy it to them and run the same command again",
+        )
+
+
+def _train(config: RunConfig, output: Path, size: int) -> None:
+    folder = output / VOCABULARY
+    files = find_files(config.corpus)
+    record: dict[str, object] = {
+        "vocab_size": size,
+        "corpus": [asdict(InputFile.of(path)) for path in files],
+        "read": to_mapping(config.prepare.read),
+        "clean": to_mapping(config.prepare.clean),
+    }
+    if (folder / _RECORD).exists():
+        differing = difference(read_json(folder / _RECORD), record)
+        if differing is None:
+            return
+        name, before, now = differing
+        require(
+            not (output / CONFIG_FILE).exists(),
+            f"{str(folder)!r} was trained with {name} = {before!r}, now it is {now!r}; "
+            "give the same value, or another --output",
+        )
+        (folder / _RECORD).unlink()
+    print(f"training a vocabulary of {size:,} tokens on {len(files)} files", file=sys.stderr, flush=True)
+    texts = list(_texts(files, config.prepare))
     require(
-        bool(texts), f"corpus {', '.join(corpus)} holds no text that the cleaning rules keep; see scripts/prepare.py"
+        bool(texts),
+        f"corpus {', '.join(config.corpus)} holds no text that the cleaning rules keep; see scripts/prepare.py",
     )
-    tokenizer: Tokenizer = train_wordpiece(texts, size)
     try:
-        tokenizer.save_pretrained(folder)
-        write_json(folder / _ASKED, asked)  # last: it tells the other ranks, and a later start, that all is there
+        train_wordpiece(texts, size).save_pretrained(folder)
+        write_json(folder / _RECORD, record)  # last: it says that all of it is there
     except OSError as error:
         raise InputError(f"cannot write {str(folder)!r}: {error.strerror}") from None
-    return folder
 
 
-def _texts(corpus: tuple[str, ...], prepare: PrepareConfig) -> Iterator[str]:
+def _texts(files: list[Path], prepare: PrepareConfig) -> Iterator[str]:
     """Clean documents, up to `MOST_CHARACTERS` in all."""
     left = MOST_CHARACTERS
-    for path in find_files(corpus):
+    for path in files:
         for record in read_records(path, prepare.read):
             document = record if isinstance(record, BadRecord) else parse_record(record, prepare.read)
             if isinstance(document, BadRecord):
