@@ -27,7 +27,7 @@ from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide
 from tinydistil.errors import require
-from tinydistil.files import write_atomic, write_json
+from tinydistil.files import read_json, write_atomic, write_json
 from tinydistil.text.contamination import EvaluationNgrams
 from tinydistil.text.duplicates import DuplicateIndex
 from tinydistil.text.files import find_files, kind_of
