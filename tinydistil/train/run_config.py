@@ -185,7 +185,8 @@ def resolve_run(values: Mapping[str, object]) -> RunConfig:
     values.setdefault("train", {})
     if name == "distilbert":
         student = dict(table_of(values.get("student", {}), "student"))
-        values["student"] = {"start": "layers"} | ({"model": HALF} if student.get("start", "layers") == "layers" else {}) | student
+        half = {"start": "layers", "model": HALF} if student.get("start", "layers") == "layers" else {}
+        values["student"] = half | student
     if values.get("teacher_cache"):
         train = dict(table_of(values["train"], "train"))
         values["train"] = train | {"mask": {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))}
