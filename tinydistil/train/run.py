@@ -134,9 +134,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
     watched: Watched = "masked_lm" if config.recipe.hard > 0 else "objective"
     phrase = partial(held_out_loss, watched)
-    loop = Loop(
-        trainer, ahead, config.train, store, records, validate=validate, phrase=phrase, validate_first=True
-    )
+    loop = Loop(trainer, ahead, config.train, store, records, validate=validate, phrase=phrase, validate_first=True)
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
