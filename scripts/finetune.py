@@ -45,7 +45,7 @@ def main() -> None:
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     config = settings_of(args, folder)
     ranks = Ranks(0, 1, device_of(args.device))
-    seeds = whole_numbers(args.seeds, "--seeds") if args.seeds else [config.seed]
+    seeds = whole_numbers(args.seeds, "--seeds") if args.seeds is not None else [config.seed]
     grid = grid_of(args.grid, config)
     configs = [config, *(replace(config, seed=seed) for seed in seeds)]
     configs += [from_mapping(FineTuneConfig, {**to_mapping(config), **changes}) for changes in grid]
@@ -126,7 +126,6 @@ def settings_of(args: argparse.Namespace, folder: Path) -> FineTuneConfig:
     values = override(read_toml(args.config), args.set)
     shape = read_config(folder / "config.json")
     config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values)
-    require(args.teacher or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
     require(args.dev or config.patience == 0, "patience needs --dev, a development set")

@@ -246,3 +246,13 @@ def test_one_class_and_mixed_rows_are_refused(vocabulary: Tokenizer, sentiment: 
         sentiment.predict(None, entailments(1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="all training words have the tag"):
         TagTask.of([replace(tagged(1)[0], words=("a",), tags=("O",))], vocabulary, 64)
+
+
+def test_more_parts_than_examples_cost_nothing(folder: Path, sentiment: TextTask, tmp_path: Path) -> None:
+    """A million parts of 24 examples are 24: some seconds, and the weights of 24."""
+    examples = sentiment.examples(opinions(24))
+    many, few = (
+        trained(folder, sentiment, examples, replace(CONFIG, batch_size=n, accumulation=n), tmp_path / str(n))
+        for n in (1_000_000, 24)
+    )
+    assert all(torch.equal(each, few.state_dict()[name]) for name, each in many.state_dict().items())

@@ -25,6 +25,7 @@ def check(material: Material[RowT], configs: Sequence[FineTuneConfig], folds: in
     depth = model.config.num_hidden_layers
     for config in configs:
         check_precision(config.precision)
+        require(material.teacher is not None or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
         require(config.freeze_layers <= depth, f"freeze_layers must be <= {depth}, got {config.freeze_layers}")
     for name, rows in (("--train", material.training), ("--dev", material.dev), ("--test", material.test)):
         if rows:

@@ -18,6 +18,8 @@ from tinydistil.ranks import Ranks
 
 # A training of seconds each would take days.
 MOST_COMBINATIONS = 10_000
+# The task is made once, with its lengths; a fold has no development set; tables of settings would be replaced whole.
+FIXED = ("max_length", "stride", "seed", "patience", "validations", "augment")
 Changes = dict[str, object]
 
 
@@ -26,9 +28,7 @@ def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[Changes]
     axes: list[list[Changes]] = []
     for assignment in assignments:
         key, _, values = assignment.partition("=")
-        # The task is made once, with its lengths; tables of settings would be replaced whole.
-        fixed = key.strip() in ("max_length", "stride", "seed", "augment") or "." in key
-        require(not fixed, f"--grid cannot vary {key!r}; set it with --set")
+        require(key.strip() not in FIXED and "." not in key, f"--grid cannot vary {key!r}; set it with --set")
         require(key not in [name for axis in axes for name in axis[0]], f"--grid has {key!r} twice; give one list")
         choices: list[Changes] = []
         for value in values.split(","):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tinydistil.errors import require
 from tinydistil.finetune.examples import TaskExample, collate
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.model.heads import SpanLogits
@@ -24,7 +25,7 @@ def predict(
     """The logits of each example, in order: (C,), for tagging (T, C), for answers (T, 2); computed in eval mode.
 
     The model is left in the mode it came in. Raises Interrupted between two batches where a loop around it was asked
-    to stop. What takes long says on standard error how long it will.
+    to stop, and InputError for logits that are not finite. What takes long says on standard error how long it will.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -40,6 +41,8 @@ def predict(
         output = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         if isinstance(output, SpanLogits):
             output = torch.stack([output.first, output.last], -1)
+        # Before a class or an answer is made of them: NaN would be class 0.
+        require(bool(output.isfinite().all()), "the model's predictions are not finite; lower learning_rate")
         for i, logits in zip(chosen, output.float().cpu().numpy(), strict=True):
             found[i] = logits if logits.ndim == 1 else logits[: len(examples[i].ids)]
         tokens += sum(len(examples[i].ids) for i in chosen)

@@ -227,7 +227,11 @@ def _trained(
         class_weights=weights,
         resume=resume,
     )
-    return model if done else None
+    if not done:
+        return None
+    # Refuses weights that the last step broke, before they are written.
+    material.task.predict(model, material.training[:8])
+    return model
 
 
 def _examples(material: Material[RowT], config: FineTuneConfig) -> list[TaskExample]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -41,7 +42,9 @@ def fine_tune(
     check_precision(config.precision)
     freeze(model, embeddings=config.freeze_embeddings, layers=config.freeze_layers)
     batches = TaskBatches(examples, pad_id=pad_id, batch_size=config.batch_size, seed=config.seed)
-    settings = config.train_config(batches.batches_per_epoch)
+    # Parts without an example would only be waited for: a million of them for minutes.
+    parts = min(config.accumulation, batches.batch_size)
+    settings = replace(config, accumulation=parts).train_config(batches.batches_per_epoch)
     objective = TaskObjective(model, class_weights=class_weights, soft=config.soft, temperature=config.temperature).to(
         ranks.device
     )
