@@ -259,9 +259,9 @@ def test_missing_package_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, package: str
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
-    path = tmp_path / f"a.{ending}"
+    path, name = tmp_path / f"a.{ending}", package.partition(".")[0]
     path.write_bytes(b"x")
-    with pytest.raises(InputError, match=rf"needs the package '{package}'.*tinydistil\[formats\]"):
+    with pytest.raises(InputError, match=rf"needs the package '{package}'; pip install {name} .*tinydistil\[formats\]"):
         read(path)
 
 

@@ -157,6 +157,25 @@ def test_marks_inside_assins_sentences_divide_nothing(tmp_path: Path) -> None:
     assert (row.text, row.second) == ("um gato só", "é isso")
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv"])
+def test_a_file_of_another_encoding_is_refused_once(tmp_path: Path, name: str) -> None:
+    """Rows without accents would be left, and be no sample of it."""
+    texts_ = ["Não gostei", "Bom", "Ação", "Ruim", "É só"]
+    separator = "\t" if name.endswith("tsv") else ","
+    content = f"text{separator}label\n" + "".join(f"{text}{separator}x\n" for text in texts_)
+    if name.endswith("jsonl"):
+        content = "".join(json.dumps({"text": text, "label": "x"}, ensure_ascii=False) + "\n" for text in texts_)
+    with pytest.raises(InputError, match=r"3 rows, and every one with accents, are not utf-8.*--encoding"):
+        labelled(tmp_path / name, content.encode("cp1252"))
+    data = labelled(tmp_path / name, content.encode("cp1252"), Columns(encoding="cp1252"))
+    assert [row.text for row in data.rows] == texts_
+
+
+def test_one_damaged_row_costs_one_row(tmp_path: Path) -> None:
+    data = labelled(tmp_path / "a.csv", b"text,label\n" + b"a,x\n" * 40 + "não,x\n".encode("cp1252"))
+    assert len(data.rows) == 40 and [bad.line for bad in data.bad] == [42]
+
+
 # Containers
 
 

@@ -13,7 +13,7 @@ from tinydistil.text.files import kind_of
 from tinydistil.text.parquet import parquet_rows
 from tinydistil.text.readers import ReadConfig, keeps_ascii, read_records
 from tinydistil.text.record_stream import DamagedFile, open_stream
-from tinydistil.text.tables import column_name, json_object, table_fields
+from tinydistil.text.tables import column_name, json_object, listed, table_fields
 from tinydistil.text.tasks.labels import DECIMALS, class_name, is_missing, number, spelling_notes
 from tinydistil.text.tasks.records import LabelledText, TaskData, checked, existing, is_sound
 
@@ -22,7 +22,19 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
 LONGEST_LABEL = 1000
 # What such columns are called elsewhere, for a hint.
 _USUAL = {
-    "--text-column": ("texto", "sentence", "sentenca", "sentença", "frase", "content", "conteudo", "conteúdo", "tweet"),
+    "--text-column": (
+        "texto",
+        "sentence",
+        "sentence1",
+        "premise",
+        "sentenca",
+        "sentença",
+        "frase",
+        "content",
+        "conteudo",
+        "conteúdo",
+        "tweet",
+    ),
     "--second-column": ("sentence2", "sentence_b", "hypothesis", "hipotese", "hipótese", "texto_b"),
     "--label-column": ("rotulo", "rótulo", "sentiment", "sentimento", "polarity", "classe", "class", "nota", "score"),
 }
@@ -48,8 +60,10 @@ class Columns:
 
     def __post_init__(self) -> None:
         require(self.decimal in DECIMALS, f"decimal must be '.' or ',', got {self.decimal!r}")
-        require(keeps_ascii(self.encoding), f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', "
-                f"got {self.encoding!r}")  # fmt: skip
+        require(
+            keeps_ascii(self.encoding),
+            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
+        )
 
 
 def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[LabelledText]:
@@ -57,15 +71,16 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
 
     Set aside, with their lines: rows without text or label, or with what stands for none (NaN, null, N/A), bytes that
     are not of the encoding, rows that do not fit the header. Noted: labels of two spellings, rows of several lines.
-    Raises InputError for an unknown format or column, where no row is left, and where every fraction is written with
-    the other decimal sign, as only the whole numbers would be left.
+    Raises InputError for an unknown format or column, where no row is left, and where what is left is no sample of the
+    file: whole numbers, as fractions have the other decimal sign, or texts without accents, as the encoding is another.
     """
     existing(path)
     suffix = path.name.lower().removesuffix(".gz").removesuffix(".zst")
     if not suffix.endswith(ENDINGS):
         raise InputError(f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
-    found = _assin(path) if suffix.endswith(".xml") else _table(path, columns)
-    if suffix.endswith(".xml"):
+    found, assin = _table(path, columns), suffix.endswith(".xml")
+    if assin:
+        found = _assin(path)
         columns = replace(columns, text="text", second="second", label="similarity" if numbers else "entailment")
     else:
         columns = replace(columns, text=column_name(columns.text), label=column_name(columns.label),
@@ -74,7 +89,7 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
     bad: list[BadRecord] = []
     long: list[int] = []
     for line, lines, fields in found:
-        row = fields if isinstance(fields, str) else _row(fields, columns, numbers, suffix.endswith(".xml"))
+        row = fields if isinstance(fields, str) else _row(fields, columns, numbers, assin)
         if isinstance(row, str):
             bad.append(BadRecord(str(path), line, row))
         else:
@@ -86,6 +101,12 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
             f"rows that run over several lines, in quotes: {len(long)}, the first from line {long[0]}; "
             "if quotes are ordinary characters there, say --no-quotes (finetune.py)"
         )
+    alien = [each for each in bad if each.reason.startswith(f"not {columns.encoding} ")]
+    require(
+        not rows or 20 * len(alien) <= len(rows) + len(bad) or not all(row.text.isascii() for row in rows),
+        f"{str(path)!r}: {len(alien)} rows, and every one with accents, are not {columns.encoding}, the first in line "
+        f"{alien[0].line if alien else 0}; name the encoding with --encoding, perhaps cp1252 (finetune.py)",
+    )
     if not numbers:
         rows = [replace(row, label=class_name(row.label)) for row in rows]
     return checked(path, rows, bad, notes)
@@ -121,7 +142,7 @@ def _row(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: b
 
 def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) -> str:
     if name not in fields:
-        return f"{name!r} is missing; name the field (finetune.py: {flag})"
+        return f"{name!r} is missing; name the field (finetune.py: {flag}); fields: {listed(fields)}"
     if value is None or (isinstance(value, str) and not value.strip()):
         return f"{name!r} is empty"
     if not isinstance(value, str):
@@ -171,7 +192,7 @@ def _fields(record: Record, columns: Columns) -> dict[str, object] | str:
     try:
         data, header = record.data.decode(columns.encoding), record.header.decode(columns.encoding)
     except UnicodeDecodeError as error:
-        return f"not {columns.encoding} (byte {error.start}: {error.reason}); name the file's encoding, perhaps cp1252"
+        return f"not {columns.encoding} (byte {error.start}: {error.reason}); name it (--encoding), perhaps cp1252"
     try:
         if record.kind in ("jsonl", "parquet"):
             return json_object(data)
