@@ -16,6 +16,7 @@ from tinydistil.data.manifest import MANIFEST
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.data.shards import WordPair
 from tinydistil.distill.build import make_learner
+from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.pretrained import Pretrained
@@ -33,6 +34,8 @@ _TRIAL_SEQUENCES = 8
 _STEPS = 3
 # Share of a sequence that text fills where no shards tell: mixed Portuguese, see the README of benchmarks.
 _FILLED = 0.82
+# Of raw Portuguese text in UTF-8, for BERTimbau's vocabulary.
+_BYTES_PER_TOKEN = 4.6
 
 
 class _RandomText:
@@ -84,24 +87,10 @@ def estimate(plan: Plan, device: torch.device) -> str:
 
     Raises InputError where a weight is missing or does not fit, as the run would.
     """
-    config = plan.config
-    teacher = None if plan.teacher is None else load_teacher(plan).to(device)
-    student = build_student(plan, teacher)
-    learner = make_learner(student, teacher, config.recipe).to(device)
+    config, text = plan.config, _text_of(plan)
+    trial, learner, teacher = _tried(plan, device, text)
+    student, count = learner.student, min(_TRIAL_SEQUENCES, config.train.batch_size)
     taught_by = "none" if teacher is None else f"{config.teacher}: {_described(teacher)}"
-    count = min(_TRIAL_SEQUENCES, config.train.batch_size)
-    text = _text_of(plan)
-    batches = _batches(plan, count, text.tokens)
-    # What int8 costs is not told: on random ids it would say nothing of text.
-    teach = None if teacher is None else live_teacher(plan, teacher, batches, Ranks(0, 1, device), lambda _: None)
-    trainer = Trainer(
-        learner,
-        make_optimizer([learner], config.train.optimizer),
-        Ranks(0, 1, device),
-        teach=teach,
-        precision=config.train.precision,
-    )
-    trial = _trial(trainer, batches)
     micro = -(-config.train.batch_size // config.train.accumulation)
     # weights, gradients and AdamW's two moments, each in float32
     trained = sum(p.numel() for p in learner.parameters()) * 16
@@ -121,6 +110,43 @@ def estimate(plan: Plan, device: torch.device) -> str:
         f"time      {_described_time(plan, trial, text)}",
     ]
     return "\n".join(lines)
+
+
+def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
+    """Seconds that the run takes once so much raw text is prepared: its cache and its steps, as measured in a trial."""
+    text = _text_of(plan)
+    # Nobody knows yet what cleaning leaves; rather too long than too short.
+    guessed = _Text(round(raw_bytes / _BYTES_PER_TOKEN / text.tokens), text.tokens)
+    before = torch.get_rng_state()
+    trial = _tried(plan, ranks.device, guessed)[0]
+    torch.set_rng_state(before)
+    return sum(_seconds(plan, trial, guessed)) / ranks.world_size
+
+
+def _seconds(plan: Plan, trial: _Trial, text: _Text) -> tuple[float, float]:
+    """What the cache takes, whole, and what the steps take, on one process. The number of sequences must be known."""
+    train, cached = plan.config.train, bool(plan.config.teacher_cache)
+    assert text.sequences is not None, "measured or guessed"
+    budgets = [float(train.steps * train.batch_size)] if train.steps else []
+    budgets += [train.tokens / text.tokens] if train.tokens else []
+    pace = trial.seconds + (0.0 if cached else trial.teacher_seconds)
+    steps = pace * min(budgets or [train.epochs * text.sequences])
+    if train.minutes:
+        steps = min(60 * train.minutes, steps) if budgets else 60 * train.minutes
+    return cached * train.mask.epochs * text.sequences * trial.teacher_seconds, steps
+
+
+def _tried(plan: Plan, device: torch.device, text: _Text) -> tuple[_Trial, Learner, Pretrained | None]:
+    """The trial, and the models that it was made with."""
+    config, alone = plan.config, Ranks(0, 1, device)
+    teacher = None if plan.teacher is None else load_teacher(plan).to(device)
+    learner = make_learner(build_student(plan, teacher), teacher, config.recipe).to(device)
+    batches = _batches(plan, min(_TRIAL_SEQUENCES, config.train.batch_size), text.tokens)
+    # What int8 costs is not told: on random ids it would say nothing of text.
+    teach = None if teacher is None else live_teacher(plan, teacher, batches, alone, lambda _: None)
+    optimizer = make_optimizer([learner], config.train.optimizer)
+    trainer = Trainer(learner, optimizer, alone, teach=teach, precision=config.train.precision)
+    return _trial(trainer, batches), learner, teacher
 
 
 def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
@@ -189,7 +215,7 @@ def _described_time(plan: Plan, trial: _Trial, text: _Text) -> str:
     seconds = trial.seconds + (0.0 if cached else trial.teacher_seconds)
     first = ""
     if cached and sequences is not None:
-        minutes = train.mask.epochs * sequences * trial.teacher_seconds / 60
+        minutes = _seconds(plan, trial, text)[0] / 60
         first = f"at most {minutes:,.1f} minutes for what of the cache is missing, then "
     elif cached:
         first = f"{trial.teacher_seconds * 1000:.1f} ms a sequence for the cache, then "
