@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +14,7 @@ from tinydistil.console import duration
 from tinydistil.data.stopping import Stopped
 from tinydistil.errors import require
 from tinydistil.ranks import joined, restarted
-from tinydistil.train.estimate import estimate
+from tinydistil.train.estimate import estimate, seconds_after
 from tinydistil.train.plan import make_plan, ownership
 from tinydistil.train.run import STUDENT, execute, prepare_shards
 from tinydistil.train.run_config import RunConfig, resolve_run
@@ -134,7 +135,7 @@ def run_command(arguments: argparse.Namespace, config: RunConfig, *, vocab_size:
                 owner = ownership(config, plan.output)
                 stack.enter_context(owner.claim(plan.output, plan.origin, resume=resume, record_now=False))
         try:
-            prepare_shards(plan, ranks, workers=workers, say=print)
+            prepare_shards(plan, ranks, workers=workers, say=print, later=partial(seconds_after, plan, ranks))
             outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for
         except Stopped as stop:
             print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)

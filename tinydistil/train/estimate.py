@@ -120,20 +120,16 @@ def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
     before = torch.get_rng_state()
     trial = _tried(plan, ranks.device, guessed)[0]
     torch.set_rng_state(before)
-    return sum(_seconds(plan, trial, guessed)) / ranks.world_size
+    return sum(_seconds(plan, trial, guessed, ranks.world_size))
 
 
-def _seconds(plan: Plan, trial: _Trial, text: _Text) -> tuple[float, float]:
-    """What the cache takes, whole, and what the steps take, on one process. The number of sequences must be known."""
+def _seconds(plan: Plan, trial: _Trial, text: _Text, world_size: int = 1) -> tuple[float, float]:
+    """What the cache takes, whole, and what the steps take. The number of sequences must be known."""
     train, cached = plan.config.train, bool(plan.config.teacher_cache)
     assert text.sequences is not None, "measured or guessed"
-    budgets = [float(train.steps * train.batch_size)] if train.steps else []
-    budgets += [train.tokens / text.tokens] if train.tokens else []
     pace = trial.seconds + (0.0 if cached else trial.teacher_seconds)
-    steps = pace * min(budgets or [train.epochs * text.sequences])
-    if train.minutes:
-        steps = min(60 * train.minutes, steps) if budgets else 60 * train.minutes
-    return cached * train.mask.epochs * text.sequences * trial.teacher_seconds, steps
+    steps = train.seconds_at(pace / world_size, text.sequences, text.tokens)
+    return cached * train.mask.epochs * text.sequences * trial.teacher_seconds / world_size, steps
 
 
 def _tried(plan: Plan, device: torch.device, text: _Text) -> tuple[_Trial, Learner, Pretrained | None]:

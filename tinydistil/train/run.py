@@ -42,18 +42,23 @@ METRICS = "metrics.jsonl"
 OUTCOME = "outcome.json"
 
 
-def prepare_shards(plan: Plan, ranks: Ranks, *, workers: int, say: Callable[[str], None]) -> None:
-    """Make the shards of a plan that begins with raw text, or find them finished. Rank 0 works, the others wait."""
+def prepare_shards(
+    plan: Plan, ranks: Ranks, *, workers: int, say: Callable[[str], None], later: Callable[[int], float] | None = None
+) -> None:
+    """Make the shards of a plan that begins with raw text, or find them finished. Rank 0 works, the others wait.
+
+    later: seconds that the command takes after so many bytes of text, for the time left of the whole.
+    """
     if plan.job is None:
         return
     with ranks.agreed("prepare the corpus"):
         if ranks.is_main:
-            _prepare(plan, plan.job, workers=workers, say=say)
+            progress = Progress(plan.job.plain_bytes(), later=later)
+            _prepare(plan, plan.job, progress, workers=workers, say=say)
     require_seen(plan.shards / MANIFEST, ranks)
 
 
-def _prepare(plan: Plan, job: Job, *, workers: int, say: Callable[[str], None]) -> None:
-    progress = Progress(job.plain_bytes())
+def _prepare(plan: Plan, job: Job, progress: Progress, *, workers: int, say: Callable[[str], None]) -> None:
     try:
         with stopping():
             prepared = prepare(job, plan.shards, workers=workers, progress=progress)

@@ -49,6 +49,14 @@ class TrainConfig(Checked, table="train"):
         super().__post_init__()
         require_parts(self.accumulation, self.batch_size, "train.")
 
+    def seconds_at(self, pace_s: float, sequences: int, tokens: float) -> float:
+        """Seconds of the whole budget at `pace_s` a sequence, of `sequences` in the corpus with `tokens` on average."""
+        budgets = [float(self.steps * self.batch_size)] if self.steps else []
+        budgets += [self.tokens / tokens] if self.tokens else []
+        found = [pace_s * min(budgets)] if budgets else []
+        found += [60 * self.minutes] if self.minutes else []
+        return min(found or [pace_s * self.epochs * sequences])
+
 
 def require_parts(accumulation: int, batch_size: int, table: str = "") -> None:
     """Raise InputError where a step is to be cut into more micro-batches than it has sequences."""

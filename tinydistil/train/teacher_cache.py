@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tinydistil.console import duration
 from tinydistil.data.manifest import MANIFEST
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.distill.build import fit_projections
@@ -27,11 +29,13 @@ from tinydistil.files import read_json
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.ranks import Ranks
 from tinydistil.train.plan import Plan
+from tinydistil.train.teaching import training_s
 
 # What of a recipe the teacher's numbers depend on. Weights and divergence may change between runs on one cache.
 _RECIPE = ("temperature", "unit", "projection", "centred", "whitening", "fit_sequences", "teacher_sees")
 # Tokens of a batch that the teacher reads at a time; sequences of like length lie together.
 _TOKENS = 4096
+_LONG_S = 20.0
 
 
 def cached_teacher(
@@ -68,7 +72,8 @@ def cached_teacher(
                     cache.save_projections(learner)
         cache = replace(cache, seed=checksum(numbers_of(learner.projections.named_buffers()), seed))
         with ranks.agreed("write their parts of the teacher's cache"):
-            _write_missing(cache, ranks, learner, live, batches, say, config.cache)
+            later = partial(training_s, learner, live, batches, config.train, ranks)
+            _write_missing(cache, ranks, learner, live, batches, say, config.cache, later)
     size = sum(cache.path(*part).stat().st_size for part in cache.parts)
     say(f"teacher's cache {str(cache.folder)!r}: {len(cache.sequences):,} sequences, {cache.epochs} epochs of masks, "
         f"{size / 2**20:,.1f} MiB")  # fmt: skip
@@ -102,11 +107,12 @@ def _write_missing(
     batches: MaskedBatches,
     say: Callable[[str], None],
     config: CacheConfig,
+    later: Callable[[], float],
 ) -> None:
-    """Write those of this rank's parts that are not there or not what was written."""
+    """Write those of this rank's parts that are not there or not what was written. later: seconds of what follows."""
     mine = cache.parts[ranks.rank :: ranks.world_size]
     missing = [part for part in mine if not _is_whole(cache, part, learner, config, say)]
-    began = time.monotonic()
+    began, later_s = time.monotonic(), 0.0
     for done, part in enumerate(missing, start=1):
         shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
         cache.write(part, shares, live, learner, config, ranks.device)
@@ -118,8 +124,12 @@ def _write_missing(
                 f"teacher_cache {str(cache.folder)!r} needs {needed / 1e9:,.1f} GB more, {free / 1e9:,.1f} are free; "
                 "lower train.mask.epochs or cache.top, or give another --teacher-cache",
             )
+        left_s = (time.monotonic() - began) / done * left
+        # Asked for once, where the answer is a matter of minutes.
+        later_s = later() if done == 1 and left_s > _LONG_S and ranks.is_main else later_s
+        whole = f", {duration(left_s + later_s)} with training" if later_s else ""
         say(f"teacher's cache: {(len(mine) - left) * len(cache.parts) // len(mine)} of {len(cache.parts)} parts, "
-            f"{(time.monotonic() - began) / done * left:.0f} s left")  # fmt: skip
+            f"{duration(left_s)} left{whole}")  # fmt: skip
 
 
 def _is_whole(

@@ -1,18 +1,24 @@
 """The teacher of a run: loaded, and brought to the precision that was asked for."""
 
+import time
 from collections.abc import Callable
+
+import torch
 
 from tinydistil.data.masked_batches import MaskedBatches
 from tinydistil.distill.int8_teacher import quantise_teacher
+from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
 from tinydistil.train.plan import Plan
+from tinydistil.train.settings import TrainConfig
 
 # For int8 to see how large channels get.
 _CALIBRATION_SEQUENCES = 32
+_TRIAL_SEQUENCES = 8
 
 
 def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
@@ -41,6 +47,25 @@ def live_teacher(
         sample = [_sample(batches, _CALIBRATION_SEQUENCES)]
         say(f"teacher in int8: {quantise_teacher(teacher, sample, agree=ranks.broadcast_)}")
     return teacher
+
+
+def training_s(
+    learner: Learner, teacher: LiveTeacher, batches: MaskedBatches, config: TrainConfig, ranks: Ranks
+) -> float:
+    """Seconds of all steps of a run whose teacher costs nothing, from a trial that leaves no trace."""
+    batch, took = _sample(batches, _TRIAL_SEQUENCES).to(ranks.device), 0.0
+    signal, before = teacher(batch), torch.get_rng_state()
+    for _ in range(2):  # the first compiles
+        began = time.monotonic()
+        totals = [part.total.float() for part in learner(batch, signal).values()]
+        torch.autograd.backward(torch.stack(totals).sum())
+        if ranks.device.type == "cuda":
+            torch.cuda.synchronize()
+        took = time.monotonic() - began
+    learner.zero_grad(set_to_none=True)
+    torch.set_rng_state(before)
+    pace, tokens = took / len(batch.input_ids) / ranks.world_size, batches.mean_tokens / batches.batch_size
+    return config.seconds_at(pace, len(batches.candidates), tokens)
 
 
 def _sample(batches: MaskedBatches, count: int) -> MaskedBatch:
