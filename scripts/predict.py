@@ -55,7 +55,8 @@ def main() -> None:
     if args.command == "answer" and args.context is not None:
         both = args.context == "-" and not args.texts and args.file in (None, "-")
         require(not both, "standard input cannot be both --context and the questions; give one as a file")
-        args.context = "\n".join(open_lines(args.context))
+        path, args.context = args.context, "\n".join(open_lines(args.context))
+        require(bool(args.context.strip()), f"--context {path!r} holds no text")
     if args.command in TUNED:
         tuned = load(args.model, TUNED[args.command], revision=args.revision, offline=args.offline)
         tuned.model.to(device)

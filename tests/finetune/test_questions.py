@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.finetune.conftest import Left, opinions, questions, tagged
 from tinydistil.errors import InputError
 from tinydistil.evaluate.answers import exact_match
-from tinydistil.finetune.answer_task import AnswerTask
+from tinydistil.finetune.answer_task import AnswerTask, _best, _candidates
 from tinydistil.finetune.apply import question_rows, sentence_rows, without_blank, word_spans
 from tinydistil.finetune.folder import new_model, save
 from tinydistil.finetune.tag_task import TagTask
@@ -157,6 +157,28 @@ def test_windows_are_those_of_the_tokenizers_package(vocabulary: Tokenizer) -> N
             assert (window.spans[~inside] == -1).all()
 
 
+def test_the_best_answer_is_that_of_trying_all(vocabulary: Tokenizer) -> None:
+    """Against loops over every pair of ends, a passage that two windows offer counted once."""
+    (row,) = questions(1)
+    task, random = AnswerTask(vocabulary, 24, 5), np.random.default_rng(0)
+    windows = task._windows([row])
+    logits = [random.normal(size=(len(window.ids), 2)) for window in windows]
+    best: dict[tuple[int, int], float] = {}
+    for window, each in zip(windows, logits, strict=True):
+        inside = [place for place, (start, _) in enumerate(window.spans) if start >= 0]
+        firsts, lasts = (sorted(inside, key=lambda place: -each[place, side])[:20] for side in (0, 1))  # noqa: B023
+        for first in firsts:
+            for last in (last for last in lasts if first <= last < first + 30):
+                passage = (int(window.spans[first, 0]), int(window.spans[last, 1]))
+                best[passage] = max(best.get(passage, -np.inf), each[first, 0] + each[last, 1])
+    (start, end), score = max(best.items(), key=lambda item: item[1])
+    found = _best(row.context, [_candidates(*pair) for pair in zip(windows, logits, strict=True)])
+    assert found.text == row.context[start:end]
+    assert found.probability == pytest.approx(np.exp(score) / sum(np.exp(each) for each in best.values()))
+    empty = np.empty(0), np.empty((0, 2), np.int64)
+    assert _best(row.context, [empty]).probability == 0.0
+
+
 def test_contexts_of_ten_megabytes_are_refused_at_once(tmp_path: Path) -> None:
     long = CONTEXT * (10_000_000 // len(CONTEXT))
     path = tmp_path / "x.json"
@@ -194,7 +216,7 @@ def test_many_questions_on_one_long_context(vocabulary: Tokenizer, monkeypatch: 
 def test_taggers_without_room(vocabulary: Tokenizer, max_length: int) -> None:
     with pytest.raises(InputError, match="max_length must be >= 3"):
         TagTask(("B-X", "O"), vocabulary, max_length)
-    with pytest.raises(InputError, match="stride must be"):
+    with pytest.raises(InputError, match="max_length must leave room"):
         AnswerTask(vocabulary, max_length, 1)
 
 
@@ -283,7 +305,7 @@ def test_predict_answers_from_a_file(script: Script, folder: Path, vocabulary: T
     [
         ("ação".encode("latin-1"), "line 1 of .* is not UTF-8 .*iconv"),
         ("linha\nação".encode("cp1252"), "line 2 of .* is not UTF-8"),
-        (b" \n\n", "must be a question"),
+        (b" \n\n", "holds no text"),
         (None, "does not exist"),
         ("folder", "is a folder"),
     ],

@@ -1,5 +1,7 @@
 """Where in a context the answer to a question stands. Letters: N questions, T tokens."""
 
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +12,7 @@ from tinydistil.errors import require
 from tinydistil.evaluate.answers import exact_match, word_f1
 from tinydistil.finetune.examples import TaskExample
 from tinydistil.finetune.objective import TaskModel
-from tinydistil.finetune.predict import predict
+from tinydistil.finetune.predict import SAY_EVERY_S, predict
 from tinydistil.finetune.task import Evidence
 from tinydistil.text.tasks.records import Question, portions
 from tinydistil.text.tokenizer import Tokenizer
@@ -62,6 +64,7 @@ class AnswerTask:
     _contexts: dict[str, _Context] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        require(self._half >= 2, f"max_length must leave room for question and context, got {self.max_length}")
         require(
             0 < self.stride < self._half,
             f"stride must be in 1..{self._half - 1}, less than half of a window of max_length {self.max_length} "
@@ -103,15 +106,19 @@ class AnswerTask:
     def predict(self, model: TaskModel, rows: Sequence[Question], *, batch_size: int = 32) -> list[Answer]:
         """The best answer to each question over all windows of its context."""
         found: list[Answer] = []
+        began = said = time.monotonic()
         nowhere = np.zeros(2, np.int64)
         for some in portions(rows, len(rows)):
             windows = self._windows(some)
             examples = [TaskExample(window.ids, window.type_ids, nowhere) for window in windows]
             logits = predict(model, examples, pad_id=self.tokenizer.pad_id, batch_size=batch_size)
-            candidates: list[list[tuple[float, int, int]]] = [[] for _ in some]
+            candidates: list[list[tuple[NDArray[np.float64], NDArray[np.int64]]]] = [[] for _ in some]
             for window, each in zip(windows, logits, strict=True):
-                candidates[window.question] += _candidates(window, each.astype(np.float64))
+                candidates[window.question].append(_candidates(window, each.astype(np.float64)))
             found += [_best(row.context, each) for row, each in zip(some, candidates, strict=True)]
+            if (now := time.monotonic()) - said > SAY_EVERY_S and len(found) < len(rows):
+                said, left_s = now, (now - began) * (len(rows) / len(found) - 1)
+                print(f"answered {len(found):,} of {len(rows):,} questions, {left_s:,.0f} s left", file=sys.stderr)
         return found
 
     def evidence(self, rows: Sequence[Question], predictions: Sequence[Answer]) -> Evidence:
@@ -179,23 +186,24 @@ class _Frame:
         return _Window(question, np.array(ids, np.int64), np.array(types, np.int64), spans)
 
 
-def _candidates(window: _Window, logits: NDArray[np.float64]) -> list[tuple[float, int, int]]:
-    """Score, first and last character of the likeliest passages of one window; logits (T, 2)."""
+def _candidates(window: _Window, logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores (P,), and first and last characters (P, 2), of the likeliest passages of one window; logits (T, 2)."""
     scores = np.where(window.spans[:, :1] >= 0, logits, -np.inf)
     firsts, lasts = (np.argsort(-scores[:, side], kind="stable")[:CANDIDATES] for side in (0, 1))
-    return [
-        (float(scores[first, 0] + scores[last, 1]), int(window.spans[first, 0]), int(window.spans[last, 1]))
-        for first in firsts
-        for last in lasts
-        if first <= last < first + LONGEST_ANSWER and np.isfinite(scores[first, 0] + scores[last, 1])
-    ]
+    sums = scores[firsts, 0][:, None] + scores[lasts, 1]
+    lengths = lasts - firsts[:, None]
+    first, last = np.nonzero((lengths >= 0) & (lengths < LONGEST_ANSWER) & np.isfinite(sums))
+    return sums[first, last], np.column_stack([window.spans[firsts[first], 0], window.spans[lasts[last], 1]])
 
 
-def _best(context: str, candidates: list[tuple[float, int, int]]) -> Answer:
-    """The likeliest passage; windows that overlap may offer one twice, which counts once."""
-    best = {(start, end): score for score, start, end in sorted(candidates)}
-    if not best:
+def _best(context: str, candidates: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Answer:
+    """The likeliest passage; windows that overlap may offer one twice, which counts once, with its better score."""
+    scores, places = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
+    if not len(scores):
         return Answer("", 0.0)
-    scores = np.array(list(best.values()))
-    start, end = list(best)[int(scores.argmax())]
+    order = np.argsort(-scores, kind="stable")
+    # Numbers, as np.unique is slow with pairs: a long context has millions.
+    _, kept = np.unique(places[order] @ np.array([len(context) + 1, 1]), return_index=True)
+    scores, places = scores[order][kept], places[order][kept]
+    start, end = places[scores.argmax()]
     return Answer(context[start:end].strip(), float(1 / np.exp(scores - scores.max()).sum()))
