@@ -166,7 +166,7 @@ def test_the_best_answer_is_that_of_trying_all(vocabulary: Tokenizer) -> None:
     best: dict[tuple[int, int], float] = {}
     for window, each in zip(windows, logits, strict=True):
         inside = [place for place, (start, _) in enumerate(window.spans) if start >= 0]
-        firsts, lasts = (sorted(inside, key=lambda place: -each[place, side])[:20] for side in (0, 1))  # noqa: B023
+        firsts, lasts = (sorted(inside, key=lambda place: -each[place, side])[:20] for side in (0, 1))
         for first in firsts:
             for last in (last for last in lasts if first <= last < first + 30):
                 passage = (int(window.spans[first, 0]), int(window.spans[last, 1]))

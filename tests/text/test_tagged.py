@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import json
 import tempfile
 import unicodedata
 import warnings
@@ -64,6 +65,16 @@ def read(folder: Path, content: str | bytes, *, name: str = "x.conll", encoding:
         "Maria B-PER\nmora 0\n",
         "Maria S-PER\nmora O\n",
         "Maria U-PER\nmora O\n",
+        "Maria B-PER\nmora _\n",
+        "Maria B-PER\nmora OUT\n",
+        "Maria B.PER\nmora O\n",
+        "Maria B:PER\nmora O\n",
+        "Maria PER/B\nmora O\n",
+        "id\ttoken\tner_tag\n1\tMaria\tB-PER\n2\tmora\tO\n",
+        "1.\tMaria\tB-PER\n2.\tmora\tO\n",
+        "Maria\tB-PER\t\nmora\tO\t\n",
+        TWO + "# end\n",
+        "Maria B-PER\n# text = x\nmora O\n",
     ],
 )
 def test_one_sentence_in_many_spellings(tmp_path: Path, content: str) -> None:
@@ -81,6 +92,9 @@ def test_one_sentence_in_many_spellings(tmp_path: Path, content: str) -> None:
         ("a\u3000b\tO\nc\tB-X\n", ("a\u3000b", "c")),
         ("Rio de Janeiro\tB-LOC\né\tO\n", ("Rio de Janeiro", "é")),
         ("2019 O\n2020 B-X\n", ("2019", "2020")),
+        ("A DET\n# SYM\nb NOUN\n", ("A", "#", "b")),
+        ("# SYM\nb NOUN\n", ("#", "b")),
+        ("a det\n# sym\nb noun\n", ("a", "#", "b")),
         ('" O\nsim B-X\n" O\n', ('"', "sim", '"')),
     ],
 )
@@ -103,6 +117,29 @@ def test_compressed_and_other_encodings(tmp_path: Path) -> None:
         read(tmp_path, gzip.compress(TWO.encode())[:-9], name="y.conll.gz")
 
 
+LISTS = [
+    {"tokens": ["Maria", "mora"], "ner_tags": ["B-PER", "O"]},
+    {"tokens": ["Maria"], "ner_tags": ["B-PER", "O"]},
+    {"tokens": ["Maria", "mora"], "ner_tags": [3, 0]},
+    {"tokens": [], "ner_tags": []},
+    {"text": "Maria mora"},
+    {"tokens": ["Maria", " "], "ner_tags": ["PER", "O"]},
+]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet"])
+def test_lists_of_words_and_tags(tmp_path: Path, name: str) -> None:
+    rows = [row for row in LISTS if name == "x.jsonl" or row.get("ner_tags") != [3, 0]]  # one type a column
+    if name == "x.parquet":
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n[1]\n")
+    data = read_conll(tmp_path / name)
+    assert data.rows == (MARIA,)
+    assert [bad.line for bad in data.bad] == ([2, 3, 4, 5] if name == "x.parquet" else [2, 3, 4, 5, 6, 7, 8])
+
+
 def test_composed_and_decomposed_tags_are_one(tmp_path: Path) -> None:
     tags = [unicodedata.normalize(form, "B-ORGANIZAÇÃO") for form in ("NFC", "NFD")]
     (row,) = read(tmp_path, "".join(f"a {tag}\n" for tag in tags))
@@ -117,7 +154,8 @@ def test_composed_and_decomposed_tags_are_one(tmp_path: Path) -> None:
         ("a B-X\nb I-X\n\nc B\n", 4, "unlike most"),
         ("a B-X\nb I-X\n\nc X-PER\n", 4, "does not fit IOB2"),
         ("a B-X\nb I-X\n\nc 3\n", 4, "does not fit IOB2"),
-        ("a B-X\nb I-X\n\nc OUT\n", 4, "unlike most"),
+        ("a B-X\nb I-X\n\nc NADA\n", 4, "unlike most"),
+        ("a B-X\nb O\u2028x O\n\nc O\nd O\n", 2, "U+2028"),
         ("a B-X\nb O\n\nRio de Janeiro B-LOC\n", 4, "4 columns where most lines have 2"),
         ("a\tx\tB-X\nb\tx\tO\n\nc\tB-X\n", 4, "2 columns where most lines have 3"),
         ("a\tPOS\nb\tPOX\n\nSão Paulo\n", 4, "no tag"),
@@ -136,6 +174,7 @@ def test_what_does_not_fit_is_set_aside(tmp_path: Path, content: str, line: int,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("0 O\n1 B-X\n\n2 O\n", "numbers words that are not there"),
         ("1\tO\n2\tB-X\n3\tO\n", "numbers words that are not there"),
         ("1\tMaria\tPROPN\t_\n2\tmora\tVERB\tSpaceAfter=No\n", "holds no tags, as in CoNLL-U"),
         ("# nothing\n", "no usable row"),

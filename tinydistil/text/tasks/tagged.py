@@ -1,4 +1,4 @@
-"""Tagged sentences from CoNLL files: a word and its tag per line, an empty line between sentences."""
+"""Tagged sentences from CoNLL files, a word and its tag per line, and from lists in JSON lines and Parquet."""
 
 import re
 import unicodedata
@@ -10,21 +10,28 @@ from pathlib import Path
 
 from tinydistil.errors import require
 from tinydistil.text.document import BadRecord
-from tinydistil.text.readers import ReadConfig
-from tinydistil.text.tasks.records import TaggedSentence, TaskData, checked, content_of, is_sound
+from tinydistil.text.files import kind_of
+from tinydistil.text.parquet import parquet_rows
+from tinydistil.text.readers import ReadConfig, read_records
+from tinydistil.text.tables import json_object
+from tinydistil.text.tasks.records import TaggedSentence, TaskData, checked, content_of, existing, is_sound
 
-ENDINGS = (".conll", ".iob", ".tsv", ".txt")
+ENDINGS = (".conll", ".iob", ".jsonl", ".parquet", ".tsv", ".txt")
 OUTSIDE = "O"
-_OUTSIDES = frozenset((OUTSIDE, "o", "0"))
+_OUTSIDES = frozenset((OUTSIDE, "o", "0", "_", "OUT", "out"))
 # B begin, I inside, E or L end, S or U single (BIOES, BILOU); before or behind the type.
 _LETTERS = frozenset("BIESLU")
 _PREFIXED = re.compile(r"(?P<letter>[BIESLU])[-_](?P<kind>.+)", re.IGNORECASE)
 _SUFFIXED = re.compile(r"(?P<kind>.+)[-_](?P<letter>[BIESLU])", re.IGNORECASE)
+_OTHER_MARKS = re.compile(r"[.:/|](?=[BIESLU]$)|(?<=^[BIESLU])[.:/|]", re.IGNORECASE)  # "B.PESSOA", "PESSOA:B"
 _NO_TAG = re.compile(r"[A-Za-z]?-|[A-Za-z]-.*|[1-9]\d*|0\d+")
 # "\r\r\n" comes of line ends that were converted twice.
 _LINE_END = re.compile(rb"\r*\n|\r")
 _BLANKS = re.compile(r"[ \t]+")  # other spaces of Unicode, such as U+00A0, stand inside words
-_NUMBER = re.compile(r"\d+(?:[-.]\d+)?", re.ASCII)
+_OTHER_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+_NUMBER = re.compile(r"\d+\.?|\d+[-.]\d+", re.ASCII)
+# What `datasets` calls the columns.
+_WORDS, _TAGS = ("tokens", "words"), ("tags", "ner_tags", "pos_tags", "labels")
 _HEADERS = frozenset(("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "upos", "iob", "etiqueta"))
 
 
@@ -64,23 +71,26 @@ def entity_starts(tags: Sequence[str]) -> Iterator[tuple[str, bool]]:
 
 
 def read_conll(path: Path, *, encoding: str = "utf-8") -> TaskData[TaggedSentence]:
-    """The sentences of `path`: the first column that does not number words is the word, the last its tag.
+    """The sentences of `path`: CoNLL, or lists of words and tags as JSON lines or in Parquet.
 
-    Tags are "O" and IOB, BIOES or BILOU with types ("B-TYPE", "B_TYPE", "TYPE-B"), which are returned as "B-TYPE" and
-    "I-TYPE"; the letters alone; or bare types. Comments, a header and document marks are left out. A sentence with a
-    line that has no tag, more or fewer columns than others, a tag unlike the others, or bytes not of the encoding is
-    set aside whole, with that line's number. Raises InputError where none is left.
+    The first column that does not number words is the word, the last its tag. Tags are "O" and IOB, BIOES or BILOU
+    with types ("B-TYPE", "B_TYPE", "TYPE-B"), which are returned as "B-TYPE" and "I-TYPE"; the letters alone; or bare
+    types. Comments, a header and document marks are left out. A sentence with a line that has no tag, more or fewer
+    columns than others, a tag unlike the others, or bytes not of the encoding is set aside whole, with that line's
+    number. Raises InputError where none is left.
     """
-    ReadConfig(encoding=encoding)  # refuses what is no encoding, or does not end lines as ASCII does
-    sentences = _in_columns(_sentences(content_of(path, ENDINGS, "tagging format"), encoding), path)
+    config = ReadConfig(encoding=encoding)  # refuses what is no encoding, or does not end lines as ASCII does
+    if kind_of(path) in ("jsonl", "parquet"):
+        sentences = list(_listed(existing(path), config))
+    else:
+        sentences = _in_columns(_sentences(content_of(path, ENDINGS, "tagging format"), encoding), path)
     tags = [line.columns[-1] for sentence in sentences for line in sentence if not line.trouble]
     require(
         not tags or not all(tag == "_" or "=" in tag for tag in tags),
         f"the last column of {str(path)!r} holds no tags, as in CoNLL-U; keep words and tags (say, with cut -f 2,4)",
     )
-    forms = Counter(_form(tag) for tag in tags if tag not in _OUTSIDES)
-    form = forms.most_common(1)[0][0] if forms else "bare"
-    example = next((tag for tag in tags if _form(tag) == form), OUTSIDE)
+    forms = _usual_forms([tag for tag in tags if tag not in _OUTSIDES])
+    example = next((tag for tag in tags if tag not in _OUTSIDES and _form(tag) in forms), OUTSIDE)
     rows: list[TaggedSentence] = []
     bad: list[BadRecord] = []
     for sentence in sentences:
@@ -90,12 +100,12 @@ def read_conll(path: Path, *, encoding: str = "utf-8") -> TaskData[TaggedSentenc
         faults += [
             (line.number, f"tag {line.columns[-1]!r} is unlike most of the file's, such as {example!r}")
             for line in sentence
-            if not _fits(line.columns[-1], form)
+            if line.columns[-1] not in _OUTSIDES and _form(line.columns[-1]) not in forms
         ]
         if faults:
             bad.append(BadRecord(str(path), *faults[0]))
         else:
-            found = _iob([line.columns[-1] for line in sentence], form)
+            found = _iob([line.columns[-1] for line in sentence], forms)
             rows.append(TaggedSentence(tuple(line.columns[0] for line in sentence), found))
     return checked(path, rows, bad)
 
@@ -105,26 +115,56 @@ def _form(tag: str) -> str:
     """How a tag tells its place: by a prefix, a suffix, as a letter alone, or not at all ("bare")."""
     if tag.upper() in _LETTERS:
         return "letter"
+    tag = _OTHER_MARKS.sub("-", tag)
     return "prefix" if _PREFIXED.fullmatch(tag) else "suffix" if _SUFFIXED.fullmatch(tag) else "bare"
 
 
-def _fits(tag: str, form: str) -> bool:
-    return tag in _OUTSIDES or _form(tag) == form or (_form(tag), form) == ("letter", "bare")
+def _usual_forms(tags: Sequence[str]) -> set[str]:
+    """The form that most tags have, and those that pass for it."""
+    # Tags of words such as "N_S", for the singular, have no other letter, and some have only letters.
+    marked = any(_form(tag) == "suffix" and tag[-1] in "BIbi" for tag in tags)
+    plain = {"bare", "letter"} | (set() if marked else {"suffix"})
+    counts = Counter(map(_form, tags))
+    form = counts.most_common(1)[0][0] if counts else "bare"
+    return plain if form == "bare" or (form == "suffix" and form in plain) else {form}
 
 
-def _iob(tags: Sequence[str], form: str) -> tuple[str, ...]:
+def _iob(tags: Sequence[str], forms: set[str]) -> tuple[str, ...]:
     """The tags as "B-TYPE", "I-TYPE" and "O"; as "B", "I" and "O"; or bare."""
-    if form == "bare":
-        return tuple(OUTSIDE if tag in _OUTSIDES else tag for tag in tags)
-    typed = [f"{tag}-_" if form == "letter" and tag not in _OUTSIDES else tag for tag in tags]
+    tags = [OUTSIDE if tag in _OUTSIDES else tag for tag in tags]
+    if "bare" in forms:
+        return tuple(tags)
+    alone = forms == {"letter"}
+    typed = [tag if tag == OUTSIDE else f"{tag}-_" if alone else _OTHER_MARKS.sub("-", tag) for tag in tags]
     letters = [split_tag(tag)[0] for tag in typed]
     starts = list(entity_starts(typed))
     if not set(letters) <= set("BIO"):
         letters = ["B" if begins else "I" for _, begins in starts]
     return tuple(
-        OUTSIDE if not kind else letter if form == "letter" else f"{letter}-{kind}"
+        OUTSIDE if not kind else letter if alone else f"{letter}-{kind}"
         for letter, (kind, _) in zip(letters, starts, strict=True)
     )
+
+
+def _listed(path: Path, config: ReadConfig) -> Iterator[list[_Line]]:
+    """The sentences of JSON lines or Parquet: a list of words and a list of tags each, as `datasets` has them."""
+    parquet = kind_of(path) == "parquet"
+    for record in parquet_rows(path, None, None, config.encoding) if parquet else read_records(path, config):
+        number, words, tags = record.line, None, None
+        try:
+            fields = {} if isinstance(record, BadRecord) else json_object(record.data.decode(config.encoding))
+            reason = record.reason if isinstance(record, BadRecord) else "has no lists of words (tokens) and tags"
+            words = next((fields[name] for name in _WORDS if name in fields), None)
+            tags = next((fields[name] for name in _TAGS if name in fields), None)
+        except (ValueError, RecursionError) as error:
+            reason = f"cannot be read: {error}"
+        if not (isinstance(words, list) and isinstance(tags, list) and words):
+            yield [_Line(number, ("",), reason)]
+        elif len(words) != len(tags):
+            yield [_Line(number, ("",), f"has {len(words)} words and {len(tags)} tags")]
+        else:
+            pairs = [[str(word), unicodedata.normalize("NFC", str(tag))] for word, tag in zip(words, tags, strict=True)]
+            yield [_checked(_Line(number, ("",)), pair, 0, (2, 2)) for pair in pairs]
 
 
 def _sentences(content: bytes, encoding: str) -> list[list[_Line]]:
@@ -143,10 +183,15 @@ def _sentences(content: bytes, encoding: str) -> list[list[_Line]]:
 
 def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_Line]]:
     """The lines cut into columns as most of them are; what is no word of a sentence left out."""
-    readable = {line.number: line.columns[0] for sentence in sentences for line in sentence if not line.trouble}
-    data = [number for number, text in readable.items() if not text.startswith("#")]
-    tabs = 2 * sum("\t" in readable[number] for number in data) > len(data)
-    rows = {number: _cut(text, tabs) for number, text in readable.items()}
+    texts = {line.number: line.columns[0] for sentence in sentences for line in sentence if not line.trouble}
+    data = [number for number, text in texts.items() if not text.startswith("#")]
+    tabs = 2 * sum("\t" in texts[number] for number in data) > len(data)
+    if all(texts[number].endswith("\t") for number in data):
+        texts = {number: text.rstrip("\t") for number, text in texts.items()}  # a column without a name
+    rows = {number: _cut(text, tabs) for number, text in texts.items()}
+    known = Counter(rows[number][-1] for number in data if len(rows[number]) > 1)
+    if data and rows[data[0]][-1].lower() in _HEADERS and known[rows[data[0]][-1]] == 1:
+        del rows[data.pop(0)]
     cut = [rows[number] for number in data]
     width = _usual([len(columns) for columns in cut if len(columns) > 1], 2)
     # Several tabs may align columns, or stand about an empty one.
@@ -154,13 +199,16 @@ def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_
     numbers = 0
     while width - numbers > 2 and 10 * sum(_is_number(columns, numbers) for columns in cut) >= 9 * len(cut):
         numbers += 1
-    known = Counter(columns[-1] for columns in cut if len(columns) > 1)
+    capitals, bare = all(tag.isupper() for tag in known), all(_form(tag) == "bare" for tag in known)
 
     def is_comment(text: str, columns: Sequence[str], first: bool) -> bool:
         if not text.startswith("#"):
             return False
-        if len(columns) == width and (columns[-1] in known.keys() | _OUTSIDES or _form(columns[-1]) != "bare"):
-            return False  # "#" and hashtags are words
+        tag = columns[-1]
+        # "#" and hashtags are words where they have a tag such as others have.
+        like_others = tag in known.keys() | _OUTSIDES or _form(tag) != "bare" or (capitals and tag.isupper())
+        if len(columns) == width and (like_others or (bare and not first)):
+            return False
         return text[1:2] in (" ", "\t") or (first and (len(columns) > 1 or "=" in text or text == "#"))
 
     found: list[list[_Line]] = []
@@ -170,16 +218,28 @@ def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_
             if line.trouble:
                 kept.append(line)
                 continue
-            columns = rows[line.number]
-            header = not any(found) and not kept and columns[-1].lower() in _HEADERS and known[columns[-1]] == 1
-            span = numbers > 0 and _is_number(columns, numbers - 1) and not columns[numbers - 1].isdigit()
-            if not (header or span or is_comment(line.columns[0], columns, not kept)):
-                kept.append(_checked(line.number, columns, numbers, (width, filled)))
+            if (columns := rows.get(line.number)) is None:
+                continue  # the header
+            span = numbers > 0 and re.fullmatch(r"\d+[-.]\d+", columns[min(numbers, len(columns)) - 1])
+            if not (span or is_comment(line.columns[0], columns, not kept)):
+                kept.append(_checked(line, columns, numbers, (width, filled)))
         found.append(kept)
-    words = [[line.columns[0] for line in sentence] for sentence in found]
-    counted = sum(map(len, words)) > 2 and all(each == [str(n + 1) for n in range(len(each))] for each in words)
+    words = [line.columns[0] for sentence in found for line in sentence]
+    counted = len(words) > 1 and all(map(_NUMBER.fullmatch, words)) and _count_up(found)
     require(not counted, f"the first column of {str(path)!r} numbers words that are not there; add them")
     return [sentence for sentence in found if sentence]
+
+
+def _count_up(sentences: Sequence[Sequence[_Line]]) -> bool:
+    """Whether the words of each sentence are numbers from 0 or 1, or from the last one, upwards."""
+    last = 0
+    for sentence in sentences:
+        for place, line in enumerate(sentence):
+            number = int(line.columns[0].split(".")[0].split("-")[0])
+            if number != last + 1 and (place or number > 1):
+                return False
+            last = number
+    return True
 
 
 def _cut(text: str, tabs: bool) -> list[str]:
@@ -196,7 +256,7 @@ def _is_number(columns: Sequence[str], place: int) -> bool:
     return place < len(columns) and bool(_NUMBER.fullmatch(columns[place]))
 
 
-def _checked(number: int, columns: Sequence[str], numbers: int, usual: tuple[int, int]) -> _Line:
+def _checked(line: _Line, columns: Sequence[str], numbers: int, usual: tuple[int, int]) -> _Line:
     """The line from its word on, with what is wrong with it."""
     width, filled = usual
     trouble = doubt = ""
@@ -209,6 +269,8 @@ def _checked(number: int, columns: Sequence[str], numbers: int, usual: tuple[int
         trouble = "the word is empty"
     elif numbers and not _is_number(columns, numbers - 1):
         trouble = f"{columns[numbers - 1]!r} is no number, as most lines have before the word"
+    elif other := _OTHER_LINE_ENDS.search(line.columns[0]):
+        trouble = f"holds U+{ord(other[0]):04X}, a line end of another kind"
     elif len(columns) != width and sum(map(bool, columns)) != filled:
         doubt = f"has {len(columns)} columns where most lines have {width}"
-    return _Line(number, (word, tag), trouble, doubt)
+    return _Line(line.number, (word, tag), trouble, doubt)
