@@ -1,16 +1,36 @@
 """Figures class by class and type by type."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.finetune.conftest import QUICK, Left
 from tinydistil.finetune.details import detail_lines, details_of, shown_details
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
 from tinydistil.text.tasks.records import LabelledText, TaggedSentence
 from tinydistil.text.tokenizer import Tokenizer
+
+
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_names_that_are_no_utf_8(script: Callable[..., Left], folder: Path, tmp_path: Path, task: str) -> None:
+    """Figures are written whatever the files are called; a label that cannot be written is set aside on reading."""
+    path = tmp_path / os.fsdecode(b"dados-\xe9.jsonl")
+    rows = [
+        {"text": f"texto {i}", "label": "ab"[i % 2], "tokens": ["Ana", "foi"], "tags": ["B-X", "O"]} for i in range(12)
+    ]
+    rows.append({"text": "texto", "label": "\ud800", "tokens": ["Ana"], "tags": ["B-\udfff"]})
+    path.write_text("\n".join(map(json.dumps, rows)))
+    call = ["--model", folder, "--task", task, "--train", path, "--dev", path, "--output", tmp_path / "out", *QUICK]
+    done = script("finetune", *call)
+    assert done.code == 0 and "12 rows, 1 set aside" in done.err, done.err
+    assert {"figures.json", "details.json", "run.json"} <= {each.name for each in (tmp_path / "out").iterdir()}
+    again = script("finetune", *call, "--resume")
+    assert (again.code, again.out) == (0, done.out)
 
 
 def test_classes(vocabulary: Tokenizer) -> None:

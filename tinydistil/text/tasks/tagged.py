@@ -267,6 +267,8 @@ def _checked(line: _Line, columns: Sequence[str], numbers: int, usual: tuple[int
         trouble = f"tag {tag!r} does not fit IOB2 (O, B-TYPE, I-TYPE), BIOES or BILOU"
     elif not is_sound(word):
         trouble = "the word is empty"
+    elif not is_sound(tag):
+        trouble = f"tag {tag!r} holds half of a UTF-16 pair"
     elif numbers and not _is_number(columns, numbers - 1):
         trouble = f"{columns[numbers - 1]!r} is no number, as most lines have before the word"
     elif other := _OTHER_LINE_ENDS.search(line.columns[0]):
