@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.errors import InputError, rank_and_world_size
+from tinydistil.errors import InputError, rank_and_world_size, reason_of
 
 ROOT = Path(__file__).parent.parent
 # Prints more than a pipe holds, and writes a file at the very end, as training does.
@@ -101,6 +101,8 @@ def test_a_script_of_one_process_refuses_several(tmp_path: Path) -> None:
         ("RuntimeError('[enforce fail] DefaultCPUAllocator: can\\'t allocate memory: you tried 1 byte')", 2),
         ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory')", 2),
         ("OSError(28, 'No space left on device', 'model.safetensors')", 2),
+        ("RuntimeError('Symlink loop from \\'a\\'')", 2),
+        ("InputError('a\\\\nb' * 2000)", 2),
         ("KeyboardInterrupt()", 130),
         ("SystemExit(75)", 75),
     ],
@@ -109,6 +111,7 @@ def test_codes(tmp_path: Path, error: str, code: int) -> None:
     error = error.replace("{", "{{").replace("}", "}}")
     found = run(tmp_path, "{python} > /dev/null", then=f"raise {error}".format())
     assert found.returncode == code and "Traceback" not in found.stderr
+    assert all(len(line) < 1100 for line in found.stderr.splitlines() if line.startswith("error:"))
     found = run(tmp_path, "{python} > /dev/null", then="raise RuntimeError('a bug')")
     assert found.returncode == 1 and "Traceback" in found.stderr
 
@@ -122,3 +125,17 @@ def test_rank_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         rank_and_world_size()
     monkeypatch.delenv("WORLD_SIZE")
     assert rank_and_world_size() == (0, 1) and os.environ["RANK"] == "1"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb\u2028c\x85", "x" * 5000 + "; choose another", "a\x1cb"])
+def test_a_reason_is_one_line_that_ends_with_the_remedy(text: str) -> None:
+    for error in (InputError(text), OSError(2, "No such file", text)):
+        reason = reason_of(error)
+        assert len(reason.splitlines()) == 1 and len(reason) < 1000 and reason.endswith(text[-1:].strip() or "c")
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_ranks_of_five_thousand_digits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "9" * 5000)
+    with pytest.raises(InputError, match=f"the environment has {name}="):
+        rank_and_world_size()

@@ -65,6 +65,8 @@ def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = Fa
     except (InputError, OSError) as error:
         _leave(f"error: {reason_of(error)}", 2, several=ranks)
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("Symlink loop"):  # of Path.resolve, no OSError before Python 3.13
+            _leave(f"error: {error}; name a folder", 2, several=ranks)
         if not _is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else "no more memory"

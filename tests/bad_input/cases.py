@@ -404,7 +404,7 @@ def packed(draw: random.Random) -> Case:
     )
     one = draw.choice([b"\0", b"a", b"\n", b"a\tb\n", b'{"text": "a"}\n', b"<a>"])
     # Lines take a second a million, and a run that reads them is at work.
-    size = 1 << 20 if one.endswith(b"\n") else draw.choice([1 << 28, 1 << 30])
+    size = 1 << 20 if one.endswith(b"\n") else draw.choice([1 << 27, 1 << 28])
 
     def write(folder: Path) -> None:
         block = (one * (1 << 20))[: 1 << 20]
