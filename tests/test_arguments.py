@@ -93,7 +93,7 @@ def leaves(cls: Any, prefix: str = "") -> Iterator[str]:
         ("distill", RunConfig, ()),
         ("pretrain", RunConfig, ("recipe", "teacher", "teacher_cache", "teacher_precision", "cache")),
         ("finetune", FineTuneConfig, ()),
-        ("evaluate", FineTuneConfig, ("seed", "augment.seed")),
+        ("evaluate", FineTuneConfig, ("seed",)),
     ],
 )
 def test_help_lists_the_options_of_set(
