@@ -17,8 +17,18 @@ SUBCOMMANDS = ("fill-mask", "embed", "pooling", "classify", "tag", "answer")
 # Flags in messages that a script imports and cannot reach.
 UNREACHED = {
     "pretrain": {"--teacher", "--teacher-cache"},  # it refuses all options of a teacher
-    # Columns of its own, folders that are always gone on with, no file of options.
-    "evaluate": {"--resume", "--text-column", "--second-column", "--label-column", "--config"},
+    # Files and columns of its own, folders that are always gone on with, no file of options, no teacher.
+    "evaluate": {
+        "--resume",
+        "--text-column",
+        "--second-column",
+        "--label-column",
+        "--config",
+        "--train",
+        "--dev",
+        "--test",
+        "--teacher",
+    },
     "prepare": {"--resume"},
     "predict": {"--text-column", "--second-column", "--label-column", "--set", "--config"},
 }
