@@ -192,7 +192,8 @@ def _fields(record: Record, columns: Columns) -> dict[str, object] | str:
     try:
         data, header = record.data.decode(columns.encoding), record.header.decode(columns.encoding)
     except UnicodeDecodeError as error:
-        return f"not {columns.encoding} (byte {error.start}: {error.reason}); name it (finetune.py --encoding), perhaps cp1252"
+        where = f"byte {error.start}: {error.reason}"
+        return f"not {columns.encoding} ({where}); name it (finetune.py --encoding), perhaps cp1252"
     try:
         if record.kind in ("jsonl", "parquet"):
             return json_object(data)
