@@ -153,7 +153,9 @@ class TokenShards:
         folder = Path(folder)
         require(split in SPLITS, f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         manifest = check_fit(folder, tokenizer_fingerprint, student_fingerprint)
-        entries = [each for each in entries_of(manifest, folder) if each.split == split]
+        listed = entries_of(manifest, folder)
+        require(bool(listed), f"{folder / MANIFEST} lists no shard; {DAMAGED}")
+        entries = [each for each in listed if each.split == split]
         longest = number_of(manifest, folder, "config", "max_length", LONGEST)
         sizes = [
             number_of(manifest, folder, name, "vocab_size", 1 << 32) for name in ("tokenizer", "student_tokenizer")
@@ -273,7 +275,6 @@ def verify(folder: str | Path) -> list[ShardEntry]:
     """
     folder = Path(folder)
     entries = entries_of(check_fit(folder, None, None), folder)
-    require(bool(entries), f"{folder / MANIFEST} lists no shard; {DAMAGED}")
     for entry in entries:
         path = folder / entry.file
         require(path.is_file(), f"{path} is missing; {DAMAGED}")
