@@ -211,6 +211,13 @@ def test_others_files_stay(script: Script, folder: Path, suite_data: Path, tmp_p
         assert [path.name for path in theirs.iterdir()] == [name] and (theirs / name).read_text() == content
     (tmp_path / "pasta" / "relatórios").mkdir(parents=True)
     assert script("evaluate", *call, tmp_path / "pasta").code == 2
+    # nor within an output of ours, in a folder that a model is now called by
+    assert script("evaluate", *call, tmp_path / "out").code == 0
+    (tmp_path / "out" / "notas" / "similarity").mkdir(parents=True)
+    (tmp_path / "out" / "notas" / "leia-me.txt").write_text("minhas")
+    left = script("evaluate", *call, tmp_path / "out", "--model", f"notas={folder}")
+    assert left.code == 2 and "holds 'leia-me.txt'" in left.err
+    assert (tmp_path / "out" / "notas" / "similarity").is_dir()
 
 
 @pytest.mark.parametrize("damage", [None, b"", b'{"suite": ', b"[]", b"\xff"])

@@ -89,6 +89,12 @@ def test_parts_that_are_asked_for(script: Script, folder: Path, suite_data: Path
     assert "* tweets F1 (macro): not measured" in done.out and "### entities" not in done.out
 
 
+def test_a_name_with_the_tables_own_sign(script: Script, folder: Path, suite_data: Path, tmp_path: Path) -> None:
+    call = ["--model", f"a|b={folder}", "--data", suite_data, "--parts", "similarity", "--device", "cpu"]
+    done = script("evaluate", *call, "--output", tmp_path / "out")
+    assert r"| a\|b | " in done.out and "a|b" in json.loads((tmp_path / "out" / "table.json").read_text())["models"]
+
+
 def test_figures_as_text() -> None:
     assert shown(None) == "-" and shown(Figure(float("nan"))) == "undefined"
     assert shown(Figure(0.5)) == "0.5000" and shown(Figure(4_400_000)) == "4,400,000"
@@ -103,6 +109,8 @@ BAD = {
     "a name of blanks": ("without slashes: ' '", ["--model", " =FOLDER"]),
     "a name too long": ("at most 100 bytes", ["--model", f"{'é' * 60}=FOLDER"]),
     "a table's name": ("'table.md' is one of this program's", ["--model", "table.md=FOLDER"]),
+    "a table's name in capitals": ("'Table.MD' is one of this", ["--model", "Table.MD=FOLDER"]),
+    "a table being written": ("'table.json.partial' is one", ["--model", "table.json.partial=FOLDER"]),
     "the record's name": ("'settings.json' is one of this program's", ["--model", "settings.json=FOLDER"]),
     "the floor's name": ("'word overlap .no model.' is one of", ["--model", "word overlap (no model)=FOLDER"]),
     "names alike": ("got 'É' and 'é'", ["--model", "é=FOLDER", "--model", "É=FOLDER"]),

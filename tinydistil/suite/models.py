@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinydistil.errors import InputError, require
 from tinydistil.evaluate.inference import check_match
-from tinydistil.files import fingerprint
+from tinydistil.files import PARTIAL_SUFFIX, fingerprint
 from tinydistil.hub import TOKENIZER_FILES, WEIGHT_FILES, first_existing, resolve_folder, shards_of
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
@@ -95,7 +95,8 @@ def _check_name(name: str, others: Sequence[str]) -> None:
             "models need names of at most 100 bytes, printable, no dot or space in front, without slashes: "
             f"{name[:120]!r}; give NAME=DIR"
         )
-    require(name not in reserved, f"models need names of their own, and {name!r} is one of this program's; change NAME")
+    taken = _folded(name.removesuffix(PARTIAL_SUFFIX)) in reserved
+    require(not taken, f"models need names of their own, and {name!r} is one of this program's; change NAME")
     # Some file systems keep "Bert" and "bert", or two spellings of "é", in one folder.
     same = [other for other in others if _folded(other) == _folded(name)]
     require(not same, f"models need names of their own, got {name!r} and {[*same, ''][0]!r}; give NAME=DIR")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tinydistil.claim import Ownership, difference, flatten
+from tinydistil.claim import Ownership, difference, flatten, refuse_strangers
 from tinydistil.config import to_mapping
 from tinydistil.console import duration
 from tinydistil.errors import InputError, require
@@ -114,6 +114,8 @@ class Evaluation:
 
     def __init__(self, output: Path, models: Sequence[Model], asked: Asked, ranks: Ranks) -> None:
         self.asked, self.models, self.ranks = asked, models, ranks
+        for model in models:
+            refuse_strangers(output / model.name, lambda name: _RESULT.fullmatch(name) is not None, noun="results")
         parts = [(m, p) for m in models for p in asked.parts if p != "masked_lm" or m.predicts_words]
         self.cells = [self._cell(output, model, part) for model, part in parts]
         self.found: dict[Path, PartResult] = {}
