@@ -15,10 +15,21 @@ SHOWN = {"hard": 7.118, "soft": 0.5, "hidden": 0.0123, "gradient_norm": 2.0, "le
 def test_figures_have_units_and_stand_in_columns() -> None:
     line = "  ".join(figures_of(SHOWN))
     assert line == (
-        "masked LM   7.1180 nats (perplexity     1,234)  soft   0.5000 nats  hidden   0.0123  gradient   2.0000  "
-        "rate 0.0000125    31,080 tokens/s"
+        "masked LM   7.1180 nats (perplexity     1,234)  soft   0.5000 nats  hidden   0.0123  gradient    2.0000  "
+        "rate   0.0000125     31,080 tokens/s"
     )
-    other = "  ".join(figures_of({**SHOWN, "hard": 10.36, "soft": 12.25, "tokens_per_second": 9_999}))
+    other = "  ".join(
+        figures_of(
+            {
+                **SHOWN,
+                "hard": 10.36,
+                "soft": 12.25,
+                "gradient_norm": 125.1,
+                "learning_rate": 1.25e-6,
+                "tokens_per_second": 9_999,
+            }
+        )
+    )
     assert [m.end() for m in re.finditer("nats|perplexity|hidden|tokens/s", line)] == [
         m.end() for m in re.finditer("nats|perplexity|hidden|tokens/s", other)
     ]

@@ -12,13 +12,13 @@ from tqdm import tqdm
 from tinydistil.console import duration, figure, perplexity
 from tinydistil.files import write_atomic
 
-# What a figure of a step is called on the terminal, and its unit; others go by their own names.
+# What a figure of a step is called on the terminal, the room for its number, its unit; others go by their own names.
 _SHOWN = {
-    "hard": ("masked LM", " nats"),
-    "soft": ("soft", " nats"),
-    "gradient_norm": ("gradient", ""),
-    "learning_rate": ("rate", ""),
-    "tokens_per_second": ("", " tokens/s"),
+    "hard": ("masked LM", 8, " nats"),
+    "soft": ("soft", 8, " nats"),
+    "gradient_norm": ("gradient", 9, ""),
+    "learning_rate": ("rate", 11, ""),
+    "tokens_per_second": ("", 9, " tokens/s"),
 }
 
 
@@ -115,8 +115,8 @@ def figures_of(shown: Mapping[str, float]) -> list[str]:
     """The figures of a step as columns: name, right-aligned value, unit; perplexity behind a masked LM loss."""
     columns = []
     for key, value in shown.items():
-        name, unit = _SHOWN.get(key, (key, ""))
-        columns.append(f"{name} {figure(value):>8}{unit}".removeprefix(" "))
+        name, width, unit = _SHOWN.get(key, (key, 8, ""))
+        columns.append(f"{name} {figure(value):>{width}}{unit}".removeprefix(" "))
         if key == "hard":
             columns[-1] += f" (perplexity {perplexity(value):>9})"
     return columns
