@@ -133,4 +133,4 @@ def eight_devices(step_s: float, gradient_bytes: int) -> Table:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, ranks=True)

@@ -12,6 +12,7 @@ from tinydistil.distill.build import make_learner
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.representation import there, vectors_of
 from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.vocabulary_loss import vocabulary_losses
 from tinydistil.model.batch import MaskedBatch, TeacherView
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
@@ -93,7 +94,7 @@ def test_padding_changes_nothing(case: str) -> None:
     for each in (batch, padded(batch, 7)):
         learner.zero_grad()
         parts = learner(each, None if trainer.teach is None else trainer.teach(each))
-        torch.stack([part.total for part in parts.values()]).sum().backward()
+        torch.stack([learner.weights[name] * part.total for name, part in parts.items()]).sum().backward()
         gradient = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
         results.append(({name: (float(p.total.detach()), int(p.count)) for name, p in parts.items()}, gradient))
     (terms, gradient), (same_terms, same_gradient) = results
@@ -106,12 +107,20 @@ def test_padding_changes_nothing(case: str) -> None:
 def test_nothing_to_compare_is_an_attached_zero(case: str) -> None:
     trainer, batches = toy_case(case, ALONE)
     learner, batch = trainer.objective, batches.collate(np.arange(0), 0)
-    for name, part in learner(batch, None if trainer.teach is None else trainer.teach(batch)).items():
+
+    def check_attached(total: Tensor) -> None:
         learner.zero_grad()
-        assert float(part.total.detach()) == 0.0 and int(part.count) == 0, name
-        part.total.backward(retain_graph=True)
+        total.backward(retain_graph=True)
         grads = [p.grad for p in learner.student.parameters() if p.grad is not None]
-        assert grads and all(float(grad.abs().max()) == 0.0 for grad in grads), name
+        assert grads and all(float(grad.abs().max()) == 0.0 for grad in grads)
+
+    for compare in (learner.compare_words, vocabulary_losses):
+        learner.compare_words = compare
+        parts = learner(batch, None if trainer.teach is None else trainer.teach(batch))
+        assert all(float(part.total.detach()) == 0.0 and int(part.count) == 0 for part in parts.values())
+        check_attached(torch.stack([learner.weights[name] * part.total for name, part in parts.items()]).sum())
+    for part in parts.values():  # the fused terms can only be added by their weights, the others stand alone
+        check_attached(part.total)
 
 
 @pytest.mark.parametrize("sees", ["masked", "original"])
