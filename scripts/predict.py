@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -32,9 +33,10 @@ from tinydistil.finetune.apply import question_rows, sentence_rows, stream, text
 from tinydistil.finetune.folder import FineTuned, load
 from tinydistil.finetune.tag_task import TagTask
 from tinydistil.finetune.text_task import TextTask
-from tinydistil.hub import resolve_folder
+from tinydistil.hub import MODULES, notes_on, resolve_folder, sentence_root
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
 from tinydistil.text.lines import open_lines
 from tinydistil.text.tasks.tagged import OUTSIDE
 from tinydistil.text.tokenizer import Tokenizer
@@ -57,12 +59,14 @@ def main() -> None:
         require(not both, "standard input cannot be both --context and the questions; give one as a file")
         path, args.context = args.context, "\n".join(open_lines(args.context))
         require(bool(args.context.strip()), f"--context {path!r} holds no text")
+    folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
+    for note in notes_on(folder):
+        tell(note)
     if args.command in TUNED:
-        tuned = load(args.model, TUNED[args.command], revision=args.revision, offline=args.offline)
+        tuned = load(folder, TUNED[args.command])
         tuned.model.to(device)
         run_tuned(tuned, texts, args)
         return
-    folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     tokenizer = Tokenizer.from_pretrained(folder)
     if args.command == "fill-mask":
         masked_lm = BertForMaskedLM.from_pretrained(folder, heads="require", attention="packed").to(device)
@@ -71,7 +75,27 @@ def main() -> None:
         return
     encoder = BertModel.from_pretrained(folder, attention="packed").to(device)
     check_match(encoder, tokenizer)
-    (run_embed if args.command == "embed" else run_pooling)(encoder, tokenizer, texts, args)
+    if args.command == "embed":
+        run_embed(encoder, tokenizer, texts, vectors_for(folder, encoder, args), args)
+    else:
+        run_pooling(encoder, tokenizer, texts, args)
+
+
+def tell(note: str) -> None:
+    """Say on standard error what a folder lacks and what is done instead, or what of it is not followed."""
+    print(f"note: {note}", file=sys.stderr)
+
+
+def vectors_for(folder: Path, model: BertModel, args: argparse.Namespace) -> str | SentenceVectors:
+    """The pooling asked for, else what the folder declares, else the mean."""
+    if args.pooling is not None:
+        check_pooling(model, args.pooling)
+        if sentence_root(folder) is not None:
+            tell(f"--pooling {args.pooling}: what {MODULES} declares of the vectors is not followed")
+        return str(args.pooling)
+    declared = read_sentence_folder(folder, model.config)
+    tell(f"no {MODULES}: mean over the tokens; --pooling chooses" if declared is None else f"{MODULES}: {declared}")
+    return "mean" if declared is None else declared
 
 
 def run_fill_mask(model: BertForMaskedLM, tokenizer: Tokenizer, texts: Iterator[str], args: argparse.Namespace) -> None:
@@ -90,20 +114,26 @@ def run_fill_mask(model: BertForMaskedLM, tokenizer: Tokenizer, texts: Iterator[
                 print(f"  {candidate.probability:7.2%}  {candidate.token:<16} {candidate.text}")
 
 
-def run_embed(model: BertModel, tokenizer: Tokenizer, texts: Iterator[str], args: argparse.Namespace) -> None:
+def run_embed(
+    model: BertModel,
+    tokenizer: Tokenizer,
+    texts: Iterator[str],
+    pooling: str | SentenceVectors,
+    args: argparse.Namespace,
+) -> None:
     """Write one vector a text: JSON lines on standard output or in a file, or a .npy matrix."""
-    check_pooling(model, args.pooling)
     vectors = embed(
         model,
         tokenizer,
         texts,
-        pooling=args.pooling,
+        pooling=pooling,
         batch_size=args.batch_size,
         max_length=args.max_length,
         truncate=args.truncate,
         normalize=args.normalize,
     )
-    with open_vector_writer(args.output, model.config.hidden_size) as write:
+    size = pooling.size if isinstance(pooling, SentenceVectors) else model.config.hidden_size
+    with open_vector_writer(args.output, size) as write:
         # disable=None: no bar where standard error is not a terminal
         for embedded in tqdm(vectors, unit=" texts", disable=None):
             write(embedded.text, embedded.vector)
@@ -112,7 +142,7 @@ def run_embed(model: BertModel, tokenizer: Tokenizer, texts: Iterator[str], args
 def run_pooling(model: BertModel, tokenizer: Tokenizer, texts: Iterator[str], args: argparse.Namespace) -> None:
     """Print how far a text's CLS, pooler and mean vectors point the same way."""
     if model.pooler is None:
-        print("this model has no pooler; CLS and mean only", file=sys.stderr)
+        tell("no pooler in these weights: CLS and mean are compared")
     for number, text in enumerate(texts, start=1):
         cosines = compare_poolings(model, tokenizer, text, truncate=args.truncate, number=number)
         if number == 1:
@@ -225,7 +255,9 @@ def parse_arguments() -> argparse.Namespace:
     fill.add_argument("--top-k", type=whole(Range(1, 10_000_000)), default=5, help="guesses a mask (default 5)")
     fill.add_argument("--json", action="store_true", help="one JSON object a text")
     embedding = commands.add_parser("embed", parents=[pretrained], help="one vector a text")
-    embedding.add_argument("--pooling", choices=("mean", "cls", "pooler", "max"), default="mean")
+    embedding.add_argument(
+        "--pooling", choices=("mean", "cls", "pooler", "max"), help="default: what the folder declares, else mean"
+    )
     embedding.add_argument("--output", help="FILE.npy or FILE.jsonl (default: JSON lines on standard output)")
     embedding.add_argument("--batch-size", type=whole(BATCH), default=32)
     embedding.add_argument("--max-length", type=whole(), help="tokens a text at most (default: the model's limit)")

@@ -100,15 +100,20 @@ def _is_utf8(text: str) -> bool:
 
 def read_json(path: Path, *, remedy: str = "fetch the file again") -> dict[str, object]:
     """The object in JSON file `path`. Raises InputError if it is missing, and with the `remedy` if damaged."""
-    text = read_text(path)
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise InputError(f"{str(path)!r} is not valid JSON ({reason}); {remedy}") from None
+    values = read_json_value(path, remedy=remedy)
     if not isinstance(values, dict):
         raise InputError(f"{str(path)!r} must hold a JSON object, got {type(values).__name__}; {remedy}")
     return values
+
+
+def read_json_value(path: Path, *, remedy: str = "fetch the file again") -> object:
+    """Whatever JSON file `path` holds. Errors as in `read_json`."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{str(path)!r} is not valid JSON ({reason}); {remedy}") from None
 
 
 def read_text(path: Path) -> str:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinydistil.errors import InputError
-from tinydistil.files import fingerprint, read_json
+from tinydistil.files import fingerprint, read_json, read_json_value
 
 # In order of preference; sharded forms are named by their index file.
 WEIGHT_FILES = (
@@ -21,6 +22,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+# Of sentence-transformers: its modules, and beside the encoder what it does to texts.
+MODULES, TEXT_CONFIG, PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
@@ -38,6 +41,8 @@ def resolve_folder(
     (`cache_folder`, else HF_HOME), at `revision` (branch, tag or commit). Offline (`offline`,
     HF_HUB_OFFLINE, or no network) the cache alone is used. With `weights=False` the weights stay behind.
 
+    Of a sentence-transformers folder whose encoder lies inside it (0_Transformer/), that folder.
+
     Raises InputError where there is no such folder, name, revision or cached copy.
     """
     try:
@@ -47,7 +52,7 @@ def resolve_folder(
     if str(name) and path.is_dir():
         if revision is not None:
             raise InputError(f"revision {revision!r} needs a hub name, but {str(name)!r} is a folder")
-        return path
+        return _encoder_in(path)
     if str(name) and path.exists():
         raise InputError(f"model {str(name)!r} is a file; give the folder that holds config.json")
     if isinstance(name, Path) or not _is_hub_name(name):
@@ -71,18 +76,27 @@ class _Fetch:
     def folder(self, weights: bool) -> Path:
         """The snapshot's folder, with all that it has of what is needed."""
         present = self._listing()
-        config = self._file("config.json", present)
+        listed = self._file(MODULES, present)
+        modules = [] if listed is None else [module.path for module in modules_of(listed.parent)]
+        self._file(PROMPTS, present)
+        for module in modules[1:]:
+            self._file(f"{module}/config.json", present)
+            if weights and self._file(f"{module}/{WEIGHT_FILES[0]}", present) is None:
+                self._file(f"{module}/{WEIGHT_FILES[2]}", present)
+        inside, config = "", self._file("config.json", present)
+        if config is None and modules and modules[0]:
+            inside, config = f"{modules[0]}/", self._file(f"{modules[0]}/config.json", present)
         if config is None:
             raise InputError(
                 self._absent() if present is None else f"model {self.name!r} on the hub has no config.json"
             )
-        for file in TOKENIZER_FILES:
-            self._file(file, present)
+        for file in (*TOKENIZER_FILES, TEXT_CONFIG):
+            self._file(inside + file, present)
         if weights:
             for file in WEIGHT_FILES:
-                if (path := self._file(file, present)) is not None:
+                if (path := self._file(inside + file, present)) is not None:
                     for shard in shards_of(path) if file.endswith(".index.json") else ():
-                        self._file(shard, present)
+                        self._file(inside + shard, present)
                     break
         return config.parent
 
@@ -143,6 +157,47 @@ class _Fetch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module of a sentence-transformers folder: the last part of its type ("Pooling"), and its folder inside."""
+
+    kind: str
+    path: str
+
+
+def modules_of(root: Path) -> list[Module]:
+    """What modules.json in `root` lists, in order; nothing where there is none. Raises InputError for another form."""
+    if not (root / MODULES).is_file():
+        return []
+    entries, found = read_json_value(root / MODULES), []
+    for entry in entries if isinstance(entries, list) else [None]:
+        kind, path = (entry.get("type"), entry.get("path", "")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(kind, str) or not isinstance(path, str) or not _is_inside(path):
+            raise InputError(f"{str(root / MODULES)!r} must list modules with a type, and a path inside its folder")
+        found.append(Module(kind.rpartition(".")[2], path))
+    return found
+
+
+def _is_inside(path: str) -> bool:
+    return "\0" not in path and not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def sentence_root(encoder: Path) -> Path | None:
+    """The folder whose modules.json describes `encoder`, itself or the one around it; None where there is none."""
+    if (encoder / MODULES).is_file():
+        return encoder
+    around = modules_of(encoder.parent)
+    return encoder.parent if around and around[0].path == encoder.name else None
+
+
+def _encoder_in(folder: Path) -> Path:
+    """`folder`, or the one inside it that holds the encoder, where it lies there alone."""
+    if (folder / "config.json").is_file() and first_existing(folder, WEIGHT_FILES) is not None:
+        return folder
+    inner = folder / next((module.path for module in modules_of(folder)), "0_Transformer")
+    return inner if (inner / "config.json").is_file() else folder
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -165,11 +220,32 @@ def first_existing(folder: Path, names: Iterable[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
+def notes_on(folder: Path) -> list[str]:
+    """What a model's folder does not say and nothing else tells, and what is taken instead."""
+    config, rules = (
+        read_json(folder / name) if (folder / name).is_file() else {}
+        for name in ("config.json", "tokenizer_config.json")
+    )
+    assumed = {"num_attention_heads": 12, "hidden_act": "gelu"}  # sizes are seen from the weights
+    notes = [
+        f"no {key} in config.json: {value}, as of BERT-base, is taken"
+        for key, value in assumed.items()
+        if key not in config
+    ]
+    if first_existing(folder, ("tokenizer.json", "vocab.txt")) == folder / "vocab.txt" and "do_lower_case" not in rules:
+        notes.append("no do_lower_case in tokenizer_config.json: texts lose capitals and accents, as BERT's own do")
+    return notes
+
+
 def fingerprint_of(folder: Path) -> str:
     """Of what makes a model: the files of its configuration, weights and tokenizer. Reads all of them once."""
     index = first_existing(folder, WEIGHT_FILES)
     weights = [] if index is None else [index]
     if index is not None and index.name.endswith(".index.json"):
         weights += [folder / shard for shard in shards_of(index)]
-    found = [*weights, *(folder / name for name in ("config.json", *TOKENIZER_FILES))]
+    found = [*weights, *(folder / name for name in ("config.json", *TOKENIZER_FILES, TEXT_CONFIG))]
+    if (root := sentence_root(folder)) is not None:
+        found += [root / MODULES, root / PROMPTS]
+        for module in modules_of(root)[1:]:
+            found += [root / module.path / name for name in ("config.json", *WEIGHT_FILES[::2])]
     return fingerprint(path for path in found if path.is_file())

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.text.train_wordpiece import train_wordpiece
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "predict.py"
@@ -263,3 +265,56 @@ def assert_refused(result: Result, message: str) -> None:
     assert "Traceback" not in result.error
     last = result.error.strip().splitlines()[-1]
     assert last.startswith("error: ") or ": error: " in last
+
+
+# --- what a folder lacks, and what is done instead -----------------------------------------------------------------
+
+
+def test_what_is_done_instead_is_said(predict: Callable[..., Result], folder: Path, tmp_path: Path) -> None:
+    bare = bad_folder("no pooler", folder, tmp_path)
+    (bare / "tokenizer.json").unlink()
+    (bare / "tokenizer_config.json").unlink()
+    config = json.loads((bare / "config.json").read_text())
+    del config["hidden_act"]
+    (bare / "config.json").write_text(json.dumps(config))
+    common = [
+        "note: no hidden_act in config.json: gelu, as of BERT-base, is taken",
+        "note: no do_lower_case in tokenizer_config.json: texts lose capitals and accents, as BERT's own do",
+    ]
+    for command, text, own in (
+        ("fill-mask", "O [MASK]", []),
+        ("pooling", "O gato", ["note: no pooler in these weights: CLS and mean are compared"]),
+        ("embed", "O gato", ["note: no modules.json: mean over the tokens; --pooling chooses"]),
+    ):
+        result = predict(command, "--model", bare, text)
+        assert result.code == 0 and result.error.splitlines() == common + own
+
+
+def test_a_declared_vector_is_followed_and_said(predict: Callable[..., Result], folder: Path, tmp_path: Path) -> None:
+    copy = copy_of(folder, tmp_path / "frases")
+    declare_sentence_encoder(copy, BertConfig(max_position_embeddings=32), pooling="cls", max_length=6)
+    result = predict("embed", "--model", copy, SENTENCES[0])
+    assert result.error == "note: modules.json: cls, texts cut to 6 tokens\n"
+    cls = predict("embed", "--model", copy, "--pooling", "cls", "--max-length", "6", "--truncate", SENTENCES[0])
+    assert cls.error == "note: --pooling cls: what modules.json declares of the vectors is not followed\n"
+    assert cls.out == result.out != predict("embed", "--model", folder, SENTENCES[0]).out
+    assert_refused(predict("embed", "--model", copy, "--max-length", "6", SENTENCES[0]), "more than the limit of 6")
+
+
+@pytest.mark.parametrize("command", ["fill-mask", "pooling", "embed", "embed --normalize"])
+def test_numbers_that_are_not_finite_are_refused(
+    predict: Callable[..., Result], folder: Path, tmp_path: Path, command: str
+) -> None:
+    copy = copy_of(folder, tmp_path / "enorme")
+    weights = {name: tensor * 1e38 for name, tensor in load_file(copy / "model.safetensors").items()}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    result = predict(*command.split(), "--model", copy, "O [MASK]")
+    assert_refused(result, "text 1 gives numbers that are not finite")
+    assert result.out == ""
+
+
+def test_a_full_disk_is_named(predict: Callable[..., Result], folder: Path, tmp_path: Path) -> None:
+    for suffix in ("npy", "jsonl"):
+        (tmp_path / f"v.partial.{suffix}").symlink_to("/dev/full")
+        result = predict("embed", "--model", folder, "--output", tmp_path / f"v.{suffix}", SENTENCES[0])
+        assert_refused(result, f"No space left on device: {tmp_path / f'v.partial.{suffix}'}")

@@ -3,8 +3,9 @@
 Letters: B texts, T tokens, D hidden size.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.pooling import pool
 from tinydistil.model.pretrained import Pretrained
+from tinydistil.model.sentence_folder import SentenceVectors
 from tinydistil.text.tokenizer import TokenBatch, Tokenizer, collate
 
 # Texts are sorted by length inside a window of this many batches: little padding, bounded memory, and the
@@ -79,7 +81,7 @@ def fill_mask(
     rows = torch.tensor(places, device=hidden.device)
     # A model's table may be padded beyond the tokenizer's last id; those rows spell nothing.
     logits = model.logits_at(hidden, rows)[:, : tokenizer.vocab_size]
-    probabilities, tokens = logits.float().softmax(-1).topk(top_k)
+    probabilities, tokens = finite(logits.float().softmax(-1), number).topk(top_k)
 
     return [
         [
@@ -108,7 +110,7 @@ def embed(
     tokenizer: Tokenizer,
     texts: Iterable[str],
     *,
-    pooling: str = "mean",
+    pooling: str | SentenceVectors = "mean",
     batch_size: int = 32,
     max_length: int | None = None,
     truncate: bool = False,
@@ -116,46 +118,61 @@ def embed(
 ) -> Iterator[TextVector]:
     """Each text with its float32 vector (D,), in order, streamed: at most 32 batches of texts are held at a time.
 
-    pooling: "mean", "max", "cls", or "pooler" where the model has one. `max_length` lowers the model's own
-    limit in tokens; a text beyond it raises InputError unless `truncate`. `normalize` gives unit vectors.
+    pooling: "mean", "max", "cls", or "pooler" where the model has one; or what a folder declares, which also cuts texts
+    at its own length. `max_length` lowers the model's own limit in tokens; a text beyond it raises InputError unless
+    `truncate`. `normalize` gives unit vectors.
     """
     require(1 <= batch_size <= LARGEST_BATCH, f"batch_size must be in 1..{LARGEST_BATCH}, got {batch_size}")
     if isinstance(texts, str):
         raise InputError("texts must be a list of texts, got one text; put it in a list")
-    check_pooling(model, pooling)
+    prompt, prompt_tokens = "", 0
+    if isinstance(pooling, SentenceVectors):
+        pooling.layers.to(next(model.parameters()).device)
+        tokenizer, prompt = tokenizer.lowercasing() if pooling.lowercase else tokenizer, pooling.prompt
+        prompt_tokens = len(tokenizer.encode(prompt).ids) - 1 if prompt else 0  # without the last, [SEP]
+        if max_length is None:
+            max_length, truncate = pooling.max_length, True
+    else:
+        check_pooling(model, pooling)
     texts = iter(texts)
     done = 0
     limit = _limit(model, tokenizer, truncate, max_length)
     while window := list(islice(texts, batch_size * WINDOW_BATCHES)):
-        encodings = tokenizer.encode_all(window, max_length=limit if truncate else None)
+        encodings = tokenizer.encode_all([prompt + text for text in window], max_length=limit if truncate else None)
         fitting = next((i for i, encoding in enumerate(encodings) if len(encoding.ids) > limit), len(window))
-        vectors = _embed_window(model, tokenizer, encodings[:fitting], pooling, batch_size, normalize)
+        pooled = partial(pool_batch, model, pooling=pooling, prompt_tokens=prompt_tokens)
+        vectors = _embed_window(model, tokenizer, encodings[:fitting], pooled, batch_size, normalize)
         for place, (text, vector) in enumerate(zip(window[:fitting], vectors, strict=True)):
-            if not np.isfinite(vector).all():
-                raise InputError(f"text {done + place + 1} gives numbers that are not finite; is the model sound?")
-            yield TextVector(text, vector)
+            yield TextVector(text, finite(torch.from_numpy(vector), done + place + 1).numpy())
         _refuse_long(encodings, limit, done + 1)
         done += len(window)
 
 
 @torch.inference_mode()
 def _embed_window(
-    model: BertModel, tokenizer: Tokenizer, encodings: list[Encoding], pooling: str, batch_size: int, normalize: bool
-) -> NDArray[np.float32]:
-    """The vectors (B, D) of one window, computed from the longest text to the shortest."""
+    model: BertModel,
+    tokenizer: Tokenizer,
+    encodings: list[Encoding],
+    pooled: Callable[[TokenBatch], Tensor],
+    batch_size: int,
+    normalize: bool,
+) -> list[NDArray[np.float32]]:
+    """The vectors (F,) of one window's B texts, computed from the longest text to the shortest."""
     order = sorted(range(len(encodings)), key=lambda i: -len(encodings[i].ids))
-    vectors = np.empty((len(encodings), model.config.hidden_size), dtype=np.float32)
+    vectors: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        batch = to_device(collate([encodings[i] for i in chosen], tokenizer.pad_id), model)
-        pooled = pool_batch(model, batch, pooling)
-        vectors[chosen] = (F.normalize(pooled, dim=-1) if normalize else pooled).float().cpu().numpy()
-    return vectors
+        found = pooled(to_device(collate([encodings[i] for i in chosen], tokenizer.pad_id), model))
+        found = F.normalize(found.double(), dim=-1) if normalize else found  # squares of 1e20 are beyond float32
+        vectors |= zip(chosen, found.float().cpu().numpy(), strict=True)
+    return [vectors[i] for i in range(len(encodings))]
 
 
-def pool_batch(model: BertModel, batch: TokenBatch, pooling: str) -> Tensor:
-    """The pooled vectors (B, D) of one batch."""
+def pool_batch(model: BertModel, batch: TokenBatch, pooling: str | SentenceVectors, prompt_tokens: int = 0) -> Tensor:
+    """The pooled vectors (B, F) of one batch, of which each text begins with so many tokens of a prompt."""
     encoded = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    if isinstance(pooling, SentenceVectors):
+        return pooling(encoded.last_hidden, batch.attention_mask, prompt_tokens=prompt_tokens)
     if pooling == "pooler":
         return encoded.pooled  # type: ignore[no-any-return]
     return pool(encoded.last_hidden, batch.attention_mask, pooling)
@@ -169,12 +186,19 @@ def compare_poolings(
     (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate, first_number=number)
     batch = to_device(collate([encoding], tokenizer.pad_id), model)
     poolings = ["cls", "mean"] if model.pooler is None else ["cls", "pooler", "mean"]
-    vectors = {pooling: pool_batch(model, batch, pooling).double() for pooling in poolings}
+    vectors = {pooling: finite(pool_batch(model, batch, pooling), number).double() for pooling in poolings}
     return {
         (first, second): float(F.cosine_similarity(vectors[first], vectors[second]))
         for i, first in enumerate(poolings)
         for second in poolings[i + 1 :]
     }
+
+
+def finite(numbers: Tensor, number: int) -> Tensor:
+    """`numbers` as they are. Raises InputError where a model gives NaN or infinity for text `number`."""
+    if not bool(numbers.isfinite().all()):
+        raise InputError(f"text {number} gives numbers that are not finite; is the model sound?")
+    return numbers
 
 
 def check_pooling(model: BertModel, pooling: str) -> None:

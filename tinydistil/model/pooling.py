@@ -7,20 +7,29 @@ import torch
 from torch import Tensor
 
 POOLINGS = ("pooler", "cls", "mean", "max")
+# Those of sentence-transformers; the last three are read from its folders only.
+REDUCTIONS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
 
-def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
+def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: str, *, first: int = 0) -> Tensor:
     """Pool `hidden` (B, T, D) to (B, D): "cls" the first token, "mean" and "max" over real tokens only.
 
-    A sequence without a real token gives zeros ("mean") or the dtype's least number ("max"), never NaN.
-    "pooler" is a layer of the encoder, not a reduction: see `BertModel`.
+    "mean_sqrt_len_tokens" divides the sum by the root of the count; "weightedmean" weighs token i by i + 1; "lasttoken"
+    is the last real one. `first`: tokens before it are left out, whatever the pooling. A sequence without a real token
+    gives zeros (means) or the dtype's least number ("max"), never NaN. "pooler" is a layer of the encoder, not a
+    reduction: see `BertModel`.
     """
-    assert pooling in ("cls", "mean", "max"), pooling
+    assert pooling in REDUCTIONS, pooling
+    hidden = hidden[:, first:]
     if pooling == "cls":
         return hidden[:, 0]
-    if attention_mask is None:
-        return hidden.mean(1) if pooling == "mean" else hidden.amax(1)
-    real = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
-    if pooling == "mean":
-        return (hidden * real).sum(1) / real.sum(1).clamp(min=1)
-    return hidden.masked_fill(real == 0, torch.finfo(hidden.dtype).min).amax(1)
+    mask = torch.ones(hidden.shape[:2], device=hidden.device) if attention_mask is None else attention_mask[:, first:]
+    if pooling == "lasttoken":
+        return hidden[torch.arange(len(hidden), device=hidden.device), (mask.sum(1) - 1).clamp(min=0).long()]
+    real = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+    if pooling == "max":
+        return hidden.masked_fill(real == 0, torch.finfo(hidden.dtype).min).amax(1)
+    if pooling == "weightedmean":
+        real = real * torch.arange(first + 1, first + 1 + real.shape[1], device=real.device)[:, None]
+    count = real.sum(1).clamp(min=1)
+    return (hidden * real).sum(1) / (count.sqrt() if pooling == "mean_sqrt_len_tokens" else count)

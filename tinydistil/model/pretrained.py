@@ -106,11 +106,7 @@ class Pretrained(nn.Module):
         wanted = {ours: names.file_names(ours) for ours in model.state_dict()}
         missing = _missing(wanted, stored, folder, heads)
         loaded = tuple(ours for ours in wanted if ours not in missing)
-        for ours in loaded:
-            _check_shapes(model.get_parameter(ours), wanted[ours], stored, folder)
-        model.to_empty(device="cpu").to(dtype)
-        for ours in loaded:
-            _copy(model.get_parameter(ours), wanted[ours], stored, folder)
+        fill(model, {ours: wanted[ours] for ours in loaded}, stored, folder, dtype=dtype)
         used = {names.canonical(file) for ours in loaded for file in wanted[ours]}
         left_over = tuple(sorted(stored.keys() - used - names.BUFFERS))
         _refuse_unused_encoder(left_over, folder)
@@ -190,6 +186,26 @@ def _refuse_unused_encoder(left_over: tuple[str, ...], folder: Path) -> None:
             f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
             f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
         )
+
+
+def fill(
+    module: nn.Module,
+    wanted: Mapping[str, tuple[str, ...]],
+    stored: Mapping[str, Tensor],
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Give `module`, made on the meta device, memory on the CPU, and the `wanted` parameters their stored values.
+
+    wanted: for each of its parameters the file's names, to be stacked. Raises InputError where one is not finite or of
+    another shape or type, before memory is taken.
+    """
+    for ours, files in wanted.items():
+        _check_shapes(module.get_parameter(ours), files, stored, folder)
+    module.to_empty(device="cpu").to(dtype)
+    for ours, files in wanted.items():
+        _copy(module.get_parameter(ours), files, stored, folder)
 
 
 def _check_shapes(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], folder: Path) -> None:

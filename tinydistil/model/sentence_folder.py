@@ -1,14 +1,204 @@
-"""What makes a folder open in `sentence-transformers`: which vector of the encoder stands for a sentence."""
+"""sentence-transformers folders: what they declare of a sentence's vector, read and written.
 
+Letters: B sequences, T tokens, D hidden size, F size of a sentence's vector.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tinydistil.config import shown
 from tinydistil.errors import InputError, require
-from tinydistil.files import write_json
+from tinydistil.files import read_json, write_json
+from tinydistil.hub import MODULES, PROMPTS, TEXT_CONFIG, modules_of, sentence_root
 from tinydistil.model.config import BertConfig
+from tinydistil.model.pooling import REDUCTIONS, pool
+from tinydistil.model.pretrained import fill
+from tinydistil.model.weight_files import read_weights
 
-# Our names and theirs; its Pooling module knows no pooler.
-_MODES = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
+# What may follow the pooling; Dropout does nothing where nothing is trained.
+_FOLLOWED = ("Dense", "LayerNorm", "Normalize", "Dropout")
+_ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Mish", "Softplus")
+# Our names and those in the files of old; it knows no pooler.
+_MODES = {name: name + "_tokens" for name in REDUCTIONS} | {
+    "cls": "cls_token", "mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "lasttoken": "lasttoken"
+}  # fmt: skip
 _MODULES = {"": "Transformer", "1_Pooling": "Pooling"}
+
+
+class _Dense(nn.Module):
+    def __init__(self, inputs: int, outputs: int, bias: bool, activation: nn.Module, residual: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.activation = activation
+        self.use_residual = residual
+        self.residual = nn.Linear(inputs, outputs, bias=False) if residual and inputs != outputs else nn.Identity()
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        changed: Tensor = self.activation(self.linear(vectors))
+        return changed + self.residual(vectors) if self.use_residual else changed
+
+
+class _Norm(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.norm(vectors)  # type: ignore[no-any-return]
+
+
+class _Unit(nn.Module):
+    def forward(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceVectors:
+    """What a folder declares: the poolings side by side, the layers on them, and what is done to a text before.
+
+    size: F. pools_prompt: whether the prompt's tokens count in the pooling. max_length: of a text in tokens, None where
+    nothing is said. prompt: stands before every text. lowercase: whether capitals are lost whatever the tokenizer says.
+    """
+
+    poolings: tuple[str, ...]
+    layers: nn.Sequential
+    size: int
+    pools_prompt: bool
+    max_length: int | None
+    prompt: str
+    lowercase: bool
+
+    def __call__(self, hidden: Tensor, attention_mask: Tensor, *, prompt_tokens: int = 0) -> Tensor:
+        """Last hidden states (B, T, D) to vectors (B, F)."""
+        first = 0 if self.pools_prompt else min(prompt_tokens, hidden.shape[1] - 1)
+        pooled = [pool(hidden, attention_mask, each, first=first) for each in self.poolings]
+        return self.layers(torch.cat(pooled, -1))  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        names = {_Dense: "Dense", _Norm: "LayerNorm", _Unit: "unit length"}
+        said = ["+".join(self.poolings), *(names[type(layer)] for layer in self.layers)]
+        said += [f"prompt {shown(self.prompt)}"] if self.prompt else []
+        said += ["lower-cased"] if self.lowercase else []
+        said += [f"texts cut to {self.max_length} tokens"] if self.max_length else []
+        return ", ".join(said)
+
+
+def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors | None:
+    """What the folder of `encoder` declares of sentences' vectors; None where it has no modules.json.
+
+    Raises InputError for modules that are not followed here, for values of a wrong type and weights that do not fit.
+    """
+    root = sentence_root(encoder)
+    if root is None:
+        return None
+    modules = modules_of(root)
+    kinds = [module.kind for module in modules]
+    odd = [kind for kind in kinds[2:] if kind not in _FOLLOWED]
+    if kinds[:2] != ["Transformer", "Pooling"] or odd:
+        raise InputError(
+            f"{str(root / MODULES)!r} declares {', '.join(kinds)}; followed are Transformer, Pooling and then "
+            f"{', '.join(_FOLLOWED)}. Choose a pooling yourself (--pooling) to take the encoder alone"
+        )
+    pooling = _Values(root / modules[1].path / "config.json")
+    poolings = _poolings(pooling)
+    size, layers = config.hidden_size * len(poolings), []
+    for module in modules[2:]:
+        layer, size = _layer(module.kind, root / module.path, size)
+        layers += [] if layer is None else [layer]
+    text = _Values(encoder / TEXT_CONFIG)
+    limit = text.get("max_seq_length", int, None)
+    require(limit is None or limit >= 1, f"{str(text.path)!r}: max_seq_length must be >= 1, got {limit}")
+    return SentenceVectors(
+        poolings, nn.Sequential(*layers).eval(), size, pooling.get("include_prompt", bool, True),
+        None if limit is None else min(limit, config.max_position_embeddings), _prompt(_Values(root / PROMPTS)),
+        text.get("do_lower_case", bool, False),
+    )  # fmt: skip
+
+
+def declared_pooling(encoder: Path) -> str | None:
+    """The one pooling that the folder of `encoder` declares; None where it declares none, or several side by side."""
+    root = sentence_root(encoder)
+    paths = [] if root is None else [root / module.path for module in modules_of(root) if module.kind == "Pooling"]
+    found = _poolings(_Values(paths[0] / "config.json")) if paths else ()
+    return found[0] if len(found) == 1 else None
+
+
+class _Values:
+    """The values of a small JSON file, none where it is missing, each checked for its type."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values = read_json(path) if path.is_file() else {}
+
+    def get(self, key: str, kind: type, default: Any) -> Any:
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"{str(self.path)!r}: {key} must be of type {kind.__name__}, got {shown(value)}")
+        return value
+
+
+def _poolings(config: _Values) -> tuple[str, ...]:
+    """The poolings of 1_Pooling/config.json, old form (a flag each) or new (a name or a list of names)."""
+    named = config.values.get("pooling_mode")
+    if named is None:
+        found = [ours for ours, theirs in _MODES.items() if config.get(f"pooling_mode_{theirs}", bool, False)]
+        return tuple(found) or ("mean",)
+    found = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    if not found or not all(isinstance(each, str) and each in REDUCTIONS for each in found):
+        raise InputError(
+            f"{str(config.path)!r}: pooling_mode must be one or some of {', '.join(REDUCTIONS)}, got {shown(named)}"
+        )
+    return tuple(found)
+
+
+def _layer(kind: str, folder: Path, size: int) -> tuple[nn.Module | None, int]:
+    """A module behind the pooling of vectors of `size`, with its weights, and the size that it gives."""
+    config = _Values(folder / "config.json")
+    if kind == "Dropout":
+        return None, size
+    if kind == "Normalize":
+        return _Unit(), size
+    with torch.device("meta"):
+        if kind == "LayerNorm":
+            layer: nn.Module = _Norm(size)
+        else:
+            layer, size = _dense(config, size)
+    stored = read_weights(folder)
+    wanted = {name: (name,) for name, _ in layer.named_parameters()}
+    if missing := sorted(wanted.keys() - stored.keys()):
+        raise InputError(f"{str(folder)!r} lacks the weight {missing[0]!r} of its {kind}; fetch it again")
+    fill(layer, wanted, stored, folder)
+    return layer, size
+
+
+def _dense(config: _Values, size: int) -> tuple[_Dense, int]:
+    inputs, outputs = config.get("in_features", int, size), config.get("out_features", int, size)
+    require(inputs == size, f"{str(config.path)!r}: in_features must be {size}, got {inputs}")
+    require(1 <= outputs <= 65_536, f"{str(config.path)!r}: out_features must be in 1..65536, got {outputs}")
+    for key in ("module_input_name", "module_output_name"):
+        name = config.get(key, str, "sentence_embedding")
+        require(name == "sentence_embedding", f"{str(config.path)!r}: {key} {shown(name)} is not followed here")
+    name = config.get("activation_function", str, "torch.nn.modules.activation.Tanh").rpartition(".")[2]
+    if name not in _ACTIVATIONS:
+        raise InputError(f"{str(config.path)!r}: activation_function {shown(name)} is not followed here")
+    bias, residual = config.get("bias", bool, True), config.get("use_residual", bool, False)
+    return _Dense(inputs, outputs, bias, getattr(nn, name)(), residual), outputs
+
+
+def _prompt(config: _Values) -> str:
+    """The prompt that is used where none is asked for."""
+    name, prompts = config.get("default_prompt_name", str, None), config.get("prompts", dict, {})
+    found = "" if name is None else prompts.get(name)
+    if not isinstance(found, str):
+        raise InputError(f"{str(config.path)!r}: default_prompt_name {shown(name)} is none of its prompts")
+    return found
 
 
 def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, max_length: int) -> None:
@@ -17,8 +207,9 @@ def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, 
     pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut. Raises InputError for another
     pooling, or a length that the model has no positions for.
     """
-    if pooling not in _MODES:
-        raise InputError(f"pooling {pooling!r} cannot be declared; choose one of {', '.join(_MODES)}")
+    known = ("cls", "mean", "max")
+    if pooling not in known:
+        raise InputError(f"pooling {pooling!r} cannot be declared; choose one of {', '.join(known)}")
     longest = config.max_position_embeddings
     require(3 <= max_length <= longest, f"max_length must be in 3..{longest}, the model's positions, got {max_length}")
     modules = [
@@ -26,7 +217,7 @@ def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, 
         for place, (path, name) in enumerate(_MODULES.items())
     ]
     (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
-    write_json(folder / "modules.json", modules)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
-    modes = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in _MODES.items()}
+    write_json(folder / MODULES, modules)
+    write_json(folder / TEXT_CONFIG, {"max_seq_length": max_length, "do_lower_case": False})
+    modes = {f"pooling_mode_{_MODES[each]}": each == pooling for each in known}
     write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": config.hidden_size, **modes})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tokenizers
 import torch
-from tokenizers import Encoding
+from tokenizers import Encoding, normalizers
 from torch import Tensor
 
 from tinydistil.errors import InputError, require, translated
@@ -69,6 +69,13 @@ class Tokenizer:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and (WordPiece) vocab.txt."""
         save_backend(self.backend, self.special, self.max_length, Path(folder))
+
+    def lowercasing(self) -> "Tokenizer":
+        """The same with capitals made small before anything else."""
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer is not None else [])]
+        backend.normalizer = normalizers.Sequence(steps)
+        return Tokenizer(backend, self.special, self.max_length)
 
     @property
     def vocab_size(self) -> int:
