@@ -1,5 +1,6 @@
 """Floor 0: the one kind of error that is the user's to mend, and how scripts report it."""
 
+import errno
 import io
 import os
 import signal
@@ -63,6 +64,8 @@ def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = Fa
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (InputError, OSError) as error:
+        if pipe and isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            error.filename = "standard output"  # all other files are named where they are written
         _leave(f"error: {reason_of(error)}", 2, several=ranks)
     except (MemoryError, RuntimeError) as error:
         if str(error).startswith("Symlink loop"):  # of Path.resolve, no OSError before Python 3.13

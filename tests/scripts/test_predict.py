@@ -235,7 +235,7 @@ ARGUMENT_CASES = [
     (["pooling", "--model", "ação/modelo", "oi"], "model folder 'ação/modelo' does not exist"),
     (["pooling", "--model", "", "oi"], "model folder '' does not exist"),
     (["pooling", "--mod", "{model}", "oi"], "the following arguments are required: --model"),
-    (["embed", "--model", "{model}", "gato " * 40], "allow truncation (--truncate)"),
+    (["embed", "--model", "{model}", "gato " * 40], "allow truncation (predict.py --truncate)"),
     (["pooling", "--model", "org/nao-existe", "--offline", "oi"], "neither in the local cache nor within reach"),
     (["poling", "--model", "{model}", "oi"], "invalid choice: 'poling'"),
 ]

@@ -47,8 +47,10 @@ def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
     try:
         with _npy_file(partial, width) if target.suffix == ".npy" else _json_file(partial) as write:
             yield write
-    except BaseException:
+    except BaseException as error:
         print(f"what was done before is in {str(partial)!r}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename is None:  # a failing write does not say which file it was
+            raise OSError(error.errno, error.strerror, str(partial)) from None
         raise
     partial.replace(target)
 
