@@ -23,6 +23,7 @@ from tinydistil.finetune.folder import TASK_FILE, load, new_model, save
 from tinydistil.finetune.forms import AnyRow, AnyTask
 from tinydistil.finetune.objective import TaskModel
 from tinydistil.finetune.output import CHECKPOINTS, DETAILS, FIGURES, METRICS
+from tinydistil.finetune.predict import predict
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.task import PRIMARY, Evidence, Task, headline
 from tinydistil.finetune.teacher import SoftTargets
@@ -230,7 +231,7 @@ def _trained(
     if not done:
         return None
     # Refuses weights that the last step broke, before they are written.
-    material.task.predict(model, material.training[:8])
+    predict(model, examples[:8], pad_id=task.tokenizer.pad_id)
     return model
 
 
