@@ -86,8 +86,8 @@ class FineTuneConfig(Checked):
 
 
 # Learning rate and epochs by the model's width: up to 256 as measured for 2 x 128 (benchmarks/README.md), above 512 as
-# Devlin et al. 2019 had them, between the two the rate that Turc et al. 2019 found best most often.
-_BY_WIDTH = ((256, 5e-4, 5.0), (512, 1e-4, 4.0))
+# Devlin et al. 2019 had them, between the two from the grid of Turc et al. 2019.
+_BY_WIDTH = ((256, 1e-3, 10.0), (512, 1e-4, 4.0))
 
 
 def settings_for(kind: str, model: BertConfig, changes: Mapping[str, object]) -> FineTuneConfig:
