@@ -1,4 +1,4 @@
-"""How scripts end: with closed or broken streams, leftovers of torchrun, no memory. No torch is imported here."""
+"""How scripts end: with closed or broken streams, leftovers of torchrun, no memory, no other rank."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.errors import InputError, rank_and_world_size, reason_of
+from tinydistil.errors import InputError, rank_and_world_size, reason_of, whole_from_environment
 
 ROOT = Path(__file__).parent.parent
 # Prints more than a pipe holds, and writes a file at the very end, as training does.
@@ -134,8 +134,42 @@ def test_a_reason_is_one_line_that_ends_with_the_remedy(text: str) -> None:
         assert len(reason.splitlines()) == 1 and len(reason) < 1000 and reason.endswith(text[-1:].strip() or "c")
 
 
-@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
-def test_ranks_of_five_thousand_digits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "9" * 5000)
+@pytest.mark.parametrize("value", ["9" * 5000, "1.5", "", "x", "-1", "\u0661", " 1"])
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"])
+def test_a_variable_that_is_no_number(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1", name: value}.items():
+        monkeypatch.setenv(*each)
     with pytest.raises(InputError, match=f"the environment has {name}="):
-        rank_and_world_size()
+        whole_from_environment(name, least=int(name == "WORLD_SIZE"))
+    if name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        with pytest.raises(InputError, match=f"the environment has {name}="):
+            rank_and_world_size()
+
+
+def test_a_rank_that_meets_nobody_says_so(tmp_path: Path) -> None:
+    """With a limit of two seconds instead of ten minutes."""
+    (tmp_path / "script.py").write_text(
+        "from datetime import timedelta\n"
+        "from tinydistil import ranks\n"
+        "from tinydistil.errors import run_script\n"
+        "ranks.TIMEOUT, ranks._NOTICE_S = timedelta(seconds=2), 0.5\n"
+        "def main():\n    with ranks.joined('cpu'):\n        pass\n"
+        "run_script(main, ranks=True)\n"
+    )
+    variables = {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+    found = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "rank 0 waits for 1 others at localhost:0" in found.stderr and "Traceback" not in found.stderr, found.stderr
+    assert found.returncode == 2 and "error: rank 0 has not met the others" in found.stderr

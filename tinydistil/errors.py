@@ -83,16 +83,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
     Raises InputError where they contradict each other or lack what they need to meet.
     """
-    found = {}
-    for name, default, least in (("WORLD_SIZE", "1", 1), ("RANK", "0", 0)):
-        text = os.environ.get(name, default)
-        require(
-            text.isascii() and text.isdigit() and len(text) < 11 and least <= int(text) < 2**31,
-            f"the environment has {name}={text!r}, which is no whole number >= {least}; "
-            "unset it, or start with torchrun",
-        )
-        found[name] = int(text)
-    rank, world_size = found["RANK"], found["WORLD_SIZE"]
+    world_size, rank = whole_from_environment("WORLD_SIZE", least=1), whole_from_environment("RANK")
     if world_size == 1:
         return 0, 1  # a RANK left over from another program
     require(rank < world_size, f"the environment has RANK={rank} and WORLD_SIZE={world_size}; start with torchrun")
@@ -101,7 +92,19 @@ def rank_and_world_size() -> tuple[int, int]:
             name in os.environ,
             f"the environment has WORLD_SIZE={world_size} but no {name}; start with torchrun, or unset WORLD_SIZE",
         )
+    whole_from_environment("MASTER_PORT", most=65_535)
     return rank, world_size
+
+
+def whole_from_environment(name: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
+    """Variable `name` of torchrun, `least` where it is not set. Raises InputError for what is no such number."""
+    text = os.environ.get(name, str(least))
+    require(
+        text.isascii() and text.isdigit() and len(text) < 11 and least <= int(text) <= most,
+        f"the environment has {name}={text!r}, which is no whole number >= {least} and <= {most}; "
+        "unset it, or start with torchrun",
+    )
+    return int(text)
 
 
 class _Persistent(io.TextIOWrapper):

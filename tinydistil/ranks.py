@@ -7,6 +7,7 @@ costs nothing. Numbers of the host travel over gloo, those of CUDA devices over 
 import hashlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,10 +21,12 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from tinydistil.errors import InputError, leave_quietly, rank_and_world_size, reason_of
+from tinydistil.errors import InputError, leave_quietly, rank_and_world_size, reason_of, whole_from_environment
 
 # How long ranks wait to meet, and for each other's gradients on CUDA, where a rank that died may go unnoticed.
 TIMEOUT = timedelta(minutes=10)
+# A rank that meets nobody says so; the others of a node start within a second or two.
+_NOTICE_S = 5
 # How long they wait for each other on the host: one may prepare a corpus or write its part of a cache meanwhile. A rank
 # that *dies* is noticed at once, by its closed connections.
 HOST_TIMEOUT = timedelta(days=365)
@@ -141,7 +144,7 @@ def restarted() -> bool:
 
 
 def _attempt() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return whole_from_environment("TORCHELASTIC_RESTART_COUNT")
 
 
 def device_of(name: str) -> torch.device:
@@ -153,7 +156,7 @@ def device_of(name: str) -> torch.device:
         raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_rank = whole_from_environment("LOCAL_RANK")
     if local_rank >= torch.cuda.device_count():
         raise InputError(
             f"device cuda:{local_rank} is not there: this machine has {torch.cuda.device_count()} CUDA devices; "
@@ -200,7 +203,18 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
     torchrun keeps one store over restarts. Under the same keys a restarted rank would find the addresses of the dead
     (`--master-port` does so, torch 2.13) and wait for them, so each attempt gets keys of its own.
     """
-    store, _, _ = next(rendezvous("env://", rank, world_size, timeout=TIMEOUT))
+    place = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    waiting = f"rank {rank} waits for {world_size - 1} others at {place}, {TIMEOUT.total_seconds() / 60:.0f} minutes"
+    notice = threading.Timer(_NOTICE_S, print, [waiting], {"file": sys.stderr, "flush": True})
+    notice.daemon = True
+    notice.start()
+    try:
+        store, _, _ = next(rendezvous("env://", rank, world_size, timeout=TIMEOUT))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"rank {rank} has not met the others at {place} ({reason}); start with torchrun") from None
+    finally:
+        notice.cancel()
     cuda = torch.cuda.is_available() and dist.is_nccl_available()
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",

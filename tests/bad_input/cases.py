@@ -429,7 +429,7 @@ def packed(draw: random.Random) -> Case:
 
 def environment(draw: random.Random) -> Case:
     """Variables of torchrun that say what cannot be."""
-    names = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT", "MASTER_ADDR"]
+    names = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"]
     values = ["", "x", "-1", "1.5", "9" * 5000, "99", "2", "0x1", " 1", "\u0661"]
     found = {each: draw.choice(values) for each in draw.sample(names, draw.randint(1, 4))}
     return Case(draw.choice([*SOUND]), f"environment {found!r:.90}", [], refused=False, environment=found)

@@ -18,6 +18,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 LIMIT_S = 20
 # Address space beyond what the parent has; a child that asks for more is told that there is no memory.
 _MEMORY = 6 << 30
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _WARM = (
     "torch", "torch._dynamo", "numpy", "scipy.stats", "safetensors.torch", "tokenizers", "tqdm", "pyarrow.parquet",
     "ftfy", "zstandard", "tinydistil.train.command", "tinydistil.finetune.run", "tinydistil.finetune.apply",
@@ -103,9 +104,7 @@ def _run(script: str, arguments: Sequence[str], folder: Path, out: Path, err: Pa
     try:
         os.setsid()
         os.chdir(folder)
-        for number, (path, flags) in enumerate(
-            ((os.devnull, os.O_RDONLY), (out, os.O_WRONLY | os.O_CREAT), (err, os.O_WRONLY | os.O_CREAT))
-        ):
+        for number, (path, flags) in enumerate(((os.devnull, os.O_RDONLY), (out, _NEW), (err, _NEW))):
             os.dup2(os.open(path, flags, 0o666), number)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY, used + _MEMORY))
