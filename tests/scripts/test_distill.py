@@ -262,6 +262,26 @@ def test_dry_run_writes_nothing(run: Run, folder: Path) -> None:
     assert "1 layers x 8" in out and "2 layers x 16" in out
 
 
+def test_dry_run_knows_the_memory_that_the_run_takes(folder: Path) -> None:
+    """The peak of the whole process, torch included, within a seventh of what the run itself comes to."""
+    script = f"""import re, runpy, sys
+runpy.run_path({str(SCRIPTS / "distill.py")!r}, run_name="__main__")
+print("peak", int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)"""
+    options = [*TOTAL, "--student", "2x128", "--batch-size", "500", "--steps", "1", "--output"]
+    found = []
+    for more in (["memory", "--dry-run"], ["memory"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *options, *more], cwd=folder, capture_output=True, text=True, check=True,
+            timeout=240, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        )  # fmt: skip
+        found.append(done.stdout)
+    said = re.search(r"memory    ([\d,]+) MiB at most on one process, with a micro-batch of 500;", found[0])
+    peak = re.search(r"peak (\S+)", found[1])
+    assert said is not None and peak is not None, found
+    assert float(said[1].replace(",", "")) == pytest.approx(float(peak[1]), rel=0.15)
+    assert float(peak[1]) > 400, "torch alone takes more than weights and activations"
+
+
 def test_dry_run_knows_what_is_read_and_what_a_cache_saves(run: Run, folder: Path) -> None:
     """Lengths and number of the chosen sequences, not of the corpus; the teacher's time once, not in every epoch."""
     run("distill.py", *TOTAL, "--output", "prepared", "--steps", "1")

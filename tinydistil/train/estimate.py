@@ -1,10 +1,12 @@
-"""A dry run: the real models, three steps on random text of the run's shapes, nothing written.
+"""A dry run: the real models, three steps on random text of the run's shapes, one of the run's own; nothing written.
 
 What it says of time and memory is measured on this machine with this configuration, and scaled to the whole batch.
 """
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -32,6 +34,8 @@ from tinydistil.train.teaching import live_teacher, load_teacher
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
 _TRIAL_SEQUENCES = 8
 _STEPS = 3
+# Longer than this no dry run tries a whole micro-batch.
+_MEMORY_TRIAL_S = 15.0
 # Share of a sequence that text fills where no shards tell: mixed Portuguese, see the README of benchmarks.
 _FILLED = 0.82
 # Of raw Portuguese text in UTF-8, for BERTimbau's vocabulary.
@@ -65,6 +69,9 @@ class _RandomText:
         return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
 
 
+_Trainer = Trainer[MaskedBatch, TeacherSignal]
+
+
 @dataclass(frozen=True, slots=True)
 class _Text:
     """Sequences of an epoch, None before the corpus is prepared; tokens of one on average, [CLS] and [SEP] included."""
@@ -88,14 +95,14 @@ def estimate(plan: Plan, device: torch.device) -> str:
     Raises InputError where a weight is missing or does not fit, as the run would.
     """
     config, text = plan.config, _text_of(plan)
-    trial, learner, teacher = _tried(plan, device, text)
+    trial, trainer, teacher = _tried(plan, device, text)
+    learner = trainer.objective
+    assert isinstance(learner, Learner)
     student, count = learner.student, min(_TRIAL_SEQUENCES, config.train.batch_size)
     taught_by = "none" if teacher is None else f"{config.teacher}: {_described(teacher)}"
-    micro = -(-config.train.batch_size // config.train.accumulation)
     # weights, gradients and AdamW's two moments, each in float32
     trained = sum(p.numel() for p in learner.parameters()) * 16
-    frozen = 0 if teacher is None else weight_bytes(teacher)
-    kept = trial.saved_bytes * micro
+    held = trained + (0 if teacher is None else weight_bytes(teacher))
     step = (trial.seconds + trial.teacher_seconds) * config.train.batch_size
     lines = [
         f"student   {config.student.model}: {_described(student)}, vocabulary {plan.tokenizer.vocab_size:,} "
@@ -105,8 +112,7 @@ def estimate(plan: Plan, device: torch.device) -> str:
         f"text      {_described_text(plan, text)}",
         f"step      {step:.2f} s for {config.train.batch_size} sequences on one process of this machine "
         f"(measured with {count})",
-        f"memory    {(trained + frozen + kept) / 2**20:,.0f} MiB on one process: weights and "
-        f"optimizer {(trained + frozen) / 2**20:,.0f}, a micro-batch of {micro} the rest",
+        f"memory    {_described_memory(plan, trainer, trial, device)}; weights and optimizer {held / 2**20:,.0f}",
         f"time      {_described_time(plan, trial, text)}",
     ]
     return "\n".join(lines)
@@ -132,8 +138,8 @@ def _seconds(plan: Plan, trial: _Trial, text: _Text, world_size: int = 1) -> tup
     return cached * train.mask.epochs * text.sequences * trial.teacher_seconds / world_size, steps
 
 
-def _tried(plan: Plan, device: torch.device, text: _Text) -> tuple[_Trial, Learner, Pretrained | None]:
-    """The trial, and the models that it was made with."""
+def _tried(plan: Plan, device: torch.device, text: _Text) -> tuple[_Trial, _Trainer, Pretrained | None]:
+    """The trial, and what it was made with."""
     config, alone = plan.config, Ranks(0, 1, device)
     teacher = None if plan.teacher is None else load_teacher(plan).to(device)
     learner = make_learner(build_student(plan, teacher), teacher, config.recipe).to(device)
@@ -142,7 +148,42 @@ def _tried(plan: Plan, device: torch.device, text: _Text) -> tuple[_Trial, Learn
     teach = None if teacher is None else live_teacher(plan, teacher, batches, alone, lambda _: None)
     optimizer = make_optimizer([learner], config.train.optimizer)
     trainer = Trainer(learner, optimizer, alone, teach=teach, precision=config.train.precision)
-    return _trial(trainer, batches), learner, teacher
+    return _trial(trainer, batches), trainer, teacher
+
+
+def _described_memory(plan: Plan, trainer: _Trainer, trial: _Trial, device: torch.device) -> str:
+    """The most that this process has held so far, which built all that a run builds, and a step of the run's own.
+
+    Where a whole micro-batch takes too long, of what there is time for, and for the rest what autograd keeps of it.
+    """
+    micro = -(-plan.config.train.batch_size // plan.config.train.accumulation)
+    count = min(micro, max(_TRIAL_SEQUENCES, int(_MEMORY_TRIAL_S / (trial.seconds + trial.teacher_seconds))))
+    trainer.step([_longest(plan, count)], 0.0)
+    peak = _most_bytes(device) + trial.saved_bytes * (micro - count)
+    projected = f", projected from {count}" if count < micro else ""
+    return f"{peak / 2**20:,.0f} MiB at most on one process, with a micro-batch of {micro}{projected}"
+
+
+def _longest(plan: Plan, count: int) -> MaskedBatch:
+    """`count` sequences of a batch with many tokens: of the text where it is prepared, else as long as they can be."""
+    if not (plan.shards / MANIFEST).exists():
+        return _batches(plan, count, plan.config.prepare.max_length).collate(np.arange(count), 0)
+    batches = make_batches(plan, "train")
+    assert batches is not None, "only validation may have too few sequences"
+    lengths = batches.lengths()
+    drawn = [batches.global_batch(cursor)[1][:count] for cursor in range(min(20, batches.batches_per_epoch))]
+    return batches.collate(max(drawn, key=lambda ids: int(lengths[ids].sum())), 0)
+
+
+def _most_bytes(device: torch.device) -> int:
+    """The most memory that this process has held on `device` at a time."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:  # not getrusage, which goes on from the parent process
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
@@ -153,7 +194,7 @@ def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
     return MaskedBatches(text, plan.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other)
 
 
-def _trial(trainer: Trainer[MaskedBatch, TeacherSignal], batches: MaskedBatches) -> _Trial:
+def _trial(trainer: _Trainer, batches: MaskedBatches) -> _Trial:
     """The median of the steps after the first, and the bytes that autograd keeps for one."""
     kept: dict[int, int] = {}
 

@@ -186,13 +186,14 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     if split == "validation" and len(shards) == 0:
         return None
     training = split == "train"
+    micro = -(-config.train.batch_size // config.train.accumulation)  # what there is memory for
     # A cache holds masks, and may serve several students.
     parents = ("teacher",) if config.teacher_cache else ("teacher", "student")
     return MaskedBatches(
         shards,
         plan.tokenizer,
         config.train.mask,
-        batch_size=config.train.batch_size if training else min(config.train.batch_size, len(shards)),
+        batch_size=config.train.batch_size if training else min(micro, len(shards)),
         # Held-out masks are always the same, so that losses of runs compare.
         seed=plan.seed("teacher", "student") if training else 0,
         mask_seed=plan.seed(*parents) if training else 0,

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.losses import masked_lm
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM
@@ -29,7 +29,10 @@ def masked_lm_loss(student: BertForMaskedLM, batches: MaskedBatches, ranks: Rank
     with _evaluating(student):
         for batch in _share(batches, ranks, sequences):
             hidden = student(batch.input_ids, batch.attention_mask).last_hidden
-            part = masked_lm(student.logits_at(hidden, batch.rows), batch.targets)
+            # In chunks of rows: all logits of a batch would take more memory than a step of training.
+            decoding = student.decoding_at(hidden, batch.rows)
+            part = fused_vocabulary_losses(decoding, batch.targets, None, hard=1.0, soft=0.0, compiled=False).hard
+            assert part is not None
             sums += torch.stack([part.total.double(), part.count.double()])
     total, tokens = ranks.sum_(sums).tolist()
     return float(total / max(tokens, 1))
