@@ -176,6 +176,14 @@ def test_any_value_for_any_option_is_a_configuration_or_one_line(kind: str, data
     assert resolved(kind, to_mapping(config)) == config
 
 
+@pytest.mark.parametrize("name", ["csv_delimiter", "encoding", "txt_mode", "on_bad_bytes", "text_field"])
+def test_a_long_value_is_cut(name: str) -> None:
+    try:
+        from_mapping(PrepareConfig, {"read": {name: "0" * 5000}})
+    except InputError as error:
+        assert one_line(error), error
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 @settings(max_examples=150, deadline=None)
 @given(st.data())

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-from tinydistil.config import Checked, Range
+from tinydistil.config import Checked, Range, shown
 from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord, Document, Record
 from tinydistil.text.files import ENDINGS, kind_of
@@ -47,20 +47,20 @@ class ReadConfig(Checked, table="read"):
         require(bool(self.text_field), "text_field is empty; name the field or column that holds the text")
         require(
             len(self.csv_delimiter) == 1 and self.csv_delimiter not in '"\r\n',
-            f"csv_delimiter must be one character and no quote, got {self.csv_delimiter!r}",
+            f"csv_delimiter must be one character and no quote, got {shown(self.csv_delimiter)}",
         )
         require(
             self.txt_mode in ("lines", "blocks"),
             f"txt_mode must be 'lines' (a document a line) or 'blocks' (blank lines between them), "
-            f"got {self.txt_mode!r}",
+            f"got {shown(self.txt_mode)}",
         )
         require(
             self.on_bad_bytes in ("replace", "skip"),
-            f"on_bad_bytes must be 'replace' or 'skip', got {self.on_bad_bytes!r}",
+            f"on_bad_bytes must be 'replace' or 'skip', got {shown(self.on_bad_bytes)}",
         )
         require(
             keeps_ascii(self.encoding),
-            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
+            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {shown(self.encoding)}",
         )
         try:
             self.csv_delimiter.encode(self.encoding)

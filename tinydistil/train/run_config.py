@@ -96,7 +96,7 @@ class RunConfig(Checked):
         )
         require(
             bool(self.teacher) or not self.teacher_precision,
-            f"teacher_precision is {self.teacher_precision!r}, but there is no teacher; leave it out",
+            f"teacher_precision is {shown(self.teacher_precision)}, but there is no teacher; leave it out",
         )
         require(
             not (self.shards and self.corpus),
