@@ -40,9 +40,9 @@ def main() -> None:
     values |= {"recipe": {"name": "mlm"}}
     size = arguments.vocab_size
     if size is not None:
+        require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
         given = bool(resolve_run(values).student.tokenizer)
         require(not given, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
-        require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
         require(arguments.output is not None, "--output is missing; name the folder of the run")
         override(values, [], {"student.tokenizer": str(arguments.output / VOCABULARY)})
     run_command(arguments, resolve_run(values), vocab_size=size)

@@ -1,5 +1,6 @@
 """scripts/distill.py and pretrain.py: whatever a user gets wrong is one message with its name and a remedy, exit 2."""
 
+import contextlib
 import json
 import re
 import runpy
@@ -13,7 +14,15 @@ import pytest
 import torch
 
 from tests.scripts.models import make_models
+from tinydistil.data.prepare import Job, prepare
+from tinydistil.data.progress import Progress
+from tinydistil.data.settings import PrepareConfig
+from tinydistil.data.tokenization import load_side
+from tinydistil.errors import InputError
 from tinydistil.files import read_json
+from tinydistil.train import sources
+from tinydistil.train.plan import make_plan
+from tinydistil.train.run_config import resolve_run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -193,6 +202,18 @@ CASES = {
         r"projection 'pca' reduces the teacher \(16\)", ["--student", "1x32", *options("recipe.projection=pca")]
     ),
     "too long": Case(r"max_length 4000 is longer than the student's position table \(512\)", ["--max-length", "4000"]),
+    "shape beyond memory": Case(
+        r"999 layers of 9998 .* parameters, [\d,]+ GiB, and this machine has .*; choose a smaller shape",
+        ["--student", "999x9998"],
+    ),
+    "masks of a million passes": Case(
+        r"train.mask.epochs must be <= [\d,]+ with a teacher's cache",
+        ["--teacher-cache", "cache", *options("train.mask.epochs=1000000")],
+    ),
+    "tokenizer of nobody": Case(
+        r"student.tokenizer is of no use to a student that reads with the teacher's vocabulary",
+        ["--student", "student", "--tokenizer", "student"],
+    ),
     "odd shape": Case(r"width", ["--student", "2x9"]),
     "layers of a teacher without head": Case(
         r"copies the masked LM head too, which teacher 'encoder' lacks",
@@ -316,3 +337,22 @@ def test_mistakes(
     assert re.search(case.message, error), error
     assert "Traceback" not in error
     assert not torch.distributed.is_initialized()
+
+
+def test_what_memory_cannot_hold_is_refused_before_it_is_asked_for(
+    good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the least that training takes; a dry run measures the rest."""
+    monkeypatch.chdir(good)
+    side = [load_side("teacher")]
+    prepare(Job.of(["corpus.jsonl"], side, PrepareConfig(max_length=32)), tmp_path, workers=0, progress=Progress(None))
+    values = {"recipe": "mlm", "student": {"model": "1x8", "tokenizer": "teacher"}, "shards": str(tmp_path)}
+    for there, batch, message in (
+        (50_000, 4, r"training a student of 0 M parameters takes at least .*; choose a smaller student"),
+        (1_000_000, 500, r"a micro-batch of 500 sequences takes at least .*; lower train.batch_size or raise"),
+        (1_000_000, 4, ""),
+    ):
+        monkeypatch.setattr(sources, "memory_there", lambda there=there: there)
+        config = resolve_run(values | {"train": {"batch_size": batch}})
+        with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
+            make_plan(config, Path("never"), resume=False, device="cpu")

@@ -139,9 +139,19 @@ def read_config(path: Path, *, labels: bool = True) -> BertConfig:
         raise InputError(f"{str(path)!r}: {error}") from None
 
 
+def memory_there() -> int:
+    """Bytes of memory that this machine has, or that its container may use."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return physical
+    return min(physical, int(limit)) if limit.isdigit() else physical
+
+
 def fitting(config: BertConfig) -> BertConfig:
     """`config`. Raises InputError, before any memory is asked for, where this machine cannot hold its weights."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = memory_there()
     needed = 4 * config.parameters  # bytes in float32
     require(
         needed <= there,

@@ -13,7 +13,8 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.export import Outcome
-from tinydistil.train.plan import ModelFolder, Plan
+from tinydistil.train.plan import Plan
+from tinydistil.train.sources import ModelFolder
 
 # Last parts of a path that name a role, not a model; with them stands the part before.
 _ROLE = re.compile(r"student|teacher|model|encoder|final|best|last|output|checkpoints?|(checkpoint|step|seed)-\d+")

@@ -13,20 +13,27 @@ from tinydistil.data.manifest import MANIFEST, check_fit, entries_of, made_with
 from tinydistil.data.masked_batches import Sides, sides_of
 from tinydistil.data.prepare import Job
 from tinydistil.data.tokenization import load_side
-from tinydistil.distill.build import check_mask_rate, check_pair
+from tinydistil.distill.build import check_mask_rate
 from tinydistil.distill.cache import MOST_PARTS
 from tinydistil.distill.teacher import check_teacher_precision
 from tinydistil.distill.vocabulary_loss import check_sparse
 from tinydistil.errors import InputError, require
 from tinydistil.files import fingerprint
-from tinydistil.hub import WEIGHT_FILES, fingerprint_of, first_existing, resolve_folder
-from tinydistil.model.config import BertConfig, read_config
-from tinydistil.model.names import HEAD_BIAS
-from tinydistil.model.weight_files import read_weights
+from tinydistil.hub import fingerprint_of
+from tinydistil.model.config import BertConfig
 from tinydistil.ranks import device_of
 from tinydistil.text.optional import optional
 from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.train.run_config import HALF, RunConfig, new_shape
+from tinydistil.train.run_config import RunConfig
+from tinydistil.train.sources import (
+    ModelFolder,
+    check_length,
+    check_memory,
+    check_student,
+    shape_of,
+    student_sources,
+    teacher_of,
+)
 from tinydistil.train.step import check_precision
 
 CONFIG_FILE = "run.json"
@@ -39,17 +46,6 @@ FREE_ON_RESUME = re.compile(
     r"train\.(steps|tokens|minutes|epochs|log_every|validate_every|validation_sequences|save_every|keep_last|patience"
     r"|bad_steps|accumulation|tensorboard)|corpus\[|shards|teacher$|student\.tokenizer$"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFolder:
-    """A model as it lies on disk: name as given, folder, shape, vocabulary, and whether it predicts words."""
-
-    name: str
-    folder: Path
-    config: BertConfig
-    tokenizer: Tokenizer
-    predicts_words: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +115,8 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     if config.train.tensorboard:
         optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
     check_output(config, output, resume=resume)
-    teacher = _teacher(config) if config.teacher else None
-    (folder, own, made_for), shared = _student_sources(config), config.student_vocabulary == "teacher"
+    teacher = teacher_of(config) if config.teacher else None
+    (folder, own, made_for), shared = student_sources(config), config.student_vocabulary == "teacher"
     if not shared and own is None:
         raise InputError(
             f"student {config.student.model!r} is a new model and has no vocabulary; give student.tokenizer "
@@ -128,18 +124,20 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
         )
     tokenizer = own if not shared or teacher is None else teacher.tokenizer
     assert tokenizer is not None, "either the student has a vocabulary or the teacher lends its own"
-    shape = _shape(config, folder, teacher, tokenizer, made_for)
-    _check_student(config, folder, shape, teacher, made_for)
+    shape = shape_of(config, folder, teacher, tokenizer, made_for)
+    check_student(config, folder, shape, teacher, made_for)
     if config.teacher_cache and teacher is not None:
         _check_cache(config, output, teacher)
     job = None if config.shards else _job(config, shared)
     if job is None:
         shards = Path(config.shards)
-        made, longest = _check_shards(shards)
+        made, longest, tokens = _check_shards(shards)
     else:
-        shards, made, longest = output / "shards", [side.name.fingerprint for side in job.sides], job.config.max_length
+        shards, made = output / "shards", [side.name.fingerprint for side in job.sides]
+        longest, tokens = job.config.max_length, 0.0
     sides = sides_of(made, tokenizer, None if teacher is None else teacher.tokenizer, f"text {str(shards)!r}")
-    _check_length(longest, shape, teacher)
+    check_length(longest, shape, teacher)
+    check_memory(config, shape, teacher, tokens, device_of(device))
     content = {"tokenizer": tokenizer.fingerprint[:16]}
     if teacher is not None:
         content["teacher"] = fingerprint_of(teacher.folder)
@@ -171,121 +169,6 @@ def ownership(config: RunConfig, output: Path, *, but: Callable[[str], bool] = l
     )
 
 
-def _teacher(config: RunConfig) -> ModelFolder:
-    folder = resolve_folder(config.teacher)
-    shape = read_config(folder / "config.json", labels=False)
-    tokenizer = Tokenizer.from_pretrained(folder)
-    predicts_words = HEAD_BIAS in read_weights(folder)  # memory-mapped: names cost nothing
-    require(
-        tokenizer.vocab_size <= shape.vocab_size,
-        f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
-        f"{shape.vocab_size}; the folder mixes two models",
-    )
-    return ModelFolder(config.teacher, folder, shape, tokenizer, predicts_words)
-
-
-def _student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None, Tokenizer | None]:
-    """The student's folder, None for a new shape; its tokenizer; and the one that its weights were made for."""
-    student = config.student
-    folder = (
-        None
-        if student.shape or student.model == HALF
-        else resolve_folder(student.model, weights=student.start == "own")
-    )
-    given = Tokenizer.from_pretrained(student.tokenizer) if student.tokenizer else None
-    brings = folder is not None and first_existing(folder, ("tokenizer.json", "vocab.txt")) is not None
-    # A folder without a vocabulary goes with the one that is given; with neither it is refused here.
-    made_for = Tokenizer.from_pretrained(folder) if folder is not None and (brings or given is None) else given
-    return folder, given or made_for, made_for
-
-
-def _shape(
-    config: RunConfig,
-    folder: Path | None,
-    teacher: ModelFolder | None,
-    tokenizer: Tokenizer,
-    made_for: Tokenizer | None,
-) -> BertConfig:
-    """The shape of the student to be trained, with the vocabulary it will read with."""
-    student = config.student
-    if student.start == "layers" and folder is None and teacher is not None:
-        layers, width = student.shape or (teacher.config.num_hidden_layers // 2 or 1, teacher.config.hidden_size)
-        # heads and feed-forward width come with the layers that are copied
-        same = width == teacher.config.hidden_size
-        shape = teacher.config.replace(num_hidden_layers=layers) if same else new_shape(layers, width, 1)
-    elif folder is None:
-        assert student.shape is not None, "a model that is no folder is a shape"
-        shape = new_shape(*student.shape, tokenizer.vocab_size)
-    else:
-        shape = read_config(folder / "config.json", labels=False)
-        if student.layers:
-            require(
-                shape.num_hidden_layers % student.layers == 0,
-                f"student.layers must divide the {shape.num_hidden_layers} of {student.model!r}, got {student.layers}",
-            )
-            shape = shape.replace(num_hidden_layers=student.layers)
-    # A table may be longer than the tokenizer's ids, for the sake of alignment; never shorter.
-    if config.student_vocabulary == "teacher" and teacher is not None:
-        rows = teacher.config.vocab_size
-    else:
-        as_stored = folder is not None and made_for is not None and made_for.fingerprint == tokenizer.fingerprint
-        rows = shape.vocab_size if as_stored else tokenizer.vocab_size
-    return shape.replace(
-        vocab_size=rows,
-        pad_token_id=tokenizer.pad_id,
-        hidden_dropout_prob=student.dropout,
-        attention_probs_dropout_prob=student.dropout,
-    )
-
-
-def _check_student(
-    config: RunConfig, folder: Path | None, shape: BertConfig, teacher: ModelFolder | None, own: Tokenizer | None
-) -> None:
-    student = config.student
-    if student.start == "own" and folder is not None:
-        require(
-            first_existing(folder, WEIGHT_FILES) is not None,
-            f"student {student.model!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); "
-            "set student.start=random to take its shape and vocabulary only",
-        )
-    if student.start == "layers":
-        assert teacher is not None, "checked by RunConfig"
-        require(
-            teacher.predicts_words,
-            f"student.start 'layers' copies the masked LM head too, which teacher {teacher.name!r} lacks; choose "
-            "another teacher, or student.start own or random",
-        )
-        require(
-            shape.hidden_size == teacher.config.hidden_size,
-            f"student.start 'layers' copies layers, so the student ({shape.hidden_size} wide) must be as wide as the "
-            f"teacher ({teacher.config.hidden_size}); choose student.start own or random",
-        )
-        require(
-            config.student_vocabulary == "teacher",
-            "student.start 'layers' copies the teacher's embeddings too; set student.vocabulary=teacher",
-        )
-        require(
-            teacher.config.num_hidden_layers % shape.num_hidden_layers == 0,
-            f"student.start 'layers' takes every n-th layer: {shape.num_hidden_layers} does not divide the teacher's "
-            f"{teacher.config.num_hidden_layers}",
-        )
-    if folder is not None and own is not None:
-        table = read_config(folder / "config.json", labels=False).vocab_size
-        require(
-            own.vocab_size <= table,
-            f"student {student.model!r}: its tokenizer makes {own.vocab_size} ids, its embeddings have {table}; "
-            "give the tokenizer that belongs to it",
-        )
-    if student.embeddings == "spelling":
-        require(
-            folder is not None and student.start == "own",
-            "student.embeddings 'spelling' averages word vectors that the student has, and a new one has none; "
-            "choose random or pca, or give a folder as student.model",
-        )
-    if teacher is not None:
-        check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)
-
-
 def _check_cache(config: RunConfig, output: Path, teacher: ModelFolder) -> None:
     folder = Path(config.teacher_cache)
     require(not folder.exists() or folder.is_dir(), f"teacher_cache {str(folder)!r} is a file; name a folder")
@@ -311,15 +194,6 @@ def _check_cache(config: RunConfig, output: Path, teacher: ModelFolder) -> None:
         check_sparse(config.recipe.divergence)
 
 
-def _check_length(longest: int, shape: BertConfig, teacher: ModelFolder | None) -> None:
-    for who, found in (("student", shape), ("teacher", shape if teacher is None else teacher.config)):
-        require(
-            longest <= found.max_position_embeddings,
-            f"prepare.max_length {longest} is longer than the {who}'s position table "
-            f"({found.max_position_embeddings}); lower it (--max-length) and prepare the text so",
-        )
-
-
 def _job(config: RunConfig, shared: bool) -> Job:
     """The preparation of raw text: one tokenizer, or teacher's and student's side by side."""
     sides = [load_side(source) for source in tokenizer_sources(config, shared)]
@@ -335,15 +209,16 @@ def tokenizer_sources(config: RunConfig, shared: bool) -> list[str]:
     return [config.teacher] if shared else [config.teacher, own]
 
 
-def _check_shards(shards: Path) -> tuple[list[str], int]:
-    """Fingerprints of the tokenizers of these shards, and the most tokens of a sequence, special ones included."""
+def _check_shards(shards: Path) -> tuple[list[str], int, float]:
+    """Fingerprints of the tokenizers of these shards; tokens of a sequence, special ones included: most, and mean."""
     require(shards.is_dir(), f"shards {str(shards)!r} is no folder; make one with scripts/prepare.py")
     manifest = check_fit(shards, None, None)
-    splits = {entry.split for entry in entries_of(manifest, shards)}
-    require("train" in splits, f"{shards / MANIFEST} lists no training shard; prepare the corpus again")
+    entries = [entry for entry in entries_of(manifest, shards) if entry.split == "train"]
+    require(bool(entries), f"{shards / MANIFEST} lists no training shard; prepare the corpus again")
     options = manifest.get("config")
     longest = options.get("max_length") if isinstance(options, dict) else None
     require(
         isinstance(longest, int), f"{shards / MANIFEST}: config.max_length is {longest!r}; prepare the corpus again"
     )
-    return made_with(manifest), cast(int, longest)
+    mean = sum(entry.tokens for entry in entries) / max(sum(entry.sequences for entry in entries), 1)
+    return made_with(manifest), cast(int, longest), mean + 2
