@@ -127,7 +127,7 @@ def call(script: Script, folder: Path, suite_data: Path, once: Path, tmp_path: P
 REFUSED = {
     "pooling": (["--pooling", "cls"], "pooling = 'mean', now it is 'cls'"),
     "prefix": (["--prefix", "query: "], "prefix = '', now it is 'query: '"),
-    "setting": (["--set", "learning_rate=0.5"], "learning_rate = 0.0005, now it is 0.5"),
+    "setting": (["--set", "learning_rate=0.5"], "learning_rate = 0.001, now it is 0.5"),
     "table of settings": (["--set", "augment.copies=2"], "augment.copies = 0, now it is 2"),
 }
 
