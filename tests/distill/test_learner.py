@@ -141,3 +141,15 @@ def test_batches_travel_whole() -> None:
     assert batch.teacher is not None
     assert all(isinstance(getattr(batch.teacher, field.name), Tensor) for field in fields(TeacherView))
     assert set(TWO_VOCABULARIES) <= set(CASES)
+
+
+def test_a_teacher_that_pools_by_cls_is_taught_by_its_cls() -> None:
+    trainer, batches = toy_case("partial", ALONE)
+    batch = batches.collate(np.arange(6), 0)
+    taught = trainer.teach(batch)
+    learner = trainer.objective
+    by_mean = learner.teacher_vectors("pooled", taught, batch)
+    learner.teacher_pooling = "cls"
+    by_cls = learner.teacher_vectors("pooled", taught, batch)
+    assert torch.equal(by_cls, learner.projection("pooled").prepare(taught.hidden[:, 0]))
+    assert not torch.allclose(by_mean, by_cls)

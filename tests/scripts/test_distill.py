@@ -237,6 +237,29 @@ def test_a_run_is_bound_to_what_its_files_hold(
     assert validated == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("declared", "followed"), [("cls_token", "cls"), ("mean_tokens", "mean"), ("max_tokens", "mean")]
+)
+def test_a_sequence_is_taught_by_the_vector_that_the_teachers_folder_declares(
+    run: Run, folder: Path, tmp_path: Path, declared: str, followed: str
+) -> None:
+    shutil.copytree(folder / "teacher", tmp_path / "teacher")
+    (tmp_path / "teacher" / "1_Pooling").mkdir()
+    types = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+               for i, (path, name) in enumerate(types.items())]  # fmt: skip
+    (tmp_path / "teacher" / "modules.json").write_text(json.dumps(modules))
+    pooling = {f"pooling_mode_{name}": name == declared for name in ("cls_token", "mean_tokens", "max_tokens")}
+    (tmp_path / "teacher" / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    arguments = ["partial" if each == "total" else each for each in TOTAL]
+    arguments[arguments.index("--teacher") + 1] = str(tmp_path / "teacher")
+    cache = str(tmp_path / "cache")
+    said = run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "1", "--teacher-cache", cache,
+               stream="err")  # fmt: skip
+    assert read_json(Path(cache) / "cache.json")["teacher's pooling"] == followed
+    assert ("pools by max, which is not followed" in said) == (declared == "max_tokens")
+
+
 def test_two_runs_do_not_share_a_folder(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*TOTAL, "--output", "shared", "--steps", "1"]
     with Ownership("run.json", lambda name: False).claim(folder / "shared", {}, record_now=False):

@@ -20,12 +20,17 @@ from tinydistil.model.heads import BertForMaskedLM
 
 
 def make_learner(
-    student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel | None, recipe: Recipe, *, fused: bool = True
+    student: BertForMaskedLM,
+    teacher: BertForMaskedLM | BertModel | None,
+    recipe: Recipe,
+    *,
+    fused: bool = True,
+    teacher_pooling: str = "mean",
 ) -> Learner:
     """`student` with a projection for each term of `recipe` that compares vectors; they must still be fitted.
 
-    fused: see `Learner`. Learned projections draw from torch's global generator. Raises InputError where the three do
-    not go together.
+    fused, teacher_pooling: see `Learner`. Learned projections draw from torch's global generator. Raises InputError
+    where the three do not go together.
     """
     require(
         teacher is not None or not recipe.needs_teacher,
@@ -40,7 +45,7 @@ def make_learner(
             term: Projection(recipe.projection, *widths, centred=recipe.centred, whitening=recipe.whitening)
             for term in compared
         }
-    return Learner(student, recipe, projections, fused=fused)
+    return Learner(student, recipe, projections, fused=fused, teacher_pooling=teacher_pooling)
 
 
 def check_pair(recipe: Recipe, student: BertConfig, teacher: BertConfig, *, predicts_words: bool) -> None:
@@ -95,7 +100,7 @@ def fit_projections(
         hidden, view = teach(batch).hidden, batch.teacher_view
         for term, collected in moments.items():
             assert hidden is not None, "projections are fitted to a live teacher"
-            vectors = vectors_of(term, recipe.unit, hidden, view, batch.num_words)
+            vectors = vectors_of(term, recipe.unit, hidden, view, batch.num_words, pooling=learner.teacher_pooling)
             collected.add(vectors[there(term, recipe.unit, view, batch.num_words)])
         seen += len(batch.sequence_ids)
         if seen >= recipe.fit_sequences:

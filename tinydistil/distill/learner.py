@@ -28,16 +28,23 @@ class Learner(nn.Module):
 
     Calling it computes the terms of `recipe` whose weight is not 0, each a sum and a count, by name: "hard" (masked
     words), "soft" (the teacher's distribution), "hidden" and "pooled" (the teacher's representation).
-    fused: words' terms without their matrices (R, V), see `distill.fused`.
+    fused: words' terms without their matrices (R, V), see `distill.fused`. teacher_pooling: "mean" or "cls", which
+    vector of the teacher stands for a sequence.
     """
 
     def __init__(
-        self, student: BertForMaskedLM, recipe: Recipe, projections: Mapping[str, Projection], *, fused: bool = True
+        self,
+        student: BertForMaskedLM,
+        recipe: Recipe,
+        projections: Mapping[str, Projection],
+        *,
+        fused: bool = True,
+        teacher_pooling: str = "mean",
     ) -> None:
         super().__init__()
         compared = {name for name in ("hidden", "pooled") if name in recipe.weights}
         assert projections.keys() == compared, f"one projection each for {compared}, got {projections.keys()}"
-        self.student, self.recipe = student, recipe
+        self.student, self.recipe, self.teacher_pooling = student, recipe, teacher_pooling
         self.compare_words = fused_vocabulary_losses if fused else vocabulary_losses
         self.projections = nn.ModuleDict(projections)
         if recipe.hard == 0 and recipe.soft == 0:
@@ -92,7 +99,8 @@ class Learner(nn.Module):
         if taught.vectors is not None:
             return taught.vectors[term]
         assert taught.hidden is not None, "a live teacher has hidden states"
-        vectors = vectors_of(term, self.recipe.unit, taught.hidden, batch.teacher_view, batch.num_words)  # (N, E)
+        unit, view, words = self.recipe.unit, batch.teacher_view, batch.num_words
+        vectors = vectors_of(term, unit, taught.hidden, view, words, pooling=self.teacher_pooling)  # (N, E)
         return self.projection(term).prepare(vectors)
 
     def projection(self, term: str) -> Projection:

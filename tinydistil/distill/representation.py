@@ -10,12 +10,16 @@ from tinydistil.distill.losses import word_means
 from tinydistil.model.batch import MaskedBatch, TeacherView
 
 
-def vectors_of(term: str, unit: str, hidden: Tensor, batch: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+def vectors_of(
+    term: str, unit: str, hidden: Tensor, batch: MaskedBatch | TeacherView, num_words: int, *, pooling: str = "mean"
+) -> Tensor:
     """The vectors (N, D) that `term` compares, from hidden states (B, T, D) of the tokens of `batch`.
 
     "hidden" by `unit`: N = B * T tokens, or B * W words with W = `num_words`; "pooled": N = B sequences, each the mean
-    of its tokens, special ones included, as sentence encoders pool.
+    of its tokens, special ones included, as most sentence encoders pool, or with `pooling` "cls" its first token.
     """
+    if term == "pooled" and pooling == "cls":
+        return hidden[:, 0]
     if term == "pooled":
         whole = torch.where(batch.counted, 0, -1)  # the sequence as one word
         return word_means(hidden, whole, 1)[0].flatten(0, 1)

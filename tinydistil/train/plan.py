@@ -21,6 +21,7 @@ from tinydistil.errors import InputError, require
 from tinydistil.files import fingerprint
 from tinydistil.hub import fingerprint_of
 from tinydistil.model.config import BertConfig
+from tinydistil.model.sentence_folder import declared_pooling
 from tinydistil.ranks import device_of
 from tinydistil.text.optional import optional
 from tinydistil.text.tokenizer import Tokenizer
@@ -68,6 +69,22 @@ class Plan:
     job: Job | None
     sides: Sides
     content: Mapping[str, str]
+
+    @property
+    def teacher_pooling(self) -> str:
+        """Which vector of the teacher stands for a sequence: as its folder declares, "cls" or else "mean"."""
+        compared = self.teacher is not None and self.config.recipe.pooled > 0
+        return "cls" if compared and self._declared_pooling == "cls" else "mean"
+
+    @property
+    def unfollowed_pooling(self) -> str | None:
+        """What the teacher's folder declares instead of both."""
+        declared = self._declared_pooling if self.config.recipe.pooled > 0 else None
+        return None if declared in (None, "mean", "cls") else declared
+
+    @property
+    def _declared_pooling(self) -> str | None:
+        return None if self.teacher is None else declared_pooling(self.teacher.folder)
 
     @property
     def origin(self) -> dict[str, object]:

@@ -103,12 +103,14 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     train = make_batches(plan, "train")
     assert train is not None, "checked by the plan"
     validation = make_batches(plan, "validation")
-    learner = make_learner(student, teacher, config.recipe).to(ranks.device)
+    learner = make_learner(student, teacher, config.recipe, teacher_pooling=plan.teacher_pooling).to(ranks.device)
     # Each rank has read files of its own, maybe from a disk that they do not share.
     ranks.require_same("the configuration", [repr(config).encode()])
     ranks.require_same(f"corpus {str(plan.shards)!r}", [(plan.shards / MANIFEST).read_bytes()])
     ranks.require_same(f"teacher {config.teacher!r}", bytes_of({} if teacher is None else teacher.state_dict()))
     records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
+    if (pooling := plan.unfollowed_pooling) is not None:
+        records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
     # before it is quantised, which leaves no weights to look at
     fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
     live = None if teacher is None else live_teacher(plan, teacher, train, ranks, records.say)

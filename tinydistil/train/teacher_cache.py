@@ -164,6 +164,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
+        "teacher's pooling": plan.teacher_pooling,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
         "student's tokenizer": plan.tokenizer.fingerprint,
         "student's width": plan.shape.hidden_size if config.recipe.projection in REDUCING else "any",
