@@ -35,7 +35,7 @@ def translated(message: str, remedy: str) -> Iterator[None]:
     except (InputError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.filename is not None:  # torch calls a damaged zip "Invalid argument"
             raise
         lines = str(error).split(" In PyTorch")[0].splitlines()
         raise InputError(f"{message} ({lines[0] if lines else type(error).__name__}); {remedy}") from None

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,21 @@ def broken_folder(kind: str, folder: Path) -> None:
         to_bin(folder, load_file(weights_file) | {7: torch.zeros(1)})  # type: ignore[dict-item]
     elif kind == "sparse":
         to_bin(folder, load_file(weights_file) | {"x": torch.zeros(2, 2).to_sparse()})
+    elif kind in ODD_TENSORS:
+        to_bin(folder, load_file(weights_file) | {"x": ODD_TENSORS[kind]()})
+    elif kind == "quantised decoder":
+        odd = torch.quantize_per_tensor(torch.zeros(90, 16), 1.0, 0, torch.qint8)
+        to_bin(folder, load_file(weights_file) | {"cls.predictions.decoder.weight": odd})
+    elif kind == "stretched":
+        to_bin(folder, load_file(weights_file) | {layer: torch.zeros(1).expand(16, 32 * 10**9)})
+    elif kind == "complex":
+        edit_weights(folder, {layer: torch.zeros(16, 32, dtype=torch.complex64)})
+    elif kind == "bin of text":
+        weights_file.unlink()
+        (folder / "pytorch_model.bin").write_bytes("não são pesos\n".encode() * 50)
+    elif kind == "bin of a huge string":
+        weights_file.unlink()
+        (folder / "pytorch_model.bin").write_bytes(b"\x80\x04\x8e" + b"\xff" * 7 + b"\x0f" + b"x" * 20)
     elif kind == "lfs pointer":
         weights_file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     elif kind == "long number":
@@ -320,9 +336,25 @@ def broken_folder(kind: str, folder: Path) -> None:
         edit_config(folder, **values)
 
 
+# In files that torch.load reads without a word.
+ODD_TENSORS: dict[str, Callable[[], Tensor]] = {
+    "nested": lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+    "jagged": lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged),
+    "quantised tensor": lambda: torch.quantize_per_tensor(torch.zeros(2, 2), 1.0, 0, torch.qint8),
+    "compressed": lambda: torch.zeros(2, 2).to_sparse_csr(),
+    "without data": lambda: torch.zeros(2, device="meta"),
+}
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
+        *((kind, "mapping of names to dense tensors, but 'x'") for kind in ODD_TENSORS),
+        ("quantised decoder", r"dense tensors, but 'cls\.predictions\.decoder\.weight'"),
+        ("stretched", r"has shape \(16, 32000000000\), but config\.json asks for \(16, 32\)"),
+        ("complex", "is torch.complex64"),
+        ("bin of text", r"pytorch_model\.bin' (is damaged|.* was refused unopened) .*; (fetch it again|ask)"),
+        ("bin of a huge string", r"pytorch_model\.bin' (is damaged|.* was refused unopened) .*; (fetch it again|ask)"),
         ("empty folder", r"config\.json' does not exist"),
         ("no weights", r"has no weights \(model\.safetensors or pytorch_model\.bin\)"),
         ("truncated", "not a whole safetensors file .* fetch it again"),

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
+from tinydistil.config import shown
 from tinydistil.errors import InputError, require
 from tinydistil.evaluate.inference import check_match
 from tinydistil.files import read_json, write_json
@@ -94,19 +96,27 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
 
 def _task(known: dict[str, object], model: TaskModel, tokenizer: Tokenizer, folder: Path) -> AnyTask:
     """The task that task.json and config.json (which holds the labels) tell of."""
-    kind, max_length, stride = known["kind"], known.get("max_length"), known.get("stride")
-    if not isinstance(max_length, int) or max_length > model.config.max_position_embeddings:
-        raise InputError(f"{str(folder / TASK_FILE)!r}: max_length must fit the model's positions, got {max_length!r}")
+    kind, max_length, stride, paired = (known.get(key) for key in ("kind", "max_length", "stride", "paired"))
+
+    def refuse(field: str, wanted: str) -> NoReturn:
+        raise InputError(f"{str(folder / TASK_FILE)!r}: {field} must {wanted}, got {shown(known.get(field))}")
+
+    # type(), not isinstance(): true is an int too. [CLS], a token and [SEP] are the least.
+    if type(max_length) is not int or not 3 <= max_length <= model.config.max_position_embeddings:
+        refuse("max_length", f"be in 3..{model.config.max_position_embeddings}, the model's positions")
     if kind == "answer":
-        if not isinstance(stride, int):
-            raise InputError(f"{str(folder / TASK_FILE)!r}: stride must be an integer, got {stride!r}")
+        if type(stride) is not int:
+            refuse("stride", "be an integer")
         return AnswerTask(tokenizer, max_length, stride)
     labels = model.config.labels
     if known.get("labels") != list(labels):
         raise InputError(
-            f"{str(folder)!r}: {TASK_FILE} has the labels {known.get('labels')}, config.json {list(labels)}; "
+            f"{str(folder)!r}: {TASK_FILE} has the labels {shown(known.get('labels'))}, config.json "
+            f"{shown(list(labels))}; "
             "they do not belong together"
         )
     if kind == "tag":
         return TagTask(labels, tokenizer, max_length)
-    return TextTask(str(kind), labels, known.get("paired") is True, tokenizer, max_length)
+    if type(paired) is not bool:
+        refuse("paired", "be true or false")
+    return TextTask(str(kind), labels, paired, tokenizer, max_length)

@@ -42,7 +42,10 @@ def predict(
         if isinstance(output, SpanLogits):
             output = torch.stack([output.first, output.last], -1)
         # Before a class or an answer is made of them: NaN would be class 0.
-        require(bool(output.isfinite().all()), "the model's predictions are not finite; lower learning_rate")
+        require(
+            bool(output.isfinite().all()),
+            "the model's predictions are not finite; lower learning_rate to tune it, or choose a model that is sound",
+        )
         for i, logits in zip(chosen, output.float().cpu().numpy(), strict=True):
             found[i] = logits if logits.ndim == 1 else logits[: len(examples[i].ids)]
         tokens += sum(len(examples[i].ids) for i in chosen)

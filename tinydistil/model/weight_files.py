@@ -1,7 +1,7 @@
 """Tensors as they lie in a folder: safetensors or .bin, whole or sharded. Nothing in a file is ever executed."""
 
 import pickle
-import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,25 +9,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from tinydistil.errors import InputError
+from tinydistil.errors import InputError, translated
 from tinydistil.files import replacing
 from tinydistil.hub import WEIGHT_FILES, first_existing, shards_of
 from tinydistil.model.names import canonical
-
-# What torch.load raises for bytes that are no checkpoint, found by feeding it damaged ones.
-_DAMAGE = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    struct.error,
-)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -60,41 +47,38 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise InputError(
-            f"{str(path)!r} is not a whole safetensors file ({error}); it may have been cut short: fetch it again"
-        ) from None
+    damaged = translated(f"{str(path)!r} is not a whole safetensors file", "it may have been cut short: fetch it again")
+    with damaged, safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def _read_bin(path: Path) -> dict[str, Tensor]:
-    try:
-        # The oldest .bin files are bare pickles, which cannot be memory-mapped.
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0].split(" In PyTorch")[0]
-        raise InputError(
-            f"{str(path)!r} is not a plain file of tensors and was refused unopened ({reason}); "
-            "ask its author for safetensors"
-        ) from None
-    except PermissionError:
-        raise
-    except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{str(path)!r} is damaged ({reason}); fetch it again") from None
+    refused = f"{str(path)!r} is not a plain file of tensors and was refused unopened"
+    with translated(f"{str(path)!r} is damaged", "fetch it again"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about what is refused below
+        try:
+            # The oldest .bin files are bare pickles, which cannot be memory-mapped.
+            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except pickle.UnpicklingError as error:
+            with translated(refused, "ask its author for safetensors"):
+                raise error
     if not isinstance(stored, dict):
         raise InputError(f"{str(path)!r} must hold a mapping of names to tensors, got {type(stored).__name__}")
     for name, tensor in stored.items():
-        plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_meta
-        if not isinstance(name, str) or not plain:
+        if not isinstance(name, str) or not _is_plain(tensor):
             raise InputError(
                 f"{str(path)!r} must hold a mapping of names to dense tensors, but {name!r} is "
                 f"{type(tensor).__name__}; save the model's state_dict() alone"
             )
     # detach: some save parameters, which a copy would otherwise tie to autograd
     return {name: tensor.detach() for name, tensor in stored.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether `value` is plain numbers in memory: neither sparse nor nested, quantised or without data."""
+    if type(value) not in (Tensor, nn.Parameter) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not (value.is_meta or value.is_nested or value.is_quantized)
 
 
 def _refuse_pointer(path: Path) -> None:
