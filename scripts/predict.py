@@ -266,7 +266,6 @@ def parse_arguments() -> argparse.Namespace:
     commands.add_parser(
         "classify",
         parents=[tuned],
-        allow_abbrev=False,
         help="class or number of each text, cut to the length that was tuned for",
     )
     commands.add_parser("tag", parents=[tuned], help="a tag for each word")

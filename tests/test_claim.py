@@ -86,6 +86,8 @@ def test_a_second_run_is_refused_until_the_first_one_ends_however_it_ends(tmp_pa
 def test_a_later_versions_table_is_not_compared() -> None:
     assert difference({"seed": 1}, {"seed": 1, "content": {"teacher": "ab"}}) is None
     assert difference({"seed": 1, "content": {}}, {"seed": 1, "content": {"teacher": "ab"}}) is None
+    assert difference({"seed": 1, "content": {"teacher": "ab"}}, {"seed": 1}) is None, "not known yet"
+    assert difference({"seed": 1, "content": {"teacher": "ab"}}, {"seed": 2}) == ("seed", 1, 2)
     found = difference({"content": {"teacher": "ab"}}, {"content": {"teacher": "cd"}})
     assert found == ("content.teacher", "ab", "cd")
     assert difference({"train.seed": 1}, {"train.seed": 2}) == ("train.seed", 1, 2)

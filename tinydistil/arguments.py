@@ -12,8 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 from tinydistil.config import Range, hints_of, shown
 from tinydistil.errors import InputError, require
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from tinydistil.files import is_utf8
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         for value in vars(found).values():
             for each in map(str, value if isinstance(value, list) else [value]):
                 # A text file may have any name, also below folders (--input, --corpus).
-                sound = _SURROGATE.search(each) is None or Path(each).is_file()
+                sound = is_utf8(each) or Path(each).is_file()
                 sound = sound or (isinstance(value, list) and Path(each).is_dir())
                 require(sound, f"argument {shown(each)} holds a lone surrogate (bytes that are no UTF-8); rename it")
             # Longer than any path: its folders could not be made one below the other.

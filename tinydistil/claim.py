@@ -24,7 +24,7 @@ class Ownership:
 
     record: the file that says what the folder was begun with. ours: names that this program may have left there
     before the record. noun: the option that names the folder. must_agree: whether an option (dotted name) may not
-    change; options that the record lacks, as older records do, are not compared. remedy: behind "now it is ...".
+    change; tables that the record or the origin lacks altogether are not compared. remedy: behind "now it is ...".
     """
 
     record: str
@@ -103,9 +103,10 @@ def difference(
 ) -> tuple[str, object, object] | None:
     """The first option, by its dotted name, in which two configurations differ, and both values."""
     old, new = flatten(before), flatten(now)
-    tables = {name.partition(".")[0] for name in old}
+    # A table that the record lacks came with a later version of this program; one that is lacking now (what files hold,
+    # say, before they are read) is compared when it is known.
+    tables = {name.partition(".")[0] for name in old} & {name.partition(".")[0] for name in new}
     for name in [*new, *old]:
-        # A table that the record lacks altogether came with a later version of this program.
         known = "." not in name or name.partition(".")[0] in tables
         if known and must_agree(name) and old.get(name) != new.get(name):
             return name, old.get(name), new.get(name)

@@ -84,13 +84,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: object) -> None:
     """Write `values` as indented JSON, atomically. The key order is that of `values`."""
     text = json.dumps(values, ensure_ascii=False, indent=2)
-    if not _is_utf8(text):
+    if not is_utf8(text):
         # A file name or label that is no UTF-8 comes as lone surrogates, which only JSON's escapes can carry.
         text = json.dumps(values, indent=2)
     write_text(path, text + "\n")
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: it has no half of a UTF-16 pair, which no tokenizer takes either."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -215,6 +215,14 @@ def shards_of(index: Path) -> list[str]:
     return shards
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of `folder`: one file, or an index and the shards that it names; nothing where there are none."""
+    first = first_existing(folder, WEIGHT_FILES)
+    if first is None:
+        return []
+    return [first, *(folder / shard for shard in shards_of(first))] if first.name.endswith(".index.json") else [first]
+
+
 def first_existing(folder: Path, names: Iterable[str]) -> Path | None:
     """The first of `names` that is a file in `folder`, or None."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
@@ -239,11 +247,7 @@ def notes_on(folder: Path) -> list[str]:
 
 def fingerprint_of(folder: Path) -> str:
     """Of what makes a model: the files of its configuration, weights and tokenizer. Reads all of them once."""
-    index = first_existing(folder, WEIGHT_FILES)
-    weights = [] if index is None else [index]
-    if index is not None and index.name.endswith(".index.json"):
-        weights += [folder / shard for shard in shards_of(index)]
-    found = [*weights, *(folder / name for name in ("config.json", *TOKENIZER_FILES, TEXT_CONFIG))]
+    found = [*weight_files(folder), *(folder / name for name in ("config.json", *TOKENIZER_FILES, TEXT_CONFIG))]
     if (root := sentence_root(folder)) is not None:
         found += [root / MODULES, root / PROMPTS]
         for module in modules_of(root)[1:]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -180,3 +181,14 @@ def test_augmentation_changes_copies_only(tmp_path: Path) -> None:
     assert all(row.text == "Sim" and row.second == "Não" for row in found[202:])  # the last word stays
     assert found == augmented(rows, config, read_synonyms(table))
     assert augmented(rows, AugmentConfig(copies=1, replace=0, swap=0, delete=0), {}) == rows * 2
+
+
+@pytest.mark.parametrize("table", [{"1": "a", "2": "b"}, {"0": "a", "7": "b"}, None, {}, ["a"]])
+def test_the_old_heads_labels_do_not_matter_to_a_new_head(
+    script: Script, folder: Path, files: Path, tmp_path: Path, table: object
+) -> None:
+    model = shutil.copytree(folder, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"id2label": table}))
+    left = script("finetune", *classify(files, model), "--output", tmp_path / "out")
+    assert left.code == 0, left.err

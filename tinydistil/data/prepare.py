@@ -26,7 +26,7 @@ from tinydistil.data.shards import ShardBuilder, TokenShards
 from tinydistil.data.step import UNREADABLE, DocumentStep
 from tinydistil.data.table import make_table, packing_efficiency
 from tinydistil.data.tokenization import NamedSide
-from tinydistil.errors import require
+from tinydistil.errors import InputError, require
 from tinydistil.files import read_json, write_atomic, write_json
 from tinydistil.text.contamination import EvaluationNgrams
 from tinydistil.text.duplicates import DuplicateIndex
@@ -205,10 +205,10 @@ def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[
     # The table is there even where the corpus is not: it tells why nothing was kept.
     table = make_table(counts)
     write_json(folder.folder / TABLE, {"rows": [asdict(row) for row in table]})
-    require(
-        bool(shards),
-        f"no document of {counts.read.documents:,} was kept; {_worst(counts)}{job.notes() and f'; {job.notes()}'}",
-    )
+    if not shards:
+        # Not in a `require`: the notes look into every file.
+        reasons = "; ".join(filter(None, [_worst(counts), job.notes()]))
+        raise InputError(f"no document of {counts.read.documents:,} was kept; {reasons}")
     if job.config.sample_dropped:
         _write_samples(job, folder, segments)
     efficiency = packing_efficiency(shards, job.config.capacity)

@@ -1,7 +1,5 @@
 """Where in a context the answer to a question stands. Letters: N questions, T tokens."""
 
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +10,7 @@ from tinydistil.errors import require
 from tinydistil.evaluate.answers import exact_match, word_f1
 from tinydistil.finetune.examples import TaskExample
 from tinydistil.finetune.objective import TaskModel
-from tinydistil.finetune.predict import SAY_EVERY_S, predict
+from tinydistil.finetune.predict import TimeLeft, predict
 from tinydistil.finetune.task import Evidence
 from tinydistil.text.tasks.records import Question, portions
 from tinydistil.text.tokenizer import Tokenizer
@@ -106,7 +104,7 @@ class AnswerTask:
     def predict(self, model: TaskModel, rows: Sequence[Question], *, batch_size: int = 32) -> list[Answer]:
         """The best answer to each question over all windows of its context."""
         found: list[Answer] = []
-        began = said = time.monotonic()
+        time_left = TimeLeft()
         nowhere = np.zeros(2, np.int64)
         for some in portions(rows, len(rows)):
             windows = self._windows(some)
@@ -116,9 +114,8 @@ class AnswerTask:
             for window, each in zip(windows, logits, strict=True):
                 candidates[window.question].append(_candidates(window, each.astype(np.float64)))
             found += [_best(row.context, each) for row, each in zip(some, candidates, strict=True)]
-            if (now := time.monotonic()) - said > SAY_EVERY_S and len(found) < len(rows):
-                said, left_s = now, (now - began) * (len(rows) / len(found) - 1)
-                print(f"answered {len(found):,} of {len(rows):,} questions, {left_s:,.0f} s left", file=sys.stderr)
+            if len(found) < len(rows):
+                time_left.say(f"answered {len(found):,} of {len(rows):,} questions", len(found) / len(rows))
         return found
 
     def evidence(self, rows: Sequence[Question], predictions: Sequence[Answer]) -> Evidence:

@@ -1,6 +1,5 @@
 """More training rows from those there are, word by word (Wei & Zou 2019, "EDA"): training rows only, never others."""
 
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Annotated
 
 from tinydistil.config import Checked, Range, Seed, Share
 from tinydistil.errors import InputError, require
+from tinydistil.model.config import memory_there
 from tinydistil.text.tasks.records import LabelledText, existing
 
 Synonyms = Mapping[str, tuple[str, ...]]
@@ -42,7 +42,7 @@ def check_copies(rows: Sequence[LabelledText], config: AugmentConfig, max_length
     # A row and its example: both texts, two 64-bit numbers per token, and the objects around them.
     sizes = (len(row.text) + len(row.second or "") for row in rows)
     row_bytes = sum(600 + 2 * size + 16 * min(size, max_length) for size in sizes)
-    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    room = memory_there() // 2
     most = max(0, room // row_bytes - 1)
     require(
         config.copies <= most,

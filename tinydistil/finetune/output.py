@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,9 +52,7 @@ def check_output(output: Path, origin: Mapping[str, object], *, resume: bool) ->
     """Raise InputError where `output` is no place for a run of these options; content is compared where it is known."""
     _look(output, resume)
     if _holds_work(output):
-        _ownership(output, but=lambda name: "content" not in origin and name.startswith("content.")).check(
-            output, origin
-        )
+        _ownership(output).check(output, origin)
 
 
 @contextmanager
@@ -79,12 +77,10 @@ def _look(output: Path, resume: bool) -> None:
     refuse_strangers(output, _ownership(output).is_ours)
 
 
-def _ownership(output: Path, *, but: Callable[[str], bool] = lambda name: False) -> Ownership:
+def _ownership(output: Path) -> Ownership:
     # The model's files go by names that others' models have too: they are ours beside what only we write.
     tuned = (output / TASK_FILE).is_file() or (output / CHECKPOINTS).is_dir()
-    return Ownership(
-        RECORD, lambda name: tuned or _OURS.fullmatch(name) is not None, must_agree=lambda name: not but(name)
-    )
+    return Ownership(RECORD, lambda name: tuned or _OURS.fullmatch(name) is not None)
 
 
 def _holds_work(output: Path) -> bool:

@@ -18,6 +18,19 @@ from tinydistil.train.signals import Interrupted, stop_asked
 SAY_EVERY_S = 20.0
 
 
+class TimeLeft:
+    """Says on standard error, where work is long, how much of it is done and how long the rest takes."""
+
+    def __init__(self) -> None:
+        self._began = self._said = time.monotonic()
+
+    def say(self, done: str, share: float) -> None:
+        """`done`, and the time left when that is so great a `share` of all; at most every SAY_EVERY_S."""
+        if (now := time.monotonic()) - self._said > SAY_EVERY_S:
+            self._said, left_s = now, (now - self._began) * (1 / share - 1)
+            print(f"{done}, {left_s:,.0f} s left", file=sys.stderr)
+
+
 @torch.inference_mode()
 def predict(
     model: TaskModel, examples: Sequence[TaskExample], *, pad_id: int, batch_size: int = 64
@@ -31,8 +44,7 @@ def predict(
     model.eval()
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
     found: dict[int, NDArray[np.float32]] = {}
-    tokens, all_tokens = 0, sum(len(example.ids) for example in examples)
-    began = said = time.monotonic()
+    tokens, all_tokens, time_left = 0, sum(len(example.ids) for example in examples), TimeLeft()
     for start in range(0, len(order), batch_size):
         if stop_asked():  # a pass over a large development set may take minutes
             raise Interrupted
@@ -49,8 +61,6 @@ def predict(
         for i, logits in zip(chosen, output.float().cpu().numpy(), strict=True):
             found[i] = logits if logits.ndim == 1 else logits[: len(examples[i].ids)]
         tokens += sum(len(examples[i].ids) for i in chosen)
-        if (now := time.monotonic()) - said > SAY_EVERY_S:
-            said, left_s = now, (now - began) * (all_tokens / tokens - 1)
-            print(f"predicted {len(found):,} of {len(examples):,} examples, {left_s:,.0f} s left", file=sys.stderr)
+        time_left.say(f"predicted {len(found):,} of {len(examples):,} examples", tokens / all_tokens)
     model.train(was_training)
     return [found[i] for i in range(len(examples))]

@@ -115,7 +115,7 @@ _COMPUTES = {
 }
 
 
-def read_config(path: Path, *, labels: bool = True) -> BertConfig:
+def read_config(path: Path, *, labels: bool = False) -> BertConfig:
     """The configuration in a config.json; keys that do not change the computation are ignored.
 
     labels: whether its class names matter; where they do not, a table of them that cannot be read is no error.

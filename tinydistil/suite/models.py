@@ -8,7 +8,7 @@ from pathlib import Path
 from tinydistil.errors import InputError, require
 from tinydistil.evaluate.inference import check_match
 from tinydistil.files import PARTIAL_SUFFIX, fingerprint
-from tinydistil.hub import TOKENIZER_FILES, WEIGHT_FILES, first_existing, resolve_folder, shards_of
+from tinydistil.hub import TOKENIZER_FILES, resolve_folder, weight_files
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.names import HEAD_BIAS
@@ -67,10 +67,7 @@ def open_models(given: Sequence[str], *, offline: bool) -> list[Model]:
 
 def content_of(folder: Path) -> dict[str, str]:
     """Fingerprints of what a model's figures depend on: weights, tokenizer, and all else that says how to use it."""
-    index = first_existing(folder, WEIGHT_FILES)
-    weights = [] if index is None else [index]
-    if index is not None and index.name.endswith(".index.json"):
-        weights += [folder / shard for shard in shards_of(index)]
+    weights = weight_files(folder)
     # A sentence encoder keeps pooling and further layers in folders beside the weights.
     modules = [path for path in sorted(folder.glob("[0-9]_*/*")) if path.suffix in (".json", ".safetensors", ".bin")]
     tokenizer = [folder / name for name in TOKENIZER_FILES]

@@ -1,6 +1,5 @@
 """The parts of the suite that fine-tune: entailment, similarity, sentiment, entities, questions."""
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from tinydistil.finetune.checks import check_rows
 from tinydistil.finetune.folder import load
 from tinydistil.finetune.forms import AnyData, make_task
 from tinydistil.finetune.output import FIGURES
-from tinydistil.finetune.run import Material, measured, run_seed
+from tinydistil.finetune.run import Material, mean_and_deviation, measured, run_seed
 from tinydistil.finetune.settings import FineTuneConfig
 from tinydistil.finetune.task import Evidence, Task
 from tinydistil.ranks import Ranks
@@ -122,7 +121,8 @@ def tuned(
         require(whole, f"{str(work / f'seed-{seed}' / FIGURES)!r} is damaged; delete it, to measure again")
     interval = with_interval(statistic_of(name), evidence)
     values = {figure: [run[figure] for run in runs] for figure in first}
-    figures = {key: Figure(statistics.fmean(each), deviation=_deviation(each)) for key, each in values.items()}
+    spread = {key: mean_and_deviation(each) for key, each in values.items()}
+    figures = {key: Figure(mean, deviation=each if len(seeds) > 1 else None) for key, (mean, each) in spread.items()}
     counting = next(iter(first))
     figures[counting] = replace(figures[counting], low=interval.low, high=interval.high)
     protocol = (
@@ -131,11 +131,6 @@ def tuned(
         f"{' on dev' if part.dev else ''}; {len(seeds)} seeds, mean, interval over test items of the first"
     )
     return PartResult(figures, protocol, evidence)
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    # statistics.stdev fails on NaN, an undefined correlation
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def statistic_of(part: str) -> Callable[[Evidence], float]:

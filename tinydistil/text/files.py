@@ -24,11 +24,13 @@ ENDINGS = f"known endings: {', '.join(KINDS)}, each also with {' or '.join(COMPR
 
 def kind_of(path: Path) -> str | None:
     """The format that `path`'s name tells, None if it tells none of KINDS."""
-    # Endings are compared in lower case: .TXT and .JSONL.GZ come from older systems.
+    return KINDS.get(Path(plain_name(path)).suffix)
+
+
+def plain_name(path: Path) -> str:
+    """`path`'s name without what tells a compression, in lower case: .TXT and .JSONL.GZ come from older systems."""
     name = Path(path.name.lower())
-    if name.suffix in COMPRESSIONS:
-        name = name.with_suffix("")
-    return KINDS.get(name.suffix)
+    return name.stem if name.suffix in COMPRESSIONS else name.name
 
 
 def find_files(inputs: Sequence[str]) -> list[Path]:

@@ -7,6 +7,7 @@ import tokenizers
 from tokenizers import trainers
 
 from tinydistil.errors import InputError, require
+from tinydistil.files import is_utf8
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.text.tokenizer_rules import SpecialTokens, wordpiece_backend
 
@@ -69,7 +70,7 @@ def _alphabet(texts: Iterable[str], backend: tokenizers.Tokenizer, most: int) ->
     raw: Counter[str] = Counter()
     for text in texts:
         raw.update(text)
-    if any("\ud800" <= character <= "\udfff" for character in raw):
+    if not is_utf8("".join(raw)):
         raise InputError("texts hold a lone surrogate; decode their source as UTF-8")
     counts: Counter[str] = Counter()
     for character, count in raw.items():

@@ -1,7 +1,6 @@
 """The model card of a student: the README.md of its folder, true wherever the folder is moved to."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -34,14 +33,9 @@ vectors = model.encode(["O gato dorme no sofá.", "Um gato está dormindo.", "A 
 print(model.similarity(vectors, vectors))"""
 
 
-def model_card(
-    plan: Plan, student: BertForMaskedLM, outcome: Outcome, tokenizer: Tokenizer, content: Mapping[str, object]
-) -> str:
-    """What the student is, how it was made and from what, what was measured, how to use it.
-
-    content: fingerprints of what the run read, by kind.
-    """
-    recipe, train, head = plan.config.recipe, plan.config.train, outcome.head
+def model_card(plan: Plan, student: BertForMaskedLM, outcome: Outcome) -> str:
+    """What the student is, how it was made and from what, what was measured, how to use it."""
+    recipe, train, head, content = plan.config.recipe, plan.config.train, outcome.head, plan.content
     encoder = student if head != "none" else student.bert
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     task = ("sentence-transformers", "sentence-similarity") if head == "none" else ("transformers", "fill-mask")
@@ -63,7 +57,7 @@ def model_card(
         if plan.teacher is not None and recipe.needs_teacher
         else "Trained as a masked language model, without a teacher,"
     )
-    uses = _VECTORS if head == "none" else _FILL_MASK.format(mask=tokenizer.special.mask_token)
+    uses = _VECTORS if head == "none" else _FILL_MASK.format(mask=plan.tokenizer.special.mask_token)
     rows = {
         "teacher": "none" if plan.teacher is None else _parent(plan.teacher, content.get("teacher")),
         "student's start": _start_of(plan, content.get("student")),
@@ -78,7 +72,7 @@ def model_card(
     lines = [
         "---", *front, "---", "",
         f"# A Portuguese BERT of {parameters / 1e6:.1f} million parameters", "",
-        f"{_shape(student.config)} ({_spelling(tokenizer)}).",
+        f"{_shape(student.config)} ({_spelling(plan.tokenizer)}).",
         f"{how} with recipe `{recipe.name}` ({terms_of(recipe)}): {outcome.steps:,} steps.", "",
         "## Measured on held-out text of the same corpus", "", *_measured(outcome, recipe), "",
         "## Use", "", "In this folder, or with its path or hub name in place of the dot:", "",

@@ -258,10 +258,9 @@ def _described_time(plan: Plan, trial: _Trial, text: _Text) -> str:
         first = f"{trial.teacher_seconds * 1000:.1f} ms a sequence for the cache, then "
     if train.minutes and not (train.steps or train.tokens):
         return f"{first}{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds * tokens:,.0f} tokens"
-    budgets = [float(train.steps * train.batch_size)] if train.steps else []
-    budgets += [train.tokens / tokens] if train.tokens else []
-    if not budgets and sequences is not None:
-        budgets = [train.epochs * sequences]
-    if not budgets:
+    budget = train.counted_sequences(tokens)
+    if budget is None and sequences is not None:
+        budget = train.epochs * sequences
+    if budget is None:
         return f"{first}{seconds * 1000:.1f} ms a sequence; an epoch's are known once the corpus is prepared"
-    return f"{first}{min(budgets) * seconds / 60:,.1f} minutes on one process for {min(budgets) * tokens:,.0f} tokens"
+    return f"{first}{budget * seconds / 60:,.1f} minutes on one process for {budget * tokens:,.0f} tokens"

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from tinydistil.console import figure, masked_lm
+from tinydistil.distill.recipe import Recipe
 from tinydistil.errors import InputError
 from tinydistil.files import write_json, write_text
 from tinydistil.model.bert import BertModel
@@ -50,6 +51,11 @@ class Outcome:
         if self.masked_lm_loss is not None:
             return held_out_loss("masked_lm", self.masked_lm_loss)
         return "" if self.validation_loss is None else held_out_loss(self.validation, self.validation_loss)
+
+
+def watched_by(recipe: Recipe) -> Watched:
+    """What the validation of a run with `recipe` measures."""
+    return "masked_lm" if recipe.hard > 0 else "objective"
 
 
 def held_out_loss(watched: Watched, loss: float) -> str:

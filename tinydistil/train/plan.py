@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,7 +21,6 @@ from tinydistil.errors import InputError, require
 from tinydistil.files import fingerprint
 from tinydistil.hub import fingerprint_of
 from tinydistil.model.config import BertConfig
-from tinydistil.model.sentence_folder import declared_pooling
 from tinydistil.ranks import device_of
 from tinydistil.text.optional import optional
 from tinydistil.text.tokenizer import Tokenizer
@@ -73,18 +72,7 @@ class Plan:
     @property
     def teacher_pooling(self) -> str:
         """Which vector of the teacher stands for a sequence: as its folder declares, "cls" or else "mean"."""
-        compared = self.teacher is not None and self.config.recipe.pooled > 0
-        return "cls" if compared and self._declared_pooling == "cls" else "mean"
-
-    @property
-    def unfollowed_pooling(self) -> str | None:
-        """What the teacher's folder declares instead of both."""
-        declared = self._declared_pooling if self.config.recipe.pooled > 0 else None
-        return None if declared in (None, "mean", "cls") else declared
-
-    @property
-    def _declared_pooling(self) -> str | None:
-        return None if self.teacher is None else declared_pooling(self.teacher.folder)
+        return "cls" if self.teacher is not None and self.teacher.pooling == "cls" else "mean"
 
     @property
     def origin(self) -> dict[str, object]:
@@ -167,14 +155,12 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
 
 def check_output(config: RunConfig, output: Path, *, resume: bool) -> None:
     """Raise InputError where `output` is not a folder of ours, or holds a run and is not to be gone on from."""
-    # What the files hold is not known yet.
-    ownership(config, output, but=lambda name: name.startswith("content.")).check(
-        output, to_mapping(config), resume=resume
-    )
+    # Without "content": what the files hold is not known yet.
+    ownership(config, output).check(output, to_mapping(config), resume=resume)
 
 
-def ownership(config: RunConfig, output: Path, *, but: Callable[[str], bool] = lambda name: False) -> Ownership:
-    """How a run owns its folder; options for which `but` holds are not compared."""
+def ownership(config: RunConfig, output: Path) -> Ownership:
+    """How a run owns its folder."""
     # A cache or shards may be asked for inside the run's folder, and be there before the run is.
     paths = [Path(name).resolve() for name in (config.teacher_cache, config.shards) if name]
     within, depth = output.resolve(), len(output.resolve().parts)
@@ -182,7 +168,7 @@ def ownership(config: RunConfig, output: Path, *, but: Callable[[str], bool] = l
     return Ownership(
         CONFIG_FILE,
         lambda name: name in _OURS | inside,
-        must_agree=lambda name: FREE_ON_RESUME.match(name) is None and not but(name),
+        must_agree=lambda name: FREE_ON_RESUME.match(name) is None,
     )
 
 

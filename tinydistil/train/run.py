@@ -1,9 +1,8 @@
 """A run from its plan to the student's folder: prepare, load, build, train, write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import cast
 
 import torch
 
@@ -25,7 +24,7 @@ from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.ranks import Ranks
 from tinydistil.train.card import model_card
 from tinydistil.train.checkpoint import CheckpointStore
-from tinydistil.train.export import Head, Outcome, Watched, environment, held_out_loss, write_records, write_student
+from tinydistil.train.export import Head, Outcome, environment, held_out_loss, watched_by, write_records, write_student
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
@@ -74,11 +73,11 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     The folder `plan.output` gets run.json, environment.json, metrics.jsonl, checkpoints/, outcome.json and
     student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
     """
-    output, origin = plan.output, plan.origin
+    output = plan.output
     loop = build(plan, ranks)
     with ranks.agreed():
         if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
-            write_records(output, CONFIG_FILE, origin)
+            write_records(output, CONFIG_FILE, plan.origin)
             write_records(output, "environment.json", environment(ranks))
     try:
         finished = loop.run()
@@ -90,7 +89,7 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
         loop.take_best_weights()
     outcome = outcome_of(plan, loop)
     with ranks.agreed():  # a full disk is found by rank 0 alone
-        finish(plan, loop, outcome, cast(Mapping[str, object], origin["content"]))
+        finish(plan, loop, outcome)
     return outcome
 
 
@@ -109,7 +108,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     ranks.require_same(f"corpus {str(plan.shards)!r}", [(plan.shards / MANIFEST).read_bytes()])
     ranks.require_same(f"teacher {config.teacher!r}", bytes_of({} if teacher is None else teacher.state_dict()))
     records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
-    if (pooling := plan.unfollowed_pooling) is not None:
+    pooling = None if plan.teacher is None else plan.teacher.pooling
+    if pooling not in (None, plan.teacher_pooling):
         records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
     # before it is quantised, which leaves no weights to look at
     fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
@@ -139,8 +139,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         if live is not None and config.recipe.hard == 0:
             validate = partial(objective_loss, learner, live, validation, ranks, sequences=count)
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
-    watched: Watched = "masked_lm" if config.recipe.hard > 0 else "objective"
-    phrase = partial(held_out_loss, watched)
+    phrase = partial(held_out_loss, watched_by(config.recipe))
     loop = Loop(trainer, ahead, config.train, store, records, validate=validate, phrase=phrase, validate_first=True)
     if checkpoint is not None:
         loop.resume(checkpoint)
@@ -218,13 +217,12 @@ def outcome_of(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
         if held_out is not None:
             sequences = plan.config.train.validation_sequences
             words = masked_lm_loss(learner.student, held_out, loop.ranks, sequences=sequences)
-    validation: Watched = "masked_lm" if recipe.hard > 0 else "objective"
     seconds = round(state.seconds, 1)
-    return Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, validation, words, head)
+    return Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, watched_by(recipe), words, head)
 
 
-def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal], outcome: Outcome, content: Mapping[str, object]) -> None:
-    """Write the student as it stands, its card, and how the run ended. content: fingerprints of what the run read."""
+def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal], outcome: Outcome) -> None:
+    """Write the student as it stands, its card, and how the run ended."""
     learner, folder = loop.trainer.module, plan.output / STUDENT
     assert isinstance(learner, Learner)
     student = learner.student
@@ -237,7 +235,7 @@ def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal], outcome: Outcome,
         # A head that nobody trained guesses at random, and would be believed.
         loop.records.say("no term of the recipe trains the masked LM head: the student is written without one")
     try:
-        card = model_card(plan, student, outcome, plan.tokenizer, content)
+        card = model_card(plan, student, outcome)
         write_student(folder, student.bert if outcome.head == "none" else student, plan.tokenizer, card)
         write_records(plan.output, OUTCOME, asdict(outcome))
     except OSError as error:

@@ -51,11 +51,16 @@ class TrainConfig(Checked, table="train"):
 
     def seconds_at(self, pace_s: float, sequences: int, tokens: float) -> float:
         """Seconds of the whole budget at `pace_s` a sequence, of `sequences` in the corpus with `tokens` on average."""
-        budgets = [float(self.steps * self.batch_size)] if self.steps else []
-        budgets += [self.tokens / tokens] if self.tokens else []
-        found = [pace_s * min(budgets)] if budgets else []
+        counted = self.counted_sequences(tokens)
+        found = [] if counted is None else [pace_s * counted]
         found += [60 * self.minutes] if self.minutes else []
         return min(found or [pace_s * self.epochs * sequences])
+
+    def counted_sequences(self, tokens: float) -> float | None:
+        """Sequences of the budget in steps or tokens, with `tokens` in one on average; None where there is neither."""
+        found = [float(self.steps * self.batch_size)] if self.steps else []
+        found += [self.tokens / tokens] if self.tokens else []
+        return min(found, default=None)
 
 
 def require_parts(accumulation: int, batch_size: int, table: str = "") -> None:

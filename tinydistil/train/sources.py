@@ -10,6 +10,7 @@ from tinydistil.errors import rank_and_world_size, require
 from tinydistil.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.model.config import BertConfig, memory_there, read_config
 from tinydistil.model.names import HEAD_BIAS
+from tinydistil.model.sentence_folder import declared_pooling
 from tinydistil.model.weight_files import read_weights
 from tinydistil.text.tokenizer import Tokenizer
 from tinydistil.train.run_config import HALF, RunConfig, new_shape
@@ -17,19 +18,23 @@ from tinydistil.train.run_config import HALF, RunConfig, new_shape
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model as it lies on disk: name as given, folder, shape, vocabulary, and whether it predicts words."""
+    """A model as it lies on disk: name as given, folder, shape, vocabulary, and whether it predicts words.
+
+    pooling: how it declares to pool a sequence, where the recipe compares sequences; None where it says nothing.
+    """
 
     name: str
     folder: Path
     config: BertConfig
     tokenizer: Tokenizer
     predicts_words: bool
+    pooling: str | None
 
 
 def teacher_of(config: RunConfig) -> ModelFolder:
     """The teacher. Raises InputError where its folder mixes two models."""
     folder = resolve_folder(config.teacher)
-    shape = read_config(folder / "config.json", labels=False)
+    shape = read_config(folder / "config.json")
     tokenizer = Tokenizer.from_pretrained(folder)
     predicts_words = HEAD_BIAS in read_weights(folder)  # memory-mapped: names cost nothing
     require(
@@ -37,7 +42,8 @@ def teacher_of(config: RunConfig) -> ModelFolder:
         f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
         f"{shape.vocab_size}; the folder mixes two models",
     )
-    return ModelFolder(config.teacher, folder, shape, tokenizer, predicts_words)
+    pooling = declared_pooling(folder) if config.recipe.pooled > 0 else None
+    return ModelFolder(config.teacher, folder, shape, tokenizer, predicts_words, pooling)
 
 
 def student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None, Tokenizer | None]:
@@ -77,7 +83,7 @@ def shape_of(
         assert student.shape is not None, "a model that is no folder is a shape"
         shape = new_shape(*student.shape, tokenizer.vocab_size)
     else:
-        shape = read_config(folder / "config.json", labels=False)
+        shape = read_config(folder / "config.json")
         if student.layers:
             require(
                 shape.num_hidden_layers % student.layers == 0,
@@ -131,7 +137,7 @@ def check_student(
             f"{teacher.config.num_hidden_layers}",
         )
     if folder is not None and own is not None:
-        table = read_config(folder / "config.json", labels=False).vocab_size
+        table = read_config(folder / "config.json").vocab_size
         require(
             own.vocab_size <= table,
             f"student {student.model!r}: its tokenizer makes {own.vocab_size} ids, its embeddings have {table}; "

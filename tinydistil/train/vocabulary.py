@@ -36,9 +36,7 @@ def make_vocabulary(config: RunConfig, output: Path, size: int, ranks: Ranks, *,
     """
     with ranks.agreed("train the vocabulary"):
         if ranks.is_main:
-            values = to_mapping(config)
-            owner = ownership(config, output, but=lambda name: name.startswith("content."))
-            with owner.claim(output, values, resume=resume, record_now=False):
+            with ownership(config, output).claim(output, to_mapping(config), resume=resume, record_now=False):
                 _train(config, output, size)
     require_seen(output / VOCABULARY / _RECORD, ranks)
 

@@ -9,13 +9,12 @@ from xml.parsers import expat
 from tinydistil.config import nearest, shown
 from tinydistil.errors import InputError, require
 from tinydistil.text.document import BadRecord, Record
-from tinydistil.text.files import kind_of
-from tinydistil.text.parquet import parquet_rows
-from tinydistil.text.readers import ReadConfig, keeps_ascii, read_records
+from tinydistil.text.files import kind_of, plain_name
+from tinydistil.text.readers import ReadConfig, keeps_ascii
 from tinydistil.text.record_stream import DamagedFile, open_stream
 from tinydistil.text.tables import column_name, json_object, listed, table_fields
 from tinydistil.text.tasks.labels import DECIMALS, class_name, is_missing, number, spelling_notes
-from tinydistil.text.tasks.records import LabelledText, TaskData, checked, existing, is_sound
+from tinydistil.text.tasks.records import LabelledText, TaskData, checked, existing, is_sound, records_of
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
 # Of a class; normalising a million accents, one over the other, would take minutes.
@@ -75,10 +74,10 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
     file: whole numbers, as fractions have the other decimal sign, or texts without accents, as the encoding is another.
     """
     existing(path)
-    suffix = path.name.lower().removesuffix(".gz").removesuffix(".zst")
-    if not suffix.endswith(ENDINGS):
+    name = plain_name(path)
+    if not name.endswith(ENDINGS):
         raise InputError(f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
-    found, assin = _table(path, columns), suffix.endswith(".xml")
+    found, assin = _table(path, columns), name.endswith(".xml")
     if assin:
         found = _assin(path)
         columns = replace(columns, text="text", second="second", label="similarity" if numbers else "entailment")
@@ -174,10 +173,8 @@ def _table(path: Path, columns: Columns) -> Iterator[tuple[int, int, dict[str, o
     """Each row with its line and number of lines: its fields, or why it cannot be read."""
     config = ReadConfig(columns.text, csv_delimiter=columns.delimiter, table_quotes=columns.quotes,
                         encoding=columns.encoding)  # fmt: skip
-    kind = kind_of(path)
-    records = parquet_rows(path, None, None, columns.encoding) if kind == "parquet" else read_records(path, config)
-    names_seen = False
-    for record in records:
+    kind, names_seen = kind_of(path), False
+    for record in records_of(path, config):
         if isinstance(record, BadRecord):
             yield record.line, 1, record.reason
             continue

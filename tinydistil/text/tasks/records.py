@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tinydistil.errors import InputError, require
-from tinydistil.text.document import BadRecord
+from tinydistil.files import is_utf8
+from tinydistil.text.document import BadRecord, Record
+from tinydistil.text.files import kind_of, plain_name
+from tinydistil.text.parquet import parquet_rows
+from tinydistil.text.readers import ReadConfig, read_records
 from tinydistil.text.record_stream import DamagedFile, open_stream
 
 # Of one task file, which is held in memory several times over; SQuAD has 30 MB.
@@ -94,10 +98,14 @@ def existing(path: Path) -> Path:
     return path
 
 
+def records_of(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]:
+    """The rows of `path`, of Parquet with all columns."""
+    return parquet_rows(path, None, None, config.encoding) if kind_of(path) == "parquet" else read_records(path, config)
+
+
 def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
     """The bytes of a task file, decompressed, without a byte order mark. Raises InputError for another ending."""
-    name = existing(path).name.lower().removesuffix(".gz").removesuffix(".zst")
-    if not name.endswith(tuple(endings)):
+    if not plain_name(existing(path)).endswith(tuple(endings)):
         raise InputError(f"{str(path)!r} is of no known {what}; known endings: {', '.join(endings)}")
     try:
         with open_stream(path) as stream:
@@ -110,4 +118,4 @@ def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
 
 def is_sound(text: str) -> bool:
     """Whether `text` has something to read, and no half of a UTF-16 pair, which no tokenizer takes."""
-    return bool(text.strip()) and not any("\ud800" <= character <= "\udfff" for character in text)
+    return bool(text.strip()) and is_utf8(text)

@@ -11,10 +11,9 @@ from pathlib import Path
 from tinydistil.errors import require
 from tinydistil.text.document import BadRecord
 from tinydistil.text.files import kind_of
-from tinydistil.text.parquet import parquet_rows
-from tinydistil.text.readers import ReadConfig, read_records
+from tinydistil.text.readers import ReadConfig
 from tinydistil.text.tables import json_object
-from tinydistil.text.tasks.records import TaggedSentence, TaskData, checked, content_of, existing, is_sound
+from tinydistil.text.tasks.records import TaggedSentence, TaskData, checked, content_of, existing, is_sound, records_of
 
 ENDINGS = (".conll", ".iob", ".jsonl", ".parquet", ".tsv", ".txt")
 OUTSIDE = "O"
@@ -148,8 +147,7 @@ def _iob(tags: Sequence[str], forms: set[str]) -> tuple[str, ...]:
 
 def _listed(path: Path, config: ReadConfig) -> Iterator[list[_Line]]:
     """The sentences of JSON lines or Parquet: a list of words and a list of tags each, as `datasets` has them."""
-    parquet = kind_of(path) == "parquet"
-    for record in parquet_rows(path, None, None, config.encoding) if parquet else read_records(path, config):
+    for record in records_of(path, config):
         number, words, tags = record.line, None, None
         try:
             fields = {} if isinstance(record, BadRecord) else json_object(record.data.decode(config.encoding))
