@@ -27,9 +27,9 @@ from processes import ALLOCATORS, running, serve
 from torch import Tensor
 from workload import add_arguments, batch_at, batches_of, size_of
 
-from tinydistil.errors import require, run_script
+from tinydistil.base.errors import require, run_script
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 CANDIDATES = ("tuned", "live", "cached-rows", "cached-top", "cached-rows-pca", "cached-top-pca", "cached-rows-pca-int8")
 KEPT = (8, 16, 32, 64, 128)

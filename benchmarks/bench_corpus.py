@@ -25,16 +25,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tinydistil.data.batches import read_items
-from tinydistil.data.prepare import Job, prepare
-from tinydistil.data.sequences import build_sequences
-from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.step import sentences_of
-from tinydistil.data.tokenization import load_side
-from tinydistil.text.clean import clean_document
-from tinydistil.text.document import BadRecord, Document, Record
-from tinydistil.text.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
-from tinydistil.text.readers import parse_record
+from tinydistil.corpus.clean import clean_document
+from tinydistil.corpus.document import BadRecord, Document, Record
+from tinydistil.corpus.document_step import sentences_of
+from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
+from tinydistil.corpus.input_batches import read_items
+from tinydistil.corpus.prepare import Job, prepare
+from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.readers import parse_record
+from tinydistil.corpus.sequences import build_sequences
+from tinydistil.tokenizer.sides import load_side
 
 MEGABYTE = 1e6
 # brWaC as it is distributed (Wagner Filho et al. 2018): raw bytes and documents.

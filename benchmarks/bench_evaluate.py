@@ -21,7 +21,7 @@ from processes import peak_mib, start_peak
 from tinydistil.evaluate.masked_lm import LOGITS_AT_ONCE, masked_lm_scores
 from tinydistil.model.config import preset
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LENGTH = 126  # and two special tokens

@@ -17,17 +17,17 @@ import torch
 import transformers
 from measure import machine, record
 
+from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate.metrics import precision_recall_f1
-from tinydistil.finetune.folder import new_model, save
-from tinydistil.finetune.settings import FineTuneConfig
-from tinydistil.finetune.text_task import TextTask
-from tinydistil.finetune.train import fine_tune
 from tinydistil.model.config import preset
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks
-from tinydistil.text.tasks.labelled import Columns, read_labelled
-from tinydistil.text.tasks.records import LabelledText
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tasks.finetune_config import FineTuneConfig
+from tinydistil.tasks.folder import new_model, save
+from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tasks.task_records import LabelledText
+from tinydistil.tasks.text_task import TextTask
+from tinydistil.tasks.train_task import fine_tune
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
 
 LENGTH = 128

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from peer_transformers import twin
 from workload import MOST_TOKENS, SIZES, add_arguments, config_of, sentences_of, tokenizer_of
 
-from tinydistil.errors import require, run_script
+from tinydistil.base.errors import require, run_script
 from tinydistil.evaluate.inference import embed
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.quantised import quantise
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 BATCH = 32
 TOLERANCE = 2e-5

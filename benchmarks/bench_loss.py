@@ -26,12 +26,12 @@ from processes import ALLOCATORS, Asked, peak_mib, running, serve, start_peak
 from torch import Tensor
 from workload import BERTIMBAU_VOCABULARY, SMALL_VOCABULARY
 
+from tinydistil.base.errors import require, run_script
+from tinydistil.base.ranks import device_of
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.losses import IGNORED, SumCount
 from tinydistil.distill.vocabulary_loss import VocabularyLosses, vocabulary_losses
-from tinydistil.errors import require, run_script
 from tinydistil.model.heads import Decoding
-from tinydistil.ranks import device_of
 
 CHECKED_ROWS = 256
 TEMPERATURE = 2.0

@@ -23,8 +23,8 @@ from measure import Table, options_of, record, spread, timing_of
 from processes import Candidate, serve
 from workload import add_arguments, models_of, size_of, tokenizer_of
 
-from tinydistil.errors import require, run_script
-from tinydistil.ranks import joined
+from tinydistil.base.errors import require, run_script
+from tinydistil.base.ranks import joined
 
 ONE, TWO = "one process", "two processes"
 TOLERANCE = 1e-4

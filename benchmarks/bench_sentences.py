@@ -21,14 +21,14 @@ from measure import Table, machine, options_of, record
 from torch import nn
 from torch.nn import functional as F
 
-from tinydistil.errors import require, run_script
+from tinydistil.base.errors import require, run_script
 from tinydistil.evaluate.inference import embed
 from tinydistil.evaluate.metrics import pearson
 from tinydistil.evaluate.similarity import cosine_similarity, untrained_copy, word_overlap
+from tinydistil.evaluate.untrained_parts import columns
 from tinydistil.model.bert import BertModel
-from tinydistil.suite.untrained_parts import columns
-from tinydistil.text.tasks.labelled import Columns, read_labelled
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.plan import CHECKPOINTS
 

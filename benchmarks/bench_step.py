@@ -25,7 +25,7 @@ from part_watch import PARTS
 from processes import ALLOCATORS, Asked, running, serve
 from workload import add_arguments, size_of
 
-from tinydistil.errors import require, run_script
+from tinydistil.base.errors import require, run_script
 
 # Relative, of each term after the same number of steps; float32 sums in another order differ by less.
 TOLERANCE = 1e-4

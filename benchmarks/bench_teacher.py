@@ -26,7 +26,7 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.quantised import quantise
 from tinydistil.model.quantised_linear import QuantisedLinear
-from tinydistil.text.tokenizer import TokenBatch, Tokenizer
+from tinydistil.tokenizer.tokenizer import TokenBatch, Tokenizer
 
 ROWS = 800  # real tokens of 32 sentences
 # Lengths of sentences: about 46 % of a batch padded to the longest is text.

@@ -35,11 +35,11 @@ def serve(arguments: argparse.Namespace) -> None:
     """For each line of standard input, work on the next megabyte; print seconds, bytes and a hash of all tokens."""
     import gc
 
-    from tinydistil.data.batches import read_items
-    from tinydistil.data.prepare import Job
-    from tinydistil.data.settings import PrepareConfig
-    from tinydistil.data.tokenization import load_side
-    from tinydistil.text.duplicates import DuplicateConfig, DuplicateIndex
+    from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex
+    from tinydistil.corpus.input_batches import read_items
+    from tinydistil.corpus.prepare import Job
+    from tinydistil.corpus.prepare_config import PrepareConfig
+    from tinydistil.tokenizer.sides import load_side
 
     gc.disable()  # as `prepare` does
     config = PrepareConfig(duplicates=DuplicateConfig(near=arguments.near))

@@ -17,15 +17,15 @@ from part_watch import PARTS, PartWatch
 from processes import peak_mib, start_peak
 from workload import LEARNED, batch_at, batches_of, forward_flops, models_of, step_flops, tokenizer_of
 
+from tinydistil.base.ranks import Ranks, device_of
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.build import fit_projections
 from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
 from tinydistil.distill.int8_teacher import quantise_teacher
+from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.distill.vocabulary_loss import vocabulary_losses
-from tinydistil.model.batch import MaskedBatch
-from tinydistil.ranks import Ranks, device_of
 from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
-from tinydistil.train.step import Trainer
 
 LEARNING_RATE = 5e-4
 TERMS = ("hard", "soft", "hidden")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tinydistil.text.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
-from tinydistil.text.ngrams import split_words
-from tinydistil.text.optional import optional
+from tinydistil.base.optional import optional
+from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
+from tinydistil.corpus.ngrams import split_words
 
 
 def near_duplicates(texts: Sequence[str], draw: random.Random) -> Iterable[str]:

@@ -18,16 +18,16 @@ from pathlib import Path
 
 from corpus_duplicates import memory, near_duplicates
 
-from tinydistil.errors import require, run_script
-from tinydistil.text.clean import CleanConfig, Cleaned, clean_document
-from tinydistil.text.document import Document, Record
-from tinydistil.text.duplicates import DuplicateConfig, exact_key, signature
-from tinydistil.text.files import find_files
-from tinydistil.text.ngrams import split_words
-from tinydistil.text.optional import optional
-from tinydistil.text.readers import ReadConfig, parse_record, read_records
-from tinydistil.text.rules_text import normalise_unicode
-from tinydistil.text.sentences import split_sentences
+from tinydistil.base.errors import require, run_script
+from tinydistil.base.optional import optional
+from tinydistil.corpus.clean import CleanConfig, Cleaned, clean_document
+from tinydistil.corpus.document import Document, Record
+from tinydistil.corpus.duplicates import DuplicateConfig, exact_key, signature
+from tinydistil.corpus.ngrams import split_words
+from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
+from tinydistil.corpus.rules_text import normalise_unicode
+from tinydistil.corpus.sentences import split_sentences
+from tinydistil.corpus.text_files import find_files
 
 HERE = Path(__file__).parent
 # Single sentences are judged, so the rule on length stands aside.

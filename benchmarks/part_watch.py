@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from tinydistil.train.stopwatch import Stopwatch
+from tinydistil.distill.stopwatch import Stopwatch
 
 PARTS = ("data", "teacher encoder", "teacher head", "student", "loss", "backward", "optimizer", "communication")
 

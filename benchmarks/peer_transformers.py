@@ -14,8 +14,8 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.learner import Learner
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM
 
 TEMPERATURE = 2.0

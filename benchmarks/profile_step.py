@@ -15,7 +15,7 @@ from contestants import CONTESTANTS, WARMUP
 from torch.profiler import ProfilerActivity, profile, record_function
 from workload import add_arguments
 
-from tinydistil.errors import run_script
+from tinydistil.base.errors import run_script
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from measure import Table
 
-from tinydistil.errors import require, run_script
+from tinydistil.base.errors import require, run_script
 
 _MACHINE = ("processor", "threads", "torch", "transformers", "cuda", "load_1min", "commit")
 # Of the options those that change nothing but where things lie.

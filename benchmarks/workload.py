@@ -18,20 +18,20 @@ import torch
 from measure import encoder_flops, masked_lm_head_flops
 from numpy.typing import NDArray
 
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.masking import MaskConfig
-from tinydistil.data.shards import WordPair
+from tinydistil.base.errors import require
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masking import MaskConfig
+from tinydistil.batches.shards import WordPair
+from tinydistil.corpus.sentences import split_sentences
+from tinydistil.demo.embedded.documents import documents
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import recipe
-from tinydistil.errors import require
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.embedded.documents import documents
-from tinydistil.text.sentences import split_sentences
-from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.run_config import new_shape
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"

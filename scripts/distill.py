@@ -10,9 +10,9 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 import argparse
 from pathlib import Path
 
-from tinydistil.arguments import Parser
+from tinydistil.base.arguments import Parser
+from tinydistil.base.errors import require, run_script
 from tinydistil.demo.run import demonstrate
-from tinydistil.errors import require, run_script
 from tinydistil.train.command import add_run_arguments, given_options, resolve, run_command
 from tinydistil.train.run_config import RunConfig
 

@@ -13,21 +13,21 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from tinydistil.arguments import Parser, whole
-from tinydistil.config import Range, from_mapping, nearest, override
-from tinydistil.errors import InputError, require, run_script
+from tinydistil.base.arguments import Parser, whole
+from tinydistil.base.config import Range, from_mapping, nearest, override
+from tinydistil.base.errors import InputError, require, run_script
+from tinydistil.base.files import write_json, write_text
+from tinydistil.base.ranks import Ranks, device_of
+from tinydistil.corpus.document import BadRecord
+from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
+from tinydistil.evaluate.suite import ALL_PARTS, PAIRS, Asked, Evaluation, ownership, significance
+from tinydistil.evaluate.suite_models import SETTINGS, TABLES, Model, open_models
+from tinydistil.evaluate.suite_table import as_json, markdown
+from tinydistil.evaluate.tuned_parts import PARTS, missing_files
 from tinydistil.evaluate.word_loss import choose_words
-from tinydistil.files import write_json, write_text
-from tinydistil.finetune.settings import FineTuneConfig
-from tinydistil.ranks import Ranks, device_of
-from tinydistil.suite.models import SETTINGS, TABLES, Model, open_models
-from tinydistil.suite.run import ALL_PARTS, PAIRS, Asked, Evaluation, ownership, significance
-from tinydistil.suite.table import as_json, markdown
-from tinydistil.suite.tuned_parts import PARTS, missing_files
-from tinydistil.text.document import BadRecord
-from tinydistil.text.readers import ReadConfig, parse_record, read_records
-from tinydistil.text.tasks.labelled import Columns, read_labelled
-from tinydistil.text.tasks.records import LabelledText
+from tinydistil.tasks.finetune_config import FineTuneConfig
+from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tasks.task_records import LabelledText
 from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 TEXT_READING = ReadConfig()

@@ -16,26 +16,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tinydistil.arguments import Parser, whole
-from tinydistil.config import from_mapping, override, read_toml, to_mapping
-from tinydistil.errors import InputError, require, run_script
-from tinydistil.files import write_json
-from tinydistil.finetune.augment import read_synonyms
-from tinydistil.finetune.checks import check
-from tinydistil.finetune.details import shown_details
-from tinydistil.finetune.folder import load
-from tinydistil.finetune.forms import KINDS, AnyData, label_report, make_task, read_rows
-from tinydistil.finetune.grid import best_of_grid, grid_of
-from tinydistil.finetune.output import DETAILS, GRID, SUMMARY, check_output, claimed, origin_of
-from tinydistil.finetune.run import Material, run_seed, summary, without_nan
-from tinydistil.finetune.settings import FineTuneConfig, settings_for
-from tinydistil.finetune.teacher import SoftTargets
-from tinydistil.finetune.text_task import TextTask
-from tinydistil.hub import resolve_folder
+from tinydistil.base.arguments import Parser, whole
+from tinydistil.base.config import from_mapping, override, read_toml, to_mapping
+from tinydistil.base.errors import InputError, require, run_script
+from tinydistil.base.files import write_json
+from tinydistil.base.hub import resolve_folder
+from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.model.config import read_config
-from tinydistil.ranks import Ranks, device_of
-from tinydistil.text.tasks.labelled import Columns
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tasks.augment import read_synonyms
+from tinydistil.tasks.checks import check
+from tinydistil.tasks.details import shown_details
+from tinydistil.tasks.finetune import Material, run_seed, summary, without_nan
+from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
+from tinydistil.tasks.folder import load
+from tinydistil.tasks.forms import KINDS, AnyData, label_report, make_task, read_rows
+from tinydistil.tasks.grid import best_of_grid, grid_of
+from tinydistil.tasks.labelled import Columns
+from tinydistil.tasks.task_output import DETAILS, GRID, SUMMARY, check_output, claimed, origin_of
+from tinydistil.tasks.task_teacher import SoftTargets
+from tinydistil.tasks.text_task import TextTask
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.signals import STOPPED_EXIT_CODE, Interrupted
 
 

@@ -22,24 +22,24 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from tinydistil.arguments import Parser, whole
-from tinydistil.config import Range
-from tinydistil.errors import InputError, require, run_script
+from tinydistil.base.arguments import Parser, whole
+from tinydistil.base.config import Range
+from tinydistil.base.errors import InputError, require, run_script
+from tinydistil.base.hub import MODULES, notes_on, resolve_folder, sentence_root
+from tinydistil.corpus.lines import open_lines
 from tinydistil.evaluate.entities import Entity, entities_of
 from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
 from tinydistil.evaluate.vector_files import check_output, open_vector_writer
-from tinydistil.finetune.answer_task import AnswerTask
-from tinydistil.finetune.apply import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
-from tinydistil.finetune.folder import FineTuned, load
-from tinydistil.finetune.tag_task import TagTask
-from tinydistil.finetune.text_task import TextTask
-from tinydistil.hub import MODULES, notes_on, resolve_folder, sentence_root
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
-from tinydistil.text.lines import open_lines
-from tinydistil.text.tasks.tagged import OUTSIDE
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tasks.answer_task import AnswerTask
+from tinydistil.tasks.apply import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
+from tinydistil.tasks.folder import FineTuned, load
+from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.tagged import OUTSIDE
+from tinydistil.tasks.text_task import TextTask
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Texts whose vectors are held at once.
 BATCH = Range(1, 100_000)

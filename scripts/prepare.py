@@ -9,18 +9,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from tinydistil.arguments import Parser, whole
-from tinydistil.config import Range, from_mapping, override, read_toml
-from tinydistil.data.manifest import check_fit
-from tinydistil.data.pool import available_cores
-from tinydistil.data.prepare import Job, prepare
-from tinydistil.data.progress import Progress
-from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.shards import verify
-from tinydistil.data.stopping import Stopped, stopping
-from tinydistil.data.table import describe
-from tinydistil.data.tokenization import load_side
-from tinydistil.errors import require, run_script
+from tinydistil.base.arguments import Parser, whole
+from tinydistil.base.config import Range, from_mapping, override, read_toml
+from tinydistil.base.errors import require, run_script
+from tinydistil.batches.manifest import check_fit
+from tinydistil.batches.shards import verify
+from tinydistil.corpus.pool import available_cores
+from tinydistil.corpus.prepare import Job, prepare
+from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.rules_table import describe
+from tinydistil.corpus.stopping import Stopped, stopping
+from tinydistil.tokenizer.sides import load_side
 
 # Flags that are options of PrepareConfig under another name.
 FLAGS = {

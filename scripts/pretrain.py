@@ -9,9 +9,9 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 
 import argparse
 
-from tinydistil.arguments import Parser, whole
-from tinydistil.config import Range, override
-from tinydistil.errors import require, run_script
+from tinydistil.base.arguments import Parser, whole
+from tinydistil.base.config import Range, override
+from tinydistil.base.errors import require, run_script
 from tinydistil.train.command import add_run_arguments, run_command, values_of
 from tinydistil.train.run_config import RunConfig, resolve_run
 from tinydistil.train.vocabulary import VOCABULARY

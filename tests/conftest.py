@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures_corpus import cased, random_sentences, real_data, uncased, write_text  # noqa: F401  (fixtures)
+
 # Small models are no faster on several threads, and on a busy machine many times slower. Before torch is imported; the
 # processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -10,7 +10,7 @@ import torch
 
 from tinydistil.model.config import preset
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,9 +12,9 @@ from typing import Annotated, Any, get_args, get_origin
 # Lists of inputs are read by the row, not by the item.
 # fmt: off
 from tests.bad_input.material import SETTINGS, SOUND
-from tinydistil.config import hints_of
-from tinydistil.data.settings import PrepareConfig
-from tinydistil.finetune.settings import FineTuneConfig
+from tinydistil.base.config import hints_of
+from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.train.run_config import RunConfig
 
 Change = Callable[[Path], object]

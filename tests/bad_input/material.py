@@ -5,9 +5,9 @@ import random
 from pathlib import Path
 
 from tests.bad_input.processes import call
-from tests.finetune.conftest import opinions, questions, tagged, write_conll, write_csv, write_squad, write_suite
 from tests.scripts.conftest import write_document
 from tests.scripts.models import make_models
+from tests.tasks.conftest import opinions, questions, tagged, write_conll, write_csv, write_squad, write_suite
 
 COMMON = ["--batch-size", "4", "--device", "cpu"]
 SETTINGS = ["--set", "epochs=1", "--set", "batch_size=8", "--set", "max_length=32", "--device", "cpu"]

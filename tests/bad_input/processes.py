@@ -21,8 +21,9 @@ _MEMORY = 6 << 30
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _WARM = (
     "torch", "torch._dynamo", "numpy", "scipy.stats", "safetensors.torch", "tokenizers", "tqdm", "pyarrow.parquet",
-    "ftfy", "zstandard", "tinydistil.train.command", "tinydistil.finetune.run", "tinydistil.finetune.apply",
-    "tinydistil.demo.run", "tinydistil.suite.table", "tinydistil.suite.tuned_parts", "tinydistil.suite.untrained_parts",
+    "ftfy", "zstandard", "tinydistil.train.command", "tinydistil.tasks.finetune", "tinydistil.tasks.apply",
+    "tinydistil.demo.run", "tinydistil.evaluate.suite_table", "tinydistil.evaluate.tuned_parts",
+    "tinydistil.evaluate.untrained_parts",
 )  # fmt: skip
 
 

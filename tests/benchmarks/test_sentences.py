@@ -11,10 +11,10 @@ from torch import nn
 
 from tests.evaluate.conftest import random_model
 from tests.evaluate.test_similarity import FIRST, GOLD, SECOND
-from tinydistil.config import assign, from_mapping
+from tinydistil.base.config import assign, from_mapping
+from tinydistil.demo.embedded.sentences import sentences
 from tinydistil.evaluate.similarity import cosine_similarity
-from tinydistil.text.embedded.sentences import sentences
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.plan import CHECKPOINTS
 from tinydistil.train.run_config import RunConfig

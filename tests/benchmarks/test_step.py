@@ -15,7 +15,7 @@ from measure import record, timing_of
 from torch.utils.flop_counter import FlopCounterMode
 from workload import batch_at, forward_flops, step_flops
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 
 BENCHMARKS = Path(bench_step.__file__).parent
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tinydistil.base.errors import InputError
 from tinydistil.demo.corpus import claim, make_texts
 from tinydistil.demo.table import Marks, render
-from tinydistil.errors import InputError
 from tinydistil.model.heads import BertForMaskedLM
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "distill.py"

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_trainer
+from tinydistil.base.errors import InputError
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.build import check_pair, fit_projections, make_learner
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import Recipe, recipe
-from tinydistil.errors import InputError
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 SHAPE = BertConfig(

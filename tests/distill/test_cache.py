@@ -11,16 +11,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
-from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.base.errors import InputError
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill import cache as cache_module
 from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.distill.vocabulary_loss import SparseTargets
-from tinydistil.errors import InputError
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import Decoding
-from tinydistil.ranks import Ranks
 
 CPU = torch.device("cpu")
 CACHED = [name for name, recipe in CASES.items() if recipe.needs_teacher and recipe.soft_positions == "masked"]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tinydistil.base.errors import InputError
 from tinydistil.distill import fused
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.losses import DIVERGENCES, IGNORED
 from tinydistil.distill.vocabulary_loss import SparseTargets, sparse_targets, vocabulary_losses
-from tinydistil.errors import InputError
 from tinydistil.model.heads import Decoding
 
 # R, V and K as batches and vocabularies have them: nothing, one, primes, a chunk and one more, BERTimbau's.

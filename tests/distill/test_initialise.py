@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tinydistil.base.errors import InputError
 from tinydistil.distill.initialise import (
     _continuing,
     student_for_vocabulary,
@@ -12,11 +13,10 @@ from tinydistil.distill.initialise import (
     student_respelled,
 )
 from tinydistil.distill.projection import Moments, Projection, principal_components
-from tinydistil.errors import InputError
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 OLD = train_wordpiece(["gato gata casa caso"] * 3, 40, lowercase=True, strip_accents=True)
 NEW = train_wordpiece(["Gatos ação casas não"] * 3, 60)

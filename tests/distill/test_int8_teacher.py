@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tinydistil.base.errors import InputError
+from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.int8_teacher import quantise_teacher
 from tinydistil.distill.recipe import recipe
 from tinydistil.distill.teacher import LiveTeacher, check_teacher_precision
-from tinydistil.errors import InputError
-from tinydistil.model.batch import MaskedBatch, TeacherView
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM, Decoding

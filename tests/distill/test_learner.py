@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.representation import there, vectors_of
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.distill.vocabulary_loss import vocabulary_losses
-from tinydistil.model.batch import MaskedBatch, TeacherView
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

@@ -6,6 +6,7 @@ import torch
 from scipy.special import log_softmax, rel_entr, softmax
 from torch import Tensor
 
+from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import (
     DIVERGENCES,
     IGNORED,
@@ -17,7 +18,6 @@ from tinydistil.distill.losses import (
     soft_targets,
     word_means,
 )
-from tinydistil.errors import InputError
 
 ALL = torch.ones(6, dtype=torch.bool)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from tinydistil.base.errors import InputError
 from tinydistil.distill.projection import Moments, Projection, check_projection
-from tinydistil.errors import InputError
 
 torch.manual_seed(0)
 VECTORS = torch.randn(400, 9, dtype=torch.float64) @ torch.randn(9, 9, dtype=torch.float64) + 3

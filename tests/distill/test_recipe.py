@@ -2,9 +2,9 @@
 
 import pytest
 
+from tinydistil.base.errors import InputError
 from tinydistil.distill.build import check_mask_rate
 from tinydistil.distill.recipe import RECIPES, Recipe, recipe
-from tinydistil.errors import InputError
 
 REFUSED = {
     "weight": ({"soft": -1.0}, r"recipe.soft must be >= 0, got -1.0"),

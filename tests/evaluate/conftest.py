@@ -5,12 +5,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tinydistil.demo.embedded.sentences import sentences
 from tinydistil.evaluate.fixed_masks import encode_sequences
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.embedded.sentences import sentences
-from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 
 @pytest.fixture(scope="session")

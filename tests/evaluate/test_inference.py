@@ -10,15 +10,15 @@ import transformers
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.evaluate import inference
 from tinydistil.evaluate.inference import compare_poolings, embed, fill_mask
 from tinydistil.evaluate.vector_files import open_vector_writer
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 SENTENCES = ["O gato dorme no sofá.", "A Ação do coração é rápida!", "Pé-de-moleque e café, por favor.", "Não.", ""]
 

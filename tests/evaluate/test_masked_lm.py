@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from tests.evaluate.conftest import random_model
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.evaluate import masked_lm
 from tinydistil.evaluate.fixed_masks import encode_sequences, examined_batches
 from tinydistil.evaluate.masked_lm import masked_lm_scores, teacher_agreement
 from tinydistil.evaluate.word_loss import choose_words, word_loss
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 Sequences = list[NDArray[np.integer]]
 

@@ -11,7 +11,7 @@ import sklearn.isotonic
 import sklearn.metrics
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as seqeval_scores
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.evaluate.answers import exact_match, normalise, word_f1
 from tinydistil.evaluate.entities import (
     Entity,

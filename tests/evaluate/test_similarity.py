@@ -11,12 +11,12 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.isotonic import IsotonicRegression
 from torch.nn import functional as F
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.evaluate.similarity import anisotropy, cosine_similarity, untrained_copy, word_overlap
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tasks.labelled import Columns, read_labelled
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 FIRST = ["O gato dorme no sofá.", "A gata corre.", "Choveu ontem.", "O gato dorme no sofá."]
 SECOND = ["O gato dorme.", "Um navio partiu.", "Ontem choveu.", "O gato dorme no sofá."]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.model import quantised_linear
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
@@ -19,7 +19,7 @@ from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import quantise, weight_bytes
 from tinydistil.model.quantised_linear import QuantisedLinear, check_engine, quantise_rows, quantise_weight
-from tinydistil.text.tokenizer import TokenBatch, Tokenizer
+from tinydistil.tokenizer.tokenizer import TokenBatch, Tokenizer
 
 WEIGHTS: dict[str, Callable[[int, int], Tensor]] = {
     "normal": torch.randn,

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
+from tinydistil.base.hub import fingerprint_of, resolve_folder, sentence_root
 from tinydistil.evaluate.inference import embed
-from tinydistil.hub import fingerprint_of, resolve_folder, sentence_root
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pooling import REDUCTIONS, pool
 from tinydistil.model.sentence_folder import declare_sentence_encoder, declared_pooling, read_sentence_folder
-from tinydistil.text.tokenizer import Tokenizer
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 TEXTS = ["O gato dorme no sofá.", "A sessão foi aberta às nove horas, disse ela.", "Não.", "GATO", ""]
 PROMPTS = {"query": "O gato: ", "vazio": ""}

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.heads import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification

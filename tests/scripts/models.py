@@ -8,7 +8,7 @@ import torch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 
 def shape(vocab_size: int, layers: int, width: int) -> BertConfig:

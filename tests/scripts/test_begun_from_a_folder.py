@@ -12,8 +12,8 @@ import torch
 
 from tests.scripts.models import make_models
 from tests.train.processes import RankProcesses
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.ranks import Ranks, joined
+from tinydistil.base.ranks import Ranks, joined
+from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.train import vocabulary
 from tinydistil.train.plan import Plan, make_plan
 from tinydistil.train.run import execute, make_batches, prepare_shards

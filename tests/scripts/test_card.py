@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 
 from tests.scripts.models import make_models
-from tinydistil.hub import fingerprint_of
+from tinydistil.base.hub import fingerprint_of
 from tinydistil.train.card import hub_name, name_of
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

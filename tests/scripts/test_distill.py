@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.scripts.models import make_models
-from tinydistil.claim import Ownership
-from tinydistil.data.shards import TokenShards
+from tinydistil.base.claim import Ownership
+from tinydistil.base.files import read_json
+from tinydistil.batches.shards import TokenShards
 from tinydistil.distill import cache as cache_module
-from tinydistil.files import read_json
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ROOT = SCRIPTS.parent

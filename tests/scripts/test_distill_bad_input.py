@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from tests.scripts.models import make_models
-from tinydistil.data.prepare import Job, prepare
-from tinydistil.data.progress import Progress
-from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.tokenization import load_side
-from tinydistil.errors import InputError
-from tinydistil.files import read_json
+from tinydistil.base.errors import InputError
+from tinydistil.base.files import read_json
+from tinydistil.corpus.prepare import Job, prepare
+from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.progress import Progress
+from tinydistil.tokenizer.sides import load_side
 from tinydistil.train import sources
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run_config import resolve_run

@@ -18,7 +18,7 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import declare_sentence_encoder
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "predict.py"
 SENTENCES = ["O gato dorme no sofá.", "A gata [MASK] na cama.", "Pé-de-moleque e café."]

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 
 from tests.scripts.models import make_models
 from tests.train.processes import RankProcesses
-from tinydistil import errors
-from tinydistil import ranks as ranks_module
+from tinydistil.base import errors
+from tinydistil.base import ranks as ranks_module
+from tinydistil.base.errors import InputError
+from tinydistil.base.ranks import Ranks, joined
 from tinydistil.distill.cache import OWNERSHIP, TeacherCache
 from tinydistil.distill.projection import Moments
-from tinydistil.errors import InputError
 from tinydistil.model import quantised
-from tinydistil.ranks import Ranks, joined
 from tinydistil.train import run as run_module
 from tinydistil.train import teaching
 from tinydistil.train.checkpoint import CheckpointStore

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tests.scripts.models import make_models
-from tinydistil.data.prepare import Job, prepare
-from tinydistil.data.progress import Progress
-from tinydistil.data.settings import PrepareConfig
-from tinydistil.data.tokenization import load_side
-from tinydistil.errors import InputError
-from tinydistil.files import read_json
-from tinydistil.ranks import Ranks
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.base.errors import InputError
+from tinydistil.base.files import read_json
+from tinydistil.base.ranks import Ranks
+from tinydistil.corpus.prepare import Job, prepare
+from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.progress import Progress
+from tinydistil.tokenizer.sides import load_side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.estimate import estimate
 from tinydistil.train.plan import Plan, make_plan
 from tinydistil.train.run import execute, make_batches

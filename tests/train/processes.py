@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tinydistil.errors import run_script
+from tinydistil.base.errors import run_script
 
 ROOT = Path(__file__).parent.parent.parent
 # Importing torch takes a rank seconds, forking one that has it none.

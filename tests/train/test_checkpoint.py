@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.train.toy_loop import make_loop
-from tinydistil.errors import InputError
-from tinydistil.files import sha256_of
-from tinydistil.ranks import Ranks
+from tinydistil.base.errors import InputError
+from tinydistil.base.files import sha256_of
+from tinydistil.base.ranks import Ranks
 from tinydistil.train.checkpoint import CheckpointStore, optimizer_tensors, restore_optimizer
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_trainer
-from tinydistil.ranks import Ranks
+from tinydistil.base.ranks import Ranks
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

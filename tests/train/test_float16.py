@@ -8,8 +8,8 @@ import torch
 from tests.train.comparison import metrics_of
 from tests.train.toy import CASES, toy_trainer
 from tests.train.toy_loop import make_loop
-from tinydistil.errors import InputError
-from tinydistil.ranks import Ranks
+from tinydistil.base.errors import InputError
+from tinydistil.base.ranks import Ranks
 from tinydistil.train.schedule import learning_rate_share
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

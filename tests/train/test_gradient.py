@@ -9,10 +9,10 @@ from torch import Tensor
 
 from tests.train.processes import RankProcesses
 from tests.train.toy import CASES, gradients_of, toy_case, toy_trainer
+from tinydistil.base.ranks import Ranks, joined
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.losses import IGNORED
 from tinydistil.distill.teacher import TeacherSignal
-from tinydistil.model.batch import MaskedBatch
-from tinydistil.ranks import Ranks, joined
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

@@ -9,12 +9,12 @@ import torch
 from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses
 from tests.train.toy_loop import Run, ask_to_stop, make_loop, poison
-from tinydistil.errors import InputError
-from tinydistil.ranks import Ranks
+from tinydistil.base.errors import InputError
+from tinydistil.base.ranks import Ranks
+from tinydistil.distill.stopwatch import PARTS
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import learning_rate_share
 from tinydistil.train.signals import STOPPED_EXIT_CODE
-from tinydistil.train.stopwatch import PARTS
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

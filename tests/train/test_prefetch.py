@@ -5,9 +5,9 @@ import threading
 import pytest
 import torch
 
-from tests.data.test_masked_batches import paired
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.model.batch import MaskedBatch
+from tests.batches.test_masked_batches import paired
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.train.prefetch import Prefetched
 
 SHARE = dict(rank=1, world_size=2, accumulation=2)

@@ -5,7 +5,7 @@ import torch
 import transformers
 from torch import nn
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.model.config import preset
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.train.optimizer import OptimizerConfig, make_optimizer

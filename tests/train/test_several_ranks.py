@@ -13,8 +13,8 @@ from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses
 from tests.train.toy import CASES, toy_trainer
 from tests.train.toy_loop import Run, ask_to_stop, make_loop
-from tinydistil.errors import InputError
-from tinydistil.ranks import Ranks, joined
+from tinydistil.base.errors import InputError
+from tinydistil.base.ranks import Ranks, joined
 from tinydistil.train import loop as loop_module
 from tinydistil.train.signals import STOPPED_EXIT_CODE
 

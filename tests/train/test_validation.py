@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 
 from tests.train.toy import CASES, toy_trainer
-from tinydistil.model.batch import MaskedBatch
-from tinydistil.ranks import Ranks
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.train.validation import masked_lm_loss
 
 

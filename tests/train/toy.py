@@ -8,20 +8,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.masking import MaskConfig
-from tinydistil.data.shards import WordPair
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masking import MaskConfig
+from tinydistil.batches.shards import WordPair
 from tinydistil.distill.build import fit_projections, make_learner
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.recipe import recipe as recipe_of
+from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher import LiveTeacher
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
-from tinydistil.train.step import Trainer
 
 TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3
 CASES: dict[str, Recipe] = {

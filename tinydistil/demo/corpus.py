@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinydistil.claim import LOCK, Ownership
-from tinydistil.text.embedded.documents import documents
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.base.claim import LOCK, Ownership
+from tinydistil.demo.embedded.documents import documents
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 MARK = "demo.json"
 # Streams of the grammar: what is examined is never told in what is learnt from.

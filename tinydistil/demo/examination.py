@@ -5,16 +5,16 @@ from pathlib import Path
 
 import torch
 
+from tinydistil.demo.embedded.similarity import similarity_pairs
 from tinydistil.demo.table import Marks
 from tinydistil.evaluate.fixed_masks import encode_sequences
 from tinydistil.evaluate.masked_lm import masked_lm_scores
 from tinydistil.evaluate.similarity import cosine_similarity
 from tinydistil.evaluate.word_loss import choose_words, word_loss
-from tinydistil.finetune.small_tasks import entailment_f1, sentiment_f1
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.embedded.similarity import similarity_pairs
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tasks.small_tasks import entailment_f1, sentiment_f1
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 _SEED = 3
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
+from tinydistil.base.files import write_json
+from tinydistil.base.ranks import Ranks, joined
 from tinydistil.demo.corpus import MARK, Texts, claim, make_texts
 from tinydistil.demo.examination import Examination
 from tinydistil.demo.table import Marks, render
-from tinydistil.files import write_json
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks, joined
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
 from tinydistil.train.run_config import new_shape, resolve_run

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from tinydistil.base.errors import require
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.projection import Moments, Projection, check_projection
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.representation import there, vectors_of
 from tinydistil.distill.teacher import TeacherSignal
-from tinydistil.errors import require
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM

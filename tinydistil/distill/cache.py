@@ -25,15 +25,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinydistil.claim import Ownership
-from tinydistil.config import Checked, OneOf, Range
+from tinydistil.base.claim import Ownership
+from tinydistil.base.config import Checked, OneOf, Range
+from tinydistil.base.errors import require
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.cache_part import Part, read_sealed, write_part, write_sealed
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.representation import there
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.distill.vocabulary_loss import SparseTargets, sparse_targets
-from tinydistil.errors import require
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 
 KINDS = ("top", "hidden")

@@ -18,9 +18,9 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
-from tinydistil.errors import InputError, require
-from tinydistil.files import write_atomic
-from tinydistil.mapped import map_tensors
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import write_atomic
+from tinydistil.base.mapped import map_tensors
 
 _CRC = "crc"
 

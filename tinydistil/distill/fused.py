@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tinydistil.config import nearest
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError, require
 from tinydistil.distill.losses import DIVERGENCES, IGNORED, SumCount
 from tinydistil.distill.vocabulary_loss import SparseTargets, VocabularyLosses, check_sparse
-from tinydistil.errors import InputError, require
 from tinydistil.model.heads import Decoding
 from tinydistil.model.product import by_onednn, linear
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tinydistil.config import nearest
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError, require
 from tinydistil.distill.projection import principal_components
-from tinydistil.errors import InputError, require
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 EMBEDDINGS = ("random", "spelling", "pca")
 

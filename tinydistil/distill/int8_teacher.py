@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.teacher import LiveTeacher, TeacherSignal
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import Decoding
 from tinydistil.model.quantised import quantise
 

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill import losses
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.losses import SumCount
@@ -17,7 +18,6 @@ from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.representation import there, vectors_of
 from tinydistil.distill.teacher import TeacherSignal, soft_rows
 from tinydistil.distill.vocabulary_loss import SparseTargets, vocabulary_losses
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 
 _DISTANCE = {"cosine": losses.cosine, "mse": losses.mean_squared_error}

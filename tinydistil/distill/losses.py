@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinydistil.config import nearest
-from tinydistil.errors import InputError, require
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError, require
 
 IGNORED = -100  # the target of a row that fills a batch up to its fixed size, as in torch's cross-entropy
 DIVERGENCES = ("forward", "reverse", "jensen-shannon")

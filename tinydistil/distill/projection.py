@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinydistil.config import nearest
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError, require
 from tinydistil.distill.recipe import PROJECTIONS, REDUCING
-from tinydistil.errors import InputError, require
 
 
 class Projection(nn.Module):

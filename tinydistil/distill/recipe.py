@@ -6,9 +6,9 @@ A recipe is no loop of its own. `mlm`, `total`, `partial` and `distilbert` are c
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from tinydistil.config import Checked, OneOf, Range, Share, nearest
+from tinydistil.base.config import Checked, OneOf, Range, Share, nearest
+from tinydistil.base.errors import InputError, require
 from tinydistil.distill.losses import DIVERGENCES
-from tinydistil.errors import InputError, require
 
 TERMS = ("hard", "soft", "hidden", "pooled")
 UNITS = ("token", "word")

@@ -6,8 +6,8 @@ Letters: B sequences, T tokens, W words, D width, N vectors.
 import torch
 from torch import Tensor
 
+from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.losses import word_means
-from tinydistil.model.batch import MaskedBatch, TeacherView
 
 
 def vectors_of(

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinydistil.config import nearest
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError, require
+from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.vocabulary_loss import SparseTargets
-from tinydistil.errors import InputError, require
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 from tinydistil.model.quantised_linear import check_engine

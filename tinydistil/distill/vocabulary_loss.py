@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tinydistil.base.errors import require
 from tinydistil.distill.losses import IGNORED, SumCount, masked_lm, soft_targets
-from tinydistil.errors import require
 from tinydistil.model.heads import Decoding
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 from tinydistil.evaluate.metrics import Scores, ratio
-from tinydistil.text.tasks.tagged import entity_starts
-from tinydistil.text.tasks.tagged import split_tag as split_tag  # what tags mean is asked for here too
+from tinydistil.tasks.tagged import entity_starts
+from tinydistil.tasks.tagged import split_tag as split_tag  # what tags mean is asked for here too
 
 
 @dataclass(frozen=True, slots=True)

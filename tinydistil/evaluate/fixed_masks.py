@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinydistil.data.masking import MaskConfig, mask_tokens
-from tinydistil.errors import require
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.base.errors import require
+from tinydistil.batches.masking import MaskConfig, mask_tokens
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Devlin et al. 2019, 3.1: 15 % of the tokens, of these 80 % hidden, 10 % replaced, 10 % left.
 EXAMINED = MaskConfig()

@@ -15,13 +15,13 @@ from tokenizers import Encoding
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinydistil.errors import InputError, require
+from tinydistil.base.errors import InputError, require
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.pooling import pool
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.sentence_folder import SentenceVectors
-from tinydistil.text.tokenizer import TokenBatch, Tokenizer, collate
+from tinydistil.tokenizer.tokenizer import TokenBatch, Tokenizer, collate
 
 # Texts are sorted by length inside a window of this many batches: little padding, bounded memory, and the
 # order of the results restored within the window.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinydistil.errors import require
+from tinydistil.base.errors import require
 
 Statistic = Callable[[NDArray[np.float64]], float]
 

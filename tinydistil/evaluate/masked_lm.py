@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinydistil.errors import InputError, require
+from tinydistil.base.errors import InputError, require
 from tinydistil.evaluate.fixed_masks import ExaminedBatch, Sequences, examined_batches
 from tinydistil.evaluate.inference import check_match
 from tinydistil.evaluate.metrics import perplexity
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Logits in memory at a time: 16 MiB in float32, whatever the vocabulary. Larger blocks are no faster on a CPU.
 LOGITS_AT_ONCE = 2**22

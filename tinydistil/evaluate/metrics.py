@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata
 
-from tinydistil.config import nearest
-from tinydistil.errors import InputError, require
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError, require
 
 AVERAGES = ("binary", "macro", "weighted", "micro")
 

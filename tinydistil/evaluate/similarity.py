@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from tinydistil.errors import InputError, require
+from tinydistil.base.errors import InputError, require
 from tinydistil.evaluate.inference import check_match, embed
 from tinydistil.evaluate.metrics import (
     isotonic_mean_squared_error,
@@ -20,7 +20,7 @@ from tinydistil.evaluate.metrics import (
     spearman,
 )
 from tinydistil.model.bert import BertModel
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 _WORD = re.compile(r"\w+")
 # Two vectors of any sentences: enough pairs that the mean cosine stands to about 0.002.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from tinydistil.errors import InputError
+from tinydistil.base.errors import InputError
 
 Write = Callable[[str, NDArray[np.float32]], None]
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from torch.nn import functional as F
 
-from tinydistil.errors import require
+from tinydistil.base.errors import require
 from tinydistil.evaluate.inference import check_match
 from tinydistil.evaluate.masked_lm import logit_parts
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer, collate
+from tinydistil.tokenizer.tokenizer import Tokenizer, collate
 
 _WORD = re.compile(r"\S+")
 Span = tuple[int, int]  # first character and the one after the last

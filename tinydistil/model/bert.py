@@ -11,8 +11,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tinydistil.config import nearest
-from tinydistil.errors import InputError, require
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError, require
 from tinydistil.model.activations import activate
 from tinydistil.model.attention import ATTENTIONS, Attention, PackedAttention, PaddedAttention, attention_bias
 from tinydistil.model.config import BertConfig

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tinydistil.config import AtMost, Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
-from tinydistil.errors import InputError, require
-from tinydistil.files import read_json
+from tinydistil.base.config import AtMost, Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json
 from tinydistil.model.activations import ACTIVATIONS
 from tinydistil.model.pooling import POOLINGS
 

@@ -8,10 +8,10 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from tinydistil.config import nearest
-from tinydistil.errors import InputError
-from tinydistil.files import write_json
-from tinydistil.hub import resolve_folder
+from tinydistil.base.config import nearest
+from tinydistil.base.errors import InputError
+from tinydistil.base.files import write_json
+from tinydistil.base.hub import resolve_folder
 from tinydistil.model import names
 from tinydistil.model.config import BertConfig, config_to_json, read_config
 from tinydistil.model.weight_files import read_weights, write_weights

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tinydistil.errors import require
+from tinydistil.base.errors import require
 from tinydistil.model.bert import BertModel, Layer
 from tinydistil.model.heads import BertForMaskedLM, BertForPreTraining
 from tinydistil.model.pretrained import Pretrained

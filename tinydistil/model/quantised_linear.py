@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinydistil.errors import InputError, require
+from tinydistil.base.errors import InputError, require
 
 _MOST = 127
 _ZERO = 128  # the kernel reads codes of activations, -127 to 127, as 1 to 255

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinydistil.config import shown
-from tinydistil.errors import InputError, require
-from tinydistil.files import read_json, write_json
-from tinydistil.hub import MODULES, PROMPTS, TEXT_CONFIG, modules_of, sentence_root
+from tinydistil.base.config import shown
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json, write_json
+from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, modules_of, sentence_root
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pooling import REDUCTIONS, pool
 from tinydistil.model.pretrained import fill

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tinydistil.errors import InputError, translated
-from tinydistil.files import replacing
-from tinydistil.hub import WEIGHT_FILES, first_existing, shards_of
+from tinydistil.base.errors import InputError, translated
+from tinydistil.base.files import replacing
+from tinydistil.base.hub import WEIGHT_FILES, first_existing, shards_of
 from tinydistil.model.names import canonical
 
 

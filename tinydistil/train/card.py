@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from tinydistil import __version__
-from tinydistil.console import figure, masked_lm
+from tinydistil.base.console import figure, masked_lm
 from tinydistil.distill.recipe import Recipe
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.export import Outcome
 from tinydistil.train.plan import Plan
 from tinydistil.train.sources import ModelFolder

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tinydistil.errors import InputError, require
-from tinydistil.files import read_json, readable, sha256_of, sync_folder, write_json
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json, readable, sha256_of, sync_folder, write_json
 
 _SCORE = "score"
 _FILES = ("learner.safetensors", "optimizer.safetensors", "state.json")

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tinydistil.arguments import Parser, number, whole
-from tinydistil.config import Range, override, read_toml
-from tinydistil.console import duration
-from tinydistil.data.stopping import Stopped
-from tinydistil.errors import require
-from tinydistil.ranks import joined, restarted
+from tinydistil.base.arguments import Parser, number, whole
+from tinydistil.base.config import Range, override, read_toml
+from tinydistil.base.console import duration
+from tinydistil.base.errors import require
+from tinydistil.base.ranks import joined, restarted
+from tinydistil.corpus.stopping import Stopped
 from tinydistil.train.estimate import estimate, seconds_after
 from tinydistil.train.plan import make_plan, ownership
 from tinydistil.train.run import STUDENT, execute, prepare_shards

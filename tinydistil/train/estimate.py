@@ -14,21 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinydistil.data.manifest import MANIFEST
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.shards import WordPair
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.manifest import MANIFEST
+from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.shards import WordPair
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.learner import Learner
+from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher import TeacherSignal
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
-from tinydistil.ranks import Ranks
 from tinydistil.train.card import terms_of
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import Plan
 from tinydistil.train.run import build_student, make_batches
-from tinydistil.train.step import Trainer
 from tinydistil.train.teaching import live_teacher, load_teacher
 
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.

@@ -10,15 +10,15 @@ from typing import Literal
 
 import torch
 
-from tinydistil.console import figure, masked_lm
+from tinydistil.base.console import figure, masked_lm
+from tinydistil.base.errors import InputError
+from tinydistil.base.files import write_json, write_text
+from tinydistil.base.ranks import Ranks
 from tinydistil.distill.recipe import Recipe
-from tinydistil.errors import InputError
-from tinydistil.files import write_json, write_text
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import declare_sentence_encoder
-from tinydistil.ranks import Ranks
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 _PACKAGES = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
 

@@ -12,16 +12,16 @@ from typing import Generic
 
 import torch
 
-from tinydistil.errors import InputError, require
-from tinydistil.ranks import Ranks
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.ranks import Ranks
+from tinydistil.distill.objective import Batches, BatchT, SignalT
+from tinydistil.distill.step import StepResult, Trainer
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
-from tinydistil.train.objective import Batches, BatchT, SignalT
 from tinydistil.train.records import Pace, Records
 from tinydistil.train.schedule import learning_rate_share
-from tinydistil.train.settings import TrainConfig
 from tinydistil.train.signals import Interrupted, StopRequest
 from tinydistil.train.state import LoopState, Window, restored, state_from
-from tinydistil.train.step import StepResult, Trainer
+from tinydistil.train.train_config import TrainConfig
 
 # A stop is agreed on between two steps. Where ranks are several and none comes for so long (one waits for a dead one),
 # a rank leaves unsaved: torchrun would kill it 30 s after the signal in any case.

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from tinydistil.config import Checked, NonNegative, Positive, Range
+from tinydistil.base.config import Checked, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tinydistil.claim import Ownership
-from tinydistil.config import to_mapping
-from tinydistil.data.manifest import MANIFEST, check_fit, entries_of, made_with
-from tinydistil.data.masked_batches import Sides, sides_of
-from tinydistil.data.prepare import Job
-from tinydistil.data.tokenization import load_side
+from tinydistil.base.claim import Ownership
+from tinydistil.base.config import to_mapping
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import fingerprint
+from tinydistil.base.hub import fingerprint_of
+from tinydistil.base.optional import optional
+from tinydistil.base.ranks import device_of
+from tinydistil.batches.manifest import MANIFEST, check_fit, entries_of, made_with
+from tinydistil.batches.masked_batches import Sides, sides_of
+from tinydistil.corpus.prepare import Job
 from tinydistil.distill.build import check_mask_rate
 from tinydistil.distill.cache import MOST_PARTS
+from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher import check_teacher_precision
 from tinydistil.distill.vocabulary_loss import check_sparse
-from tinydistil.errors import InputError, require
-from tinydistil.files import fingerprint
-from tinydistil.hub import fingerprint_of
 from tinydistil.model.config import BertConfig
-from tinydistil.ranks import device_of
-from tinydistil.text.optional import optional
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.sides import load_side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import RunConfig
 from tinydistil.train.sources import (
     ModelFolder,
@@ -34,7 +35,6 @@ from tinydistil.train.sources import (
     student_sources,
     teacher_of,
 )
-from tinydistil.train.step import check_precision
 
 CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"

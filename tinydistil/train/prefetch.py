@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.model.batch import MaskedBatch
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatches
 
 _Asked = tuple[int, int, int, int]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinydistil.console import duration, figure, perplexity
-from tinydistil.files import write_atomic
+from tinydistil.base.console import duration, figure, perplexity
+from tinydistil.base.files import write_atomic
 
 # What a figure of a step is called on the terminal, the room for its number, its unit; others go by their own names.
 _SHOWN = {

@@ -6,22 +6,23 @@ from functools import partial
 
 import torch
 
-from tinydistil.data.manifest import MANIFEST
-from tinydistil.data.masked_batches import MaskedBatches
-from tinydistil.data.prepare import Job, prepare
-from tinydistil.data.progress import Progress
-from tinydistil.data.shards import TokenShards
-from tinydistil.data.stopping import stopping
-from tinydistil.data.table import describe
+from tinydistil.base.errors import InputError
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.manifest import MANIFEST
+from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.shards import TokenShards
+from tinydistil.corpus.prepare import Job, prepare
+from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.rules_table import describe
+from tinydistil.corpus.stopping import stopping
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
 from tinydistil.distill.learner import Learner
+from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher import TeacherSignal
-from tinydistil.errors import InputError
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks
 from tinydistil.train.card import model_card
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.export import Head, Outcome, environment, held_out_loss, watched_by, write_records, write_student
@@ -30,7 +31,6 @@ from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
 from tinydistil.train.prefetch import Prefetched
 from tinydistil.train.records import Records
-from tinydistil.train.step import Trainer
 from tinydistil.train.teacher_cache import bytes_of, cached_teacher, fit, hash_of_weights
 from tinydistil.train.teaching import live_teacher, load_teacher
 from tinydistil.train.validation import masked_lm_loss, objective_loss

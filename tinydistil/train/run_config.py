@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from tinydistil.config import Checked, OneOf, Range, from_mapping, nearest, shown, table_of, to_mapping
-from tinydistil.data.settings import PrepareConfig
+from tinydistil.base.config import Checked, OneOf, Range, from_mapping, nearest, shown, table_of, to_mapping
+from tinydistil.base.errors import InputError, require
+from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.distill.cache import CacheConfig
 from tinydistil.distill.initialise import EMBEDDINGS
 from tinydistil.distill.recipe import RECIPES, Recipe
-from tinydistil.errors import InputError, require
 from tinydistil.model.config import BertConfig, fitting
-from tinydistil.train.settings import TrainConfig
+from tinydistil.train.train_config import TrainConfig
 
 STARTS = ("own", "random", "layers")
 VOCABULARIES = ("own", "teacher")

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from tinydistil.config import Checked, OneOf, Share
-from tinydistil.errors import require
+from tinydistil.base.config import Checked, OneOf, Share
+from tinydistil.base.errors import require
 
 SHAPES = ("linear", "cosine", "wsd", "constant")
 

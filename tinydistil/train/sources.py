@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
+from tinydistil.base.errors import rank_and_world_size, require
+from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.distill.build import check_pair
-from tinydistil.errors import rank_and_world_size, require
-from tinydistil.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.model.config import BertConfig, memory_there, read_config
 from tinydistil.model.names import HEAD_BIAS
 from tinydistil.model.sentence_folder import declared_pooling
 from tinydistil.model.weight_files import read_weights
-from tinydistil.text.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import HALF, RunConfig, new_shape
 
 

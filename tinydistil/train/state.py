@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated
 
-from tinydistil.config import INT64, NonNegative, Range, Whole, from_mapping
-from tinydistil.errors import require
-from tinydistil.train.step import StepResult
+from tinydistil.base.config import INT64, NonNegative, Range, Whole, from_mapping
+from tinydistil.base.errors import require
+from tinydistil.distill.step import StepResult
 
 
 @dataclass

@@ -15,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tinydistil.console import duration
-from tinydistil.data.manifest import MANIFEST
-from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.base.console import duration
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.manifest import MANIFEST
+from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.build import fit_projections
 from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
 from tinydistil.distill.cache_part import checksum, numbers_of
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import REDUCING
 from tinydistil.distill.teacher import LiveTeacher
-from tinydistil.errors import InputError, require
-from tinydistil.files import read_json
-from tinydistil.model.batch import MaskedBatch
-from tinydistil.ranks import Ranks
 from tinydistil.train.plan import Plan
 from tinydistil.train.teaching import training_s
 

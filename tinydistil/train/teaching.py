@@ -5,16 +5,16 @@ from collections.abc import Callable
 
 import torch
 
-from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.int8_teacher import quantise_teacher
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import LiveTeacher
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks
 from tinydistil.train.plan import Plan
-from tinydistil.train.settings import TrainConfig
+from tinydistil.train.train_config import TrainConfig
 
 # For int8 to see how large channels get.
 _CALIBRATION_SEQUENCES = 32

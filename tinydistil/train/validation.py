@@ -10,13 +10,13 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from tinydistil.data.masked_batches import MaskedBatches
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import TeacherSignal
-from tinydistil.model.batch import MaskedBatch
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.ranks import Ranks
 from tinydistil.train.signals import Interrupted, stop_asked
 
 # The epoch whose masks validation uses: none that training reaches.

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tinydistil.claim import difference
-from tinydistil.config import to_mapping
-from tinydistil.data.settings import InputFile, PrepareConfig
-from tinydistil.errors import InputError, require
-from tinydistil.files import read_json, write_json
-from tinydistil.ranks import Ranks
-from tinydistil.text.clean import clean_document
-from tinydistil.text.document import BadRecord
-from tinydistil.text.files import find_files
-from tinydistil.text.readers import parse_record, read_records
-from tinydistil.text.train_wordpiece import train_wordpiece
+from tinydistil.base.claim import difference
+from tinydistil.base.config import to_mapping
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json, write_json
+from tinydistil.base.ranks import Ranks
+from tinydistil.corpus.clean import clean_document
+from tinydistil.corpus.document import BadRecord
+from tinydistil.corpus.prepare_config import InputFile, PrepareConfig
+from tinydistil.corpus.readers import parse_record, read_records
+from tinydistil.corpus.text_files import find_files
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.plan import CONFIG_FILE, ownership
 from tinydistil.train.run_config import RunConfig
 

@@ -1,0 +1,37 @@
+"""Shared helpers of the text tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tinydistil.corpus.document import BadRecord, Document, Record
+from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def data() -> Path:
+    """The real Portuguese data beside the repository."""
+    if not DATA.is_dir():
+        pytest.skip(f"real data not found at {DATA}")
+    return DATA
+
+
+def read(path: Path, config: ReadConfig | None = None) -> tuple[list[Document], list[BadRecord]]:
+    """All documents and all bad records of a file."""
+    config = config or ReadConfig()
+    parsed = [
+        parse_record(record, config) if isinstance(record, Record) else record for record in read_records(path, config)
+    ]
+    return (
+        [item for item in parsed if isinstance(item, Document)],
+        [item for item in parsed if isinstance(item, BadRecord)],
+    )
+
+
+def texts(path: Path, config: ReadConfig | None = None) -> list[str]:
+    """The texts of a file without bad records."""
+    documents, bad = read(path, config)
+    assert not bad, bad
+    return [document.text for document in documents]

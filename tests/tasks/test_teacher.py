@@ -1,0 +1,179 @@
+"""Distillation while fine-tuning: divergences by hand, padding that changes nothing, teachers that do not fit."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from tests.tasks.conftest import Left, opinions, questions, tagged
+from tinydistil.base.errors import InputError
+from tinydistil.distill.losses import IGNORED
+from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification
+from tinydistil.tasks.answer_task import AnswerTask
+from tinydistil.tasks.examples import TaskExample, collate
+from tinydistil.tasks.folder import FineTuned, new_model, save
+from tinydistil.tasks.forms import AnyTask
+from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.task_objective import TaskObjective
+from tinydistil.tasks.task_teacher import SoftTargets
+from tinydistil.tasks.text_task import TextTask
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+
+Script = Callable[..., Left]
+SHORT = (
+    "--set",
+    "epochs=1",
+    "--set",
+    "batch_size=8",
+    "--set",
+    "max_length=48",
+    "--set",
+    "stride=12",
+    "--device",
+    "cpu",
+)
+
+
+@pytest.fixture
+def tagging(vocabulary: Tokenizer) -> tuple[TagTask, list[TaskExample]]:
+    rows = [*tagged(3), replace(tagged(1)[0], words=("Oi",), tags=("O",))]  # lengths far apart
+    task = TagTask.of(rows, vocabulary, 64)
+    return task, task.examples(rows)
+
+
+@pytest.fixture
+def answering(vocabulary: Tokenizer) -> tuple[AnswerTask, list[TaskExample]]:
+    task = AnswerTask(vocabulary, 48, 12)
+    rows = questions(3)
+    short = replace(rows[0], context=f"O {rows[0].answers[0][0]} dorme.", answers=((rows[0].answers[0][0], 2),))
+    return task, task.examples([*rows, short])
+
+
+def taught(folder: Path, task: AnyTask, examples: list[TaskExample], seed: int) -> list[TaskExample]:
+    teacher = FineTuned(new_model(folder, task, pooling="mean", seed=seed).eval(), task)
+    logits = SoftTargets(teacher, task).of_tokens(examples)
+    return [replace(each, soft=7 * soft) for each, soft in zip(examples, logits, strict=True)]  # far from flat
+
+
+def test_divergence_of_tags(folder: Path, tagging: tuple[TagTask, list[TaskExample]]) -> None:
+    """T^2 times torch's kl_div, sentence by sentence without padding, at first pieces only."""
+    task, examples = tagging
+    examples = taught(folder, task, examples, seed=1)
+    model = new_model(folder, task, pooling="mean", seed=2).eval()
+    assert isinstance(model, BertForTokenClassification)
+    total, count = 0.0, 0
+    for each in examples:
+        with torch.no_grad():
+            logits = model(torch.from_numpy(each.ids)[None])[0].double()  # (T, C)
+        asked = torch.from_numpy(each.target != IGNORED)
+        assert each.soft is not None
+        targets = (torch.from_numpy(each.soft).double() / 3).softmax(-1)[asked]
+        total += 9 * float(F.kl_div((logits[asked] / 3).log_softmax(-1), targets, reduction="sum"))
+        count += int(asked.sum())
+    batch = collate(examples, task.tokenizer.pad_id)
+    objective = TaskObjective(model, soft=0.5, temperature=3.0)
+    part = objective(batch)["soft"]
+    assert part.total.item() == pytest.approx(total, rel=1e-4) and total > 1e-3
+    assert int(part.count) == count == objective.counts(batch)["soft"]
+
+
+def test_both_losses_of_answers(folder: Path, answering: tuple[AnswerTask, list[TaskExample]], tmp_path: Path) -> None:
+    """Cross-entropy as `transformers` has it, T^2 times torch's kl_div: each window alone, so without padding."""
+    task, examples = answering
+    examples = taught(folder, task, examples, seed=1)
+    model = new_model(folder, task, pooling="mean", seed=2).eval()
+    assert isinstance(model, BertForQuestionAnswering)
+    save(model, task, tmp_path)
+    theirs = transformers.BertForQuestionAnswering.from_pretrained(tmp_path).eval()
+    hard = soft = 0.0
+    for each in examples:
+        ids, types = (torch.from_numpy(part)[None] for part in (each.ids, each.type_ids))
+        first, last = (torch.tensor([int(place)]) for place in each.target)
+        with torch.no_grad():
+            output = theirs(input_ids=ids, token_type_ids=types, start_positions=first, end_positions=last)
+        hard += output.loss.item()
+        assert each.soft is not None
+        for side, logits in enumerate((output.start_logits, output.end_logits)):
+            targets = (torch.from_numpy(each.soft[:, side]).double() / 2).softmax(-1)
+            soft += 4 * float(F.kl_div((logits[0].double() / 2).log_softmax(-1), targets, reduction="sum"))
+    batch = collate(examples, task.tokenizer.pad_id)
+    assert (batch.attention_mask == 0).any()
+    objective = TaskObjective(model, soft=0.25, temperature=2.0)
+    parts = objective(batch)
+    # theirs is the mean of both ends, of which ours counts each
+    assert (parts["task"].total / parts["task"].count).item() == pytest.approx(hard / len(examples), rel=1e-5)
+    assert parts["soft"].total.item() == pytest.approx(soft, rel=1e-4) and soft > 1e-3
+    assert objective.counts(batch) == {"task": 2 * len(examples), "soft": 2 * len(examples)}
+    (parts["task"].total + parts["soft"].total).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("form", ["tagging", "answering"])
+def test_nothing_is_left_to_learn_from_oneself(
+    form: str, folder: Path, request: pytest.FixtureRequest, vocabulary: Tokenizer
+) -> None:
+    task, examples = request.getfixturevalue(form)
+    model = new_model(folder, task, pooling="mean", seed=1).eval()
+    logits = SoftTargets(FineTuned(model, task), task).of_tokens([*examples, examples[0]])
+    assert [len(each) for each in logits[:-1]] == [len(each.ids) for each in examples] and logits[-1] is logits[0]
+    own = [replace(each, soft=soft) for each, soft in zip(examples, logits, strict=False)]
+    part = TaskObjective(model, soft=1.0)(collate(own, vocabulary.pad_id))["soft"]
+    assert abs(part.total.item()) < 1e-6
+
+
+def test_soft_targets_follow_the_students_classes(
+    folder: Path, vocabulary: Tokenizer, tagging: tuple[TagTask, list[TaskExample]]
+) -> None:
+    rows = opinions(12)
+    task = TextTask.of("classify", rows, vocabulary, 48)
+    other = replace(task, labels=task.labels[::-1])
+    model = new_model(folder, task, pooling="mean", seed=0)
+    soft = np.array(SoftTargets(FineTuned(model, task), other).of_texts([*rows, rows[0]]))
+    expected = np.array(task.predict(model, [*rows, rows[0]]))
+    powers = np.exp(soft.astype(np.float64))
+    np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected[:, ::-1], rtol=1e-5)
+
+    tags, examples = tagging
+    teacher = FineTuned(new_model(folder, tags, pooling="mean", seed=0), tags)
+    straight, turned = (
+        SoftTargets(teacher, each).of_tokens(examples) for each in (tags, replace(tags, labels=tags.labels[::-1]))
+    )
+    assert all((a[:, ::-1] == b).all() for a, b in zip(straight, turned, strict=True))
+
+
+@pytest.mark.parametrize(("task", "part"), [("tag", "lenerbr/train.conll"), ("answer", "faquad/train.json")])
+def test_from_the_command_line(
+    script: Script, suite_data: Path, folder: Path, tmp_path: Path, task: str, part: str
+) -> None:
+    call = ["--model", folder, "--task", task, "--train", suite_data / part, *SHORT]
+    assert script("finetune", *call, "--output", tmp_path / "teacher").code == 0
+    call += ["--teacher", tmp_path / "teacher", "--set", "soft=1.0"]
+    done = script("finetune", *call, "--output", tmp_path / "student")
+    assert done.code == 0, done.err
+    # The same start, rows and order: only what is learnt from differs.
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("teacher", "student"))
+    assert not torch.equal(first["bert.encoder.layer.1.output.dense.weight"],
+                           second["bert.encoder.layer.1.output.dense.weight"])  # fmt: skip
+
+
+def test_teachers_that_do_not_fit(folder: Path, vocabulary: Tokenizer) -> None:
+    tags, answers = TagTask.of(tagged(9), vocabulary, 48), AnswerTask(vocabulary, 48, 12)
+    tagger, answerer = (FineTuned(new_model(folder, t, pooling="mean", seed=0), t) for t in (tags, answers))
+    stranger = train_wordpiece([row.text for row in opinions(50)], 300)
+    with pytest.raises(InputError, match="must share one tokenizer"):
+        SoftTargets(tagger, replace(tags, tokenizer=stranger))
+    with pytest.raises(InputError, match="must share one tokenizer"):
+        SoftTargets(answerer, replace(answers, tokenizer=stranger))
+    with pytest.raises(InputError, match=r"fine-tuned to tag .* the student is asked to answer"):
+        SoftTargets(tagger, answers)
+    with pytest.raises(InputError, match="the student is asked to tag"):
+        SoftTargets(tagger, replace(tags, labels=("B-X", "O")))
+    with pytest.raises(InputError, match="max_length must be <= 96, the teacher's positions, got 128"):
+        SoftTargets(tagger, replace(tags, max_length=128))

@@ -1,0 +1,255 @@
+"""Floor 1: a model's folder, from a path or from a name on the Hugging Face hub, and its files."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinydistil.base.errors import InputError
+from tinydistil.base.files import fingerprint, read_json, read_json_value
+
+# In order of preference; sharded forms are named by their index file.
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# Of sentence-transformers: its modules, and beside the encoder what it does to texts.
+MODULES, TEXT_CONFIG, PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+
+
+def resolve_folder(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    cache_folder: str | Path | None = None,
+    offline: bool = False,
+    weights: bool = True,
+) -> Path:
+    """The local folder that holds model `name`: itself, or its snapshot in the hub's cache.
+
+    A hub name ("neuralmind/bert-base-portuguese-cased") is fetched by `huggingface_hub`, into its cache
+    (`cache_folder`, else HF_HOME), at `revision` (branch, tag or commit). Offline (`offline`,
+    HF_HUB_OFFLINE, or no network) the cache alone is used. With `weights=False` the weights stay behind.
+
+    Of a sentence-transformers folder whose encoder lies inside it (0_Transformer/), that folder.
+
+    Raises InputError where there is no such folder, name, revision or cached copy.
+    """
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # "~nobody/x"
+        path = Path(name)
+    if str(name) and path.is_dir():
+        if revision is not None:
+            raise InputError(f"revision {revision!r} needs a hub name, but {str(name)!r} is a folder")
+        return _encoder_in(path)
+    if str(name) and path.exists():
+        raise InputError(f"model {str(name)!r} is a file; give the folder that holds config.json")
+    if isinstance(name, Path) or not _is_hub_name(name):
+        raise InputError(f"model folder {str(name)!r} does not exist")
+    return _Fetch(name, revision, cache_folder, offline).folder(weights)
+
+
+def _is_hub_name(name: str) -> bool:
+    """Whether the hub could know `name`: at most one slash, ASCII, and none of the endings it forbids."""
+    plain = _HUB_NAME.fullmatch(name) is not None and len(name) <= 96
+    return plain and not any(odd in name for odd in ("--", "..")) and not name.endswith((".git", ".", "-"))
+
+
+class _Fetch:
+    """One model's files, from the hub or, where that is out of reach, from its cache."""
+
+    def __init__(self, name: str, revision: str | None, cache_folder: str | Path | None, offline: bool) -> None:
+        self.name, self.revision, self.cache_folder = name, revision, cache_folder
+        self.offline = offline
+
+    def folder(self, weights: bool) -> Path:
+        """The snapshot's folder, with all that it has of what is needed."""
+        present = self._listing()
+        listed = self._file(MODULES, present)
+        modules = [] if listed is None else [module.path for module in modules_of(listed.parent)]
+        self._file(PROMPTS, present)
+        for module in modules[1:]:
+            self._file(f"{module}/config.json", present)
+            if weights and self._file(f"{module}/{WEIGHT_FILES[0]}", present) is None:
+                self._file(f"{module}/{WEIGHT_FILES[2]}", present)
+        inside, config = "", self._file("config.json", present)
+        if config is None and modules and modules[0]:
+            inside, config = f"{modules[0]}/", self._file(f"{modules[0]}/config.json", present)
+        if config is None:
+            raise InputError(
+                self._absent() if present is None else f"model {self.name!r} on the hub has no config.json"
+            )
+        for file in (*TOKENIZER_FILES, TEXT_CONFIG):
+            self._file(inside + file, present)
+        if weights:
+            for file in WEIGHT_FILES:
+                if (path := self._file(inside + file, present)) is not None:
+                    for shard in shards_of(path) if file.endswith(".index.json") else ():
+                        self._file(inside + shard, present)
+                    break
+        return config.parent
+
+    def _listing(self) -> set[str] | None:
+        """The files that the hub lists; None where it is out of reach, which leaves the cache."""
+        # Importing the hub's client takes 0.3 s, which a run on a local folder need not pay.
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+        if self.offline or constants.HF_HUB_OFFLINE:
+            return None
+        try:
+            info = HfApi().model_info(self.name, revision=self.revision, timeout=10)
+        except GatedRepoError:
+            raise InputError(
+                f"model {self.name!r} is gated; accept its terms on the hub, then `hf auth login`"
+            ) from None
+        except RevisionNotFoundError:
+            raise InputError(f"model {self.name!r} has no revision {self.revision!r} on the hub") from None
+        except RepositoryNotFoundError:
+            raise InputError(
+                f"model {self.name!r} is neither a folder nor a public model on the hub; check the spelling "
+                "(a private model needs `hf auth login`)"
+            ) from None
+        except Exception:  # no network, a proxy's error page, a time-out: each client library has its own
+            return None
+        return {sibling.rfilename for sibling in info.siblings or ()}
+
+    def _file(self, file: str, present: set[str] | None) -> Path | None:
+        """The local path of `file`, fetched if need be; None where the model has no such file."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        if present is not None and file not in present:
+            return None
+        try:
+            found = hf_hub_download(
+                self.name,
+                file,
+                revision=self.revision,
+                cache_dir=self.cache_folder,
+                local_files_only=present is None,
+            )
+        except LocalEntryNotFoundError:
+            if present is None:  # the cache does not have it
+                return None
+            raise InputError(f"model {self.name!r}: {file} could not be fetched from the hub; try again") from None
+        except OSError as error:  # what the hub answers with, such as 403; a full disk keeps its own message
+            if error.errno is not None:
+                raise
+            raise InputError(f"model {self.name!r}: {file} could not be fetched ({_first_line(error)})") from None
+        return Path(found)
+
+    def _absent(self) -> str:
+        return (
+            f"model {self.name!r}: no such folder, and the hub's copy is neither in the local cache nor within "
+            "reach; check the spelling, go online once, or give a folder"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module of a sentence-transformers folder: the last part of its type ("Pooling"), and its folder inside."""
+
+    kind: str
+    path: str
+
+
+def modules_of(root: Path) -> list[Module]:
+    """What modules.json in `root` lists, in order; nothing where there is none. Raises InputError for another form."""
+    if not (root / MODULES).is_file():
+        return []
+    entries, found = read_json_value(root / MODULES), []
+    for entry in entries if isinstance(entries, list) else [None]:
+        kind, path = (entry.get("type"), entry.get("path", "")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(kind, str) or not isinstance(path, str) or not _is_inside(path):
+            raise InputError(f"{str(root / MODULES)!r} must list modules with a type, and a path inside its folder")
+        found.append(Module(kind.rpartition(".")[2], path))
+    return found
+
+
+def _is_inside(path: str) -> bool:
+    return "\0" not in path and not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def sentence_root(encoder: Path) -> Path | None:
+    """The folder whose modules.json describes `encoder`, itself or the one around it; None where there is none."""
+    if (encoder / MODULES).is_file():
+        return encoder
+    around = modules_of(encoder.parent)
+    return encoder.parent if around and around[0].path == encoder.name else None
+
+
+def _encoder_in(folder: Path) -> Path:
+    """`folder`, or the one inside it that holds the encoder, where it lies there alone."""
+    if (folder / "config.json").is_file() and first_existing(folder, WEIGHT_FILES) is not None:
+        return folder
+    inner = folder / next((module.path for module in modules_of(folder)), "0_Transformer")
+    return inner if (inner / "config.json").is_file() else folder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def shards_of(index: Path) -> list[str]:
+    """The names of the weight files that an `*.index.json` refers to, each once, sorted."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise InputError(f"{str(index)!r} has no 'weight_map' of tensor names to files")
+    shards = sorted(set(weight_map.values()))
+    for shard in shards:
+        # An index comes from elsewhere: it may not point outside its own folder.
+        if Path(shard).name != shard:
+            raise InputError(f"{str(index)!r} names shard {shard!r}, which is not in the same folder")
+    return shards
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of `folder`: one file, or an index and the shards that it names; nothing where there are none."""
+    first = first_existing(folder, WEIGHT_FILES)
+    if first is None:
+        return []
+    return [first, *(folder / shard for shard in shards_of(first))] if first.name.endswith(".index.json") else [first]
+
+
+def first_existing(folder: Path, names: Iterable[str]) -> Path | None:
+    """The first of `names` that is a file in `folder`, or None."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def notes_on(folder: Path) -> list[str]:
+    """What a model's folder does not say and nothing else tells, and what is taken instead."""
+    config, rules = (
+        read_json(folder / name) if (folder / name).is_file() else {}
+        for name in ("config.json", "tokenizer_config.json")
+    )
+    assumed = {"num_attention_heads": 12, "hidden_act": "gelu"}  # sizes are seen from the weights
+    notes = [
+        f"no {key} in config.json: {value}, as of BERT-base, is taken"
+        for key, value in assumed.items()
+        if key not in config
+    ]
+    if first_existing(folder, ("tokenizer.json", "vocab.txt")) == folder / "vocab.txt" and "do_lower_case" not in rules:
+        notes.append("no do_lower_case in tokenizer_config.json: texts lose capitals and accents, as BERT's own do")
+    return notes
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Of what makes a model: the files of its configuration, weights and tokenizer. Reads all of them once."""
+    found = [*weight_files(folder), *(folder / name for name in ("config.json", *TOKENIZER_FILES, TEXT_CONFIG))]
+    if (root := sentence_root(folder)) is not None:
+        found += [root / MODULES, root / PROMPTS]
+        for module in modules_of(root)[1:]:
+            found += [root / module.path / name for name in ("config.json", *WEIGHT_FILES[::2])]
+    return fingerprint(path for path in found if path.is_file())

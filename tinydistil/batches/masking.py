@@ -1,0 +1,127 @@
+"""Masks for masked language modelling, as a pure function of (seed, epoch, sequence id).
+
+No generator has a state here: a mask depends on nothing but these three and the place of the token, so it is the same
+for any number of workers and ranks, and after any restart. Letters: B sequences, T tokens, R rows.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinydistil.base.config import Checked, Range, Share
+from tinydistil.base.errors import require
+
+# Streams of random numbers that must not tell of each other.
+_CHOICE, _ROUNDING, _FATE, _WORD = range(4)
+
+
+@dataclass(frozen=True)
+class MaskConfig(Checked, table="mask"):
+    """How tokens are chosen and what becomes of them (Devlin et al. 2019, 3.1 and appendix A.1).
+
+    rate: share of the ordinary tokens chosen, 0 for none. Of these, `mask_share` become [MASK], `random_share` a random
+    ordinary token, the rest stay. whole_words: choose words, all their pieces together. epochs: so many passes over the
+    corpus have masks of their own, and then the first ones come again; 0 for new masks each time.
+    """
+
+    rate: Annotated[float, Range(0, 1, without=(1,))] = 0.15
+    mask_share: Share = 0.8
+    random_share: Share = 0.1
+    whole_words: bool = False
+    epochs: Annotated[int, Range(0, 1_000_000)] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # One token of a thousand is none in most sequences: what is meant is another unit, or 0.
+        require(self.rate == 0 or self.rate >= 0.001, f"mask.rate must be 0 or >= 0.001, got {self.rate}")
+        total = self.mask_share + self.random_share
+        require(total <= 1 + 1e-9, f"mask.mask_share + mask.random_share must be <= 1, got {total}")
+
+    def most_rows(self, tokens: int) -> int:
+        """How many of `tokens` ordinary tokens can be chosen at most."""
+        return int(np.floor(tokens * self.rate)) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedTokens:
+    """input_ids (B, T) after masking; the chosen tokens' rows in B * T and their own ids, both (R,), in row order."""
+
+    input_ids: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    targets: NDArray[np.int64]
+
+
+def mask_tokens(
+    ids: NDArray[np.int64],
+    ordinary: NDArray[np.bool_],
+    sequence_ids: NDArray[np.int64],
+    config: MaskConfig,
+    *,
+    mask_id: int,
+    ordinary_ids: NDArray[np.int64],
+    seed: int,
+    epoch: int,
+    word_index: NDArray[np.int64] | None = None,
+) -> MaskedTokens:
+    """Choose and mask tokens of ids (B, T).
+
+    ordinary (B, T): False at special tokens and padding, which are never chosen. sequence_ids (B,): each sequence's
+    number in the corpus. ordinary_ids: the ids that a random token is drawn from. word_index (B, T): each token's
+    word in its sequence, for `whole_words`.
+
+    Of n ordinary tokens, n * rate are chosen, rounded up or down at random so that the share is right on average for
+    short sequences too; never more than `config.most_rows(n)`.
+    """
+    places = np.arange(ids.shape[1], dtype=np.uint64)
+    key = _mix(_mix(np.uint64(seed), np.uint64(epoch)), sequence_ids.astype(np.uint64))[:, None]  # (B, 1)
+    quota = ordinary.sum(1) * config.rate + _uniform(key[:, 0], np.uint64(0), _ROUNDING)
+    quota = np.floor(quota).astype(np.int64)  # (B,)
+    if config.whole_words:
+        assert word_index is not None, "whole_words needs word_index"
+        chosen = _choose_words(word_index, ordinary, _uniform(key, places, _CHOICE), quota)
+    else:
+        order = np.where(ordinary, _uniform(key, places, _CHOICE), 2.0).argsort(1, kind="stable")
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.broadcast_to(np.arange(ids.shape[1]), ids.shape), 1)
+        chosen = (rank < quota[:, None]) & ordinary
+    fate = _uniform(key, places, _FATE)
+    replacements = ordinary_ids[(_uniform(key, places, _WORD) * len(ordinary_ids)).astype(np.int64)]
+    masked = np.where(chosen & (fate < config.mask_share), mask_id, ids)
+    to_random = chosen & (fate >= config.mask_share) & (fate < config.mask_share + config.random_share)
+    masked = np.where(to_random, replacements, masked)
+    rows = np.flatnonzero(chosen)
+    return MaskedTokens(masked, rows, ids.reshape(-1)[rows])
+
+
+def _choose_words(
+    word_index: NDArray[np.int64], ordinary: NDArray[np.bool_], draws: NDArray[np.float64], quota: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whole words in random order, as long as their pieces fit the quota; one that does not is passed over."""
+    chosen = np.zeros_like(ordinary)
+    for row in range(len(ordinary)):
+        places = np.flatnonzero(ordinary[row])
+        words, first, pieces = np.unique(word_index[row, places], return_index=True, return_counts=True)
+        left = int(quota[row])
+        for word in np.argsort(draws[row, places[first]], kind="stable"):
+            if pieces[word] <= left:
+                left -= int(pieces[word])
+                chosen[row, places[word_index[row, places] == words[word]]] = True
+    return chosen
+
+
+def _uniform(key: NDArray[np.uint64], place: NDArray[np.uint64] | np.uint64, stream: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each (key, place): the top 53 bits of their hash."""
+    mixed = _mix(_mix(key, np.uint64(stream)), place)
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(key: NDArray[np.uint64] | np.uint64, value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele et al. 2014) over key and value: one changed bit changes half of the result's."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+        mixed = np.asarray(key, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(value, np.uint64)
+        mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

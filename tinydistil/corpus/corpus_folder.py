@@ -1,0 +1,172 @@
+"""The folder of a corpus: what it was made with, its committed segments, what a restart goes on from.
+
+    config.json                 the origin, written first; a run with another origin is refused
+    train-000000.safetensors    shards, one a segment and split
+    segments/000000.json        counts and shards of segment 0: written last, its presence commits the segment
+    segments/000000.state       keys and signatures of its documents (safetensors)
+    manifest.json               written when all segments are; segments/ is removed then
+
+Every file appears whole or not at all (see `files`), and what no committed segment lists is thrown away.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from tinydistil.base.claim import LOCK, Ownership, refuse_strangers
+from tinydistil.base.config import from_mapping, table_of
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync_folder, write_atomic, write_json
+from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, entries_of
+from tinydistil.corpus.counts import counts_from
+from tinydistil.corpus.samples import Sample
+
+CONFIG = "config.json"
+TABLE = "table.json"
+SAMPLES = "samples.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateState:
+    """What later documents are compared with: keys (N, 16) uint8, signatures (N, P) or (0, 0) uint32."""
+
+    keys: NDArray[np.uint8]
+    signatures: NDArray[np.uint32]
+
+
+class OutputFolder:
+    """An output folder that this process holds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._segments = folder / "segments"
+
+    @classmethod
+    @contextmanager
+    def claim(cls, folder: Path, origin: Mapping[str, object], *, overwrite: bool = False) -> "Iterator[OutputFolder]":
+        """Make or re-enter `folder` for a corpus of `origin`, and lock it against a second run.
+
+        Raises InputError where another run holds it, where it belongs to another origin (the message names
+        the first field that differs) or holds files that are not ours. With `overwrite` our files in it go.
+        """
+        output = cls(folder)
+        # Also where the record is there: --overwrite clears, and a mistyped folder must not be touched.
+        refuse_strangers(folder, OWNERSHIP.is_ours)
+        with OWNERSHIP.claim(folder, origin, prepare=output._clear if overwrite else lambda: None):
+            output._discard_uncommitted()
+            yield output
+
+    @property
+    def finished(self) -> bool:
+        """Whether the corpus is whole."""
+        return (self.folder / MANIFEST).exists()
+
+    def committed(self) -> list[dict[str, object]]:
+        """What `commit` was given for each committed segment, in order. Raises InputError where it is not that."""
+        return [_segment(path) for path in self._committed_paths()]
+
+    def states(self) -> Iterator[DuplicateState]:
+        """The duplicate state of each committed segment, in order."""
+        for path in self._committed_paths():
+            state = path.with_suffix(".state")
+            try:
+                data = state.read_bytes()
+                arrays = load(data)
+            except (OSError, SafetensorError) as error:
+                raise InputError(f"{state} is damaged ({error}); {AGAIN}") from None
+            sound = hashlib.sha256(data).hexdigest() == _segment(path)["state_sha256"]
+            require(sound and {"keys", "signatures"} <= arrays.keys(), f"{state} is damaged; {AGAIN}")
+            yield DuplicateState(arrays["keys"], arrays["signatures"])
+
+    def commit(self, number: int, values: Mapping[str, object], state: DuplicateState) -> None:
+        """Make segment `number` final; its shards are written already."""
+        self._segments.mkdir(exist_ok=True)
+        # The state first: it is no harm without the JSON, which would be without it.
+        name, data = f"{number:06d}", save({"keys": state.keys, "signatures": state.signatures})
+        write_atomic(self._segments / f"{name}.state", data)
+        write_json(self._segments / f"{name}.json", {**values, "state_sha256": hashlib.sha256(data).hexdigest()})
+
+    def finish(self, manifest: Mapping[str, object]) -> None:
+        """Write the manifest, which makes the corpus whole, and remove what only a restart needs."""
+        write_json(self.folder / MANIFEST, manifest)
+        self._discard_uncommitted()
+
+    def _committed_paths(self) -> list[Path]:
+        paths = sorted(self._segments.glob("*.json"))
+        for number, path in enumerate(paths):
+            expected = path.with_name(f"{number:06d}.json")
+            # Over a gap, its shards would be thrown away as nobody's, and later segments be made twice.
+            require(path == expected, f"{expected} is missing, {path.name} is there; {AGAIN}")
+        return paths
+
+    def _discard_uncommitted(self) -> None:
+        """Remove what a run that was ended left behind; damage to what it had committed is an error."""
+        if self.finished:
+            shutil.rmtree(self._segments, ignore_errors=True)
+            return
+        # Shards of the segment in work when the last run ended; it is done again, from its beginning.
+        listed = {entry.file: entry for each in self.committed() for entry in entries_of(each, self.folder)}
+        for path in self._shards():
+            if path.name not in listed:
+                path.unlink()
+        for name, entry in listed.items():
+            path = self.folder / name
+            # Hashing all at each restart would take minutes for brWaC; --verify does.
+            whole = path.is_file() and path.stat().st_size == entry.bytes
+            require(
+                whole and entry.sha256_of_ends in ("", sha256_of_ends(path)),
+                f"{path}, of a finished segment, is missing, cut short or damaged; {AGAIN}",
+            )
+        for path in self._segments.glob(f"*{PARTIAL_SUFFIX}"):
+            path.unlink()
+
+    def _clear(self) -> None:
+        # The manifest first: without it nobody takes the rest for a corpus.
+        for path in (self.folder / MANIFEST, *self._ours()):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self._segments, ignore_errors=True)
+        sync_folder(self.folder)
+
+    def _shards(self) -> list[Path]:
+        return [path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors")]
+
+    def _ours(self) -> list[Path]:
+        files = (path for path in self.folder.iterdir() if path.is_file() and path.name != LOCK)
+        return [path for path in files if OWNERSHIP.is_ours(path.name)]
+
+
+def _segment(path: Path) -> dict[str, object]:
+    """The segment that JSON file `path` commits."""
+    values = read_json(path, remedy=AGAIN)
+    try:
+        counts_from(values.get("counts"))
+        entries_of(values, path.parent)
+        samples = values.get("samples")
+        require(isinstance(samples, list), "samples must be a list")
+        for sample in cast(list[object], samples):
+            from_mapping(Sample, table_of(sample, "samples"))
+        require(isinstance(values.get("state_sha256"), str), "state_sha256 must be text")
+    except InputError as error:
+        raise InputError(f"{path} is damaged ({error}); {AGAIN}") from None
+    return values
+
+
+def _is_ours(name: str) -> bool:
+    shard = name.endswith(".safetensors") and name.startswith(tuple(f"{split}-" for split in SPLITS))
+    return shard or name in {MANIFEST, TABLE, SAMPLES, "segments"}
+
+
+OWNERSHIP = Ownership(
+    CONFIG,
+    _is_ours,
+    remedy="give the same value, another --output, or start anew with --overwrite (scripts/prepare.py)",
+)

@@ -1,0 +1,210 @@
+"""Floor 1: rows of .csv and .tsv files, whose quoted fields may run over many lines; JSON objects."""
+
+import csv
+import json
+import re
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+
+from tinydistil.base.errors import InputError
+from tinydistil.corpus.document import BadRecord, Record
+from tinydistil.corpus.record_stream import Line, Stream, lines
+
+# The rest of a quoted field, and whether it is closed.
+_QUOTED = re.compile(rb'(?:[^"]++|"")*+("?)')
+# The first line that Excel reads and writes to name the delimiter.
+_SEPARATOR = re.compile(r'"?sep=([\t !#-~])"?(?:\n|$)', re.IGNORECASE)
+_OPEN_QUOTE = (
+    "a quote opens a field here and does not close as RFC 4180 has it; if quotes are ordinary characters, "
+    "set table_quotes=false (finetune.py: --no-quotes)"
+)
+
+
+def cells_in(line: bytes, delimiter: bytes, inside: bool) -> tuple[int, bool] | None:
+    """How many cells end in `line`, and whether a quoted one is still open; None where quotes are not RFC 4180's.
+
+    inside: whether a quoted cell was open before the line. A quote opens a cell only at its beginning; elsewhere
+    (5" de tela) it is an ordinary character. A closing one stands at the end of its cell.
+    """
+    at = count = 0
+    while True:
+        if inside or line.startswith(b'"', at):
+            match = _QUOTED.match(line, at if inside else at + 1)
+            assert match is not None  # every part of the pattern is optional
+            if not match[1]:
+                return count, True
+            inside, at = False, match.end()
+            if at < len(line) and not line.startswith(delimiter, at):
+                return None
+        else:
+            end = line.find(delimiter, at)
+            at = end if end >= 0 else len(line)
+        count += 1
+        if at == len(line):
+            return count, False
+        at += len(delimiter)
+
+
+def table_rows(
+    stream: Stream, file: str, kind: str, delimiter: bytes, quotes: bool, max_bytes: int
+) -> Iterator[Record | BadRecord]:
+    """The rows below the header, each with the header's bytes, so that it can be parsed by itself.
+
+    Lines are joined only where quotes are as in RFC 4180, in a .tsv only to a row of the header's width. Any other
+    opening quote costs its own line at most: it is text in a .tsv, since most have no quoting, else a bad record.
+    """
+    source = lines(stream, max_bytes)
+    first, mark = next(filter(_filled, source), Line(1, b"")), b""
+    if first.data and (match := _SEPARATOR.fullmatch(first.data.decode("latin-1"))):
+        mark, delimiter = first.data + b"\n", match[1].encode()
+        first = next(source, Line(2, b""))
+    if first.data is None:
+        yield BadRecord(file, first.number, f"header row is longer than {max_bytes} bytes")
+        return
+    header, taken = _joined(first, source, delimiter, None, max_bytes) if quotes else (None, [first])
+    waiting = deque(taken[1:] if header is None else ())
+    header = mark + (first.data if header is None else header)
+    width = _width(header.removeprefix(mark), delimiter, quotes)
+
+    def alone(line: Line) -> bool:
+        return line.data is not None and line.data.count(delimiter) == width - 1
+
+    while line := waiting.popleft() if waiting else next(source, None):
+        row, reason = line.data, f"row is longer than {max_bytes} bytes"
+        if row and quotes and b'"' in row and (cells := cells_in(row, delimiter, False)) and cells[1]:
+            row, taken = _joined(line, chain(_drained(waiting), source), delimiter, width, max_bytes)
+            # Lines of a .tsv that are rows each for themselves are no field of several lines.
+            several = row is not None and _width(row, delimiter, quotes) == width and not all(map(alone, taken))
+            if row is None or (kind == "tsv" and not several and width > 1):
+                waiting.extendleft(reversed(taken[1:]))
+                row, reason = (line.data if kind == "tsv" and alone(line) else None), _OPEN_QUOTE
+        if row is None:
+            yield BadRecord(file, line.number, reason)
+        elif delimiter in row or _filled(line):
+            yield Record(file, line.number, kind, row, header)
+
+
+def _filled(line: Line) -> bool:
+    return line.data is None or bool(line.data.strip())
+
+
+def _joined(
+    first: Line, more: Iterable[Line], delimiter: bytes, width: int | None, max_bytes: int
+) -> tuple[bytes | None, list[Line]]:
+    """The row that begins with line `first`, and the lines looked at for it.
+
+    No row where a quoted cell does not close within `max_bytes`, or is one more than `width` (None for any number): so
+    lines that open quotes one after the other are looked at `width` times at most.
+    """
+    taken, cells, size, inside = [], 0, 0, False
+    for line in chain([first], more):
+        taken.append(line)
+        size += len(line.data or b"") + 1
+        found = None if line.data is None or size > max_bytes + 1 else cells_in(line.data, delimiter, inside)
+        if found is None:
+            break
+        cells, inside = cells + found[0], found[1]
+        if not inside:
+            return b"\n".join(each.data or b"" for each in taken), taken
+        if width is not None and cells >= width:
+            break
+    return None, taken
+
+
+def _width(row: bytes, delimiter: bytes, quotes: bool) -> int:
+    """How many cells a row has."""
+    cells, inside = 0, False
+    for line in row.split(b"\n") if quotes else ():
+        if (found := cells_in(line, delimiter, inside)) is None:
+            break
+        cells, inside = cells + found[0], found[1]
+    else:
+        if quotes and not inside:
+            return cells
+    return row.count(delimiter) + 1
+
+
+def _drained(waiting: deque[Line]) -> Iterator[Line]:
+    while waiting:
+        yield waiting.popleft()
+
+
+def table_fields(
+    row: str, header: str, delimiter: str, quotes: bool, wanted: Iterable[str | None], file: str
+) -> dict[str, str]:
+    """One row as column name -> value. Raises csv.Error or ValueError where it does not fit the header.
+
+    A row of one line whose quotes are not RFC 4180's has them as ordinary characters. Raises InputError where the
+    header has two of a column that is `wanted`.
+    """
+    delimiter, names, repeated = _names(header, delimiter, quotes)
+    for name in repeated & set(wanted) if repeated else ():
+        raise repeated_column(file, str(name))
+    values = _cells(row, delimiter, quotes)
+    if len(values) != len(names):
+        raise ValueError(f"row has {len(values)} fields where the header has {len(names)}")
+    return dict(zip(names, values, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _names(header: str, delimiter: str, quotes: bool) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """The delimiter, the names of the columns, and those that occur twice."""
+    if match := _SEPARATOR.match(header):
+        delimiter, header = match[1], header[match.end() :]
+    names = tuple(map(column_name, _cells(header, delimiter, quotes)))
+    return delimiter, names, frozenset(name for name, count in Counter(names).items() if count > 1)
+
+
+def _cells(row: str, delimiter: str, quotes: bool) -> list[str]:
+    if quotes and '"' in row:
+        # A field may be as long as a document, well over csv's default of 128 KiB.
+        csv.field_size_limit(max(csv.field_size_limit(), len(row) + 1))
+        try:
+            return next(csv.reader([row], delimiter=delimiter, strict=True))
+        except csv.Error:
+            if "\n" in row:
+                raise
+    return row.split(delimiter)
+
+
+def column_name(name: str) -> str:
+    """`name` as columns are compared: composed (NFC), without space around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def json_object(text: str) -> dict[str, object]:
+    """The object in `text`. Raises ValueError for anything else, also where two of its keys are one name."""
+    values = json.loads(text, object_pairs_hook=_pairs)
+    if not isinstance(values, dict):
+        remedy = "; write one object a line, as `jq -c '.[]'` does" if isinstance(values, list) else ""
+        raise ValueError(f"a JSON object is expected, got {type(values).__name__}{remedy}")
+    return values
+
+
+def _pairs(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    values = {key if key.isascii() else unicodedata.normalize("NFC", key): value for key, value in pairs}
+    if len(values) != len(pairs):
+        raise ValueError(f"two fields of one name among {listed(key for key, _ in pairs)}")
+    return values
+
+
+def listed(names: Iterable[str]) -> str:
+    """`names` for a message, however many and long they are."""
+    text = ", ".join(map(repr, names))
+    return text if len(text) <= 400 else f"{text[:400]}..."
+
+
+def missing_column(file: str, column: str, names: list[str]) -> InputError:
+    """The error for a table without the column that was asked for."""
+    return InputError(
+        f"{file!r} has no column {column!r}; its columns: {listed(names)}. "
+        "Set the text field (or the delimiter) to fit: options read.text_field, read.csv_delimiter"
+    )
+
+
+def repeated_column(file: str, column: str) -> InputError:
+    """The error for a table with two columns of the name that was asked for."""
+    return InputError(f"{file!r} has two columns {column!r}; rename one of them")

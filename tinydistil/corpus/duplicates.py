@@ -1,0 +1,133 @@
+"""Floor 1: exact duplicates by hash, near-duplicates by MinHash and locality-sensitive hashing (LSH).
+
+Sources: Broder 1997 (resemblance of shingles); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets,
+sec. 3.3 and 3.4. A pair of Jaccard similarity s is found with probability 1 - (1 - s^rows)^bands.
+Legend: P permutations, G shingles.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinydistil.base.config import Checked, Range
+from tinydistil.base.errors import InputError
+from tinydistil.base.optional import optional
+from tinydistil.corpus.hash_set import HashSet
+from tinydistil.corpus.ngrams import Hashes, mixed, ngram_hashes, normalised_words, word_hashes
+
+Signature = NDArray[np.uint32]
+
+KEY_BYTES = 16
+# Shingles permuted at once: (P, 512) products of 8 bytes stay inside a core's second-level cache.
+BLOCK_SHINGLES = 512
+
+
+@dataclass(frozen=True)
+class DuplicateConfig(Checked, table="duplicates"):
+    """`threshold` is the Jaccard similarity of shingle sets around which near-duplicates are found."""
+
+    near: bool = True
+    # 0.8 of five-word shingles: some 2 words of a hundred differ.
+    threshold: Annotated[float, Range(0, 1, without=(0, 1))] = 0.8
+    # 9 bands of 13 rows at 0.8: 68 % of the pairs at 0.8 to 0.9 are found, 99 % above.
+    num_permutations: Annotated[int, Range(2, 1024)] = 128
+    shingle_words: Annotated[int, Range(1, 100)] = 5
+
+
+def exact_key(text: str) -> bytes:
+    """16 bytes that are equal for texts with the same words, whatever their case, spaces and punctuation."""
+    return hashlib.blake2b(normalised_words(text), digest_size=KEY_BYTES).digest()
+
+
+def signature(text: str, config: DuplicateConfig) -> Signature:
+    """(P,) the MinHash of the word shingles of `text`; equal places estimate the Jaccard similarity.
+
+    A text of fewer words than a shingle is one shingle; a text without words has the signature all ones.
+    """
+    hashes = word_hashes(text)
+    shingles = ngram_hashes(hashes, max(1, min(config.shingle_words, len(hashes))))
+    return minhash(shingles, config.num_permutations)
+
+
+def minhash(shingles: Hashes, num_permutations: int) -> Signature:
+    """(P,) the least value of (G,) `shingles` under each of P fixed random functions."""
+    factors, terms = permutations(num_permutations)
+    # No shingles leave the greatest value everywhere, the signature of nothing.
+    least = np.full(num_permutations, np.iinfo(np.uint64).max, np.uint64)
+    for start in range(0, len(shingles), BLOCK_SHINGLES):
+        permuted = np.multiply.outer(factors, shingles[start : start + BLOCK_SHINGLES])  # (P, <= 512)
+        permuted += terms[:, None]
+        np.minimum(least, permuted.min(axis=1), out=least)
+    # The upper half of a*x + b mod 2^64 is strongly universal, the lower bits are not (Dietzfelbinger 1996).
+    return (least >> np.uint64(32)).astype(np.uint32)
+
+
+@lru_cache(maxsize=2)
+def permutations(count: int) -> tuple[Hashes, Hashes]:
+    """Odd factors and terms, (count,) each, of fixed random functions x -> factor * x + term mod 2^64."""
+    random = np.random.Generator(np.random.PCG64(count))
+    factors = random.integers(1 << 64, size=count, dtype=np.uint64, endpoint=False) | np.uint64(1)
+    return factors, random.integers(1 << 64, size=count, dtype=np.uint64, endpoint=False)
+
+
+class DuplicateIndex:
+    """What has been kept so far, as hashes: some 250 bytes a document at most. Rebuilt by adding again.
+
+    datasketch chooses the number of bands and rows for the threshold. Its own index is not used: it holds
+    a Python set for every band of every document, over ten times the memory (benchmarks/corpus_quality.py).
+    """
+
+    def __init__(self, config: DuplicateConfig) -> None:
+        # One table serves all bands, since their keys differ: half-empty tables are what memory goes to.
+        self._exact, self._bands = HashSet(), HashSet()
+        self.bands, self.rows = bands_and_rows(config) if config.near else (0, 0)
+
+    def seen_exact(self, key: bytes) -> bool:
+        """Whether a text with this exact_key was added."""
+        return self._short(key) in self._exact
+
+    def seen_near(self, signature: Signature) -> bool:
+        """Whether a signature that agrees in all rows of some band was added."""
+        return any(key in self._bands for key in self._band_keys(signature))
+
+    def add(self, key: bytes, signature: Signature | None = None) -> None:
+        """Remember a document by its exact_key and, where near-duplicates are looked for, its signature."""
+        self._exact.add(self._short(key))
+        for band_key in [] if signature is None else self._band_keys(signature):
+            self._bands.add(band_key)
+
+    @property
+    def bytes_held(self) -> int:
+        """Memory of the index."""
+        return self._exact.bytes_held + self._bands.bytes_held
+
+    @staticmethod
+    def _short(key: bytes) -> int:
+        # 64 bits: among brWaC's 3.5 million documents a false match has odds of 3 in 10 million.
+        return int.from_bytes(key[:8], "little")
+
+    def _band_keys(self, signature: Signature) -> list[int]:
+        used = signature[: self.bands * self.rows].astype(np.uint64).reshape(self.bands, self.rows)
+        # Sums of values times fixed odd factors, which differ from band to band: one table holds all bands.
+        factors, _ = permutations(self.bands * self.rows)
+        keys = mixed((used * factors.reshape(used.shape)).sum(axis=1))
+        return [int(key) for key in keys]
+
+
+def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
+    """The bands and rows with the least false positives plus false negatives around the threshold.
+
+    Raises InputError if datasketch is missing or the threshold is too high for the permutations.
+    """
+    datasketch = optional("datasketch", needed_by="the search for near-duplicates", extra="corpus")
+    try:
+        index = datasketch.MinHashLSH(threshold=config.threshold, num_perm=config.num_permutations)
+    except ValueError as error:
+        raise InputError(
+            f"threshold {config.threshold} does not go with {config.num_permutations} permutations: {error}"
+        ) from None
+    return index.b, index.r

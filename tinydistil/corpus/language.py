@@ -1,0 +1,71 @@
+"""Floor 1: is it Portuguese? Naive Bayes over frequent words and telling spellings.
+
+Each word of a language's list, and each spelling, adds the logarithm of its rate there; words of no list
+add nothing. So a score is the log-likelihood (nats) of what was recognised, and a document is foreign if
+another language explains that better than Portuguese, by the margins of clean.CleanConfig.
+Legend: N words looked at, L languages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinydistil.corpus.language_words import FOREIGN_RATE, LANGUAGES, SPELLINGS, TIER_RATES, WORDS
+
+# Of Spanish texts of 20 words and more 99.5 % are found, so 128 settle the question. Taken from all over the
+# text, they also weigh mixed documents fairly.
+SAMPLE_WORDS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`rival` is the likeliest language but Portuguese, `advantage` its log-likelihood ratio to it, in nats.
+
+    `words` is the number of words looked at, `portuguese_share` the share of frequent Portuguese ones: 0.38
+    to 0.60 in nine of ten documents.
+    """
+
+    rival: str
+    advantage: float
+    portuguese_share: float
+    words: int
+
+
+def _table() -> tuple[dict[bytes, int], NDArray[np.float64]]:
+    """Word -> row of its evidence: log-rates in the L languages, and 1 for a Portuguese word; row 0 is for unknown
+    words."""
+    rates: dict[str, list[float]] = {}
+    for column, language in enumerate(LANGUAGES):
+        # From the rarest tier up, so that a word listed twice counts as the more frequent.
+        for tier, rate in reversed(list(zip(WORDS[language], TIER_RATES, strict=True))):
+            for word in tier.split():
+                rates.setdefault(word, [FOREIGN_RATE] * len(LANGUAGES))[column] = rate
+    rows = [[*map(log, row), float(row[0] > FOREIGN_RATE)] for row in rates.values()]
+    unknown = [0.0] * (len(LANGUAGES) + 1)
+    return {word.encode(): index for index, word in enumerate(rates, start=1)}, np.array([unknown, *rows])
+
+
+_ROWS, _EVIDENCE = _table()
+_SPELLINGS = tuple(spelling.encode() for spelling, _, _ in SPELLINGS)
+_SPELLING_LOG_RATES = np.log([[rates.get(language, other) for language in LANGUAGES] for _, rates, other in SPELLINGS])
+
+
+def judge(words: Sequence[bytes]) -> Verdict:
+    """What normalised `words` (see ngrams) say about their language; no words, no advantage."""
+    if len(words) > SAMPLE_WORDS:
+        words = words[:: -(-len(words) // SAMPLE_WORDS)]
+    # take and reduce, since documents are many and small: plain indexing and sum take twice the time.
+    evidence = np.add.reduce(_EVIDENCE.take([_ROWS.get(word, 0) for word in words], axis=0), axis=0)  # (L + 1,)
+    # The space in front lets a spelling ask for the beginning of a word.
+    joined = b" " + b" ".join(words)
+    scores = (evidence[:-1] + list(map(joined.count, _SPELLINGS)) @ _SPELLING_LOG_RATES).tolist()
+    best = max(scores[1:])  # Portuguese is LANGUAGES[0]
+    return Verdict(
+        rival=LANGUAGES[scores.index(best, 1)],
+        advantage=best - scores[0],
+        portuguese_share=float(evidence[-1]) / max(1, len(words)),
+        words=len(words),
+    )

@@ -1,0 +1,254 @@
+"""From raw files to a corpus of token shards: counted, resumable, the same bytes for any number of workers.
+
+The caller's process only cuts files into records and takes outcomes in order; workers do everything that
+looks at one document alone (`step`). What looks at all documents, finding duplicates, happens here.
+"""
+
+import gc
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from tinydistil.base.config import from_mapping, to_mapping
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json, write_atomic, write_json
+from tinydistil.base.optional import optional
+from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, ShardEntry, check_fit, entries_of
+from tinydistil.batches.shards import ShardBuilder, TokenShards
+from tinydistil.corpus.contamination import EvaluationNgrams
+from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
+from tinydistil.corpus.counts import Counts, counts_from
+from tinydistil.corpus.document_step import UNREADABLE, DocumentStep
+from tinydistil.corpus.duplicates import DuplicateIndex
+from tinydistil.corpus.input_batches import cut_batches, read_items
+from tinydistil.corpus.lexicon import single_words
+from tinydistil.corpus.pool import WorkerPool, check_workers
+from tinydistil.corpus.prepare_config import InputFile, Origin, PrepareConfig
+from tinydistil.corpus.readers import looks_wrapped
+from tinydistil.corpus.record_stream import unpacked_bytes
+from tinydistil.corpus.rules_table import make_table, packing_efficiency
+from tinydistil.corpus.samples import Sample, Samples
+from tinydistil.corpus.segment import Segment
+from tinydistil.corpus.text_files import find_files, kind_of
+from tinydistil.tokenizer.sides import NamedSide
+
+# Raw bytes of one unit of the option segment_mb.
+_MEGABYTE = 1_000_000
+
+
+class Progress(Protocol):
+    """Somebody who wants to know how far the work is."""
+
+    def start(self, documents: int, raw_bytes: int) -> None:
+        """That many were done by earlier runs; the work begins."""
+
+    def advance(self, documents: int, raw_bytes: int) -> None:
+        """That many more are done."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A preparation to be done: what to read, with which options, tokenizers and evaluation sets."""
+
+    files: tuple[Path, ...]
+    evaluation_files: tuple[Path, ...]
+    sides: tuple[NamedSide, ...]
+    config: PrepareConfig
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Sequence[str],
+        sides: Sequence[NamedSide],
+        config: PrepareConfig,
+        evaluation_sets: Sequence[str] = (),
+    ) -> "Job":
+        """Resolve files, folders and globs. Raises InputError for what does not exist or cannot be read."""
+        for name in evaluation_sets:
+            require(Path(name).is_file(), f"evaluation set {name!r} does not exist; give an existing file")
+        require(
+            config.single_words == 0 or len(sides) == 2,
+            f"single_words is {config.single_words}, but only a corpus with two tokenizations knows its words; "
+            "give a second one (scripts/prepare.py --student-tokenizer), or leave single_words out",
+        )
+        if config.clean.mojibake:
+            # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.
+            optional("ftfy", needed_by="cleaning rule 'mojibake'", extra="corpus")
+        files, evaluation_files = tuple(find_files(inputs)), tuple(map(Path, evaluation_sets))
+        return cls(files, evaluation_files, tuple(sides), config)
+
+    def plain_bytes(self) -> int | None:
+        """Raw bytes of the input, estimated where files are compressed; None where one is Parquet."""
+        if any(kind_of(path) == "parquet" for path in self.files):
+            return None
+        return sum(map(unpacked_bytes, self.files))
+
+    def notes(self) -> str:
+        """What a user may want to read otherwise; "" where nothing looks wrong."""
+        if self.config.read.txt_mode == "lines":
+            for path in self.files:
+                if kind_of(path) == "txt" and looks_wrapped(path):
+                    return (
+                        f"{path} looks wrapped, and each line is a document; "
+                        "for documents between blank lines set read.txt_mode=blocks"
+                    )
+        return ""
+
+    def origin(self) -> Origin:
+        """Everything that the bytes of the corpus depend on."""
+        names = [side.name for side in self.sides]
+        return Origin(
+            version=FORMAT_VERSION,
+            tokenizer=names[0],
+            student_tokenizer=names[1] if len(names) == 2 else None,
+            inputs=tuple(map(InputFile.of, self.files)),
+            evaluation_sets=tuple(map(InputFile.of, self.evaluation_files)),
+            config=self.config,
+        )
+
+    def step(self) -> DocumentStep:
+        """The work on one document; reads the evaluation sets."""
+        ngrams = None
+        if self.evaluation_files:
+            ngrams = EvaluationNgrams.from_files(self.evaluation_files, ngram_words=self.config.ngram_words)
+        return DocumentStep(self.config, [each.side for each in self.sides], ngrams)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A finished corpus: its manifest, and whether it was so before this run."""
+
+    manifest: Mapping[str, object]
+    was_finished: bool
+
+
+def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwrite: bool = False) -> Prepared:
+    """Make, go on making, or just find finished, the corpus of `job` in folder `output`.
+
+    `workers` processes do the work, 0 and 1 mean this process alone; they change nothing but the time it
+    takes. Raises InputError for whatever is wrong with input, options or output, and where no document is
+    kept. After an exception of any kind the same call goes on behind the last committed segment.
+    """
+    check_workers(workers)
+    # Both may refuse; only then is the output folder touched.
+    step, origin = job.step(), _under_old_names(to_mapping(job.origin()), output)
+    with OutputFolder.claim(output, origin, overwrite=overwrite) as folder, _without_cycle_search():
+        was_finished = folder.finished
+        if not was_finished:
+            _make_segments(job, step, folder, workers, progress)
+            _finish(job, step, folder, origin)
+        for split in SPLITS if was_finished else ():
+            TokenShards.open(output, split=split)  # for what has happened to it since
+        return Prepared(check_fit(output, None, None), was_finished)
+
+
+def _under_old_names(origin: dict[str, object], output: Path) -> dict[str, object]:
+    """`origin` with its tokenizers named as in `output`, where they are the same: their folders may have moved."""
+    record = read_json(output / CONFIG) if (output / CONFIG).is_file() else {}
+    for side in ("tokenizer", "student_tokenizer"):
+        before, now = record.get(side), origin[side]
+        if isinstance(before, dict) and isinstance(now, dict) and before.get("fingerprint") == now["fingerprint"]:
+            now["folder"] = before.get("folder")
+    return origin
+
+
+@contextmanager
+def _without_cycle_search() -> Iterator[None]:
+    """Switch Python's search for reference cycles off: documents leave none, and looking costs a tenth of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress) -> None:
+    done = _total(folder)
+    progress.start(done.read.documents, done.bytes)
+    # Exactly what an uninterrupted run would know here: the kept documents, in their order.
+    index = DuplicateIndex(job.config.duplicates)
+    for state in folder.states():
+        for row, key in enumerate(state.keys):
+            index.add(key.tobytes(), state.signatures[row] if len(state.signatures) else None)
+    number = len(folder.committed())
+    segment = Segment(job.config, step.encoder, index)
+    # Skipping decompresses again, at some 80 MB/s; positions in a .gz would save that and cost an index.
+    items = read_items(job.files, job.config.read)
+    with WorkerPool(step, workers) as pool:
+        for batch, outcomes in pool.map(cut_batches(items, round(job.config.segment_mb * _MEGABYTE), skip=done.items)):
+            for item, outcome in zip(batch.items, outcomes, strict=True):
+                segment.take(item, outcome)
+            segment.counts.bytes += batch.bytes
+            progress.advance(len(outcomes), batch.bytes)
+            if batch.ends_segment:
+                folder.commit(number, segment.write(folder.folder, number), segment.state())
+                number, segment = number + 1, Segment(job.config, step.encoder, index)
+
+
+def _total(folder: OutputFolder) -> Counts:
+    total = Counts()
+    for segment in folder.committed():
+        total.merge(counts_from(segment.get("counts")))
+    return total
+
+
+def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[str, object]) -> None:
+    """Table, samples, words alone and, last, the manifest."""
+    counts = _total(folder)
+    segments = folder.committed()
+    shards = [entry for segment in segments for entry in entries_of(segment, folder.folder)]
+    # The table is there even where the corpus is not: it tells why nothing was kept.
+    table = make_table(counts)
+    write_json(folder.folder / TABLE, {"rows": [asdict(row) for row in table]})
+    if not shards:
+        # Not in a `require`: the notes look into every file.
+        reasons = "; ".join(filter(None, [_worst(counts), job.notes()]))
+        raise InputError(f"no document of {counts.read.documents:,} was kept; {reasons}")
+    if job.config.sample_dropped:
+        _write_samples(job, folder, segments)
+    efficiency = packing_efficiency(shards, job.config.capacity)
+    if job.config.single_words:
+        shards += _write_words(job, step, folder, shards, len(segments))
+    folder.finish(
+        {
+            **origin,
+            "counts": asdict(counts),
+            "packing_efficiency": efficiency,
+            "shards": [asdict(entry) for entry in shards],
+        }
+    )
+
+
+def _write_words(
+    job: Job, step: DocumentStep, folder: OutputFolder, shards: Sequence[ShardEntry], number: int
+) -> list[ShardEntry]:
+    """A training shard behind those of all segments, which holds the training text's words one by one."""
+    train = TokenShards(folder.folder, "train", [each for each in shards if each.split == "train"])
+    builder = ShardBuilder(step.encoder)
+    builder.add(single_words(train, job.config.single_words))
+    entry = builder.write(folder.folder, "train", number)
+    return [] if entry is None else [entry]
+
+
+def _worst(counts: Counts) -> str:
+    """What a user should look at where nothing is left."""
+    if not counts.dropped:
+        return "the input holds no document"
+    rule = max(counts.dropped, key=lambda name: counts.dropped[name].documents)
+    first = f", first {counts.first_unreadable}" if rule == UNREADABLE else ""
+    if rule == "undecodable":
+        first = "; if the files have another encoding, say so: read.encoding, perhaps cp1252"
+    return f"{counts.dropped[rule].documents:,} were dropped by rule {rule!r}{first}; see {TABLE}"
+
+
+def _write_samples(job: Job, folder: OutputFolder, segments: Sequence[Mapping[str, object]]) -> None:
+    samples = Samples(job.config)
+    for segment in segments:
+        samples.merge(from_mapping(Sample, each) for each in cast(list[dict[str, object]], segment["samples"]))
+    text = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
+    write_atomic(folder.folder / SAMPLES, text.encode("utf-8", "replace"))

@@ -1,0 +1,74 @@
+"""What a prepared corpus is made with: every value that changes its bytes, and no other."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tinydistil.base.config import LONGEST, Checked, Range, Seed, Whole
+from tinydistil.base.files import sha256_of_ends
+from tinydistil.corpus.clean import CleanConfig
+from tinydistil.corpus.duplicates import DuplicateConfig
+from tinydistil.corpus.readers import ReadConfig
+from tinydistil.tokenizer.sides import TokenizerName
+
+# Positions that [CLS] and [SEP] will take in every sequence.
+SPECIAL_TOKENS = 2
+
+
+@dataclass(frozen=True)
+class PrepareConfig(Checked):
+    """The options of one preparation; see the classes of its tables for those of each stage.
+
+    max_length: tokens of a sequence, [CLS] and [SEP] included. pack: join sentences up to that length, else each is a
+    sequence of its own (for the recipe "partial", which compares sentences). single_words: every word that the training
+    text holds at least so often becomes a training sequence of its own too, 0 for none (for sentence encoders; it needs
+    a second tokenizer). validation_share: of documents, chosen by hash. segment_mb: raw megabytes between two points
+    that a restart can go on from. ngram_words: length of the word sequence that a document may not share with an
+    evaluation set. sample_dropped: examples kept a rule.
+    """
+
+    max_length: Annotated[int, Range(8, LONGEST)] = 128
+    pack: bool = True
+    single_words: Whole = 0
+    validation_share: Annotated[float, Range(0, 1, without=(1,))] = 0.1
+    seed: Seed = 0
+    # 64 MB is half a minute of one core's work to lose at a kill, and shards of some 25 MB.
+    segment_mb: Annotated[float, Range(0.001, 4096)] = 64.0
+    # 13 words, as GPT-3 (appendix C): shorter ones hit proverbs and legal formulas.
+    ngram_words: Annotated[int, Range(2, 100)] = 13
+    sample_dropped: Annotated[int, Range(0, 10_000)] = 0
+    read: ReadConfig = field(default_factory=ReadConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
+    duplicates: DuplicateConfig = field(default_factory=DuplicateConfig)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of text in a full sequence."""
+        return self.max_length - SPECIAL_TOKENS
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """An input file's name and what tells it from another of that name."""
+
+    file: str
+    bytes: int
+    sha256_of_ends: str
+
+    @classmethod
+    def of(cls, path: Path) -> "InputFile":
+        """Describe `path` by its size and a hash of its ends: instant for files of any size."""
+        # Not the time of change, which a copy alters, nor all bytes, which would be read twice.
+        return cls(str(path), path.stat().st_size, sha256_of_ends(path))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Everything a corpus depends on. Two runs with equal origins write equal bytes."""
+
+    version: int
+    tokenizer: TokenizerName
+    student_tokenizer: TokenizerName | None
+    inputs: tuple[InputFile, ...]
+    evaluation_sets: tuple[InputFile, ...]
+    config: PrepareConfig

@@ -1,0 +1,119 @@
+"""Floor 1: which files a user means by the paths, folders and globs given."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tinydistil.base.errors import InputError
+from tinydistil.corpus.record_stream import COMPRESSIONS
+
+KINDS = {
+    ".txt": "txt",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    # C4, OSCAR and others call JSON lines so, mostly as .json.gz.
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".vert": "vert",
+    ".parquet": "parquet",
+}
+ENDINGS = f"known endings: {', '.join(KINDS)}, each also with {' or '.join(COMPRESSIONS)}"
+
+
+def kind_of(path: Path) -> str | None:
+    """The format that `path`'s name tells, None if it tells none of KINDS."""
+    return KINDS.get(Path(plain_name(path)).suffix)
+
+
+def plain_name(path: Path) -> str:
+    """`path`'s name without what tells a compression, in lower case: .TXT and .JSONL.GZ come from older systems."""
+    name = Path(path.name.lower())
+    return name.stem if name.suffix in COMPRESSIONS else name.name
+
+
+def find_files(inputs: Sequence[str]) -> list[Path]:
+    """The readable files that `inputs` (files, folders, glob patterns) mean: sorted, each once.
+
+    Folders are searched to any depth for known endings, hidden names left out; links are followed, and one
+    that leads back up is entered once only. Raises InputError for what does not exist, is of no known
+    format, or holds no file.
+    """
+    found: dict[Path, Path] = {}
+    for name in inputs:
+        for path in _expand(name):
+            # The same file through two paths or a link would be one big duplicate.
+            found.setdefault(path.resolve(), path)
+    if not found:
+        raise InputError("no input files given; name files, folders or glob patterns")
+    return sorted(found.values(), key=str)
+
+
+def _expand(name: str) -> list[Path]:
+    path = Path(name)
+    # A name that exists is taken as it stands, even with [ or * in it.
+    if _exists(path):
+        return _folder_files(path) if path.is_dir() else [_checked(path)]
+    # glob.glob, since Path.glob takes no absolute pattern.
+    matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
+    if not matches:
+        what = "no file matches" if glob.has_magic(name) else "there is no file or folder"
+        raise InputError(f"{what} {name!r}; give an existing file, folder or glob pattern")
+    files = [file for match in matches for file in _matched(Path(match))]
+    if not files:
+        raise InputError(f"{name!r} matches no file of a known format; {ENDINGS}")
+    return files
+
+
+def _matched(path: Path) -> list[Path]:
+    """A glob's match: folders are left to `**`, other formats passed over, broken links an error."""
+    if not _exists(path):
+        raise InputError(f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
+    return [path] if path.is_file() and kind_of(path) else []
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        # A link to itself: ELOOP, which Path.exists passes on; also a name that is too long.
+        raise InputError(f"{str(path)!r} cannot be followed: {error.strerror}") from None
+
+
+def _checked(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{str(path)!r} is no regular file; pipes and devices cannot be read twice")
+    if kind_of(path) is None:
+        raise InputError(f"{str(path)!r} is of no known format; {ENDINGS}")
+    return path
+
+
+def _folder_files(folder: Path) -> list[Path]:
+    files = []
+    for path in _walk(folder):
+        if kind_of(path) is not None:
+            if not _exists(path):
+                raise InputError(f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
+            files.append(_checked(path))
+    if not files:
+        raise InputError(f"folder {str(folder)!r} holds no file of a known format; {ENDINGS}")
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    # Device and inode name a folder whatever path leads to it, so a loop of links is seen at once.
+    entered: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            # os.walk goes into what is left in this list.
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(_visible(folders))
+        yield from (Path(root, name) for name in sorted(_visible(names)))
+
+
+def _visible(names: Iterable[str]) -> Iterable[str]:
+    return (name for name in names if not name.startswith("."))

@@ -1,0 +1,207 @@
+"""One step of training: teach, learn, compare, update.
+
+The gradient is that of the objective over the *global* batch: each term's sum over ranks and micro-batches divided by
+its count over ranks and micro-batches. So 1 process, N processes and accumulation agree to rounding.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Generic
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import GradBucket  # type: ignore[attr-defined]
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.ranks import Ranks
+from tinydistil.distill.losses import average, weighted
+from tinydistil.distill.objective import BatchT, Objective, SignalT
+from tinydistil.distill.stopwatch import Stopwatch
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did, the same on every rank.
+
+    sums, counts: of each term over the global batch; tokens: of the batch; gradient_norm: before clipping.
+    taken: whether the weights moved. overflowed: they did not, but only because the scale of float16 was too high.
+    bad_ranks: those whose own loss was not finite.
+    """
+
+    sums: dict[str, float]
+    counts: dict[str, float]
+    tokens: int
+    gradient_norm: float
+    taken: bool
+    overflowed: bool
+    bad_ranks: tuple[int, ...]
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """Each term's mean over the global batch."""
+        return {name: total / max(self.counts[name], 1.0) for name, total in self.sums.items()}
+
+
+class Trainer(Generic[BatchT, SignalT]):
+    """Holds what a step needs. `module` is the objective as a module, `model` that wrapped where ranks are several.
+
+    `teach` is called on each micro-batch, outside autograd and outside DistributedDataParallel.
+    """
+
+    def __init__(
+        self,
+        objective: Objective[BatchT, SignalT],
+        optimizer: torch.optim.Optimizer,
+        ranks: Ranks,
+        *,
+        teach: Callable[[BatchT], SignalT] | None = None,
+        precision: str = "float32",
+        clip_norm: float = 1.0,
+    ) -> None:
+        assert isinstance(objective, nn.Module)
+        self.objective, self.optimizer, self.ranks, self.teach = objective, optimizer, ranks, teach
+        self.clip_norm = clip_norm
+        self.autocast_dtype = PRECISIONS[precision]
+        # Gradients of float16 underflow without a scale; those of bfloat16 do not.
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=precision == "float16")
+        self.module: nn.Module = objective
+        self.model: nn.Module = objective
+        self.watch = Stopwatch(ranks.device)
+        if ranks.world_size > 1:
+            wrapped = DistributedDataParallel(self.module)
+            # Buffers are fixed (a PCA, position numbers): having travelled once, here, they need not do so every step.
+            wrapped.broadcast_buffers = False
+            wrapped.register_comm_hook(None, self._all_reduce)
+            self.model = wrapped
+
+    def step(self, micro_batches: Sequence[BatchT], learning_rate: float) -> StepResult:
+        """Take one step over this rank's `micro_batches` at `learning_rate`.
+
+        Where a loss or the gradient is not finite on any rank, all ranks leave the weights as they are.
+        """
+        counts, tokens = self._counts(micro_batches)
+        totals = torch.zeros(len(counts), dtype=torch.float64, device=self.ranks.device)
+        for place, batch in enumerate(micro_batches):
+            # Gradients travel once a step, with the last micro-batch.
+            with nullcontext() if place == len(micro_batches) - 1 else self._no_sync():
+                totals += self._backward(batch.to(self.ranks.device), counts)
+        self._check_all_reached()
+        self.scaler.unscale_(self.optimizer)  # before clipping, or the limit would be on scaled gradients
+        gradient_norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm or float("inf"))
+        result = self._agree(totals, gradient_norm, counts, tokens)
+        if result.taken:
+            # A group may learn at a share of the rate (layer-wise rates in fine-tuning).
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.watch.mark("optimizer")
+        return result
+
+    def restore_scale(self, saved: object) -> None:
+        """Go on with the gradient scale of a checkpoint; nothing to do where either run is not in float16.
+
+        Raises InputError where it is none.
+        """
+        if self.scaler.is_enabled() and saved:
+            known = self.scaler.state_dict().keys()
+            require(
+                isinstance(saved, dict)
+                and saved.keys() == known
+                and _are_numbers(saved)
+                and 0 < saved["scale"] < math.inf,
+                "state.json: scaler is not what was saved",
+            )
+            assert isinstance(saved, dict)
+            self.scaler.load_state_dict(saved)
+
+    def _backward(self, batch: BatchT, counts: Mapping[str, float]) -> Tensor:
+        """Add one micro-batch's gradient; returns its terms' sums (len(counts),), detached."""
+        self.watch.mark("data")
+        with self._autocast():
+            taught = self._taught(batch)
+            parts = self.model(batch, taught)
+            losses = {name: average(parts[name], count, self.ranks.world_size) for name, count in counts.items()}
+        self.watch.mark("student")
+        self.scaler.scale(weighted(losses, self.objective.weights)).backward()  # type: ignore[no-untyped-call]
+        travelled = isinstance(self.model, DistributedDataParallel) and self.model.require_backward_grad_sync
+        self.watch.mark("communication" if travelled else "backward")
+        return torch.stack([parts[name].total.detach().double() for name in counts])
+
+    def _taught(self, batch: BatchT) -> SignalT | None:
+        if self.teach is None:
+            return None
+        # no_grad, not inference_mode: losses keep what the teacher says for their backward pass.
+        with torch.no_grad():
+            taught = self.teach(batch)
+        self.watch.mark("teacher")
+        return taught
+
+    def _counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, float], int]:
+        """Each term's count over all ranks and micro-batches, known before any pass, and the tokens of the step."""
+        names = list(self.objective.weights)
+        rows = []
+        for batch in micro_batches:
+            mine = self.objective.counts(batch)
+            rows.append([*(mine[name] for name in names), batch.tokens])
+        self.watch.mark("data")
+        # On the host: the device need not wait for numbers that the data already knows.
+        *counts, tokens = self.ranks.sum_(torch.tensor(rows, dtype=torch.float64).sum(0)).tolist()
+        self.watch.mark("communication")
+        return dict(zip(names, counts, strict=True)), int(tokens)
+
+    def _agree(self, totals: Tensor, gradient_norm: Tensor, counts: dict[str, float], tokens: int) -> StepResult:
+        """Sum the terms over ranks and decide, alike on all, whether the step is taken."""
+        bad = torch.zeros(self.ranks.world_size, dtype=torch.float64, device=totals.device)
+        bad[self.ranks.rank] = ~torch.isfinite(totals).all()
+        self.watch.mark("optimizer")
+        everywhere = self.ranks.sum_(torch.cat([totals, bad, gradient_norm.detach().double()[None]]))
+        # The step's one wait for the device: no rank may update before all know that all may.
+        values = everywhere.tolist()
+        self.watch.mark("communication")
+        bad_ranks = tuple(rank for rank, flag in enumerate(values[len(totals) : -1]) if flag)
+        norm = values[-1] / self.ranks.world_size  # each rank holds the whole gradient
+        taken = not bad_ranks and math.isfinite(norm)
+        # At a scale of 1 or less it is the gradient itself that is too large.
+        overflowed = not taken and not bad_ranks and self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        sums = dict(zip(counts, values, strict=False))
+        return StepResult(sums, counts, tokens, norm, taken, overflowed, bad_ranks)
+
+    def _all_reduce(self, _state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        """Average a bucket of gradients over ranks. Once the last one is full, the rest is waiting for others."""
+        if bucket.is_last():
+            self.watch.mark("backward")
+        return allreduce_hook(dist.group.WORLD, bucket)  # type: ignore[arg-type]
+
+    def _check_all_reached(self) -> None:
+        """DistributedDataParallel averages nothing, without a word, while it waits for a parameter no term reaches."""
+        if isinstance(self.model, DistributedDataParallel):
+            parameters = self.module.named_parameters()
+            missing = [name for name, each in parameters if each.requires_grad and each.grad is None]
+            assert not missing, f"no term reaches {', '.join(missing)}; the objective must freeze them"
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.autocast_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.ranks.device.type, self.autocast_dtype)
+
+    def _no_sync(self) -> AbstractContextManager[object]:
+        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
+
+
+def _are_numbers(values: Mapping[str, object]) -> bool:
+    return all(type(each) in (int, float) for each in values.values())
+
+
+def check_precision(precision: str) -> None:
+    """Raise InputError for a precision that is unknown. CPUs train in all of them, if slowly in float16."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")

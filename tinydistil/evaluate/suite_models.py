@@ -1,0 +1,103 @@
+"""The models that are compared: their names in the tables and on disk, and what their folders hold."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import PARTIAL_SUFFIX, fingerprint
+from tinydistil.base.hub import TOKENIZER_FILES, resolve_folder, weight_files
+from tinydistil.evaluate.inference import check_match
+from tinydistil.model.bert import BertModel
+from tinydistil.model.config import BertConfig
+from tinydistil.model.names import HEAD_BIAS
+from tinydistil.tokenizer.tokenizer import Tokenizer
+
+OVERLAP = "word overlap (no model)"
+# What stands beside the models' folders in an output.
+SETTINGS, TABLES = "settings.json", ("table.md", "table.json")
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to measure. weights: how many its layers have; content: fingerprints of its files, by kind."""
+
+    name: str
+    folder: Path
+    tokenizer: Tokenizer
+    config: BertConfig
+    weights: int
+    predicts_words: bool
+    has_pooler: bool
+    content: dict[str, str]
+
+
+def open_models(given: Sequence[str], *, offline: bool) -> list[Model]:
+    """The models of "[NAME=]MODEL", each loaded once to see that it is whole and fits its tokenizer.
+
+    Raises InputError where one does not, and for names that are no plain and different names of folders.
+    """
+    models: list[Model] = []
+    for each in given:
+        name, place = _name_and_place(each)
+        folder = resolve_folder(place, offline=offline)
+        # A hub name or a folder is called by its last part, unless NAME= says otherwise.
+        name = name or (Path(place).name if Path(place).name not in ("", "..") else folder.resolve().name)
+        _check_name(name, [model.name for model in models])
+        tokenizer, encoder = Tokenizer.from_pretrained(folder), BertModel.from_pretrained(folder)
+        check_match(encoder, tokenizer)
+        report = encoder.load_report
+        weights = sum(parameter.numel() for parameter in encoder.layers.parameters())
+        models.append(
+            Model(
+                name,
+                folder,
+                tokenizer,
+                encoder.config,
+                weights,
+                report is not None and HEAD_BIAS in report.left_over,
+                encoder.pooler is not None,
+                content_of(folder),
+            )
+        )
+    return models
+
+
+def content_of(folder: Path) -> dict[str, str]:
+    """Fingerprints of what a model's figures depend on: weights, tokenizer, and all else that says how to use it."""
+    weights = weight_files(folder)
+    # A sentence encoder keeps pooling and further layers in folders beside the weights.
+    modules = [path for path in sorted(folder.glob("[0-9]_*/*")) if path.suffix in (".json", ".safetensors", ".bin")]
+    tokenizer = [folder / name for name in TOKENIZER_FILES]
+    ours = {*weights, *tokenizer}
+    others = [path for path in sorted(folder.glob("*.json")) if path not in ours and ".index." not in path.name]
+    kinds = {"weights": weights, "tokenizer": tokenizer, "configuration": [*others, *modules]}
+    return {kind: fingerprint(path for path in paths if path.is_file()) for kind, paths in kinds.items()}
+
+
+def _name_and_place(given: str) -> tuple[str, str]:
+    """ "NAME=MODEL" in two; both may hold "=" themselves, so the first split whose model is a folder counts."""
+    parts = given.split("=")
+    splits = [("=".join(parts[:at]), "=".join(parts[at:])) for at in range(len(parts))]
+    return next((each for each in splits if each[1] and Path(each[1]).is_dir()), splits[min(1, len(splits) - 1)])
+
+
+def _check_name(name: str, others: Sequence[str]) -> None:
+    reserved = (OVERLAP, SETTINGS, *TABLES)
+    plain = name.isprintable() and name.strip() == name and "/" not in name and not name.startswith(".")
+    if not plain or not 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME:
+        raise InputError(
+            "models need names of at most 100 bytes, printable, no dot or space in front, without slashes: "
+            f"{name[:120]!r}; give NAME=DIR"
+        )
+    taken = _folded(name.removesuffix(PARTIAL_SUFFIX)) in reserved
+    require(not taken, f"models need names of their own, and {name!r} is one of this program's; change NAME")
+    # Some file systems keep "Bert" and "bert", or two spellings of "é", in one folder.
+    same = [other for other in others if _folded(other) == _folded(name)]
+    require(not same, f"models need names of their own, got {name!r} and {[*same, ''][0]!r}; give NAME=DIR")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

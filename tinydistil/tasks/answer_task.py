@@ -1,0 +1,206 @@
+"""Where in a context the answer to a question stands. Letters: N questions, T tokens."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinydistil.base.errors import require
+from tinydistil.evaluate.answers import exact_match, word_f1
+from tinydistil.tasks.examples import TaskExample
+from tinydistil.tasks.predict import TimeLeft, predict
+from tinydistil.tasks.task import Evidence
+from tinydistil.tasks.task_objective import TaskModel
+from tinydistil.tasks.task_records import Question, portions
+from tinydistil.tokenizer.tokenizer import Tokenizer
+
+# As in Devlin et al. 2019's code for SQuAD: answers of at most 30 tokens, among the 20 best ends of each side.
+LONGEST_ANSWER = 30
+CANDIDATES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A passage of the context, and its probability among the candidates."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A stretch of a context beside its question; spans (T, 2): each token's characters, -1 outside the context."""
+
+    question: int
+    ids: NDArray[np.int64]
+    type_ids: NDArray[np.int64]
+    spans: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """All tokens of a context: ids (T,), and spans (T, 2), the characters of each."""
+
+    ids: NDArray[np.int64]
+    spans: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class AnswerTask:
+    """Extractive question answering; contexts longer than `max_length` tokens are read in overlapping windows.
+
+    Neighbouring windows share `stride` tokens, so that an answer cut by one lies whole in the next.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int
+    stride: int
+    labels: tuple[str, ...] = ()
+    kind: str = "answer"
+    # Those of the latest rows: many questions share a context, which may be a book.
+    _contexts: dict[str, _Context] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        require(self._half >= 2, f"max_length must leave room for question and context, got {self.max_length}")
+        require(
+            0 < self.stride < self._half,
+            f"stride must be in 1..{self._half - 1}, less than half of a window of max_length {self.max_length} "
+            f"without its special tokens, got {self.stride}",
+        )
+
+    @property
+    def _half(self) -> int:
+        """Half of a window: what a question may take at most, and a context always has."""
+        return (self.max_length - self.tokenizer.backend.num_special_tokens_to_add(True)) // 2
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """Nothing: the head has no labels."""
+        return {}
+
+    def examples(self, rows: Sequence[Question]) -> list[TaskExample]:
+        """The windows that hold the whole of a question's first answer, with its first and last token.
+
+        Windows without it are left out: SQuAD 1.1 knows no question without an answer.
+        """
+        found = []
+        for some in portions(rows, len(rows)):
+            for row, frame, context in self._framed(some):
+                text, start = row.answers[0]
+                places = np.flatnonzero((context.spans[:, 0] < start + len(text)) & (context.spans[:, 1] > start))
+                if not len(places):
+                    continue
+                first, last = places[0], places[-1]
+                if context.spans[first, 0] > start or context.spans[last, 1] < start + len(text.rstrip()):
+                    continue
+                for begin, end in frame.cuts(len(context.ids), self.stride):
+                    if begin <= first and last < end:
+                        window = frame.window(0, context, begin, end)
+                        target = np.array([first, last], np.int64) - begin + frame.place
+                        found.append(TaskExample(window.ids, window.type_ids, target))
+        return found
+
+    def predict(self, model: TaskModel, rows: Sequence[Question], *, batch_size: int = 32) -> list[Answer]:
+        """The best answer to each question over all windows of its context."""
+        found: list[Answer] = []
+        time_left = TimeLeft()
+        nowhere = np.zeros(2, np.int64)
+        for some in portions(rows, len(rows)):
+            windows = self._windows(some)
+            examples = [TaskExample(window.ids, window.type_ids, nowhere) for window in windows]
+            logits = predict(model, examples, pad_id=self.tokenizer.pad_id, batch_size=batch_size)
+            candidates: list[list[tuple[NDArray[np.float64], NDArray[np.int64]]]] = [[] for _ in some]
+            for window, each in zip(windows, logits, strict=True):
+                candidates[window.question].append(_candidates(window, each.astype(np.float64)))
+            found += [_best(row.context, each) for row, each in zip(some, candidates, strict=True)]
+            if len(found) < len(rows):
+                time_left.say(f"answered {len(found):,} of {len(rows):,} questions", len(found) / len(rows))
+        return found
+
+    def evidence(self, rows: Sequence[Question], predictions: Sequence[Answer]) -> Evidence:
+        """Word F1 and exact match of each answer, (N, 2)."""
+        accepted = [[text for text, _ in row.answers] for row in rows]
+        pairs = list(zip(predictions, accepted, strict=True))
+        return np.array([(word_f1(found.text, texts), exact_match(found.text, texts)) for found, texts in pairs])
+
+    def figures(self, evidence: Evidence) -> Mapping[str, float]:
+        """Mean word F1 and share of exact matches."""
+        return {"word_f1": float(evidence[:, 0].mean()), "exact_match": float(evidence[:, 1].mean())}
+
+    def _windows(self, rows: Sequence[Question]) -> list[_Window]:
+        return [
+            frame.window(number, context, begin, end)
+            for number, (_, frame, context) in enumerate(self._framed(rows))
+            for begin, end in frame.cuts(len(context.ids), self.stride)
+        ]
+
+    def _framed(self, rows: Sequence[Question]) -> Iterator[tuple[Question, "_Frame", _Context]]:
+        """Each question with what stands about its context in a window."""
+        backend = self.tokenizer.backend
+        texts = dict.fromkeys(row.context for row in rows)
+        new = [text for text in texts if text not in self._contexts]
+        for text in self._contexts.keys() - texts.keys():
+            del self._contexts[text]
+        for text, found in zip(new, self.tokenizer.encode_all(new, add_special=False), strict=True):
+            spans = np.array(found.offsets, np.int64).reshape(-1, 2)
+            self._contexts[text] = _Context(np.array(found.ids, np.int64), spans)
+        (token,) = self.tokenizer.encode_all(["a"], add_special=False)
+        token.truncate(1)
+        for row, question in zip(
+            rows, self.tokenizer.encode_all([row.question for row in rows], add_special=False), strict=True
+        ):
+            question.truncate(self._half)
+            pair = backend.post_process(question, token)
+            frame = _Frame(pair.ids, pair.type_ids, pair.sequence_ids.index(1), self.max_length)
+            yield row, frame, self._contexts[row.context]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A question with its special tokens, and one token in the `place` of the context."""
+
+    ids: list[int]
+    type_ids: list[int]
+    place: int
+    max_length: int
+
+    def cuts(self, length: int, stride: int) -> Iterator[tuple[int, int]]:
+        """Where windows of a context of `length` tokens begin and end, `stride` tokens shared by neighbours."""
+        room = self.max_length - len(self.ids) + 1
+        for begin in range(0, max(1, length), room - stride):
+            yield begin, min(begin + room, length)
+            if begin + room >= length:
+                return
+
+    def window(self, question: int, context: _Context, begin: int, end: int) -> _Window:
+        """The tokens `begin` to `end` of the context in the frame."""
+        before, length = self.place, end - begin
+        spans = np.full((len(self.ids) - 1 + length, 2), -1, np.int64)
+        spans[before : before + length] = context.spans[begin:end]
+        types = [*self.type_ids[:before], *[self.type_ids[before]] * length, *self.type_ids[before + 1 :]]
+        ids = [*self.ids[:before], *context.ids[begin:end].tolist(), *self.ids[before + 1 :]]
+        return _Window(question, np.array(ids, np.int64), np.array(types, np.int64), spans)
+
+
+def _candidates(window: _Window, logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores (P,), and first and last characters (P, 2), of the likeliest passages of one window; logits (T, 2)."""
+    scores = np.where(window.spans[:, :1] >= 0, logits, -np.inf)
+    firsts, lasts = (np.argsort(-scores[:, side], kind="stable")[:CANDIDATES] for side in (0, 1))
+    sums = scores[firsts, 0][:, None] + scores[lasts, 1]
+    lengths = lasts - firsts[:, None]
+    first, last = np.nonzero((lengths >= 0) & (lengths < LONGEST_ANSWER) & np.isfinite(sums))
+    return sums[first, last], np.column_stack([window.spans[firsts[first], 0], window.spans[lasts[last], 1]])
+
+
+def _best(context: str, candidates: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Answer:
+    """The likeliest passage; windows that overlap may offer one twice, which counts once, with its better score."""
+    scores, places = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
+    if not len(scores):
+        return Answer("", 0.0)
+    order = np.argsort(-scores, kind="stable")
+    # Numbers, as np.unique is slow with pairs: a long context has millions.
+    _, kept = np.unique(places[order] @ np.array([len(context) + 1, 1]), return_index=True)
+    scores, places = scores[order][kept], places[order][kept]
+    start, end = places[scores.argmax()]
+    return Answer(context[start:end].strip(), float(1 / np.exp(scores - scores.max()).sum()))

@@ -1,0 +1,86 @@
+"""More training rows from those there are, word by word (Wei & Zou 2019, "EDA"): training rows only, never others."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from tinydistil.base.config import Checked, Range, Seed, Share
+from tinydistil.base.errors import InputError, require
+from tinydistil.model.config import memory_there
+from tinydistil.tasks.task_records import LabelledText, existing
+
+Synonyms = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Checked, table="augment"):
+    """copies: changed copies of each row, 0 for none. replace, swap, delete: the share of words that is exchanged for
+    a synonym, changes places with the next word, or is left out. What is drawn depends on `seed` and the row."""
+
+    copies: Annotated[int, Range(0, 1000)] = 0
+    replace: Share = 0.1
+    swap: Share = 0.05
+    delete: Share = 0.05
+    seed: Seed = 1
+
+
+def augmented(rows: Sequence[LabelledText], config: AugmentConfig, synonyms: Synonyms) -> list[LabelledText]:
+    """The rows, followed by `copies` changed copies of each, labels as they were. A text never loses its last word."""
+    copies = []
+    for number, row in enumerate(rows):
+        for copy in range(config.copies):
+            source = random.Random(f"{config.seed} {number} {copy}")
+            second = None if row.second is None else _changed(row.second, config, synonyms, source)
+            copies.append(replace(row, text=_changed(row.text, config, synonyms, source), second=second))
+    return [*rows, *copies]
+
+
+def check_copies(rows: Sequence[LabelledText], config: AugmentConfig, max_length: int) -> None:
+    """Raise InputError where the copies of `rows` would not fit half of this machine's memory."""
+    # A row and its example: both texts, two 64-bit numbers per token, and the objects around them.
+    sizes = (len(row.text) + len(row.second or "") for row in rows)
+    row_bytes = sum(600 + 2 * size + 16 * min(size, max_length) for size in sizes)
+    room = memory_there() // 2
+    most = max(0, room // row_bytes - 1)
+    require(
+        config.copies <= most,
+        f"augment.copies must be <= {most} for {len(rows):,} rows of this length, as half of this machine's memory is "
+        f"{room / 2**30:.1f} GiB, got {config.copies}",
+    )
+
+
+def _changed(text: str, config: AugmentConfig, synonyms: Synonyms, source: random.Random) -> str:
+    words = text.split()
+    for place, word in enumerate(words):
+        if (others := synonyms.get(word.lower())) and source.random() < config.replace:
+            other = source.choice(others)
+            words[place] = other.capitalize() if word[:1].isupper() else other
+    for place in range(len(words) - 1):
+        if source.random() < config.swap:
+            words[place], words[place + 1] = words[place + 1], words[place]
+    kept = [word for word in words if source.random() >= config.delete]
+    return " ".join(kept or words[:1])
+
+
+def read_synonyms(path: Path) -> Synonyms:
+    """A table of a word a line: the word, a tab, its synonyms with commas between, in lower case.
+
+    Raises InputError, naming the line, where it has another form.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        lines = existing(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not UTF-8 ({error.reason} at byte {error.start})") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        word, tab, others = line.partition("\t")
+        synonyms = tuple(other.strip() for other in others.split(",") if other.strip())
+        if not tab or not word.strip() or not synonyms:
+            raise InputError(f"line {number} of {str(path)!r} must be: word, tab, synonyms with commas; got {line!r}")
+        found[word.strip().lower()] = synonyms
+    require(bool(found), f"{str(path)!r} holds no synonym")
+    return found

@@ -1,0 +1,106 @@
+"""What a person chooses when fine-tuning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from tinydistil.base.config import (
+    LONGEST,
+    Checked,
+    Count,
+    NonNegative,
+    OneOf,
+    Positive,
+    Range,
+    Seed,
+    Share,
+    Whole,
+    from_mapping,
+    to_mapping,
+)
+from tinydistil.model.config import BertConfig
+from tinydistil.model.pooling import POOLINGS
+from tinydistil.tasks.augment import AugmentConfig
+from tinydistil.train.optimizer import OptimizerConfig
+from tinydistil.train.schedule import ScheduleConfig
+from tinydistil.train.train_config import TrainConfig, require_parts
+
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+@dataclass(frozen=True)
+class FineTuneConfig(Checked):
+    """A fine-tuning run; defaults as Devlin et al. 2019 (A.3) had them for BERT-base, others in `settings_for`.
+
+    epochs: passes over the training examples. batch_size: examples a step, in `accumulation` parts. layer_decay: each
+    layer's learning rate over that of the layer above (Howard & Ruder 2018, 3.2 call it discriminative), 1 for none.
+    freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from below, as they are.
+    max_length: tokens of an example at most; stride: tokens that neighbouring windows of a long context share.
+    class_weights: "balanced" weighs each class by the inverse of its share. validations: a pass over the development
+    set so many times an epoch; patience: such passes without a better figure before an early stop, 0 for none.
+    pooling: which vector a text's classifier reads; only "pooler" is what `transformers` computes.
+    soft: weight in [0, 1] of a fine-tuned teacher's predictions, 1 - soft of the labels'; temperature: of both.
+    """
+
+    epochs: Annotated[float, Range(0, 1_000_000, without=(0,))] = 3.0
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 32
+    accumulation: Annotated[int, Range(1, 1_000_000)] = 1
+    learning_rate: Positive = 5e-5
+    weight_decay: NonNegative = 0.01
+    warmup_share: Share = 0.1
+    layer_decay: Annotated[float, Range(0, 1, without=(0,))] = 1.0
+    max_length: Annotated[int, Range(8, LONGEST)] = 128
+    stride: Annotated[int, Range(1, LONGEST)] = 32
+    pooling: Annotated[str, OneOf(POOLINGS)] = "pooler"
+    freeze_embeddings: bool = False
+    freeze_layers: Annotated[int, Range(0, 1000)] = 0
+    class_weights: Annotated[str, OneOf(CLASS_WEIGHTS)] = "none"
+    validations: Count = 1
+    patience: Whole = 0
+    soft: Share = 0.0
+    temperature: Annotated[float, Range(0, 1000, without=(0,))] = 2.0
+    precision: str = "float32"
+    seed: Seed = 1
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_parts(self.accumulation, self.batch_size)
+
+    def train_config(self, batches_per_epoch: int) -> TrainConfig:
+        """The same for the one loop: validation and checkpoints `validations` times an epoch."""
+        every = max(1, batches_per_epoch // self.validations)
+        return TrainConfig(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            accumulation=self.accumulation,
+            precision=self.precision,
+            seed=self.seed,
+            validate_every=every,
+            save_every=every,
+            keep_last=1,
+            patience=self.patience,
+            optimizer=OptimizerConfig(learning_rate=self.learning_rate, weight_decay=self.weight_decay),
+            schedule=ScheduleConfig(warmup_share=self.warmup_share),
+        )
+
+
+# Learning rate and epochs by the model's width: up to 256 as measured for 2 x 128 (benchmarks/README.md), above 512 as
+# Devlin et al. 2019 had them, between the two from the grid of Turc et al. 2019.
+_BY_WIDTH = ((256, 1e-3, 10.0), (512, 1e-4, 4.0))
+
+
+def settings_for(kind: str, model: BertConfig, changes: Mapping[str, object]) -> FineTuneConfig:
+    """What a model of this size is tuned with for a task of this `kind`, but for `changes` (nested option values).
+
+    Tags and answers need longer texts; a stride that is not named is a quarter of `max_length`.
+    """
+    rate, epochs = next((found for width, *found in _BY_WIDTH if model.hidden_size <= width), (5e-5, 3.0))
+    default = FineTuneConfig(
+        epochs=epochs,
+        learning_rate=rate,
+        batch_size=16 if kind == "answer" else 32,
+        max_length=max(8, min(256 if kind in ("tag", "answer") else 128, model.max_position_embeddings)),
+    )
+    config = from_mapping(FineTuneConfig, {**to_mapping(default), **changes})
+    return config if "stride" in changes else replace(config, stride=config.max_length // 4)

@@ -1,0 +1,122 @@
+"""A fine-tuned model's folder: an ordinary Hugging Face folder, and task.json that says what it was tuned for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from tinydistil.base.config import shown
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json, write_json
+from tinydistil.base.hub import resolve_folder
+from tinydistil.evaluate.inference import check_match
+from tinydistil.model.heads import (
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
+from tinydistil.model.sentence_folder import declare_sentence_encoder
+from tinydistil.tasks.answer_task import AnswerTask
+from tinydistil.tasks.forms import AnyTask
+from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.task_objective import TaskModel
+from tinydistil.tasks.text_task import TextTask
+from tinydistil.tokenizer.tokenizer import Tokenizer
+
+TASK_FILE = "task.json"
+MODELS: dict[str, type[TaskModel]] = {
+    "classify": BertForSequenceClassification,
+    "regress": BertForSequenceClassification,
+    "tag": BertForTokenClassification,
+    "answer": BertForQuestionAnswering,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuned:
+    """A fine-tuned model, in eval mode, and its task with tokenizer and labels."""
+
+    model: TaskModel
+    task: AnyTask
+
+
+def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskModel:
+    """The encoder in `folder` under a new head for `task`, drawn from `seed`.
+
+    Raises InputError where model and tokenizer do not belong together, or `max_length` is beyond the model.
+    """
+    changes = task.changes | ({"pooling": pooling} if isinstance(task, TextTask) else {})
+    before = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        model = MODELS[task.kind].from_pretrained(folder, heads="new", changes=changes, attention="packed")
+    finally:
+        torch.set_rng_state(before)
+    check_match(model, task.tokenizer)
+    longest = model.config.max_position_embeddings
+    require(
+        task.max_length <= longest, f"max_length must be <= {longest}, the model's positions, got {task.max_length}"
+    )
+    return model
+
+
+def save(model: TaskModel, task: AnyTask, folder: Path) -> None:
+    """Write model, tokenizer and task.json."""
+    model.save_pretrained(folder)
+    task.tokenizer.save_pretrained(folder)
+    known: dict[str, object] = {"kind": task.kind, "max_length": task.max_length, "labels": list(task.labels)}
+    if isinstance(task, TextTask):
+        known["paired"] = task.paired
+        if model.config.pooling != "pooler":
+            # Others take such a folder for a plain encoder; so it also says which of its vectors to use.
+            declare_sentence_encoder(folder, model.config, pooling=model.config.pooling, max_length=task.max_length)
+    elif isinstance(task, AnswerTask):
+        known["stride"] = task.stride
+    write_json(folder / TASK_FILE, known)
+
+
+def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = None, offline: bool = False) -> FineTuned:
+    """The fine-tuned model in folder or hub name `name`.
+
+    Raises InputError where it was not fine-tuned by us, for another kind of task, or lacks the head.
+    """
+    folder = resolve_folder(name, revision=revision, offline=offline)
+    if not (folder / TASK_FILE).is_file():
+        raise InputError(f"{str(name)!r} has no {TASK_FILE}: no fine-tuned model; make one with scripts/finetune.py")
+    known = read_json(folder / TASK_FILE)
+    kind = known.get("kind")
+    if kind not in kinds:
+        raise InputError(f"{str(name)!r} was fine-tuned to {kind!r}, not to {' or '.join(kinds)}; choose another model")
+    model = MODELS[str(kind)].from_pretrained(folder, heads="require", attention="packed")
+    task = _task(known, model, Tokenizer.from_pretrained(folder), folder)
+    check_match(model, task.tokenizer)
+    return FineTuned(model, task)
+
+
+def _task(known: dict[str, object], model: TaskModel, tokenizer: Tokenizer, folder: Path) -> AnyTask:
+    """The task that task.json and config.json (which holds the labels) tell of."""
+    kind, max_length, stride, paired = (known.get(key) for key in ("kind", "max_length", "stride", "paired"))
+
+    def refuse(field: str, wanted: str) -> NoReturn:
+        raise InputError(f"{str(folder / TASK_FILE)!r}: {field} must {wanted}, got {shown(known.get(field))}")
+
+    # type(), not isinstance(): true is an int too. [CLS], a token and [SEP] are the least.
+    if type(max_length) is not int or not 3 <= max_length <= model.config.max_position_embeddings:
+        refuse("max_length", f"be in 3..{model.config.max_position_embeddings}, the model's positions")
+    if kind == "answer":
+        if type(stride) is not int:
+            refuse("stride", "be an integer")
+        return AnswerTask(tokenizer, max_length, stride)
+    labels = model.config.labels
+    if known.get("labels") != list(labels):
+        raise InputError(
+            f"{str(folder)!r}: {TASK_FILE} has the labels {shown(known.get('labels'))}, config.json "
+            f"{shown(list(labels))}; "
+            "they do not belong together"
+        )
+    if kind == "tag":
+        return TagTask(labels, tokenizer, max_length)
+    if type(paired) is not bool:
+        refuse("paired", "be true or false")
+    return TextTask(str(kind), labels, paired, tokenizer, max_length)

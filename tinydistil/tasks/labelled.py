@@ -1,0 +1,252 @@
+"""Labelled texts and pairs from CSV, TSV, JSON lines, Parquet and ASSIN's XML."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from xml.parsers import expat
+
+from tinydistil.base.config import nearest, shown
+from tinydistil.base.errors import InputError, require
+from tinydistil.corpus.delimited import column_name, json_object, listed, table_fields
+from tinydistil.corpus.document import BadRecord, Record
+from tinydistil.corpus.readers import ReadConfig, keeps_ascii
+from tinydistil.corpus.record_stream import DamagedFile, open_stream
+from tinydistil.corpus.text_files import kind_of, plain_name
+from tinydistil.tasks.labels import DECIMALS, class_name, is_missing, number, spelling_notes
+from tinydistil.tasks.task_records import LabelledText, TaskData, checked, existing, is_sound, records_of
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
+# Of a class; normalising a million accents, one over the other, would take minutes.
+LONGEST_LABEL = 1000
+# What such columns are called elsewhere, for a hint.
+_USUAL = {
+    "--text-column": (
+        "texto",
+        "sentence",
+        "sentence1",
+        "premise",
+        "sentenca",
+        "sentença",
+        "frase",
+        "content",
+        "conteudo",
+        "conteúdo",
+        "tweet",
+    ),
+    "--second-column": ("sentence2", "sentence_b", "hypothesis", "hipotese", "hipótese", "texto_b"),
+    "--label-column": ("rotulo", "rótulo", "sentiment", "sentimento", "polarity", "classe", "class", "nota", "score"),
+}
+# What ASSIN calls the two sentences of a pair: texto and hipótese.
+_ASSIN_TEXTS = {"t": "text", "h": "second"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a file keeps what: column names of tables, keys of JSON lines; ASSIN's XML has names of its own.
+
+    second: the column of the second text; None takes "text_b" where the file has it. quotes: whether a field in quotes
+    is what stands between them. decimal: what stands before the fraction of a number, "." or ",".
+    """
+
+    text: str = "text"
+    second: str | None = None
+    label: str = "label"
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    quotes: bool = True
+    decimal: str = "."
+
+    def __post_init__(self) -> None:
+        require(self.decimal in DECIMALS, f"decimal must be '.' or ',', got {self.decimal!r}")
+        require(
+            keeps_ascii(self.encoding),
+            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
+        )
+
+
+def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[LabelledText]:
+    """The rows of `path`; with `numbers` labels must be finite numbers (of ASSIN the similarity, else the entailment).
+
+    Set aside, with their lines: rows without text or label, or with what stands for none (NaN, null, N/A), bytes that
+    are not of the encoding, rows that do not fit the header. Noted: labels of two spellings, rows of several lines.
+    Raises InputError for an unknown format or column, where no row is left, and where what is left is no sample of the
+    file: whole numbers, as fractions have the other decimal sign, or texts without accents, as the encoding is another.
+    """
+    existing(path)
+    name = plain_name(path)
+    if not name.endswith(ENDINGS):
+        raise InputError(f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
+    found, assin = _table(path, columns), name.endswith(".xml")
+    if assin:
+        found = _assin(path)
+        columns = replace(columns, text="text", second="second", label="similarity" if numbers else "entailment")
+    else:
+        columns = replace(columns, text=column_name(columns.text), label=column_name(columns.label),
+                          second=columns.second and column_name(columns.second))  # fmt: skip
+    rows: list[LabelledText] = []
+    bad: list[BadRecord] = []
+    long: list[int] = []
+    for line, lines, fields in found:
+        row = fields if isinstance(fields, str) else _row(fields, columns, numbers, assin)
+        if isinstance(row, str):
+            bad.append(BadRecord(str(path), line, row))
+        else:
+            rows.append(row)
+            long += [line] if lines > 1 else []
+    notes = _decimal_notes(path, columns, rows, bad) if numbers else spelling_notes(row.label for row in rows)
+    if long:
+        notes.append(
+            f"rows that run over several lines, in quotes: {len(long)}, the first from line {long[0]}; "
+            "if quotes are ordinary characters there, say --no-quotes (finetune.py)"
+        )
+    alien = [each for each in bad if each.reason.startswith(f"not {columns.encoding} ")]
+    require(
+        not rows or 20 * len(alien) <= len(rows) + len(bad) or not all(row.text.isascii() for row in rows),
+        f"{str(path)!r}: {len(alien)} rows, and every one with accents, are not {columns.encoding}, the first in line "
+        f"{alien[0].line if alien else 0}; name the encoding with --encoding, perhaps cp1252 (finetune.py)",
+    )
+    if not numbers:
+        rows = [replace(row, label=class_name(row.label)) for row in rows]
+    return checked(path, rows, bad, notes)
+
+
+def _row(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: bool) -> LabelledText | str:
+    """The row, or why there is none; a class is spelled as in the file."""
+    names = [columns.text, columns.second or "text_b"]
+    paired = columns.second is not None or names[1] in fields
+    texts = [fields.get(name) for name in names[: 1 + paired]]
+    for name, text in zip(names, texts, strict=False):
+        if not isinstance(text, str) or not is_sound(text) or is_missing(text):
+            return _missing(name, text, fields, "--text-column" if name == columns.text else "--second-column")
+    label = fields.get(columns.label)
+    if isinstance(label, bool) and not numbers:
+        label = "true" if label else "false"  # as JSON spells them
+    spelled = str(label).strip()
+    # ASSIN calls a class None.
+    missing = not is_sound(spelled) or (is_missing(spelled) and not assin)
+    if missing or isinstance(label, bool) or not isinstance(label, str | int | float):
+        return _missing(columns.label, label, fields, "--label-column")
+    if numbers:
+        # JSON has its own spelling of numbers.
+        value = number(spelled, columns.decimal if isinstance(label, str) else ".")
+        if value is None:
+            return f"{columns.label!r} is {shown(label)}, no finite number{_other_decimal(spelled, columns)}"
+        spelled = value
+    elif len(spelled) > LONGEST_LABEL:
+        return f"{columns.label!r} is longer than {LONGEST_LABEL} characters; is it the text? (--label-column)"
+    first, *second = (str(text) for text in texts)
+    return LabelledText(first, second[0] if second else None, spelled)
+
+
+def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) -> str:
+    if name not in fields:
+        return f"{name!r} is missing; name the field (finetune.py: {flag}); fields: {listed(fields)}"
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return f"{name!r} is empty"
+    if not isinstance(value, str):
+        return f"{name!r} is no text"
+    what = "stands for no value; a class needs another name" if is_sound(value) else "no tokenizer takes"
+    return f"{name!r} is {shown(value)}, which {what}"
+
+
+def _other_decimal(text: str, columns: Columns) -> str:
+    other = "," if columns.decimal == "." else "."
+    return f", but one with a decimal {DECIMALS[other]}" if other in text and number(text, other) else ""
+
+
+def _decimal_notes(path: Path, columns: Columns, rows: Sequence[LabelledText], bad: Sequence[BadRecord]) -> list[str]:
+    """What to say of numbers that were set aside for their decimal sign. Raises InputError where all fractions were."""
+    other = "," if columns.decimal == "." else "."
+    found = [each for each in bad if each.reason.endswith(f"decimal {DECIMALS[other]}")]
+    if not found:
+        return []
+    text = (
+        f"numbers of column {columns.label!r} with a decimal {DECIMALS[other]}: {len(found)}, the first in line "
+        f"{found[0].line}; read them with --decimal {other!r} (finetune.py)"
+    )
+    require(any("." in row.label for row in rows), f"{str(path)!r}: {text}")
+    return [text]
+
+
+def _table(path: Path, columns: Columns) -> Iterator[tuple[int, int, dict[str, object] | str]]:
+    """Each row with its line and number of lines: its fields, or why it cannot be read."""
+    config = ReadConfig(columns.text, csv_delimiter=columns.delimiter, table_quotes=columns.quotes,
+                        encoding=columns.encoding)  # fmt: skip
+    kind, names_seen = kind_of(path), False
+    for record in records_of(path, config):
+        if isinstance(record, BadRecord):
+            yield record.line, 1, record.reason
+            continue
+        fields = _fields(record, columns)
+        if kind != "jsonl" and not names_seen and not isinstance(fields, str):
+            _check_names(path, list(fields), columns)
+            names_seen = True
+        yield record.line, 1 + record.data.count(b"\n"), fields
+
+
+def _fields(record: Record, columns: Columns) -> dict[str, object] | str:
+    try:
+        data, header = record.data.decode(columns.encoding), record.header.decode(columns.encoding)
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start}: {error.reason}"
+        return f"not {columns.encoding} ({where}); name it (finetune.py --encoding), perhaps cp1252"
+    try:
+        if record.kind in ("jsonl", "parquet"):
+            return json_object(data)
+        wanted = [column_name(name) for name in (columns.text, columns.second or "text_b", columns.label)]
+        delimiter = "\t" if record.kind == "tsv" else columns.delimiter
+        return dict(table_fields(data, header, delimiter, columns.quotes, wanted, record.file))
+    except (ValueError, csv.Error, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        return f"cannot be read: {error}"
+
+
+def _check_names(path: Path, names: list[str], columns: Columns) -> None:
+    flags = {"--text-column": columns.text, "--second-column": columns.second, "--label-column": columns.label}
+    for flag, wanted in flags.items():
+        if wanted is not None and column_name(wanted) not in names:
+            usual = [name for name in names if name.casefold() in _USUAL[flag]]
+            hint = f"; did you mean {usual[0]!r}?" if usual else nearest(wanted, [name[:80] for name in names[:50]])
+            hint += "; is the delimiter right?" if len(names) == 1 else ""
+            raise InputError(
+                f"{str(path)!r} has no column {wanted!r}{hint}; name columns and delimiter as the file has them "
+                f"(finetune.py: {flag} {usual[0] if usual else 'NAME'}, --delimiter)"
+            )
+
+
+def _assin(path: Path) -> Iterator[tuple[int, int, dict[str, object] | str]]:
+    """The pairs of an ASSIN file, each with the line where it begins. Raises InputError where it is no XML."""
+    found: list[tuple[int, int, dict[str, object] | str]] = []
+    pair: dict[str, object] = {}
+    text: list[str] = []
+    parser = expat.ParserCreate()
+    starts: list[int] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if name == "pair":
+            pair.clear()
+            pair.update(attributes)
+            starts.append(parser.CurrentLineNumber)
+        # Marks inside a sentence, such as <b>, do not divide it.
+        if name in _ASSIN_TEXTS or name == "pair":
+            text.clear()
+
+    def end(name: str) -> None:
+        if name in _ASSIN_TEXTS:
+            pair[_ASSIN_TEXTS[name]] = "".join(text).strip()
+        elif name == "pair":
+            found.append((starts[-1], 1, dict(pair)))
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = text.append
+    try:
+        with open_stream(path, text=False) as stream:
+            parser.ParseFile(stream)
+    # LookupError and ValueError: an encoding that Python does not know, or one of several bytes a character.
+    except (expat.ExpatError, LookupError, ValueError, DamagedFile) as error:
+        raise InputError(f"{str(path)!r} is no whole XML file in a known encoding: {error}") from None
+    if not found:
+        raise InputError(f"{str(path)!r} holds no <pair>; is it an ASSIN file?")
+    return iter(found)

@@ -1,0 +1,276 @@
+"""Tagged sentences from CoNLL files, a word and its tag per line, and from lists in JSON lines and Parquet."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tinydistil.base.errors import require
+from tinydistil.corpus.delimited import json_object
+from tinydistil.corpus.document import BadRecord
+from tinydistil.corpus.readers import ReadConfig
+from tinydistil.corpus.text_files import kind_of
+from tinydistil.tasks.task_records import TaggedSentence, TaskData, checked, content_of, existing, is_sound, records_of
+
+ENDINGS = (".conll", ".iob", ".jsonl", ".parquet", ".tsv", ".txt")
+OUTSIDE = "O"
+_OUTSIDES = frozenset((OUTSIDE, "o", "0", "_", "OUT", "out"))
+# B begin, I inside, E or L end, S or U single (BIOES, BILOU); before or behind the type.
+_LETTERS = frozenset("BIESLU")
+_PREFIXED = re.compile(r"(?P<letter>[BIESLU])[-_](?P<kind>.+)", re.IGNORECASE)
+_SUFFIXED = re.compile(r"(?P<kind>.+)[-_](?P<letter>[BIESLU])", re.IGNORECASE)
+_OTHER_MARKS = re.compile(r"[.:/|](?=[BIESLU]$)|(?<=^[BIESLU])[.:/|]", re.IGNORECASE)  # "B.PESSOA", "PESSOA:B"
+_NO_TAG = re.compile(r"[A-Za-z]?-|[A-Za-z]-.*|[1-9]\d*|0\d+")
+# "\r\r\n" comes of line ends that were converted twice.
+_LINE_END = re.compile(rb"\r*\n|\r")
+_BLANKS = re.compile(r"[ \t]+")  # other spaces of Unicode, such as U+00A0, stand inside words
+_OTHER_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+_NUMBER = re.compile(r"\d+\.?|\d+[-.]\d+", re.ASCII)
+# What `datasets` calls the columns.
+_WORDS, _TAGS = ("tokens", "words"), ("tags", "ner_tags", "pos_tags", "labels")
+_HEADERS = frozenset(("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "upos", "iob", "etiqueta"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line cut into columns, from the word to the tag; trouble: why it cannot be read, or doubt: why it may not."""
+
+    number: int
+    columns: tuple[str, ...]
+    trouble: str = ""
+    doubt: str = ""
+
+
+@lru_cache(maxsize=4096)  # files have few different tags
+def split_tag(tag: str) -> tuple[str, str]:
+    """Prefix and type: "B-PESSOA", "B_PESSOA" or "PESSOA-B" to ("B", "PESSOA"), "O" to ("O", "").
+
+    Bare "B" and "I" are of type "_"; any other bare "PESSOA" is ("I", "PESSOA").
+    """
+    if tag in _OUTSIDES:
+        return OUTSIDE, ""
+    if found := _PREFIXED.fullmatch(tag) or _SUFFIXED.fullmatch(tag):
+        return found["letter"].upper(), found["kind"]
+    return (tag.upper(), "_") if tag.upper() in ("B", "I") else ("I", tag)
+
+
+def entity_starts(tags: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """The type of each tag, "" outside, and whether an entity begins there.
+
+    As in conlleval and seqeval, "I-" begins one after "O", after another type, and after "E-", "L-", "S-" or "U-".
+    """
+    before, ended = "", True
+    for tag in tags:
+        prefix, kind = split_tag(tag)
+        yield kind, bool(kind) and (prefix in "BSU" or ended or kind != before)
+        before, ended = kind, prefix in "OESLU"
+
+
+def read_conll(path: Path, *, encoding: str = "utf-8") -> TaskData[TaggedSentence]:
+    """The sentences of `path`: CoNLL, or lists of words and tags as JSON lines or in Parquet.
+
+    The first column that does not number words is the word, the last its tag. Tags are "O" and IOB, BIOES or BILOU
+    with types ("B-TYPE", "B_TYPE", "TYPE-B"), which are returned as "B-TYPE" and "I-TYPE"; the letters alone; or bare
+    types. Comments, a header and document marks are left out. A sentence with a line that has no tag, more or fewer
+    columns than others, a tag unlike the others, or bytes not of the encoding is set aside whole, with that line's
+    number. Raises InputError where none is left.
+    """
+    config = ReadConfig(encoding=encoding)  # refuses what is no encoding, or does not end lines as ASCII does
+    if kind_of(path) in ("jsonl", "parquet"):
+        sentences = list(_listed(existing(path), config))
+    else:
+        sentences = _in_columns(_sentences(content_of(path, ENDINGS, "tagging format"), encoding), path)
+    tags = [line.columns[-1] for sentence in sentences for line in sentence if not line.trouble]
+    require(
+        not tags or not all(tag == "_" or "=" in tag for tag in tags),
+        f"the last column of {str(path)!r} holds no tags, as in CoNLL-U; keep words and tags (say, with cut -f 2,4)",
+    )
+    forms = _usual_forms([tag for tag in tags if tag not in _OUTSIDES])
+    example = next((tag for tag in tags if tag not in _OUTSIDES and _form(tag) in forms), OUTSIDE)
+    rows: list[TaggedSentence] = []
+    bad: list[BadRecord] = []
+    for sentence in sentences:
+        # What cannot be read comes first: there is no doubt about it.
+        faults = [(line.number, line.trouble) for line in sentence if line.trouble]
+        faults += [(line.number, line.doubt) for line in sentence if line.doubt]
+        faults += [
+            (line.number, f"tag {line.columns[-1]!r} is unlike most of the file's, such as {example!r}")
+            for line in sentence
+            if line.columns[-1] not in _OUTSIDES and _form(line.columns[-1]) not in forms
+        ]
+        if faults:
+            bad.append(BadRecord(str(path), *faults[0]))
+        else:
+            found = _iob([line.columns[-1] for line in sentence], forms)
+            rows.append(TaggedSentence(tuple(line.columns[0] for line in sentence), found))
+    return checked(path, rows, bad)
+
+
+@lru_cache(maxsize=4096)
+def _form(tag: str) -> str:
+    """How a tag tells its place: by a prefix, a suffix, as a letter alone, or not at all ("bare")."""
+    if tag.upper() in _LETTERS:
+        return "letter"
+    tag = _OTHER_MARKS.sub("-", tag)
+    return "prefix" if _PREFIXED.fullmatch(tag) else "suffix" if _SUFFIXED.fullmatch(tag) else "bare"
+
+
+def _usual_forms(tags: Sequence[str]) -> set[str]:
+    """The form that most tags have, and those that pass for it."""
+    # Tags of words such as "N_S", for the singular, have no other letter, and some have only letters.
+    marked = any(_form(tag) == "suffix" and tag[-1] in "BIbi" for tag in tags)
+    plain = {"bare", "letter"} | (set() if marked else {"suffix"})
+    counts = Counter(map(_form, tags))
+    form = counts.most_common(1)[0][0] if counts else "bare"
+    return plain if form == "bare" or (form == "suffix" and form in plain) else {form}
+
+
+def _iob(tags: Sequence[str], forms: set[str]) -> tuple[str, ...]:
+    """The tags as "B-TYPE", "I-TYPE" and "O"; as "B", "I" and "O"; or bare."""
+    tags = [OUTSIDE if tag in _OUTSIDES else tag for tag in tags]
+    if "bare" in forms:
+        return tuple(tags)
+    alone = forms == {"letter"}
+    typed = [tag if tag == OUTSIDE else f"{tag}-_" if alone else _OTHER_MARKS.sub("-", tag) for tag in tags]
+    letters = [split_tag(tag)[0] for tag in typed]
+    starts = list(entity_starts(typed))
+    if not set(letters) <= set("BIO"):
+        letters = ["B" if begins else "I" for _, begins in starts]
+    return tuple(
+        OUTSIDE if not kind else letter if alone else f"{letter}-{kind}"
+        for letter, (kind, _) in zip(letters, starts, strict=True)
+    )
+
+
+def _listed(path: Path, config: ReadConfig) -> Iterator[list[_Line]]:
+    """The sentences of JSON lines or Parquet: a list of words and a list of tags each, as `datasets` has them."""
+    for record in records_of(path, config):
+        number, words, tags = record.line, None, None
+        try:
+            fields = {} if isinstance(record, BadRecord) else json_object(record.data.decode(config.encoding))
+            reason = record.reason if isinstance(record, BadRecord) else "has no lists of words (tokens) and tags"
+            words = next((fields[name] for name in _WORDS if name in fields), None)
+            tags = next((fields[name] for name in _TAGS if name in fields), None)
+        except (ValueError, RecursionError) as error:
+            reason = f"cannot be read: {error}"
+        if not (isinstance(words, list) and isinstance(tags, list) and words):
+            yield [_Line(number, ("",), reason)]
+        elif len(words) != len(tags):
+            yield [_Line(number, ("",), f"has {len(words)} words and {len(tags)} tags")]
+        else:
+            pairs = [[str(word), unicodedata.normalize("NFC", str(tag))] for word, tag in zip(words, tags, strict=True)]
+            yield [_checked(_Line(number, ("",)), pair, 0, (2, 2)) for pair in pairs]
+
+
+def _sentences(content: bytes, encoding: str) -> list[list[_Line]]:
+    """The lines of each sentence, uncut."""
+    sentences: list[list[_Line]] = [[]]
+    for number, data in enumerate(_LINE_END.split(content), start=1):
+        if not data.strip() or data.split()[0] == b"-DOCSTART-":
+            sentences.append([])
+            continue
+        try:
+            sentences[-1].append(_Line(number, (data.decode(encoding),)))
+        except UnicodeDecodeError as error:
+            sentences[-1].append(_Line(number, ("",), f"not {encoding} (byte {error.start}: {error.reason})"))
+    return sentences
+
+
+def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_Line]]:
+    """The lines cut into columns as most of them are; what is no word of a sentence left out."""
+    texts = {line.number: line.columns[0] for sentence in sentences for line in sentence if not line.trouble}
+    data = [number for number, text in texts.items() if not text.startswith("#")]
+    tabs = 2 * sum("\t" in texts[number] for number in data) > len(data)
+    if all(texts[number].endswith("\t") for number in data):
+        texts = {number: text.rstrip("\t") for number, text in texts.items()}  # a column without a name
+    rows = {number: _cut(text, tabs) for number, text in texts.items()}
+    known = Counter(rows[number][-1] for number in data if len(rows[number]) > 1)
+    if data and rows[data[0]][-1].lower() in _HEADERS and known[rows[data[0]][-1]] == 1:
+        del rows[data.pop(0)]
+    cut = [rows[number] for number in data]
+    width = _usual([len(columns) for columns in cut if len(columns) > 1], 2)
+    # Several tabs may align columns, or stand about an empty one.
+    filled = _usual([n for columns in cut if (n := sum(map(bool, columns))) > 1], 2)
+    numbers = 0
+    while width - numbers > 2 and 10 * sum(_is_number(columns, numbers) for columns in cut) >= 9 * len(cut):
+        numbers += 1
+    capitals, bare = all(tag.isupper() for tag in known), all(_form(tag) == "bare" for tag in known)
+
+    def is_comment(text: str, columns: Sequence[str], first: bool) -> bool:
+        if not text.startswith("#"):
+            return False
+        tag = columns[-1]
+        # "#" and hashtags are words where they have a tag such as others have.
+        like_others = tag in known.keys() | _OUTSIDES or _form(tag) != "bare" or (capitals and tag.isupper())
+        if len(columns) == width and (like_others or (bare and not first)):
+            return False
+        return text[1:2] in (" ", "\t") or (first and (len(columns) > 1 or "=" in text or text == "#"))
+
+    found: list[list[_Line]] = []
+    for sentence in sentences:
+        kept: list[_Line] = []
+        for line in sentence:
+            if line.trouble:
+                kept.append(line)
+                continue
+            if (columns := rows.get(line.number)) is None:
+                continue  # the header
+            span = numbers > 0 and re.fullmatch(r"\d+[-.]\d+", columns[min(numbers, len(columns)) - 1])
+            if not (span or is_comment(line.columns[0], columns, not kept)):
+                kept.append(_checked(line, columns, numbers, (width, filled)))
+        found.append(kept)
+    words = [line.columns[0] for sentence in found for line in sentence]
+    counted = len(words) > 1 and all(map(_NUMBER.fullmatch, words)) and _count_up(found)
+    require(not counted, f"the first column of {str(path)!r} numbers words that are not there; add them")
+    return [sentence for sentence in found if sentence]
+
+
+def _count_up(sentences: Sequence[Sequence[_Line]]) -> bool:
+    """Whether the words of each sentence are numbers from 0 or 1, or from the last one, upwards."""
+    last = 0
+    for sentence in sentences:
+        for place, line in enumerate(sentence):
+            number = int(line.columns[0].split(".")[0].split("-")[0])
+            if number != last + 1 and (place or number > 1):
+                return False
+            last = number
+    return True
+
+
+def _cut(text: str, tabs: bool) -> list[str]:
+    *columns, tag = text.split("\t") if tabs else _BLANKS.split(text.strip(" \t"))
+    # Labels are compared by their code points, and macOS decomposes what it writes.
+    return [*[column.strip(" ") for column in columns], unicodedata.normalize("NFC", tag.strip())]
+
+
+def _usual(counts: Sequence[int], default: int) -> int:
+    return Counter(counts).most_common(1)[0][0] if counts else default
+
+
+def _is_number(columns: Sequence[str], place: int) -> bool:
+    return place < len(columns) and bool(_NUMBER.fullmatch(columns[place]))
+
+
+def _checked(line: _Line, columns: Sequence[str], numbers: int, usual: tuple[int, int]) -> _Line:
+    """The line from its word on, with what is wrong with it."""
+    width, filled = usual
+    trouble = doubt = ""
+    word, tag = columns[min(numbers, len(columns) - 1)], columns[-1]
+    if len(columns) - numbers < 2 or not tag:
+        trouble = "no tag beside the word"
+    elif _form(tag) == "bare" and _NO_TAG.fullmatch(tag):
+        trouble = f"tag {tag!r} does not fit IOB2 (O, B-TYPE, I-TYPE), BIOES or BILOU"
+    elif not is_sound(word):
+        trouble = "the word is empty"
+    elif not is_sound(tag):
+        trouble = f"tag {tag!r} holds half of a UTF-16 pair"
+    elif numbers and not _is_number(columns, numbers - 1):
+        trouble = f"{columns[numbers - 1]!r} is no number, as most lines have before the word"
+    elif other := _OTHER_LINE_ENDS.search(line.columns[0]):
+        trouble = f"holds U+{ord(other[0]):04X}, a line end of another kind"
+    elif len(columns) != width and sum(map(bool, columns)) != filled:
+        doubt = f"has {len(columns)} columns where most lines have {width}"
+    return _Line(line.number, (word, tag), trouble, doubt)

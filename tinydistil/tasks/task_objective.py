@@ -1,0 +1,107 @@
+"""What fine-tuning minimises: the loss of the task, and the distance from a fine-tuned teacher where there is one.
+
+Letters: B examples, T tokens, C classes.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tinydistil.distill.losses import IGNORED, SumCount, soft_targets
+from tinydistil.model.heads import (
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    SpanLogits,
+)
+from tinydistil.tasks.examples import TaskBatch
+
+# The logit of an answer in the padding; finite, for 0 * inf would make a divergence NaN.
+NOWHERE = -1e30
+
+TaskModel = BertForSequenceClassification | BertForTokenClassification | BertForQuestionAnswering
+
+
+class TaskObjective(nn.Module):
+    """The model and its loss, an `Objective` of the one loop.
+
+    Terms: "task", the cross-entropy of classes a text, a token, or of the place of each of an answer's two ends, or
+    the squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: TaskModel,
+        *,
+        class_weights: Tensor | None = None,
+        soft: float = 0.0,
+        temperature: float = 2.0,
+    ) -> None:
+        super().__init__()
+        self.model, self.soft, self.temperature = model, soft, temperature
+        self.finds_answers = isinstance(model, BertForQuestionAnswering)
+        self.is_regression = model.config.problem_type == "regression"
+        # Not in the checkpoint: it is a function of the training set.
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights of the terms that count."""
+        return {name: weight for name, weight in (("task", 1 - self.soft), ("soft", self.soft)) if weight > 0}
+
+    def counts(self, batch: TaskBatch) -> Mapping[str, int]:
+        """Examples, labelled tokens or ends of answers of a micro-batch: both terms are divided by the same number."""
+        return dict.fromkeys(self.weights, int(self._labelled(batch).sum()))
+
+    def forward(self, batch: TaskBatch, taught: None = None) -> dict[str, SumCount]:
+        """The terms of one micro-batch."""
+        assert taught is None, "what the teacher says lies in the batch"
+        logits = self._logits(self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids), batch)
+        labelled = self._labelled(batch).flatten()  # (B,), (B * T,) or (B * 2,)
+        parts = {}
+        if self.soft < 1:
+            losses = self._losses(logits, batch.targets)
+            parts["task"] = SumCount(torch.where(labelled, losses, 0.0).sum(), labelled.sum())
+        if self.soft > 0:
+            assert batch.soft is not None, "soft targets need a teacher"
+            taught_logits = _ends(batch.soft, batch) if self.finds_answers else batch.soft
+            parts["soft"] = self._soft(logits, taught_logits, labelled)
+        return parts
+
+    def _logits(self, output: Tensor | SpanLogits, batch: TaskBatch) -> Tensor:
+        """What is chosen from stands last: (B, C), for tagging (B, T, C), for the ends of answers (B, 2, T)."""
+        return _ends(torch.stack([output.first, output.last], -1), batch) if isinstance(output, SpanLogits) else output
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits (B, C), (B, T, C) or (B, 2, T) and their targets to losses (B,), (B * T,) or (B * 2,)."""
+        if self.is_regression:
+            return (logits.squeeze(-1).float() - targets).square()
+        return F.cross_entropy(
+            logits.flatten(0, -2).float(),
+            targets.flatten(),
+            weight=self.class_weights,
+            ignore_index=IGNORED,
+            reduction="none",
+        )
+
+    def _soft(self, logits: Tensor, taught: Tensor, labelled: Tensor) -> SumCount:
+        if self.is_regression:
+            errors = (logits.float() - taught).square().squeeze(-1)
+            return SumCount(torch.where(labelled, errors, 0.0).sum(), labelled.sum())
+        return soft_targets(logits.flatten(0, -2), taught.flatten(0, -2), labelled, temperature=self.temperature)
+
+    def _labelled(self, batch: TaskBatch) -> Tensor:
+        """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2)."""
+        if isinstance(self.model, BertForTokenClassification):
+            return (batch.targets != IGNORED) & batch.counted.unsqueeze(1)
+        return batch.counted.unsqueeze(1).expand(-1, 2) if self.finds_answers else batch.counted
+
+
+def _ends(logits: Tensor, batch: TaskBatch) -> Tensor:
+    """Logits (B, T, 2) as the choice of two places among the real tokens, (B, 2, T): padding is no place to answer."""
+    padding = (batch.attention_mask == 0).unsqueeze(1)  # (B, 1, T)
+    return logits.float().transpose(1, 2).masked_fill(padding, NOWHERE)

@@ -1,0 +1,121 @@
+"""What task files hold: labelled texts and pairs, tagged sentences, questions with their answers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import is_utf8
+from tinydistil.corpus.document import BadRecord, Record
+from tinydistil.corpus.parquet import parquet_rows
+from tinydistil.corpus.readers import ReadConfig, read_records
+from tinydistil.corpus.record_stream import DamagedFile, open_stream
+from tinydistil.corpus.text_files import kind_of, plain_name
+
+# Of one task file, which is held in memory several times over; SQuAD has 30 MB.
+LARGEST_BYTES = 1_000_000_000
+# Characters of a context: a long novel, about 4,000 windows of 128 tokens for each question.
+LONGEST_TEXT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text, or a pair of texts, and its label: a class's name, or a number's spelling where a number is asked for."""
+
+    text: str
+    second: str | None
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedSentence:
+    """Words and their tags, equally many."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question on a context; `answers` are (text, first character in the context), each a right one."""
+
+    identifier: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...]
+
+
+RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData(Generic[RowT]):
+    """A task file: its sound rows, what was set aside, with its line and the reason, and what a user should know."""
+
+    rows: tuple[RowT, ...]
+    bad: tuple[BadRecord, ...]
+    notes: tuple[str, ...] = ()
+
+    def report(self) -> str:
+        """How many rows were read and set aside, the first five of these by line, and the notes; one line each."""
+        lines = [f"{len(self.rows)} rows, {len(self.bad)} set aside"]
+        lines += [f"  {each}" for each in self.bad[:5]]
+        if len(self.bad) > 5:
+            lines.append(f"  and {len(self.bad) - 5} more")
+        return "\n".join(lines + [f"  {note}" for note in self.notes])
+
+
+def portions(rows: Iterable[RowT], most: int) -> Iterator[list[RowT]]:
+    """The rows in lists of at most `most`, and of contexts of LONGEST_TEXT characters: what is read at a time."""
+    some: list[RowT] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += len(row.context) if isinstance(row, Question) else 0
+        if len(some) >= most or size >= LONGEST_TEXT:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def checked(path: Path, rows: Sequence[RowT], bad: Sequence[BadRecord], notes: Sequence[str] = ()) -> TaskData[RowT]:
+    """The rows of a file. Raises InputError where none is sound, with the first reason."""
+    if not rows:
+        reason = f"; the first of {len(bad)} set aside: {bad[0]}" if bad else ": it is empty"
+        raise InputError(f"{str(path)!r} holds no usable row{reason}")
+    return TaskData(tuple(rows), tuple(bad), tuple(notes))
+
+
+def existing(path: Path) -> Path:
+    """`path`, if it is a file. Raises InputError if not."""
+    if not path.is_file():
+        what = (
+            "is a folder; give a file" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+        )
+        raise InputError(f"task file {str(path)!r} {what}")
+    return path
+
+
+def records_of(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]:
+    """The rows of `path`, of Parquet with all columns."""
+    return parquet_rows(path, None, None, config.encoding) if kind_of(path) == "parquet" else read_records(path, config)
+
+
+def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
+    """The bytes of a task file, decompressed, without a byte order mark. Raises InputError for another ending."""
+    if not plain_name(existing(path)).endswith(tuple(endings)):
+        raise InputError(f"{str(path)!r} is of no known {what}; known endings: {', '.join(endings)}")
+    try:
+        with open_stream(path) as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+    except DamagedFile as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from None
+    require(len(content) <= LARGEST_BYTES, f"{str(path)!r} holds more than {LARGEST_BYTES:,} bytes; split it")
+    return content
+
+
+def is_sound(text: str) -> bool:
+    """Whether `text` has something to read, and no half of a UTF-16 pair, which no tokenizer takes."""
+    return bool(text.strip()) and is_utf8(text)

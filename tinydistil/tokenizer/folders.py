@@ -1,0 +1,219 @@
+"""Tokenizer folders in and out: vocab.txt, tokenizer.json and the small JSON files beside them."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, models
+
+from tinydistil.base.config import shown
+from tinydistil.base.errors import InputError, translated
+from tinydistil.base.files import read_json, read_text, write_json, write_text
+from tinydistil.base.hub import first_existing
+from tinydistil.tokenizer.rules import (
+    RulesError,
+    SpecialTokens,
+    add_special,
+    add_tokens,
+    bert_template,
+    check_growth,
+    check_rules,
+    plain_bert_tokens,
+    steps_of,
+    wordpiece_backend,
+)
+
+# Above this, a file's model_max_length is the "no limit" that transformers writes (1e30).
+LARGEST_MAX_LENGTH = 10**9
+
+
+def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, int | None]:
+    """The `tokenizers` object of a folder, its special tokens, and its length limit if it states one.
+
+    Rules come from tokenizer.json where there is one; `do_lower_case`, `strip_accents` and
+    `tokenize_chinese_chars` in tokenizer_config.json override it, as in transformers. A folder with vocab.txt
+    alone is lower-cased and loses its accents, BERT's own default. Raises InputError for anything missing.
+    """
+    config = _optional_json(folder / "tokenizer_config.json")
+    special_map = _optional_json(folder / "special_tokens_map.json")
+    special = _special_tokens(config, special_map)
+    path = first_existing(folder, ("tokenizer.json", "vocab.txt"))
+    if path is None:
+        raise InputError(f"folder {str(folder)!r} has no tokenizer: neither tokenizer.json nor vocab.txt")
+    added = _optional_json(folder / "added_tokens.json")
+    extra = extra_tokens(config, special_map, added)
+    try:
+        with translated(f"{str(path)!r} holds rules that fail", "fetch the file again"), _silent():
+            if path.name == "tokenizer.json":
+                backend = _from_tokenizer_json(path, config)
+                add_tokens(backend, extra)
+            else:
+                backend = wordpiece_backend(read_vocab(path), special, extra, **_flags(config))
+            _check_added(backend, added)
+            add_special(backend, special)
+            if backend.post_processor is None and isinstance(backend.model, models.WordPiece):
+                backend.post_processor = bert_template(special, backend)
+            check_rules(backend)
+    except RulesError as error:
+        raise InputError(f"{str(path)!r}: {error}") from None
+    limit = config.get("model_max_length")
+    has_limit = isinstance(limit, int | float) and not isinstance(limit, bool) and 1 <= limit < LARGEST_MAX_LENGTH
+    return backend, special, int(limit) if has_limit else None  # type: ignore[call-overload]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep a Rust panic's own lines off standard error: what it says comes as an exception too."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_added(backend: tokenizers.Tokenizer, added: dict[str, object]) -> None:
+    """Refuse ids in added_tokens.json other than the tokens': the embeddings' rows would be read wrongly."""
+    for token, number in added.items():
+        found = backend.token_to_id(token)
+        if found != int(number):  # type: ignore[call-overload]
+            raise RulesError(
+                f"added_tokens.json gives {token!r} the id {number}, but after this vocabulary it is {found}; "
+                "do the files belong together?"
+            )
+
+
+def read_vocab(path: Path) -> list[str]:
+    """The tokens of a vocab.txt, one a line; line number = id. Raises InputError on duplicates."""
+    # Not str.splitlines: it also breaks at U+2028 and U+0085, which are tokens in some vocabularies.
+    tokens = read_text(path).split("\n")
+    while tokens and tokens[-1] == "":
+        tokens.pop()
+    if not tokens:
+        raise InputError(f"{str(path)!r} is empty; fetch it again")
+    first_line: dict[str, int] = {}
+    for line, token in enumerate(tokens, start=1):
+        if token in first_line:
+            raise InputError(
+                f"{str(path)!r} holds {token!r} twice (lines {first_line[token]} and {line}); "
+                "each line is a token's id, so remove neither blindly: fetch the file again"
+            )
+        first_line[token] = line
+    return tokens
+
+
+def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None, folder: Path) -> None:
+    """Write the tokenizer's files into `folder`, made if need be.
+
+    `transformers` makes a BertTokenizer from vocabulary and flags alone and drops all other rules. So that class is
+    named only where it gives the same rules; else the generic one, which follows tokenizer.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "tokenizer.json", backend.to_str(pretty=True))
+    names = {field.name: getattr(special, field.name) for field in fields(special)}
+    config: dict[str, object] = dict(names)
+    if max_length is not None:
+        config["model_max_length"] = max_length
+    tokens = plain_bert_tokens(backend, special)
+    if tokens is None:
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]  # it leaves the second out else
+        (folder / "vocab.txt").unlink(missing_ok=True)  # of another tokenizer that was here
+    else:
+        config |= {key: getattr(backend.normalizer, ours) for key, ours in _CONFIG_FIELDS.items()}
+        config["tokenizer_class"] = "BertTokenizer"
+        write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in tokens))
+    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / "special_tokens_map.json", names)
+
+
+def _from_tokenizer_json(path: Path, config: dict[str, object]) -> tokenizers.Tokenizer:
+    rules = read_json(path)
+    flags = _flags(config)
+    for step in steps_of(rules.get("normalizer")):
+        if step.get("type") == "BertNormalizer":
+            step |= flags
+    check_growth(rules.get("normalizer"))
+    # Lengths are a caller's: a padding of 10^12, say, ends the process inside the library.
+    with translated(f"{str(path)!r} is not a valid tokenizer.json", "fetch it again"):
+        return tokenizers.Tokenizer.from_str(json.dumps(rules | {"truncation": None, "padding": None}))
+
+
+# Keys of tokenizer_config.json, and the same in a BertNormalizer.
+_CONFIG_FIELDS = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+
+
+def _flags(config: dict[str, object]) -> dict[str, Any]:
+    """What tokenizer_config.json says of normalisation, and no more, under BertNormalizer's names."""
+    flags: dict[str, Any] = {}
+    for key, name in _CONFIG_FIELDS.items():
+        value = config.get(key)
+        if key not in config:
+            continue
+        if not (isinstance(value, bool) or (value is None and key == "strip_accents")):
+            raise InputError(f"tokenizer_config.json: {key} must be true or false, got {shown(value)}")
+        flags[name] = value
+    return flags
+
+
+def _special_tokens(config: dict[str, object], special_map: dict[str, object]) -> SpecialTokens:
+    special = SpecialTokens()
+    for field in fields(special):
+        spelling = config.get(field.name) or special_map.get(field.name)
+        # An AddedToken is written out as {"content": "[MASK]", "lstrip": false, ...}.
+        if isinstance(spelling, dict):
+            spelling = spelling.get("content")
+        if spelling is None:
+            continue
+        if not isinstance(spelling, str) or not spelling.isprintable():
+            raise InputError(f"tokenizer_config.json: {field.name} must be text, got {shown(spelling)}")
+        special = replace(special, **{field.name: spelling})
+    return special
+
+
+def extra_tokens(
+    config: dict[str, object], special_map: dict[str, object], added: dict[str, object]
+) -> list[AddedToken]:
+    """Tokens that a user added after the vocabulary was made, from every place where releases have written them.
+
+    added_tokens.json (token: id), tokenizer_config.json's "added_tokens_decoder" (id: fields), and lists of further
+    special tokens; in the order of their ids where they have one. Raises InputError for another form.
+    """
+    numbered: dict[int, AddedToken] = {}
+    try:
+        for token, number in added.items():
+            numbered[int(number)] = AddedToken(token, normalized=True, special=False)  # type: ignore[call-overload]
+        for number, fields_of in (config.get("added_tokens_decoder") or {}).items():  # type: ignore[attr-defined]
+            options = {key: value for key, value in fields_of.items() if key != "content"}
+            numbered[int(number)] = AddedToken(fields_of["content"], **options)
+        listed: list[object] = []
+        for source in (config, special_map):
+            for key in ("additional_special_tokens", "extra_special_tokens"):
+                found = source.get(key) or []
+                listed += list(found.values() if isinstance(found, dict) else found)  # type: ignore[call-overload]
+        spelled = [str(each["content"] if isinstance(each, dict) else each) for each in listed]
+        further = [AddedToken(token, normalized=False, special=True) for token in dict.fromkeys(spelled)]
+        if any(not token.content for token in (*numbered.values(), *further)):
+            raise ValueError("a token without a spelling")
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
+        raise InputError(f"added tokens of an unknown form in the tokenizer's JSON files ({error!r})") from None
+    return [numbered[number] for number in sorted(numbered)] + further
+
+
+def _optional_json(path: Path) -> dict[str, object]:
+    return read_json(path) if path.is_file() else {}

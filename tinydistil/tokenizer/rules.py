@@ -1,0 +1,162 @@
+"""What a tokenizer does to a text: BERT's rules, tokens added to them, and bounds on anybody's."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+
+from tinydistil.base.errors import InputError
+
+# The largest published vocabulary has a million tokens; tables are made by the largest id.
+_LARGEST_ID = 10_000_000
+# Characters that rules may make of one, and tokens of one letter: NFKD makes 18, and a template adds two or three.
+_MOST_GROWTH, _MOST_TOKENS = 100, 64
+
+
+class RulesError(InputError):
+    """A vocabulary lacks a special token, or rules are beyond what a text can bear."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """The special tokens' spellings; BERT's by default."""
+
+    unk_token: str = "[UNK]"
+    sep_token: str = "[SEP]"
+    pad_token: str = "[PAD]"
+    cls_token: str = "[CLS]"
+    mask_token: str = "[MASK]"
+
+    def spellings(self) -> tuple[str, str, str, str, str]:
+        """In the order of the fields: unk, sep, pad, cls, mask."""
+        return self.unk_token, self.sep_token, self.pad_token, self.cls_token, self.mask_token
+
+    def ids(self, backend: tokenizers.Tokenizer) -> list[int]:
+        """Their ids, in the same order. Raises RulesError naming the first that `backend` lacks."""
+        ids: list[int] = []
+        for field, spelling in zip(fields(self), self.spellings(), strict=True):
+            token_id = backend.token_to_id(spelling)
+            if token_id is None:
+                raise RulesError(
+                    f"the vocabulary lacks the {field.name} {spelling!r}; add it, or name the one it has "
+                    "in tokenizer_config.json"
+                )
+            ids.append(token_id)
+        return ids
+
+
+def wordpiece_backend(
+    vocabulary: list[str],
+    special: SpecialTokens,
+    extra: Sequence[AddedToken] = (),
+    *,
+    lowercase: bool = True,
+    strip_accents: bool | None = None,
+    handle_chinese_chars: bool = True,
+) -> tokenizers.Tokenizer:
+    """BERT's WordPiece (Devlin et al. 2019; Wu et al. 2016, sec. 4.1) over `vocabulary`, ids in list order.
+
+    `extra` tokens are found in the text as they stand; those not in the vocabulary get the next ids.
+    `strip_accents=None` follows `lowercase`, as in the original BERT.
+    """
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    backend = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=special.unk_token))
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=handle_chinese_chars, strip_accents=strip_accents, lowercase=lowercase
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    add_tokens(backend, extra)
+    add_special(backend, special)
+    backend.post_processor = bert_template(special, backend)
+    return backend
+
+
+def add_tokens(backend: tokenizers.Tokenizer, extra: Sequence[AddedToken]) -> None:
+    """Make `extra` tokens found in the text as they stand, in this order; those that `backend` adds already stay."""
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    for token in extra:
+        if token.content not in known:
+            (backend.add_special_tokens if token.special else backend.add_tokens)([token])
+
+
+def bert_template(special: SpecialTokens, backend: tokenizers.Tokenizer) -> processors.TemplateProcessing:
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] with b in segment 1."""
+    cls, sep = special.cls_token, special.sep_token
+    return processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
+    )
+
+
+def add_special(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
+    """Make the special tokens found in text before it is normalised; those that a file already defines stay so."""
+    special.ids(backend)
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    # normalized=False: "[MASK]" in a text is found before lower-casing would hide it.
+    backend.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in special.spellings() if token not in known]
+    )
+
+
+def plain_bert_tokens(backend: tokenizers.Tokenizer, special: SpecialTokens) -> list[str] | None:
+    """The tokens in the order of their ids where BERT's usual rules over them are all of `backend`, else None."""
+    vocabulary = backend.get_vocab(with_added_tokens=False)
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    normalizer = backend.normalizer
+    gaps = not tokens or vocabulary[tokens[-1]] != len(tokens) - 1
+    if gaps or not isinstance(normalizer, normalizers.BertNormalizer) or any("\n" in token for token in tokens):
+        return None
+    usual = wordpiece_backend(
+        tokens, special, lowercase=normalizer.lowercase, strip_accents=normalizer.strip_accents,
+        handle_chinese_chars=normalizer.handle_chinese_chars,
+    )  # fmt: skip
+    same = (_rules(each) for each in (usual, backend))
+    return tokens if next(same) == next(same) else None
+
+
+def _rules(backend: tokenizers.Tokenizer) -> dict[str, object]:
+    """What decides the ids of a text."""
+    rules: dict[str, object] = json.loads(backend.to_str())
+    return {key: rule for key, rule in rules.items() if key not in ("version", "truncation", "padding", "decoder")}
+
+
+def check_rules(backend: tokenizers.Tokenizer) -> None:
+    """Refuse rules that fail or swell on any text, before one that matters comes to them."""
+    largest = max(backend.get_vocab(with_added_tokens=True).values())
+    if largest > _LARGEST_ID:
+        raise RulesError(f"a token has the id {largest:,}; at most {_LARGEST_ID:,} is allowed")
+    # A letter, one that hardly any vocabulary has, and two texts: unknown tokens and the template come to work.
+    for probe in (("a",), ("\U000f0000 \u0378",), ("a", "b")):
+        tokens = len(backend.encode(*probe).ids)
+        if tokens > _MOST_TOKENS:
+            raise RulesError(f"its rules make {tokens:,} tokens of {''.join(probe)!r}; fetch the file again")
+
+
+def steps_of(normalizer: object) -> list[dict[str, object]]:
+    """The single steps of a normalizer as tokenizer.json has it, sequences within sequences unrolled."""
+    if not isinstance(normalizer, dict):
+        return []
+    inner = normalizer.get("normalizers")
+    return [step for each in inner for step in steps_of(each)] if isinstance(inner, list) else [normalizer]
+
+
+def check_growth(normalizer: object) -> None:
+    """Refuse a normalizer whose replacements multiply: ten of "a" by ten of it make 10^10 of one letter."""
+    growth = math.prod(_growth(step) for step in steps_of(normalizer))
+    if growth > _MOST_GROWTH:
+        raise RulesError(f"its normalizer may make {growth:,} characters of one; at most {_MOST_GROWTH} are allowed")
+
+
+def _growth(step: dict[str, object]) -> int:
+    """Characters that a step may make of one; those of the Unicode forms have bounds of their own."""
+    content, pattern = step.get("content"), step.get("pattern")
+    if step.get("type") != "Replace" or not isinstance(content, str) or not isinstance(pattern, dict):
+        return 1
+    # A regular expression may match the empty text before each character, which stays.
+    literal = pattern.get("String")
+    return max(1, -(-len(content) // len(literal))) if isinstance(literal, str) and literal else 1 + len(content)

@@ -1,0 +1,194 @@
+"""Text to token ids and back: a thin, strict front of the `tokenizers` library.
+
+Reads what lies on the hub (vocab.txt with or without tokenizer_config.json, or tokenizer.json) and
+tokenizes as `transformers` does. Letters: B sequences, T tokens.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+import torch
+from tokenizers import Encoding, normalizers
+from torch import Tensor
+
+from tinydistil.base.errors import InputError, require, translated
+from tinydistil.base.hub import resolve_folder
+from tinydistil.tokenizer.folders import load_backend, save_backend
+from tinydistil.tokenizer.rules import SpecialTokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Token ids of B sequences, padded on the right to the longest.
+
+    input_ids, attention_mask (1 at real tokens, 0 at padding), token_type_ids (0 first text, 1 second):
+    int64, (B, T). `encodings` keeps each sequence's tokens, offsets (in characters) and word ids, unpadded.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    encodings: tuple[Encoding, ...]
+
+
+class Tokenizer:
+    """A vocabulary and its rules. Make one with `from_pretrained` or `text.train_wordpiece`.
+
+    Attributes: `backend` (the `tokenizers.Tokenizer`, neither truncating nor padding), `special` (the
+    special tokens' spellings), their ids `cls_id`, `sep_id`, `pad_id`, `mask_id` and `unk_id`, and
+    `max_length` (the folder's own limit in tokens, or None).
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None = None) -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend = backend
+        self._vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        self._truncating: tuple[int, tokenizers.Tokenizer] | None = None
+        self.special = special
+        self.max_length = max_length
+        ids = special.ids(backend)
+        self.unk_id, self.sep_id, self.pad_id, self.cls_id, self.mask_id = ids
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        cache_folder: str | Path | None = None,
+        offline: bool = False,
+    ) -> "Tokenizer":
+        """The tokenizer in folder or hub name `name`. Raises InputError if absent or damaged."""
+        folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline, weights=False)
+        return cls(*load_backend(folder))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and (WordPiece) vocab.txt."""
+        save_backend(self.backend, self.special, self.max_length, Path(folder))
+
+    def lowercasing(self) -> "Tokenizer":
+        """The same with capitals made small before anything else."""
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer is not None else [])]
+        backend.normalizer = normalizers.Sequence(steps)
+        return Tokenizer(backend, self.special, self.max_length)
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id: the number of tokens, added ones included, unless ids have gaps."""
+        return self._vocab_size
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the serialised rules and vocabulary: equal for tokenizers that tokenize alike."""
+        return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
+
+    @property
+    def lowercases(self) -> bool:
+        """Whether capital letters are lost."""
+        return self.backend.encode("A", add_special_tokens=False).ids == (
+            self.backend.encode("a", add_special_tokens=False).ids
+        )
+
+    def encode(
+        self, text: str, pair: str | None = None, *, max_length: int | None = None, add_special: bool = True
+    ) -> Encoding:
+        """One text (or two) as ids, tokens, offsets, word ids and special-token mask, each of length T.
+
+        `max_length` truncates to that many tokens, special ones included, the longer text first.
+        Raises InputError where a text holds a lone surrogate.
+        """
+        return self.encode_all([text], None if pair is None else [pair], max_length, add_special)[0]
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        add_special: bool = True,
+    ) -> TokenBatch:
+        """Texts (or pairs of texts) as one padded batch of B sequences; see `encode` for the options."""
+        return collate(self.encode_all(texts, pairs, max_length, add_special), self.pad_id)
+
+    def encode_all(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        max_length: int | None = None,
+        add_special: bool = True,
+    ) -> list[Encoding]:
+        """Like `encode`, for many texts at once, on all cores."""
+        for name, given in (("texts", texts), ("pairs", pairs)):
+            if isinstance(given, str):
+                raise InputError(f"{name} must be a list of texts, got one text; put it in a list")
+        if pairs is not None and len(pairs) != len(texts):
+            raise InputError(f"pairs must be as many as texts, got {len(pairs)} for {len(texts)}")
+        backend = self.backend if max_length is None else self._truncated_to(max_length, pairs is not None)
+        inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        with translated("the tokenizer's rules fail on a text", "try another tokenizer"):
+            try:
+                return list(backend.encode_batch(inputs, add_special_tokens=add_special))
+            except (TypeError, UnicodeEncodeError):
+                for text in (*texts, *(pairs or ())):
+                    _refuse_lone_surrogate(text)
+                raise
+
+    def _truncated_to(self, max_length: int, paired: bool) -> tokenizers.Tokenizer:
+        """A copy of the backend that truncates: the backend's own setting is shared."""
+        least = self.backend.num_special_tokens_to_add(paired) + 1
+        require(
+            max_length >= least,
+            f"max_length must be >= {least} (special tokens and at least one more), got {max_length}",
+        )
+        if self._truncating is None or self._truncating[0] != max_length:
+            copy = tokenizers.Tokenizer.from_str(self.backend.to_str())
+            copy.enable_truncation(max_length, strategy="longest_first")
+            self._truncating = (max_length, copy)
+        return self._truncating[1]
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """The text of `ids`, pieces joined and, unless asked for, special tokens left out."""
+        with translated("the tokenizer cannot decode these ids", "are they of its vocabulary?"):
+            return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
+
+    def token(self, token_id: int) -> str:
+        """The spelling of one token. Raises InputError if the id is outside the vocabulary."""
+        if not 0 <= token_id < self.vocab_size:
+            raise InputError(f"token id must be in 0..{self.vocab_size - 1}, got {token_id}")
+        spelling = self.backend.id_to_token(token_id)
+        return "" if spelling is None else str(spelling)  # a gap in the ids spells nothing
+
+
+def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
+    """Pad encodings on the right to the longest: int64 tensors (B, T)."""
+    longest = max((len(encoding.ids) for encoding in encodings), default=0)
+
+    def padded(name: str, fill: int) -> Tensor:
+        rows = [getattr(encoding, name) for encoding in encodings]
+        return torch.tensor([row + [fill] * (longest - len(row)) for row in rows], dtype=torch.int64).reshape(
+            len(rows), longest
+        )
+
+    return TokenBatch(
+        input_ids=padded("ids", pad_id),
+        attention_mask=padded("attention_mask", 0),
+        token_type_ids=padded("type_ids", 0),
+        encodings=tuple(encodings),
+    )
+
+
+def _refuse_lone_surrogate(text: str) -> None:
+    """Half of a UTF-16 pair is no character: it comes from cut JSON escapes or wrongly decoded files."""
+    if not isinstance(text, str):
+        raise InputError(f"a text must be str, got {type(text).__name__}")
+    for position, character in enumerate(text):
+        if "\ud800" <= character <= "\udfff":
+            raise InputError(
+                f"text holds a lone surrogate {character!r} at character {position}; "
+                "decode the source as UTF-8, or drop it with text.encode('utf-8', 'ignore').decode()"
+            )
