@@ -18,6 +18,7 @@ from tinydistil.base.config import Range, from_mapping, nearest, override
 from tinydistil.base.errors import InputError, require, run_script
 from tinydistil.base.files import write_json, write_text
 from tinydistil.base.ranks import Ranks, device_of
+from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
 from tinydistil.evaluate.suite import ALL_PARTS, PAIRS, Asked, Evaluation, ownership, significance
@@ -28,7 +29,6 @@ from tinydistil.evaluate.word_loss import choose_words
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.task_records import LabelledText
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 TEXT_READING = ReadConfig()
 

@@ -22,6 +22,7 @@ from tinydistil.base.errors import InputError, require, run_script
 from tinydistil.base.files import write_json
 from tinydistil.base.hub import resolve_folder
 from tinydistil.base.ranks import Ranks, device_of
+from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
 from tinydistil.model.config import read_config
 from tinydistil.tasks.augment import read_synonyms
 from tinydistil.tasks.checks import check
@@ -36,7 +37,6 @@ from tinydistil.tasks.task_output import DETAILS, GRID, SUMMARY, check_output, c
 from tinydistil.tasks.task_teacher import SoftTargets
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.signals import STOPPED_EXIT_CODE, Interrupted
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
     python scripts/prepare.py --input corpus/ --output shards/ --tokenizer bertimbau/
 
-Run it again after an interruption, with the same arguments, and it goes on where it was.
+Run it again after an interruption, with the same arguments, and it goes on where it was. Exit codes: 0 done,
+2 wrong input, 75 asked to stop.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range, from_mapping, override, read_toml
 from tinydistil.base.errors import require, run_script
+from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
 from tinydistil.batches.manifest import check_fit
 from tinydistil.batches.shards import verify
 from tinydistil.corpus.pool import available_cores
@@ -19,7 +21,6 @@ from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.rules_table import describe
-from tinydistil.corpus.stopping import Stopped, stopping
 from tinydistil.tokenizer.sides import load_side
 
 # Flags that are options of PrepareConfig under another name.
@@ -119,7 +120,7 @@ def main() -> None:
             check(arguments) if arguments.verify else run(arguments)
     except Stopped as stop:
         print(f"stopped by {stop}; the same command goes on after the last finished segment", file=sys.stderr)
-        sys.exit(stop.exit_code)
+        sys.exit(STOPPED_EXIT_CODE)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tinydistil.base.stop import STOPPED_EXIT_CODE
+
 Call = Callable[..., int]
 WriteCorpus = Callable[[Path, int], Path]
 # All twenty take half a minute; the default run does one of each kind.
@@ -91,7 +93,7 @@ def test_interrupted_at_random_moments(
             finished = process.returncode == -asked and (output / "manifest.json").exists()
             if process.returncode != 0 and not finished:
                 interrupted += 1
-                assert process.returncode == (-9 if asked == signal.SIGKILL else 128 + asked), errors
+                assert process.returncode == (-9 if asked == signal.SIGKILL else STOPPED_EXIT_CODE), errors
                 assert asked == signal.SIGKILL or MESSAGE.format(asked.name) in errors
                 assert "Traceback" not in errors
                 wait_for(lambda: not workers_alive(output))  # noqa: B023

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.tasks.conftest import QUICK, Left, classify, opinions, write_csv
 from tinydistil.base.ranks import Ranks
+from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.tasks.augment import AugmentConfig, augmented, read_synonyms
 from tinydistil.tasks.finetune import Material, cross_validated
 from tinydistil.tasks.finetune_config import FineTuneConfig
@@ -21,7 +22,6 @@ from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 Script = Callable[..., Left]
 

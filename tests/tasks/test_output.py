@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from tests.tasks.conftest import QUICK, Left, classify, opinions, similarities, write_csv
 from tinydistil.base.errors import InputError
+from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks import finetune as runs
 from tinydistil.tasks.finetune import mean_and_deviation, without_nan
@@ -22,7 +23,6 @@ from tinydistil.tasks.folder import new_model
 from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 Script = Callable[..., Left]
 

@@ -11,10 +11,10 @@ from tests.train.processes import RankProcesses
 from tests.train.toy_loop import Run, ask_to_stop, make_loop, poison
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
+from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.distill.stopwatch import PARTS
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import learning_rate_share
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

@@ -15,8 +15,8 @@ from tests.train.toy import CASES, toy_trainer
 from tests.train.toy_loop import Run, ask_to_stop, make_loop
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
+from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.train import loop as loop_module
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

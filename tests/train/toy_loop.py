@@ -17,6 +17,7 @@ import torch
 from tests.train.toy import CASES, Repeating, toy_trainer
 from tinydistil.base.errors import InputError, run_script
 from tinydistil.base.ranks import Ranks, joined
+from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.step import StepResult
@@ -24,7 +25,6 @@ from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.records import Records
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 from tinydistil.train.train_config import TrainConfig
 from tinydistil.train.validation import masked_lm_loss
 

@@ -1,4 +1,4 @@
-"""Floor 0: the one kind of error that is the user's to mend, and how scripts report it."""
+"""The one kind of error that is the user's to mend, and how scripts report it."""
 
 import errno
 import io

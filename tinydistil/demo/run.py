@@ -10,6 +10,7 @@ import torch
 
 from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks, joined
+from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.demo.corpus import MARK, Texts, claim, make_texts
 from tinydistil.demo.examination import Examination
 from tinydistil.demo.table import Marks, render
@@ -18,7 +19,6 @@ from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
 from tinydistil.train.run_config import new_shape, resolve_run
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 
 
 @dataclass(frozen=True, slots=True)

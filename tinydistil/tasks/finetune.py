@@ -17,6 +17,7 @@ from tinydistil.base.config import from_mapping, to_mapping
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
 from tinydistil.base.ranks import Ranks
+from tinydistil.base.stop import Interrupted
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.augment import Synonyms, augmented
 from tinydistil.tasks.details import details_of
@@ -33,7 +34,6 @@ from tinydistil.tasks.task_teacher import SoftTargets
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune
 from tinydistil.train.records import Records
-from tinydistil.train.signals import Interrupted
 
 RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
 

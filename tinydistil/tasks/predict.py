@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from tinydistil.base.errors import require
+from tinydistil.base.stop import Interrupted, stop_asked
 from tinydistil.model.heads import SpanLogits
 from tinydistil.tasks.examples import TaskExample, collate
 from tinydistil.tasks.task_objective import TaskModel
-from tinydistil.train.signals import Interrupted, stop_asked
 
 # How long it is silent, in seconds.
 SAY_EVERY_S = 20.0

@@ -13,12 +13,11 @@ from tinydistil.base.config import Range, override, read_toml
 from tinydistil.base.console import duration
 from tinydistil.base.errors import require
 from tinydistil.base.ranks import joined, restarted
-from tinydistil.corpus.stopping import Stopped
+from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped
 from tinydistil.train.estimate import estimate, seconds_after
 from tinydistil.train.plan import make_plan, ownership
 from tinydistil.train.run import STUDENT, execute, prepare_shards
 from tinydistil.train.run_config import RunConfig, resolve_run
-from tinydistil.train.signals import STOPPED_EXIT_CODE
 from tinydistil.train.vocabulary import make_vocabulary, with_trial_vocabulary
 
 # Flags that stand for an option of RunConfig.

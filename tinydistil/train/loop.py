@@ -14,12 +14,12 @@ import torch
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
+from tinydistil.base.stop import Interrupted, StopRequest
 from tinydistil.distill.objective import Batches, BatchT, SignalT
 from tinydistil.distill.step import StepResult, Trainer
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
 from tinydistil.train.records import Pace, Records
 from tinydistil.train.schedule import learning_rate_share
-from tinydistil.train.signals import Interrupted, StopRequest
 from tinydistil.train.state import LoopState, Window, restored, state_from
 from tinydistil.train.train_config import TrainConfig
 

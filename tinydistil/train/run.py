@@ -8,6 +8,7 @@ import torch
 
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
+from tinydistil.base.stop import stopping
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatches
@@ -15,7 +16,6 @@ from tinydistil.batches.shards import TokenShards
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.rules_table import describe
-from tinydistil.corpus.stopping import stopping
 from tinydistil.distill.build import make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
 from tinydistil.distill.learner import Learner

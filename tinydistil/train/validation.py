@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from tinydistil.base.ranks import Ranks
+from tinydistil.base.stop import Interrupted, stop_asked
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.train.signals import Interrupted, stop_asked
 
 # The epoch whose masks validation uses: none that training reaches.
 VALIDATION_EPOCH = 2**32 - 1

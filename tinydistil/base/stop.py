@@ -1,12 +1,18 @@
-"""SIGTERM and SIGINT ask a run to save and leave; the second one ends it at once."""
+"""SIGTERM and SIGINT, for all scripts: what loops can finish a step before they stop, others where they stand.
+
+A loop looks at a `StopRequest` between steps, saves and leaves; work that commits as it goes is left by an exception
+(`stopping`). Either way the script ends with STOPPED_EXIT_CODE, and the same command goes on.
+"""
 
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
-# Distinct from 2 (bad input) and 1 (a bug): the run was asked to stop, saved, and can go on with --resume auto.
+# Distinct from 2 (bad input) and 1 (a bug): the run was asked to stop, saved, and can go on.
 STOPPED_EXIT_CODE = 75
 # Schedulers signal every process of a job and torchrun passes its own on: what comes so close together is one request.
 _SAME_REQUEST_S = 3.0
@@ -76,3 +82,32 @@ _open: list[StopRequest] = []
 def stop_asked() -> bool:
     """Whether this process was asked to stop, by a request that is still open."""
     return any(request.asked for request in _open)
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked this process to stop. Not an Exception, so that no handler of errors swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Inside, the first SIGINT or SIGTERM raises Stopped where the program stands; further ones do nothing.
+
+    Cleaning up after the first takes milliseconds, and a second exception in the midst of it would undo it.
+    """
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
