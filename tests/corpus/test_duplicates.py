@@ -46,7 +46,6 @@ def test_signature_estimates_the_exact_jaccard_similarity() -> None:
 
 
 def test_recall_follows_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("datasketch")
     # A fresh index for each pair must not choose bands and rows (0.04 s) each time.
     chosen = bands_and_rows(DuplicateConfig())
     monkeypatch.setattr("tinydistil.corpus.duplicates.bands_and_rows", lambda config: chosen)
@@ -86,7 +85,6 @@ def test_the_index_answers_as_datasketchs_own() -> None:
 
 
 def test_the_index_is_the_same_rebuilt_and_in_any_process() -> None:
-    pytest.importorskip("datasketch")
     draw, config = random.Random(9), DuplicateConfig()
     texts = [pair(draw, 60, 0.1)[0] for _ in range(50)]
     saved = [(exact_key(text), signature(text, config)) for text in texts]
@@ -107,17 +105,28 @@ def test_short_and_empty_texts() -> None:
     assert signature("a " * 5000, config).shape == (128,)
 
 
-def test_exact_alone_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "datasketch", None)
+def test_exact_alone() -> None:
     index = DuplicateIndex(DuplicateConfig(near=False))
     index.add(exact_key("um texto"))
     assert index.seen_exact(exact_key("Um texto.")) and not index.seen_exact(exact_key("outro"))
-    with pytest.raises(InputError, match=r"near-duplicates needs the package 'datasketch'.*\[corpus\]"):
-        DuplicateIndex(DuplicateConfig())
+
+
+@pytest.mark.parametrize("permutations", [2, 3, 16, 64, 128, 256])
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 0.8, 0.9, 0.99])
+def test_bands_and_rows_are_those_of_datasketch(threshold: float, permutations: int) -> None:
+    """Which integrates the curve numerically."""
+    datasketch = pytest.importorskip("datasketch")
+    config = DuplicateConfig(threshold=threshold, num_permutations=permutations)
+    try:
+        expected = datasketch.MinHashLSH(threshold=threshold, num_perm=permutations)
+    except ValueError:
+        with pytest.raises(InputError, match=f"threshold {threshold} does not go with {permutations} permutations"):
+            bands_and_rows(config)
+    else:
+        assert bands_and_rows(config) == (expected.b, expected.r)
 
 
 def test_memory_of_the_index() -> None:
-    pytest.importorskip("datasketch")
     index, draw = DuplicateIndex(DuplicateConfig()), np.random.default_rng(1)
     for number in range(4000):
         index.add(number.to_bytes(16, "little"), draw.integers(2**32, size=128, dtype=np.uint32))
@@ -135,6 +144,5 @@ def test_configuration_checks_itself(field: str, value: float) -> None:
 
 
 def test_threshold_and_permutations_must_go_together() -> None:
-    pytest.importorskip("datasketch")
     with pytest.raises(InputError, match=r"threshold 0\.99 does not go with 2 permutations"):
         bands_and_rows(DuplicateConfig(threshold=0.99, num_permutations=2))

@@ -28,7 +28,6 @@ def test_clean_sentences_are_not_lost(data: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_benchmark_runs(data: Path) -> None:
     pytest.importorskip("ftfy")
-    pytest.importorskip("datasketch")
     command = [sys.executable, str(ROOT / "benchmarks" / "corpus_quality.py"), "--sentences", "120"]
     done = subprocess.run(
         [*command, "--data", str(data)], capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)}

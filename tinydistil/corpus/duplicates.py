@@ -1,4 +1,4 @@
-"""Floor 1: exact duplicates by hash, near-duplicates by MinHash and locality-sensitive hashing (LSH).
+"""Exact duplicates by hash, near-duplicates by MinHash and locality-sensitive hashing (LSH).
 
 Sources: Broder 1997 (resemblance of shingles); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets,
 sec. 3.3 and 3.4. A pair of Jaccard similarity s is found with probability 1 - (1 - s^rows)^bands.
@@ -12,10 +12,10 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import beta, betainc
 
 from tinydistil.base.config import Checked, Range
-from tinydistil.base.errors import InputError
-from tinydistil.base.optional import optional
+from tinydistil.base.errors import require
 from tinydistil.corpus.hash_set import HashSet
 from tinydistil.corpus.ngrams import Hashes, mixed, ngram_hashes, normalised_words, word_hashes
 
@@ -77,8 +77,8 @@ def permutations(count: int) -> tuple[Hashes, Hashes]:
 class DuplicateIndex:
     """What has been kept so far, as hashes: some 250 bytes a document at most. Rebuilt by adding again.
 
-    datasketch chooses the number of bands and rows for the threshold. Its own index is not used: it holds
-    a Python set for every band of every document, over ten times the memory (benchmarks/corpus_quality.py).
+    Hashes in flat tables: an index of Python sets, one for every band of every document (datasketch's), takes over
+    ten times the memory (benchmarks/corpus_quality.py).
     """
 
     def __init__(self, config: DuplicateConfig) -> None:
@@ -119,15 +119,21 @@ class DuplicateIndex:
 
 
 def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
-    """The bands and rows with the least false positives plus false negatives around the threshold.
+    """The bands and rows with the least expected false positives plus false negatives around the threshold.
 
-    Raises InputError if datasketch is missing or the threshold is too high for the permutations.
+    A pair of similarity s is missed with probability (1 - s^rows)^bands, whose integral over s from 0 to t is an
+    incomplete beta function: B(t^rows; 1 / rows, bands + 1) / rows. Raises InputError where one band alone would do.
     """
-    datasketch = optional("datasketch", needed_by="the search for near-duplicates", extra="corpus")
-    try:
-        index = datasketch.MinHashLSH(threshold=config.threshold, num_perm=config.num_permutations)
-    except ValueError as error:
-        raise InputError(
-            f"threshold {config.threshold} does not go with {config.num_permutations} permutations: {error}"
-        ) from None
-    return index.b, index.r
+    total = config.num_permutations
+    bands, rows = (each.ravel() for each in np.mgrid[1 : total + 1, 1 : total + 1])
+    bands, rows = bands[bands * rows <= total], rows[bands * rows <= total]
+    whole = beta(1 / rows, bands + 1) / rows
+    missed_below = whole * betainc(1 / rows, bands + 1, config.threshold**rows)
+    errors = (config.threshold - missed_below) + (whole - missed_below)
+    best = int(errors.argmin())
+    require(
+        bands[best] > 1,
+        f"threshold {config.threshold} does not go with {total} permutations, which would be one band; give a lower "
+        "threshold or more permutations",
+    )
+    return int(bands[best]), int(rows[best])
