@@ -31,7 +31,7 @@ from tinydistil.corpus.text_files import find_files
 
 HERE = Path(__file__).parent
 # Single sentences are judged, so the rule on length stands aside.
-ANY_LENGTH = CleanConfig(too_short=False)
+ANY_LENGTH = CleanConfig(skip=("too_short",))
 SENTENCES_A_DOCUMENT = 5
 
 INLINE_TAGS = ("<b>{}</b>", '<a href="/x?a=1&amp;b=2">{}</a>', '<span class="d">{}</span>', "<em>{}</em>")
@@ -194,7 +194,7 @@ def languages(real: Real, draw: random.Random) -> Iterable[str]:
     for line in (HERE / "foreign_lines.tsv").read_text(encoding="utf-8").splitlines():
         code, text = line.split("\t")
         lines.setdefault(code, []).append(text)
-    by_language = replace(ANY_LENGTH, **{name: False for name in ("repeated_ngrams", "no_prose")})
+    by_language = replace(ANY_LENGTH, skip=("too_short", "repeated_ngrams", "no_prose"))
     for size, unit, clean in ((1, "line", real.sentences), (5, "document", real.documents)):
         wrongly = sum(cleaned(text, by_language).dropped_by == "language" for text in clean)
         for code, texts in lines.items():

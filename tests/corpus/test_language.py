@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.corpus.clean import CleanConfig
+from tinydistil.corpus.clean import CleanConfig, Measured, language
 from tinydistil.corpus.language import LANGUAGES, SAMPLE_WORDS, judge
 from tinydistil.corpus.language_words import SPELLINGS, TIER_RATES, WORDS
 from tinydistil.corpus.ngrams import split_words
-from tinydistil.corpus.rules_document import Measured, language
 
 FOREIGN = Path(__file__).parents[2] / "benchmarks" / "foreign_lines.tsv"
 
@@ -30,10 +29,7 @@ PORTUGUESE = [
 
 
 def is_foreign(text: str) -> bool:
-    config = CleanConfig()
-    return language(
-        Measured(text, text.split("\n")), margin=config.language_margin, margin_per_word=config.language_margin_per_word
-    )
+    return language(Measured(text, text.split("\n")), CleanConfig().language_margin)
 
 
 @pytest.mark.parametrize("line", PORTUGUESE)

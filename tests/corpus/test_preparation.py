@@ -24,7 +24,7 @@ from tinydistil.tokenizer.word_encoder import Side
 Writer = Callable[[random.Random], str]
 Run = Callable[..., Prepared]
 # Half a dozen segments in 100 documents; made-up text repeats itself.
-OPTIONS: dict[str, object] = {"segment_mb": 0.02, "max_length": 64, "clean": {"repeated_ngrams": False}}
+OPTIONS: dict[str, object] = {"segment_mb": 0.02, "max_length": 64, "clean": {"skip": ["repeated_ngrams"]}}
 
 
 class Silent:

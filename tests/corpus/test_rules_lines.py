@@ -113,7 +113,7 @@ def test_menus_are_long_runs_of_short_lines() -> None:
     prose = ["Uma frase inteira que termina com ponto."]
 
     def kept(lines: list[str]) -> list[str]:
-        return drop_menus(lines, run_lines=6, max_words=4)
+        return drop_menus(lines)
 
     assert kept([*menu, *prose]) == prose and kept([*prose, *menu]) == prose and kept(menu) == []
     for lines in ([*menu[:5], *prose, *menu[:5]], poem * 4, dialogue, prose, []):

@@ -190,7 +190,7 @@ def test_bad_lines_among_good_ones_are_counted(
     bad = [b"{", b'{"texto": 1}', b'{"text": 3}', b"[]", b'{"text": "\xff\xfe' + GOOD.encode() * 3 + b'"}']
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(good[:4] + bad + good[4:]))
     arguments = ["--input", tmp_path / "a.jsonl", "--output", tmp_path / "out", "--tokenizer", tokenizer]
-    assert call(*arguments, "--no-near-duplicates", "--set", "clean.repeated_ngrams=false") == 0
+    assert call(*arguments, "--no-near-duplicates", "--set", 'clean.skip=["repeated_ngrams"]') == 0
     shown = capfd.readouterr().out
     assert re.search(r"dropped +unreadable +4 ", shown)
     assert "a.jsonl:5: not valid JSON" in shown

@@ -74,7 +74,7 @@ class Job:
             f"single_words is {config.single_words}, but only a corpus with two tokenizations knows its words; "
             "give a second one (scripts/prepare.py --student-tokenizer), or leave single_words out",
         )
-        if config.clean.mojibake:
+        if "mojibake" not in config.clean.skip:
             # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.
             optional("ftfy", needed_by="cleaning rule 'mojibake'", extra="corpus")
         files, evaluation_files = tuple(find_files(inputs)), tuple(map(Path, evaluation_sets))

@@ -14,6 +14,8 @@ from tinydistil.corpus.furniture import FIRST_WORDS, FURNITURE, NOTICE
 MAX_FURNITURE_CHARACTERS = 120
 MAX_NOTICE_CHARACTERS = 400
 MAX_MENU_LINE_CHARACTERS = 40
+# Seen from six lines on: tables of contents, casts, polls, link lists; in shorter runs, headings.
+MENU_RUN_LINES, MENU_LINE_WORDS = 6, 4
 
 # A dash at the beginning is left alone, since it opens what somebody says ("— Assine.").
 _EDGES = " :;…»«›‹<>|•·*→←▲▼[]"
@@ -51,20 +53,20 @@ def is_menu_line(line: str) -> bool:
     return len(items) >= 3 and all(2 <= len(item) <= 30 and len(item.split()) <= 4 for item in items)
 
 
-def drop_menus(lines: Sequence[str], *, run_lines: int, max_words: int) -> list[str]:
-    """Without runs of `run_lines` or more lines of at most `max_words` words that end like no sentence."""
+def drop_menus(lines: Sequence[str]) -> list[str]:
+    """Without runs of MENU_RUN_LINES or more lines of at most MENU_LINE_WORDS words that end like no sentence."""
     kept: list[str] = []
     # The short lines since the last long one; whether they are a menu shows only where they end.
     run: list[str] = []
     for line in lines:
         short = len(line) <= MAX_MENU_LINE_CHARACTERS and not line.endswith(_SENTENCE_END)
-        if short and len(line.split()) <= max_words:
+        if short and len(line.split()) <= MENU_LINE_WORDS:
             run.append(line)
             continue
-        kept += run if len(run) < run_lines else []
+        kept += run if len(run) < MENU_RUN_LINES else []
         run.clear()
         kept.append(line)
-    return kept + (run if len(run) < run_lines else [])
+    return kept + (run if len(run) < MENU_RUN_LINES else [])
 
 
 def drop_stutter(lines: Sequence[str]) -> list[str]:

@@ -41,7 +41,7 @@ QUICK = Scale(800, "2x64", "1x32", 40, 40, 120, 120, vocab_size=1500)
 
 # The text is clean and each document told once: no rule that needs an extra package has anything to do.
 _PREPARE: dict[str, object] = {
-    "clean": {"mojibake": False},
+    "clean": {"skip": ["mojibake"]},
     "duplicates": {"near": False},
     "validation_share": 0.02,
 }
