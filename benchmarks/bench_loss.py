@@ -23,6 +23,7 @@ import measure
 import torch
 from measure import Table, options_of, record, spread, synchronize, timing_of
 from processes import ALLOCATORS, Asked, peak_mib, running, serve, start_peak
+from tinydistil.distill.vocabulary_loss import VocabularyLosses, vocabulary_losses
 from torch import Tensor
 from workload import BERTIMBAU_VOCABULARY, SMALL_VOCABULARY
 
@@ -30,7 +31,6 @@ from tinydistil.base.errors import require, run_script
 from tinydistil.base.ranks import device_of
 from tinydistil.distill.fused import fused_vocabulary_losses
 from tinydistil.distill.losses import IGNORED, SumCount
-from tinydistil.distill.vocabulary_loss import VocabularyLosses, vocabulary_losses
 from tinydistil.model.heads import Decoding
 
 CHECKED_ROWS = 256

@@ -15,16 +15,16 @@ import torch
 from measure import synchronize
 from part_watch import PARTS, PartWatch
 from processes import peak_mib, start_peak
+from tinydistil.distill.build import fit_projections
+from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
+from tinydistil.distill.int8_teacher import quantise_teacher
+from tinydistil.distill.vocabulary_loss import vocabulary_losses
 from workload import LEARNED, batch_at, batches_of, forward_flops, models_of, step_flops, tokenizer_of
 
 from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.batches.batch import MaskedBatch
-from tinydistil.distill.build import fit_projections
-from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
-from tinydistil.distill.int8_teacher import quantise_teacher
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher import LiveTeacher
-from tinydistil.distill.vocabulary_loss import vocabulary_losses
 from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
 
 LEARNING_RATE = 5e-4

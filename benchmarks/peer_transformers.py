@@ -40,7 +40,7 @@ def twin(model: BertForMaskedLM) -> transformers.BertForMaskedLM:
 def collated(batch: MaskedBatch, device: torch.device) -> dict[str, Tensor]:
     """What DataCollatorForLanguageModeling returns: input_ids, attention_mask, labels (-100 unmasked); all (B, T)."""
     labels = torch.full_like(batch.input_ids, -100)
-    labels.view(-1)[batch.rows] = batch.targets
+    labels.view(-1)[batch.positions] = batch.targets
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": labels}
     return {name: tensor.to(device) for name, tensor in inputs.items()}
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from measure import encoder_flops, masked_lm_head_flops
 from numpy.typing import NDArray
+from tinydistil.distill.build import make_learner
 
 from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch
@@ -25,7 +26,6 @@ from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.sentences import split_sentences
 from tinydistil.demo.embedded.documents import documents
-from tinydistil.distill.build import make_learner
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import recipe
 from tinydistil.model.config import BertConfig
@@ -193,7 +193,7 @@ def step_flops(
 
     Forward for what is `asked` of the teacher; for student and projection forward and backward, three times as much.
     """
-    rows = len(batch.rows)
+    rows = len(batch.positions)
     taught = forward_flops(batch, teacher) if "encoder" in asked else 0.0
     if "words" in asked:
         taught += masked_lm_head_flops(rows, teacher.hidden_size, teacher.vocab_size)

@@ -117,7 +117,7 @@ def test_each_side_reads_what_its_own_tokenizer_makes() -> None:
             ids = view.original_ids[row].tolist()
             assert ids[: len(text) + 2] == [tokenizer.cls_id, *text, tokenizer.sep_id], sentence
             assert set(ids[len(text) + 2 :]) <= {tokenizer.pad_id}
-            assert view.attention_mask[row].tolist() == view.counted[row].tolist()
+            assert view.attention_mask[row].tolist() == view.valid_mask[row].tolist()
             assert int(view.attention_mask[row].sum()) == len(text) + 2
             assert view.word_index[row, 0] == view.word_index[row, len(text) + 1] == -1
 
@@ -144,7 +144,7 @@ def test_the_teacher_loses_the_words_that_the_student_is_asked_about(whole_words
         batch = paired(whole_words=whole_words).collate(EVERYTHING, epoch)
         view, width = batch.teacher, batch.input_ids.shape[1]
         assert view is not None
-        asked = {(int(row) // width, int(batch.word_index.flatten()[row])) for row in batch.rows}
+        asked = {(int(row) // width, int(batch.word_index.flatten()[row])) for row in batch.positions}
         masked += len(asked)
         for row, place in itertools.product(range(len(SENTENCES)), range(view.input_ids.shape[1])):
             hidden = (row, int(view.word_index[row, place])) in asked
@@ -163,20 +163,20 @@ def test_the_students_masks_do_not_depend_on_the_teacher() -> None:
     alone = MaskedBatches(Alone(SENTENCES, TEACHER, STUDENT), STUDENT, MaskConfig(rate=0.3), batch_size=6, seed=1)
     one, two = alone.collate(EVERYTHING, 3), paired().collate(EVERYTHING, 3)
     assert one.teacher is None
-    for name in ("input_ids", "original_ids", "attention_mask", "rows", "targets"):
+    for name in ("input_ids", "original_ids", "attention_mask", "positions", "targets"):
         assert torch.equal(getattr(one, name), getattr(two, name)), name
 
 
 def test_a_rate_of_zero_masks_nothing() -> None:
     batch = paired(rate=0.0).collate(EVERYTHING, 0)
-    assert batch.teacher is not None and len(batch.rows) == 0
+    assert batch.teacher is not None and len(batch.positions) == 0
     assert torch.equal(batch.input_ids, batch.original_ids)
     assert torch.equal(batch.teacher.input_ids, batch.teacher.original_ids)
 
 
 def test_an_empty_share_has_an_empty_view() -> None:
     batch = paired().collate(EVERYTHING[:0], 0)
-    assert batch.teacher is not None and not batch.teacher.counted.any() and batch.tokens == 0
+    assert batch.teacher is not None and not batch.teacher.valid_mask.any() and batch.tokens == 0
     assert batch.teacher.input_ids.tolist() == [[TEACHER.cls_id, TEACHER.sep_id]]
 
 

@@ -10,9 +10,10 @@ from tests.train.toy import CASES, TWO_VOCABULARIES, toy_trainer
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
-from tinydistil.distill.build import check_pair, fit_projections, make_learner
-from tinydistil.distill.learner import Learner
+from tinydistil.distill.learner import Learner, make_learner
 from tinydistil.distill.recipe import Recipe, recipe
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import Shapes
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 
@@ -45,23 +46,23 @@ REFUSED = {
 def test_refused_by_shape(case: str) -> None:
     chosen, changes, predicts_words, message = REFUSED[case]
     with pytest.raises(InputError, match=message):
-        check_pair(chosen, SHAPE, SHAPE.replace(**changes), predicts_words=predicts_words)
+        chosen.check(chosen.name, Shapes(SHAPE, SHAPE.replace(**changes), predicts_words))
 
 
 def test_other_vocabularies_and_plain_encoders_are_fine_where_words_are_compared() -> None:
-    check_pair(recipe("partial"), SHAPE, SHAPE.replace(vocab_size=30, hidden_size=12), predicts_words=False)
+    recipe("partial").check("partial", Shapes(SHAPE, SHAPE.replace(vocab_size=30, hidden_size=12)))
 
 
 def test_a_recipe_that_needs_a_teacher_says_so() -> None:
     with pytest.raises(InputError, match="recipe 'total' needs a teacher"):
         make_learner(BertForMaskedLM(SHAPE), None, recipe("total"))
-    assert not make_learner(BertForMaskedLM(SHAPE), None, recipe("mlm")).projections
+    assert not make_learner(BertForMaskedLM(SHAPE), None, recipe("mlm")).fitted_tensors()
 
 
-def sample_of(case: str, **changes: object) -> tuple[Learner, object, list[MaskedBatch]]:
+def sample_of(case: str, **changes: object) -> tuple[Learner, LiveTeacher, list[MaskedBatch]]:
     chosen = replace(CASES[case], **changes)  # type: ignore[arg-type]
     trainer, batches = toy_trainer(chosen, ALONE, two_vocabularies=case in TWO_VOCABULARIES)
-    return trainer.objective, trainer.teach, [batches.collate(np.arange(11), epoch) for epoch in range(6)]
+    return trainer.objective, trainer.teacher, [batches.collate(np.arange(11), epoch) for epoch in range(6)]
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -69,10 +70,10 @@ def sample_of(case: str, **changes: object) -> tuple[Learner, object, list[Maske
 def test_fit_against_numpy(term: str, centred: bool) -> None:
     """Words and sentences picked out by plain loops; directions by numpy's SVD."""
     learner, teach, sample = sample_of("partial", centred=centred, whitening=0.0, fit_sequences=66)
-    kept = fit_projections(learner, teach, sample)
+    kept = learner.fit(teach.read, sample)
     vectors = []
     for batch in sample:
-        hidden, view = teach(batch).hidden.numpy(), batch.teacher
+        hidden, view = teach.read(batch).hidden.numpy(), batch.teacher
         for row in range(len(hidden)):
             if term == "pooled":
                 vectors.append(hidden[row, view.attention_mask[row].bool().numpy()].mean(0))
@@ -82,26 +83,27 @@ def test_fit_against_numpy(term: str, centred: bool) -> None:
     found = np.stack(vectors)
     mean = found.mean(0) if centred else np.zeros(12)
     _, singular, directions = np.linalg.svd(found - mean, full_matrices=False)
-    projection = learner.projections[term]
+    projection = learner.terms[term].projection
     np.testing.assert_allclose(projection.mean.numpy(), mean, atol=1e-12)
     ours, theirs = projection.basis.numpy(), directions[:8]
     np.testing.assert_allclose(ours.T @ ours, theirs.T @ theirs, atol=1e-6)  # the same subspace
-    assert kept[term] == pytest.approx(float((singular[:8] ** 2).sum() / (singular**2).sum()), rel=1e-9)
+    share = float((singular[:8] ** 2).sum() / (singular**2).sum())
+    assert kept[term] == f"the projection keeps {share:.1%} of the teacher's squared length"
 
 
 def test_fit_draws_no_more_than_it_needs() -> None:
     learner, teach, sample = sample_of("partial", fit_sequences=12)
     drawn = []
-    fit_projections(learner, teach, (drawn.append(batch) or batch for batch in sample))
+    learner.fit(teach.read, (drawn.append(batch) or batch for batch in sample))
     assert len(drawn) == 2  # of 11 sequences each
     before = {name: value.clone() for name, value in learner.named_buffers()}
-    fit_projections(learner, teach, sample)
+    learner.fit(teach.read, sample)
     assert all(torch.equal(before[name], value) for name, value in learner.named_buffers()), "the same again"
 
 
 def test_nothing_is_drawn_where_nothing_is_fitted() -> None:
     learner, teach, _ = sample_of("total")
-    assert fit_projections(learner, teach, iter([])) == {}
+    assert learner.fit(teach.read, iter([])) == {}
 
 
 def test_too_few_vectors_for_the_components() -> None:
@@ -109,5 +111,5 @@ def test_too_few_vectors_for_the_components() -> None:
     with pytest.raises(
         InputError, match=r"recipe.fit_sequences: 11 teacher vectors cannot give 11 directions; give more"
     ):
-        learner.projections["pooled"].basis.resize_(11, 12)
-        fit_projections(learner, teach, sample[:1])
+        learner.terms["pooled"].projection.basis.resize_(11, 12)
+        learner.fit(teach.read, sample[:1])

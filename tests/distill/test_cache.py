@@ -15,27 +15,42 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.distill import cache as cache_module
-from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.teacher import LiveTeacher
-from tinydistil.distill.vocabulary_loss import SparseTargets
+from tinydistil.distill.losses import SparseTargets
+from tinydistil.distill.states import CacheConfig, TeacherStates
+from tinydistil.distill.teacher import cached as cache_module
+from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, kinds_of
+from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.model.heads import Decoding
 
 CPU = torch.device("cpu")
-CACHED = [name for name, recipe in CASES.items() if recipe.needs_teacher and recipe.soft_positions == "masked"]
+CACHED = [name for name, recipe in CASES.items() if recipe.needs.teacher and recipe.soft_positions == "masked"]
 HALF = 2**-11  # the most that a number moves, as a share of it, when it is rounded to 16 bits
 
 
 def toy(case: str) -> tuple[Learner, LiveTeacher, MaskedBatches]:
     trainer, batches = toy_case(case, Ranks(0, 1, CPU))
-    learner, live = trainer.objective, trainer.teach
+    learner, live = trainer.objective, trainer.teacher
     assert isinstance(learner, Learner) and isinstance(live, LiveTeacher)
-    return learner.float(), LiveTeacher(live.model.float(), live.recipe), batches
+    live.model.float()
+    return learner.float(), live, batches
+
+
+VECTORS = ("hidden", "pooled")
+
+
+def vectors_of(states: TeacherStates) -> dict[str, Tensor]:
+    """The teacher's vectors by term."""
+    return {term: states[term][term] for term in VECTORS if term in states}
+
+
+def words_of(states: TeacherStates) -> object:
+    """The teacher's distribution, None where none is read."""
+    return states.get("vocabulary", {}).get("logits")
 
 
 def write(
-    folder: Path, learner: Learner, live: LiveTeacher, batches: MaskedBatches, config: CacheConfig, *, size: int = 3
+    folder: Path, live: LiveTeacher, batches: MaskedBatches, config: CacheConfig, *, size: int = 3
 ) -> TeacherCache:
     """All parts of two epochs of masks, from batches of `size` sequences in falling order."""
     folder.mkdir(exist_ok=True)
@@ -43,7 +58,7 @@ def write(
     for part in cache.missing:
         ids = np.flip(cache.ids(part[1])).copy()
         shares = [batches.collate(ids[start : start + size], part[0]) for start in range(0, len(ids), size)]
-        cache.write(part, shares, live, learner, config, CPU)
+        cache.write(part, shares, live, config, CPU)
     return cache
 
 
@@ -68,50 +83,51 @@ def near(found: Tensor, expected: Tensor) -> bool:
 def test_a_cached_teacher_says_what_the_live_one_says(case: str, words: str, tmp_path: Path) -> None:
     learner, live, batches = toy(case)
     config = CacheConfig(words=words, top=6)
-    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    cached = CachedTeacher(write(tmp_path, live, batches, config), live, config, CPU)
     for batch in batches_to_read(batches):
-        said, expected = cached(batch), live(batch)
-        assert said.hidden is None and (said.words is None) == (learner.recipe.soft == 0)
-        for term in learner.projections:
-            assert near(learner.teacher_vectors(term, said, batch)[there(learner, term, batch)],
-                        learner.teacher_vectors(term, expected, batch)[there(learner, term, batch)])  # fmt: skip
-        if isinstance(said.words, Decoding):
-            assert words == "hidden" and isinstance(expected.words, Decoding)
-            assert near(said.words.rows, expected.words.rows)
-            assert torch.equal(said.words.weight, expected.words.weight)
-            assert torch.equal(said.words.bias, expected.words.bias)
-        elif isinstance(said.words, SparseTargets):
-            assert words == "top" and isinstance(expected.words, Decoding)
-            log_probs = (expected.words.logits() / learner.recipe.temperature).log_softmax(-1)
+        found, expected = cached(batch), live(batch)
+        assert found.keys() == expected.keys() == learner.states().keys()
+        for term, vectors in vectors_of(found).items():
+            present = present_in(learner, term, batch)
+            assert near(vectors[present], vectors_of(expected)[term][present])
+        distribution, whole = words_of(found), words_of(expected)
+        assert (distribution is None) == (not learner.recipe.has_soft)
+        if isinstance(distribution, Decoding):
+            assert words == "hidden" and isinstance(whole, Decoding)
+            assert near(distribution.rows, whole.rows)
+            assert torch.equal(distribution.weight, whole.weight) and torch.equal(distribution.bias, whole.bias)
+        elif isinstance(distribution, SparseTargets):
+            assert words == "top" and isinstance(whole, Decoding)
+            log_probs = (whole.logits() / learner.recipe.temperature).log_softmax(-1)
             best = log_probs.topk(6)
-            assert torch.equal(said.words.ids[:, :6], best.indices)
-            assert near(said.words.log_probs, log_probs.gather(1, said.words.ids))
-            assert torch.allclose(said.words.weights[:, :6], best.values.exp(), rtol=1e-2)
+            assert torch.equal(distribution.ids[:, :6], best.indices)
+            assert near(distribution.log_probs, log_probs.gather(1, distribution.ids))
+            assert torch.allclose(distribution.weights[:, :6], best.values.exp(), rtol=1e-2)
             rest = 1 - best.values.exp().sum(1, keepdim=True)
-            assert torch.allclose(said.words.weights[:, 6:], (rest / 64).expand(-1, 64), rtol=1e-4)
+            assert torch.allclose(distribution.weights[:, 6:], (rest / 64).expand(-1, 64), rtol=1e-4)
 
 
 @pytest.mark.parametrize("case", CACHED)
 def test_vectors_in_8_bits_are_off_by_half_a_step(case: str, tmp_path: Path) -> None:
     """At most half a 127th of a vector's largest number."""
     learner, live, batches = toy(case)
-    if not learner.projections:
+    terms = [term for term in VECTORS if term in learner.terms]
+    if not terms:
         pytest.skip("this recipe compares no vectors")
     config = CacheConfig(top=6, vector_bits=8)
-    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    cached = CachedTeacher(write(tmp_path, live, batches, config), live, config, CPU)
     kept = cached._open(0, 0).sequence(0)
-    assert all(kept[term].dtype == torch.int8 for term in learner.projections)
+    assert all(kept[f"{term}.vectors"].dtype == torch.int8 for term in terms)
     for batch in batches_to_read(batches):
-        said, expected = cached(batch), live(batch)
-        for term in learner.projections:
-            present = there(learner, term, batch)
-            found, exact = (learner.teacher_vectors(term, each, batch)[present] for each in (said, expected))
+        both = [vectors_of(teacher(batch)) for teacher in (cached, live)]
+        for term in terms:
+            found, exact = (each[term][present_in(learner, term, batch)] for each in both)
             assert ((found - exact).abs() <= exact.abs().amax(1, keepdim=True) * (0.5 / 127) + 2e-6).all()
             assert not len(exact) or not torch.equal(found, exact)
 
 
-def there(learner: Learner, term: str, batch: MaskedBatch) -> Tensor:
-    return cache_module.there(term, learner.recipe.unit, batch.teacher_view, batch.num_words)
+def present_in(learner: Learner, term: str, batch: MaskedBatch) -> Tensor:
+    return learner.terms[term].present(batch.teacher_view, batch.num_words)
 
 
 @pytest.mark.parametrize("case", CACHED)
@@ -119,40 +135,35 @@ def test_losses_from_a_cache_are_those_of_the_live_teacher(case: str, tmp_path: 
     """Rows in 16 bits move a logit by a thousandth of its size; no term by more than a hundredth of its own."""
     learner, live, batches = toy(case)
     config = CacheConfig(words="hidden")
-    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    cached = CachedTeacher(write(tmp_path, live, batches, config), live, config, CPU)
     for batch in batches_to_read(batches):
         with torch.no_grad():
             found, expected = learner(batch, cached(batch)), learner(batch, live(batch))
         assert found.keys() == expected.keys()
         for term, part in found.items():
-            assert int(part.count) == int(expected[term].count)
             assert float(part.total) == pytest.approx(float(expected[term].total), rel=1e-2, abs=1e-5)
 
 
 def test_more_draws_come_nearer_to_the_whole(tmp_path: Path) -> None:
     learner, live, batches = toy("total")
     batch = batches_to_read(batches)[0]
-    whole = float(learner(batch, live(batch))["soft"].total.detach())
+    whole = float(learner(batch, live(batch))["vocabulary"].numbers["soft"])
     errors = []
     for drawn in (1, 10_000):
         config = CacheConfig(top=4, drawn=drawn)
-        cached = CachedTeacher(
-            write(tmp_path / str(drawn), learner, live, batches, config), live.model, learner, config, CPU
-        )
-        errors.append(abs(float(learner(batch, cached(batch))["soft"].total.detach()) / whole - 1))
+        cached = CachedTeacher(write(tmp_path / str(drawn), live, batches, config), live, config, CPU)
+        errors.append(abs(float(learner(batch, cached(batch))["vocabulary"].numbers["soft"]) / whole - 1))
     assert errors[1] < errors[0] and errors[1] < 0.02
 
 
 def test_draws_depend_on_sequence_and_epoch_alone(tmp_path: Path) -> None:
     """The same for any batches, other ones in another epoch of masks."""
-    learner, live, batches = toy("total")
+    _, live, batches = toy("total")
     config = CacheConfig(top=2, drawn=5)
     read = []
     for size in (1, 4):
-        cached = CachedTeacher(
-            write(tmp_path / str(size), learner, live, batches, config, size=size), live.model, learner, config, CPU
-        )
-        words = cached(batches.collate(batches.candidates, 0)).words
+        cached = CachedTeacher(write(tmp_path / str(size), live, batches, config, size=size), live, config, CPU)
+        words = words_of(cached(batches.collate(batches.candidates, 0)))
         assert isinstance(words, SparseTargets)
         read.append(words.ids)
     assert torch.equal(*read)
@@ -161,32 +172,32 @@ def test_draws_depend_on_sequence_and_epoch_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["total", "partial"])
 def test_bytes_do_not_depend_on_the_batches_they_came_in_beyond_rounding(case: str, tmp_path: Path) -> None:
-    learner, live, batches = toy(case)
+    _, live, batches = toy(case)
     config = CacheConfig(top=6)
-    caches = [write(tmp_path / str(size), learner, live, batches, config, size=size) for size in (1, 4)]
-    again = write(tmp_path / "again", learner, live, batches, config, size=4)
+    caches = [write(tmp_path / str(size), live, batches, config, size=size) for size in (1, 4)]
+    again = write(tmp_path / "again", live, batches, config, size=4)
     for part in caches[1].parts:
         assert caches[1].path(*part).read_bytes() == again.path(*part).read_bytes()
-    one, other = (CachedTeacher(cache, live.model, learner, config, CPU) for cache in caches)
+    one, other = (CachedTeacher(cache, live, config, CPU) for cache in caches)
     batch = batches_to_read(batches)[0]
-    for term in learner.projections:
-        both = [learner.teacher_vectors(term, teacher(batch), batch) for teacher in (one, other)]
+    for term in vectors_of(one(batch)):
+        both = [vectors_of(teacher(batch))[term] for teacher in (one, other)]
         torch.testing.assert_close(*both, rtol=2 * HALF, atol=2e-6)
 
 
 def test_a_share_of_a_batch_gets_the_same_bits(tmp_path: Path) -> None:
     """What a rank reads of its sequences is what one process reads of all."""
-    learner, live, batches = toy("total")
+    _, live, batches = toy("total")
     config = CacheConfig(top=6)
-    cached = CachedTeacher(write(tmp_path, learner, live, batches, config), live.model, learner, config, CPU)
+    cached = CachedTeacher(write(tmp_path, live, batches, config), live, config, CPU)
     (whole,) = batches.micro_batches(0, rank=0, world_size=1, accumulation=1)
-    words = cached(whole).words
+    words = words_of(cached(whole))
     assert isinstance(words, SparseTargets)
-    owners = whole.sequence_ids[whole.rows // whole.input_ids.shape[1]]
+    owners = whole.sequence_ids[whole.positions // whole.input_ids.shape[1]]
     for world_size in (2, 3):
         for rank in range(world_size):
             (share,) = batches.micro_batches(0, rank=rank, world_size=world_size, accumulation=1)
-            mine = cached(share).words
+            mine = words_of(cached(share))
             assert isinstance(mine, SparseTargets)
             picked = torch.cat([(owners == sequence).nonzero()[:, 0] for sequence in share.sequence_ids])
             assert torch.equal(mine.log_probs, words.log_probs[picked]) and torch.equal(mine.ids, words.ids[picked])
@@ -194,26 +205,26 @@ def test_a_share_of_a_batch_gets_the_same_bits(tmp_path: Path) -> None:
 
 def test_projections_come_with_the_cache(tmp_path: Path) -> None:
     learner, live, batches = toy("whitened")
-    cache = write(tmp_path, learner, live, batches, CacheConfig())
-    cache.save_projections(learner)
+    cache = write(tmp_path, live, batches, CacheConfig())
+    cache.save_fitted(learner.fitted_tensors())
     other, _, _ = toy("whitened")
-    for buffer in other.projections.buffers():
+    for buffer in other.terms.buffers():
         buffer.zero_()
-    assert cache.load_projections(other)
-    for found, expected in zip(other.projections.buffers(), learner.projections.buffers(), strict=True):
-        assert torch.equal(found, expected)
-    assert not TeacherCache(tmp_path / "none", batches.candidates, 1).load_projections(other)
+    assert cache.load_fitted(other.fitted_tensors())
+    for name, found in other.fitted_tensors().items():
+        assert torch.equal(found, learner.fitted_tensors()[name])
+    assert not TeacherCache(tmp_path / "none", batches.candidates, 1).load_fitted(other.fitted_tensors())
 
 
 def test_missing_parts_are_those_that_are_not_whole(tmp_path: Path) -> None:
-    learner, live, batches = toy("total")
-    cache = write(tmp_path, learner, live, batches, CacheConfig(top=6))
+    _, live, batches = toy("total")
+    cache = write(tmp_path, live, batches, CacheConfig(top=6))
     assert cache.missing == [] and len(cache.parts) == 2 * 3
     lost = cache.path(1, 2)
     whole = lost.read_bytes()
     lost.rename(lost.with_name(lost.name + ".partial"))  # as a power cut leaves it
     assert cache.missing == [(1, 2)]
-    write(tmp_path, learner, live, batches, CacheConfig(top=6))
+    write(tmp_path, live, batches, CacheConfig(top=6))
     assert lost.read_bytes() == whole
 
 
@@ -228,15 +239,17 @@ def tail(tensors: dict[str, Tensor], kind: str) -> None:
 
 
 def beyond(tensors: dict[str, Tensor]) -> None:
-    tensors["ids"] = torch.full(tensors["ids"].shape, 60_000).to(torch.uint16)
+    tensors["vocabulary.ids"] = torch.full(tensors["vocabulary.ids"].shape, 60_000).to(torch.uint16)
 
 
 def backwards(tensors: dict[str, Tensor]) -> None:
-    tensors["ids_starts"][1] = 10**6
+    tensors["vocabulary.ids_starts"][1] = 10**6
 
 
 def half_as_wide(tensors: dict[str, Tensor]) -> None:
-    tensors["log_probs"] = tensors["log_probs"].view(-1, tensors["log_probs"].shape[1] // 2)
+    tensors["vocabulary.log_probs"] = tensors["vocabulary.log_probs"].view(
+        -1, tensors["vocabulary.log_probs"].shape[1] // 2
+    )
 
 
 def zeroed(path: Path) -> None:
@@ -251,18 +264,24 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "no safetensors": lambda path: path.write_bytes(b"\xff" * 3000),
     "zeroed tail": zeroed,
     "a folder": lambda path: (path.unlink(), path.mkdir()),
-    "last ids": lambda path: edited(path, lambda tensors: tail(tensors, "ids")),
-    "last log_probs": lambda path: edited(path, lambda tensors: tail(tensors, "log_probs")),
-    "last vector": lambda path: edited(path, lambda tensors: tail(tensors, "hidden")),
+    "last ids": lambda path: edited(path, lambda tensors: tail(tensors, "vocabulary.ids")),
+    "last log_probs": lambda path: edited(path, lambda tensors: tail(tensors, "vocabulary.log_probs")),
+    "last vector": lambda path: edited(path, lambda tensors: tail(tensors, "hidden.vectors")),
     "ids beyond the vocabulary": lambda path: edited(path, beyond),
     "offsets beyond": lambda path: edited(path, backwards),
-    "offsets one short": lambda path: edited(path, lambda t: t.update(ids_starts=t["ids_starts"][:-1])),
-    "offsets as floats": lambda path: edited(path, lambda t: t.update(ids_starts=t["ids_starts"].float())),
-    "offsets scalar": lambda path: edited(path, lambda t: t.update(ids_starts=torch.tensor(0))),
-    "numbers scalar": lambda path: edited(path, lambda t: t.update(rest=torch.tensor(0.0))),
+    "offsets one short": lambda path: edited(
+        path, lambda t: t.update(**{"vocabulary.ids_starts": t["vocabulary.ids_starts"][:-1]})
+    ),
+    "offsets as floats": lambda path: edited(
+        path, lambda t: t.update(**{"vocabulary.ids_starts": t["vocabulary.ids_starts"].float()})
+    ),
+    "offsets scalar": lambda path: edited(path, lambda t: t.update(**{"vocabulary.ids_starts": torch.tensor(0)})),
+    "numbers scalar": lambda path: edited(path, lambda t: t.update(**{"vocabulary.rest": torch.tensor(0.0)})),
     "another width": lambda path: edited(path, half_as_wide),
-    "another type": lambda path: edited(path, lambda t: t.update(log_probs=t["log_probs"].view(torch.bfloat16))),
-    "a kind gone": lambda path: edited(path, lambda t: t.pop("rest")),
+    "another type": lambda path: edited(
+        path, lambda t: t.update(**{"vocabulary.log_probs": t["vocabulary.log_probs"].view(torch.bfloat16)})
+    ),
+    "a kind gone": lambda path: edited(path, lambda t: t.pop("vocabulary.rest")),
     "no checksums": lambda path: edited(path, lambda t: t.pop("crc")),
     "few checksums": lambda path: edited(path, lambda t: t.update(crc=t["crc"][:1])),
 }
@@ -270,39 +289,40 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_part_is_named(damage: str, tmp_path: Path) -> None:
-    learner, live, batches = toy("total")
+    _, live, batches = toy("total")
     config = CacheConfig(top=6)
-    cache = write(tmp_path, learner, live, batches, config)
+    cache = write(tmp_path, live, batches, config)
     DAMAGE[damage](cache.path(0, 1))
-    cached = CachedTeacher(cache, live.model, learner, config, CPU)
+    cached = CachedTeacher(cache, live, config, CPU)
     cached(batches.collate(batches.candidates[:4], 0))
     with pytest.raises(InputError, match=r"epoch-000-part-000001.safetensors is damaged .* delete it and run again"):
         cached(batches.collate(batches.candidates[4:8], 0))
 
 
 def test_any_flipped_bit_of_what_is_read_is_found(tmp_path: Path) -> None:
-    learner, live, batches = toy("partial")
+    _, live, batches = toy("partial")
     config = CacheConfig(vector_bits=8)
-    path = (cache := write(tmp_path, learner, live, batches, config)).path(0, 0)
+    path = (cache := write(tmp_path, live, batches, config)).path(0, 0)
     whole, header = path.read_bytes(), 8 + int.from_bytes(path.read_bytes()[:8], "little")
-    expected = CachedTeacher(cache, live.model, learner, config, CPU)(batches.collate(cache.ids(0), 0)).vectors
+    expected = vectors_of(CachedTeacher(cache, live, config, CPU)(batches.collate(cache.ids(0), 0)))
     for position in np.random.default_rng(0).integers(0, len(whole), 60).tolist():
         damaged = bytearray(whole)
         damaged[position] ^= 16
         path.write_bytes(damaged)
         try:
-            found = CachedTeacher(cache, live.model, learner, config, CPU)(batches.collate(cache.ids(0), 0)).vectors
+            found = vectors_of(CachedTeacher(cache, live, config, CPU)(batches.collate(cache.ids(0), 0)))
         except InputError:
             continue
         assert position < header and all(torch.equal(found[term], expected[term]) for term in expected)
 
 
 def test_a_part_of_another_cache_is_no_part_of_this_one(tmp_path: Path) -> None:
-    learner, live, batches = toy("total")
-    cache = write(tmp_path, learner, live, batches, CacheConfig(top=6))
-    cache.open(0, 0, learner, CacheConfig(top=6))
+    _, live, batches = toy("total")
+    cache = write(tmp_path, live, batches, CacheConfig(top=6))
+    kinds = kinds_of(live.states, CacheConfig(top=6))
+    cache.open(0, 0, kinds)
     with pytest.raises(InputError, match=r"or was written for another run"):
-        replace(cache, seed=1).open(0, 0, learner, CacheConfig(top=6))
+        replace(cache, seed=1).open(0, 0, kinds)
 
 
 @pytest.mark.parametrize(
@@ -310,38 +330,38 @@ def test_a_part_of_another_cache_is_no_part_of_this_one(tmp_path: Path) -> None:
     [
         lambda path: path.write_bytes(path.read_bytes()[:-8]),
         lambda path: path.write_bytes(path.read_bytes()[:-64] + bytes(64)),
-        lambda path: edited(path, lambda t: t.pop("hidden.basis")),
-        lambda path: edited(path, lambda t: t["hidden.basis"].neg_()),
+        lambda path: edited(path, lambda t: t.pop("hidden.projection.basis")),
+        lambda path: edited(path, lambda t: t["hidden.projection.basis"].neg_()),
         lambda path: edited(path, lambda t: t.pop("crc")),
     ],
 )
 def test_damaged_projections_are_named(damage: Callable[[Path], object], tmp_path: Path) -> None:
     learner, live, batches = toy("whitened")
-    cache = write(tmp_path, learner, live, batches, CacheConfig())
-    cache.save_projections(learner)
+    cache = write(tmp_path, live, batches, CacheConfig())
+    cache.save_fitted(learner.fitted_tensors())
     damage(tmp_path / "projections.safetensors")
     with pytest.raises(InputError, match=r"projections.safetensors is damaged .* delete it"):
-        cache.load_projections(learner)
+        cache.load_fitted(learner.fitted_tensors())
 
 
 def test_projections_of_other_shapes_are_named(tmp_path: Path) -> None:
     learner, live, batches = toy("whitened")
-    cache = write(tmp_path, learner, live, batches, CacheConfig())
-    cache.save_projections(learner)
+    cache = write(tmp_path, live, batches, CacheConfig())
+    cache.save_fitted(learner.fitted_tensors())
     other, _, _ = toy("hidden only")
     with pytest.raises(InputError, match=r"holds other projections than this run has"):
-        cache.load_projections(other)
+        cache.load_fitted(other.fitted_tensors())
 
 
 def test_few_parts_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a memory map; of these the system gives a process 65,530."""
     monkeypatch.setattr(cache_module, "_MOST_OPEN", 2)
-    learner, live, batches = toy("total")
+    _, live, batches = toy("total")
     config = CacheConfig(top=6)
-    cache = write(tmp_path, learner, live, batches, config)
-    cached = CachedTeacher(cache, live.model, learner, config, CPU)
+    cache = write(tmp_path, live, batches, config)
+    cached = CachedTeacher(cache, live, config, CPU)
     for epoch in (0, 1):
-        words = cached(batches.collate(batches.candidates, epoch)).words
+        words = words_of(cached(batches.collate(batches.candidates, epoch)))
         assert isinstance(words, SparseTargets) and len(words.ids)
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line}
     assert 1 <= len(mapped) <= 2

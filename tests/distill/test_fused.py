@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.distill import fused
-from tinydistil.distill.fused import fused_vocabulary_losses
-from tinydistil.distill.losses import DIVERGENCES, IGNORED
-from tinydistil.distill.vocabulary_loss import SparseTargets, sparse_targets, vocabulary_losses
+from tinydistil.distill.chunk import COMPILED_FROM, CompiledChunk, compute_chunk
+from tinydistil.distill.fused import fused_vocabulary_loss
+from tinydistil.distill.losses import DIVERGENCES, IGNORED, SparseTargets, sparse_targets, vocabulary_loss
 from tinydistil.model.heads import Decoding
 
 # R, V and K as batches and vocabularies have them: nothing, one, primes, a chunk and one more, BERTimbau's.
@@ -43,13 +44,12 @@ def in_type(given: Decoding | SparseTargets | None, dtype: torch.dtype) -> Decod
 
 
 def run(form, student: Decoding, targets: Tensor, teacher, **options) -> list[Tensor]:
-    """Both sums and the gradients of rows, weight and bias for the weighted loss, in float64 for comparison."""
+    """Both sums and the gradients of rows, weight and bias for the loss, in float64 for comparison."""
     leaves = [getattr(student, name).detach().clone().requires_grad_() for name in ("rows", "weight", "bias")]
     found = form(Decoding(*leaves), targets, teacher, **options)
-    parts = {name: part for name in ("hard", "soft") if (part := getattr(found, name)) is not None}
-    loss = sum(options[name] * part.total for name, part in parts.items())
-    loss.backward()
-    return [part.total.detach().double() for part in parts.values()] + [leaf.grad.double() for leaf in leaves]
+    found.total.backward()
+    parts = [part for part in (found.hard, found.soft) if part is not None]
+    return [part.double() for part in parts] + [leaf.grad.double() for leaf in leaves]
 
 
 def random_case(number: int) -> tuple[Decoding, Tensor, Decoding | SparseTargets | None, dict[str, object]]:
@@ -87,7 +87,7 @@ def on_rounded_logits(student: Decoding, targets: Tensor, teacher, *, dtype: tor
     """The eager form in float64, of eager's own logits in `dtype`."""
     if isinstance(teacher, Decoding):
         teacher = Rounded(teacher.rows, teacher.weight, teacher.bias, dtype)
-    return vocabulary_losses(Rounded(student.rows, student.weight, student.bias, dtype), targets, teacher, **options)
+    return vocabulary_loss(Rounded(student.rows, student.weight, student.bias, dtype), targets, teacher, **options)
 
 
 def assert_errs_no_more(student: Decoding, targets: Tensor, teacher, options: dict[str, object], what: object) -> None:
@@ -98,10 +98,10 @@ def assert_errs_no_more(student: Decoding, targets: Tensor, teacher, options: di
     """
     dtype = student.rows.dtype
     doubled = in_type(student, torch.float64), targets, in_type(teacher, torch.float64)
-    exact = run(vocabulary_losses, *doubled, **options)
+    exact = run(vocabulary_loss, *doubled, **options)
     best = run(on_rounded_logits, *doubled, dtype=dtype, **options)
-    eager = run(vocabulary_losses, student, targets, teacher, **options)
-    ours = run(fused_vocabulary_losses, student, targets, teacher, **options)
+    eager = run(vocabulary_loss, student, targets, teacher, **options)
+    ours = run(fused_vocabulary_loss, student, targets, teacher, **options)
     for truth, nearest, theirs, mine in zip(exact, best, eager, ours, strict=True):
         nearest = nearest.to(dtype).double() if truth.dim() > 0 else nearest
         # 16 bits: half a last place, for slopes are cast once more before they are multiplied.
@@ -143,8 +143,7 @@ def test_gradient_by_finite_differences(divergence: str, top: bool) -> None:
 
     def loss(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         options = dict(hard=0.7, soft=1.3, temperature=2.0, divergence=divergence, chunk=2)
-        found = fused_vocabulary_losses(Decoding(rows, weight, bias), targets, taught, **options)
-        return 0.7 * found.hard.total + 1.3 * found.soft.total
+        return fused_vocabulary_loss(Decoding(rows, weight, bias), targets, taught, **options).total
 
     leaves = [getattr(student, name).double().requires_grad_() for name in ("rows", "weight", "bias")]
     assert torch.autograd.gradcheck(loss, leaves)
@@ -155,9 +154,9 @@ def test_chunks_change_nothing_beyond_rounding_and_two_runs_are_equal() -> None:
     student, teacher = decoding(131, 16, 127, 3.0), decoding(131, 16, 127, 3.0)
     targets = torch.randint(127, (131,))
     options |= dict(hard=1.0, soft=1.0)
-    whole = run(fused_vocabulary_losses, student, targets, teacher, chunk=131, **options)
+    whole = run(fused_vocabulary_loss, student, targets, teacher, chunk=131, **options)
     for chunk in (1, 5, 64, 1000):
-        first, second = (run(fused_vocabulary_losses, student, targets, teacher, chunk=chunk, **options) for _ in "ab")
+        first, second = (run(fused_vocabulary_loss, student, targets, teacher, chunk=chunk, **options) for _ in "ab")
         for mine, again, reference in zip(first, second, whole, strict=True):
             assert torch.equal(mine, again)
             torch.testing.assert_close(mine, reference, rtol=1e-5, atol=1e-5)
@@ -169,8 +168,8 @@ def test_full_vocabulary_and_many_rows() -> None:
     student, teacher = decoding(600, 16, 29_794, 2.0), decoding(600, 24, 29_794, 2.0)
     targets = torch.randint(29_794, (600,))
     options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
-    eager = run(vocabulary_losses, student, targets, teacher, **options)
-    for mine, theirs in zip(run(fused_vocabulary_losses, student, targets, teacher, **options), eager, strict=True):
+    eager = run(vocabulary_loss, student, targets, teacher, **options)
+    for mine, theirs in zip(run(fused_vocabulary_loss, student, targets, teacher, **options), eager, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=2e-5, atol=1e-5)
 
 
@@ -182,9 +181,9 @@ def test_half_precision_rows(dtype: torch.dtype) -> None:
     targets = torch.randint(127, (65,))
     options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
     student, teacher = in_type(student, dtype), in_type(teacher, dtype)
-    exact = run(vocabulary_losses, in_type(student, torch.float64), targets, in_type(teacher, torch.float64), **options)
-    eager = run(vocabulary_losses, student, targets, teacher, **options)
-    ours = run(fused_vocabulary_losses, student, targets, teacher, **options)
+    exact = run(vocabulary_loss, in_type(student, torch.float64), targets, in_type(teacher, torch.float64), **options)
+    eager = run(vocabulary_loss, student, targets, teacher, **options)
+    ours = run(fused_vocabulary_loss, student, targets, teacher, **options)
     for truth, theirs, mine in zip(exact, eager, ours, strict=True):
         # A sum is one number, in which the roundings of logits cancel by chance; a gradient is thousands.
         allowed = 1e-3 * truth.norm() if truth.dim() == 0 else 1.1 * (theirs - truth).norm()
@@ -201,9 +200,8 @@ def test_rare_words_learn_in_float16() -> None:
         given = in_type(exact, dtype)
         assert isinstance(given, Decoding)
         weight = given.weight.clone().requires_grad_()
-        found = fused_vocabulary_losses(Decoding(given.rows, weight, given.bias), targets, None, hard=1.0, soft=0.0)
-        assert found.hard is not None
-        (found.hard.total * 65536).backward()
+        found = fused_vocabulary_loss(Decoding(given.rows, weight, given.bias), targets, None, hard=1.0, soft=0.0)
+        (found.total * 65536).backward()
         gradients.append(weight.grad.double()[25:])
     truth, ours = gradients
     assert 0 < float(truth.abs().max()) / 65536 < 1e-8
@@ -215,10 +213,10 @@ def test_autocast_multiplies_in_bfloat16_as_eager_does() -> None:
     student, teacher = decoding(65, 32, 127, 3.0), decoding(65, 32, 127, 3.0)
     targets = torch.randint(127, (65,))
     options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
-    exact = run(vocabulary_losses, student, targets, teacher, **options)
+    exact = run(vocabulary_loss, student, targets, teacher, **options)
     with torch.autocast("cpu", torch.bfloat16):
-        eager = run(vocabulary_losses, student, targets, teacher, **options)
-        ours = run(fused_vocabulary_losses, student, targets, teacher, **options)
+        eager = run(vocabulary_loss, student, targets, teacher, **options)
+        ours = run(fused_vocabulary_loss, student, targets, teacher, **options)
     for truth, theirs, mine in zip(exact, eager, ours, strict=True):
         assert (mine - truth).norm() <= 1.5 * (theirs - truth).norm()
         assert not torch.equal(mine, truth)
@@ -231,17 +229,17 @@ def test_draws_average_to_the_whole_divergence_and_its_gradient() -> None:
     student, teacher = (in_type(decoding(rows, 8, vocabulary, 3.0), torch.float64) for _ in "st")
     targets = torch.zeros(rows, dtype=torch.int64)
     options = dict(hard=0.0, soft=1.0, temperature=temperature)
-    whole = run(fused_vocabulary_losses, student, targets, teacher, **options)
+    whole = run(fused_vocabulary_loss, student, targets, teacher, **options)
     p = (teacher.logits() / temperature).softmax(-1)
     kept = p.topk(top).indices
     # The middle of each token's stretch of [0, 1), and its length; kept tokens have none.
     chances = p.scatter(1, kept, 0.0) / p.scatter(1, kept, 0.0).sum(1, keepdim=True)
     middles = chances.cumsum(1) - chances / 2
-    for form in (vocabulary_losses, fused_vocabulary_losses):
+    for form in (vocabulary_loss, fused_vocabulary_loss):
         for row in range(rows):  # a row at a time: each has chances of its own
             one = Decoding(student.rows[row : row + 1], student.weight, student.bias)
             alone = Decoding(teacher.rows[row : row + 1], teacher.weight, teacher.bias)
-            expected = run(fused_vocabulary_losses, one, targets[:1], alone, **options)
+            expected = run(fused_vocabulary_loss, one, targets[:1], alone, **options)
             mean = [torch.zeros_like(each) for each in expected]
             for token in chances[row].nonzero().flatten().tolist():
                 drawn = sparse_targets(alone, top, temperature, middles[row : row + 1, token : token + 1])
@@ -267,7 +265,7 @@ def test_draws_follow_the_probabilities_of_the_rest() -> None:
     assert ((shares - chances).abs() <= 3.5 * (chances * (1 - chances) / drawn).sqrt()).all()
 
 
-@pytest.mark.parametrize("form", [vocabulary_losses, fused_vocabulary_losses])
+@pytest.mark.parametrize("form", [vocabulary_loss, fused_vocabulary_loss])
 @pytest.mark.parametrize("divergence", ["reverse", "jensen-shannon"])
 def test_other_divergences_need_the_whole_distribution(form, divergence: str) -> None:
     student, teacher = decoding(3, 8, 20, 2.0), decoding(3, 8, 20, 2.0)
@@ -284,25 +282,25 @@ def test_what_does_not_compile_runs_uncompiled_and_says_why_once(
 ) -> None:
     def broken(*_: object, **__: object):
         def fail(*arguments: object) -> tuple[Tensor, Tensor]:
-            if arguments[-1].hard > 0:
+            if arguments[-1].hard:
                 raise RuntimeError(f"{reason}\n\nSet TORCHDYNAMO_VERBOSE=1; see torch.compiler")
-            return fused._compute_chunk(*arguments)
+            return compute_chunk(*arguments)
 
         return fail
 
     monkeypatch.setattr(torch, "compile", broken)
-    chunk = fused._CompiledChunk()
-    monkeypatch.setattr(fused, "_compiled_chunk", lambda: chunk)
+    chunk = CompiledChunk()
+    monkeypatch.setattr(fused, "compiled_chunk", lambda: chunk)
     student, teacher = decoding(70, 8, 50, 3.0), decoding(70, 8, 50, 3.0)
     targets = torch.randint(50, (70,))
     options = dict(soft=1.0, temperature=2.0, divergence="forward", compiled=True)
     with pytest.warns(UserWarning, match=rf"failed \(RuntimeError: {re.escape(reason)}\){remedy}"):
-        first = run(fused_vocabulary_losses, student, targets, teacher, hard=1.0, **options)
+        first = run(fused_vocabulary_loss, student, targets, teacher, hard=1.0, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = run(fused_vocabulary_losses, student, targets, teacher, hard=1.0, **options)
-        run(fused_vocabulary_losses, student, targets, teacher, hard=0.0, **options)
-        run(fused_vocabulary_losses, student, targets, None, **(options | dict(hard=1.0, soft=0.0)))
+        again = run(fused_vocabulary_loss, student, targets, teacher, hard=1.0, **options)
+        run(fused_vocabulary_loss, student, targets, teacher, hard=0.0, **options)
+        run(fused_vocabulary_loss, student, targets, None, **(options | dict(hard=1.0, soft=0.0)))
     assert sorted(chunk.compiles.values()) == [False, False, True]
     for mine, other in zip(first, again, strict=True):
         assert torch.equal(mine, other)
@@ -323,14 +321,14 @@ def test_each_combination_of_terms_compiles(hard: float, soft: float, divergence
     """And gives what it gives uncompiled; a warning of a fallback would be an error."""
     torch.manual_seed(11)
     torch._dynamo.reset()  # which forgets what the other cases compiled, and with them the limit of eight
-    vocabulary = fused.COMPILED_FROM
+    vocabulary = COMPILED_FROM
     student, whole = decoding(65, 8, vocabulary, 2.0), decoding(65, 8, vocabulary, 2.0)
     targets, teacher = torch.randint(vocabulary, (65,)), cut(whole, 4, 2.0) if sparse else whole
     options = dict(hard=hard, soft=soft, divergence=divergence)
-    plain = run(fused_vocabulary_losses, student, targets, teacher, compiled=False, **options)
+    plain = run(fused_vocabulary_loss, student, targets, teacher, compiled=False, **options)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="the fused loss runs uncompiled")
-        compiled = run(fused_vocabulary_losses, student, targets, teacher, **options)
+        compiled = run(fused_vocabulary_loss, student, targets, teacher, **options)
     for mine, other in zip(compiled, plain, strict=True):
         torch.testing.assert_close(mine, other, rtol=2e-5, atol=1e-6)
 
@@ -350,16 +348,16 @@ def test_one_shape_is_compiled_for_all_numbers_of_rows(monkeypatch: pytest.Monke
 
     def spy(logits: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
         shapes.add(logits.shape)
-        return fused._compute_chunk(logits, *rest)
+        return compute_chunk(logits, *rest)
 
-    monkeypatch.setattr(fused, "_compiled_chunk", lambda: spy)
+    monkeypatch.setattr(fused, "compiled_chunk", lambda: spy)
     for rows in (1, 63, 64, 65, 200):
         student, teacher = decoding(rows, 8, 50, 3.0), decoding(rows, 8, 50, 3.0)
         targets = torch.randint(50, (rows,))
         options = dict(hard=1.0, soft=1.0, compiled=True, chunk=64)
         for taught in (teacher, cut(teacher, 3, 2.0)):
-            filled = run(fused_vocabulary_losses, student, targets, taught, **options)
-            plain = run(fused_vocabulary_losses, student, targets, taught, **(options | dict(compiled=False)))
+            filled = run(fused_vocabulary_loss, student, targets, taught, **options)
+            plain = run(fused_vocabulary_loss, student, targets, taught, **(options | dict(compiled=False)))
             for mine, other in zip(filled, plain, strict=True):
                 torch.testing.assert_close(mine, other)
     assert shapes == {(64, 50)}
@@ -371,47 +369,69 @@ def test_one_shape_is_compiled_for_all_numbers_of_rows(monkeypatch: pytest.Monke
 def test_wrong_options_are_refused(wrong: dict[str, object], said: str) -> None:
     student = decoding(3, 4, 11, 1.0)
     with pytest.raises(InputError, match=said):
-        fused_vocabulary_losses(
-            student, torch.zeros(3, dtype=torch.int64), replace(student), hard=1.0, soft=1.0, **wrong
-        )
+        fused_vocabulary_loss(student, torch.zeros(3, dtype=torch.int64), replace(student), hard=1.0, soft=1.0, **wrong)
 
 
-@pytest.mark.parametrize("weights", [(1.0, 2.0), (0.3, 0.7), (1.0, 0.0), (0.0, 1.0), (1.0, -1.0), (1.001, 1.0)])
-@pytest.mark.parametrize("scale", [1.0, 65536.0])
-def test_weights_outside_of_another_ratio_are_refused(weights: tuple[float, float], scale: float) -> None:
-    """The gradient that is kept is of hard * a + soft * b; of any other sum it would be wrong, and silently so."""
-    torch.manual_seed(4)
-    student, teacher = decoding(9, 8, 13, 2.0), decoding(9, 6, 13, 2.0)
-    rows = student.rows.requires_grad_()
-    found = fused_vocabulary_losses(
-        student, torch.randint(13, (9,)), teacher, hard=0.5, soft=0.5, temperature=2.0, divergence="forward"
-    )
-    hard, soft = weights
-    with pytest.raises(RuntimeError, match=r"hard=0.5 and soft=0.5 and can only be added in this ratio"):
-        (scale * (hard * found.hard.total + soft * found.soft.total)).backward()
-    assert rows.grad is None
+WEIGHTS = [(2.0, 0.5), (2.0, 0.0), (0.0, 0.5), (0.3, 0.7), (1e-3, 1.0)]
 
 
-def test_one_loss_alone_of_two_is_refused() -> None:
-    student, teacher = decoding(9, 8, 13, 2.0), decoding(9, 6, 13, 2.0)
-    student.rows.requires_grad_()
-    found = fused_vocabulary_losses(student, torch.randint(13, (9,)), teacher, hard=1.0, soft=1.0)
-    with pytest.raises(RuntimeError, match="in this ratio"):
-        found.hard.total.backward()
-
-
-@pytest.mark.parametrize("terms", [(2.0, 0.5), (2.0, 0.0), (0.0, 0.5)])
-@pytest.mark.parametrize("factor", [1e-6, 0.37, 65536.0])
-def test_weights_in_the_ratio_give_the_gradient_of_eager(terms: tuple[float, float], factor: float) -> None:
-    """Divided by a count and scaled up, as a step does it."""
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("factor", [1e-6, 0.37, 65536.0, -1.0])
+def test_any_factor_outside_gives_the_gradient_of_eager(weights: tuple[float, float], factor: float) -> None:
+    """Divided by a count, weighed and scaled up, as a step does it."""
     torch.manual_seed(4)
     student, teacher = in_type(decoding(9, 8, 13, 2.0), torch.float64), in_type(decoding(9, 6, 13, 2.0), torch.float64)
     targets, gradients = torch.randint(13, (9,)), []
-    for form in (vocabulary_losses, fused_vocabulary_losses):
+    for form in (vocabulary_loss, fused_vocabulary_loss):
         rows = student.rows.detach().clone().requires_grad_()
         given = Decoding(rows, student.weight, student.bias)
-        found = form(given, targets, teacher, hard=terms[0], soft=terms[1], temperature=2.0, divergence="forward")
-        parts = zip(terms, (found.hard, found.soft), strict=True)
-        (factor * sum(weight / 9 * part.total for weight, part in parts if part is not None)).backward()
+        (factor / 9 * form(given, targets, teacher, hard=weights[0], soft=weights[1]).total).backward()
         gradients.append(rows.grad)
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [0.7, 3.0])
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_each_part_alone_and_both_err_no_more_than_eager(
+    weights: tuple[float, float], temperature: float, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(14)
+    student, teacher = decoding(131, 32, 127, 3.0), decoding(131, 24, 127, 3.0)
+    options = dict(hard=weights[0], soft=weights[1], temperature=temperature, divergence="forward")
+    assert_errs_no_more(in_type(student, dtype), torch.randint(127, (131,)), in_type(teacher, dtype), options, weights)
+
+
+def test_scalars_as_tensors_are_the_same_numbers() -> None:
+    torch.manual_seed(15)
+    student, teacher, targets = decoding(65, 16, 127, 3.0), decoding(65, 24, 127, 3.0), torch.randint(127, (65,))
+    numbers = dict(hard=0.3, soft=0.7, temperature=3.0)
+    tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+    for form in (vocabulary_loss, fused_vocabulary_loss):
+        for mine, other in zip(
+            *(run(form, student, targets, teacher, **each) for each in (numbers, tensors)), strict=True
+        ):
+            torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-9)
+    found = fused_vocabulary_loss(student, targets, teacher, hard=torch.tensor(0.0), soft=1.0)
+    assert found.hard is not None and float(found.hard) > 0, "a schedule at 0 leaves the number there"
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_no_schedule_compiles_anything_again(sparse: bool) -> None:
+    torch.manual_seed(16)
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = CompiledChunk()
+    compiled.compute = torch.compile(compute_chunk, dynamic=False, backend=counter)
+    student, whole = decoding(70, 8, 50, 2.0), decoding(70, 8, 50, 2.0)
+    targets, teacher = torch.randint(50, (70,)), cut(whole, 4, 2.0) if sparse else whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "compiled_chunk", lambda: compiled)
+        for progress in range(6):
+            options = dict(hard=0.2 * progress, soft=1 - 0.1 * progress, temperature=4.0 - 0.5 * progress)
+            tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in options.items()}
+            mine = run(fused_vocabulary_loss, student, targets, teacher, compiled=True, **tensors)
+            plain = run(vocabulary_loss, student, targets, teacher, **tensors)
+            for one, other in zip(mine, plain, strict=True):
+                torch.testing.assert_close(one, other, rtol=2e-5, atol=1e-5)
+    assert counter.frame_count == 1

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.batches.batch import MaskedBatch, TeacherView
-from tinydistil.distill.int8_teacher import quantise_teacher
-from tinydistil.distill.recipe import recipe
-from tinydistil.distill.teacher import LiveTeacher, check_teacher_precision
+from tinydistil.distill.teacher.int8 import quantise_teacher
+from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision
+from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM, Decoding
+from tinydistil.model.heads import BertForMaskedLM
 
-TOTAL, PARTIAL = recipe("total", temperature=3.0), recipe("partial")
+TOTAL = {"vocabulary": {"logits": Distribution(lambda batch: batch.positions, 3.0)}}
 
 
 def shape(vocab_size: int = 60) -> BertConfig:
@@ -48,18 +48,16 @@ def test_the_error_told_is_that_of_the_answers() -> None:
     cosines, divergences = [], []
     for batch in batches:
         before, after = exact(batch), teacher(batch)
-        assert isinstance(before.words, Decoding) and isinstance(after.words, Decoding)
-        p, q = ((words.logits() / 3.0).log_softmax(-1) for words in (before.words, after.words))
+        p, q = ((each["vocabulary"]["logits"].logits() / 3.0).log_softmax(-1) for each in (before, after))
         divergences += F.kl_div(q, p, log_target=True, reduction="none").sum(-1).tolist()
         for row, length in enumerate(batch.attention_mask.sum(1).tolist()):
-            one, other = before.hidden[row, :length], after.hidden[row, :length]
+            one, other = exact.read(batch).hidden[row, :length], teacher.read(batch).hidden[row, :length]
             cosines += ((one * other).sum(-1) / one.norm(dim=-1) / other.norm(dim=-1)).tolist()
-    assert (told.tokens, told.rows) == (9 + 5 + 7 + 3 + 8 + 4, 8)
+    assert (told.tokens, told.positions) == (9 + 5 + 7 + 3 + 8 + 4, 8)
     assert told.cosine == pytest.approx(sum(cosines) / len(cosines), abs=1e-6) and 0.99 < told.cosine < 1
     assert told.divergence == pytest.approx(sum(divergences) / len(divergences), rel=1e-3) and told.divergence > 0
-    assert str(told) == (
-        f"mean token cosine with float32 {told.cosine:.4f} on 36 tokens, KL at T = 3 {told.divergence:.4f} at 8 rows"
-    )
+    divergence = f"KL at T = 3 {told.divergence:.4f} at 8 positions"
+    assert str(told) == f"mean token cosine with float32 {told.cosine:.4f} on 36 tokens, {divergence}"
 
 
 def test_without_soft_targets_only_hidden_states_are_compared() -> None:
@@ -68,14 +66,16 @@ def test_without_soft_targets_only_hidden_states_are_compared() -> None:
     model = BertModel(shape(), pooler=False).eval()
     theirs = masked_batch(5, (6, 11))
     batch = masked_batch(3, (4, 8))
-    view = TeacherView(theirs.input_ids, theirs.original_ids, theirs.attention_mask, theirs.counted, theirs.word_index)
+    view = TeacherView(
+        theirs.input_ids, theirs.original_ids, theirs.attention_mask, theirs.valid_mask, theirs.word_index
+    )
     two = replace(batch, teacher=view)
-    exact, teacher = copy.deepcopy(model), LiveTeacher(model, PARTIAL, precision="int8")
+    exact, teacher = copy.deepcopy(model), LiveTeacher(model, {}, sees="original", precision="int8")
     told = quantise_teacher(teacher, [two])
-    real = view.counted
+    real = view.valid_mask
     with torch.no_grad():
         hidden = exact(view.original_ids, view.attention_mask).last_hidden[real]
-    expected = F.cosine_similarity(hidden, teacher(two).hidden[real], dim=-1).mean()
+    expected = F.cosine_similarity(hidden, teacher.read(two).hidden[real], dim=-1).mean()
     assert told.cosine == pytest.approx(float(expected), abs=1e-6) and told.tokens == 17
     assert str(told).endswith("on 17 tokens")
 
@@ -87,18 +87,18 @@ def test_the_same_sample_gives_the_same_teacher() -> None:
     teachers = [LiveTeacher(copy.deepcopy(model), TOTAL, precision="int8") for _ in range(2)]
     errors = {quantise_teacher(teacher, batches) for teacher in teachers}
     assert len(errors) == 1
-    one, other = (teacher(batches[0]) for teacher in teachers)
+    one, other = (teacher.read(batches[0]) for teacher in teachers)
     assert torch.equal(one.hidden, other.hidden)
 
 
 def test_precision_is_the_teachers_own() -> None:
     torch.manual_seed(0)
     model, batch = BertForMaskedLM(shape()).eval(), masked_batch(0, (9, 5, 7))
-    exact = LiveTeacher(model, TOTAL)(batch).hidden
+    exact = LiveTeacher(model, TOTAL).read(batch).hidden
     with torch.autocast("cpu", torch.bfloat16):
-        as_training = LiveTeacher(model, TOTAL)(batch).hidden
-        assert torch.equal(LiveTeacher(model, TOTAL, precision="float32")(batch).hidden, exact)
-    rough = LiveTeacher(model, TOTAL, precision="bfloat16")(batch).hidden
+        as_training = LiveTeacher(model, TOTAL).read(batch).hidden
+        assert torch.equal(LiveTeacher(model, TOTAL, precision="float32").read(batch).hidden, exact)
+    rough = LiveTeacher(model, TOTAL, precision="bfloat16").read(batch).hidden
     assert torch.equal(rough, as_training)
     assert 1e-4 < float((rough - exact).norm() / exact.norm()) < 0.05
 

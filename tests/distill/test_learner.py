@@ -10,11 +10,14 @@ from torch import Tensor
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch, TeacherView
-from tinydistil.distill.build import make_learner
+from tinydistil.distill.learner import make_learner
+from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.representation import there, vectors_of
-from tinydistil.distill.teacher import LiveTeacher
-from tinydistil.distill.vocabulary_loss import vocabulary_losses
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import Shapes
+from tinydistil.distill.terms.hidden import Hidden, HiddenOptions
+from tinydistil.distill.terms.pooled import Pooled, PooledOptions
+from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 
@@ -35,34 +38,39 @@ def hand_made() -> MaskedBatch:
     return MaskedBatch(student, student, mask, mask.bool(), words, none, none, torch.arange(2), view)
 
 
+SHAPE = BertConfig(
+    vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8,
+    max_position_embeddings=8, initializer_range=0.3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+)  # fmt: skip
+
+
 def test_vectors_by_hand() -> None:
-    batch = hand_made()
+    batch, shapes = hand_made(), Shapes(SHAPE, SHAPE)
+    words, tokens, pooled = (
+        Hidden(HiddenOptions(unit="word"), shapes), Hidden(HiddenOptions(), shapes), Pooled(PooledOptions(), shapes),
+    )  # fmt: skip
     hidden = torch.arange(20.0).view(2, 5, 2)
-    assert vectors_of("hidden", "word", hidden, batch, 2).tolist() == [[2, 3], [5, 6], [12, 13], [0, 0]]
-    assert there("hidden", "word", batch, 2).tolist() == [True, True, True, False]
-    assert vectors_of("pooled", "word", hidden, batch, 2).tolist() == [[4, 5], [12, 13]]
-    assert there("pooled", "word", batch, 2).tolist() == [True, True]
+    assert words.vectors(hidden, batch, 2).tolist() == [[2, 3], [5, 6], [12, 13], [0, 0]]
+    assert words.present(batch, 2).tolist() == [True, True, True, False]
+    assert pooled.vectors(hidden, batch, 2).tolist() == [[4, 5], [12, 13]]
+    assert pooled.present(batch, 2).tolist() == [True, True]
     theirs = torch.arange(24.0).view(2, 6, 2)
     assert batch.teacher is not None
-    assert vectors_of("hidden", "word", theirs, batch.teacher, 2).tolist() == [[3, 4], [6, 7], [14, 15], [0, 0]]
-    assert there("hidden", "word", batch.teacher, 2).tolist() == [True, True, True, False]
-    assert there("hidden", "token", batch, 2).tolist() == [True] * 8 + [False] * 2
+    assert words.vectors(theirs, batch.teacher, 2).tolist() == [[3, 4], [6, 7], [14, 15], [0, 0]]
+    assert words.present(batch.teacher, 2).tolist() == [True, True, True, False]
+    assert tokens.present(batch, 2).tolist() == [True] * 8 + [False] * 2
 
 
 @pytest.mark.parametrize("distance", ["cosine", "mse"])
 @pytest.mark.parametrize("unit", ["token", "word"])
 def test_zero_and_flat_where_the_student_is_the_teacher(unit: str, distance: str) -> None:
     torch.manual_seed(0)
-    shape = BertConfig(
-        vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8,
-        max_position_embeddings=8, initializer_range=0.3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    student, teacher = BertForMaskedLM(shape).double(), BertForMaskedLM(shape).double()
+    student, teacher = BertForMaskedLM(SHAPE).double(), BertForMaskedLM(SHAPE).double()
     teacher.load_state_dict(student.state_dict())
     recipe = Recipe(hard=0.0, soft=1.0, soft_positions="all", hidden=1.0, pooled=1.0, unit=unit, distance=distance)
     learner, batch = make_learner(student, teacher, recipe).double(), replace(hand_made(), teacher=None)
-    parts = learner(batch, LiveTeacher(teacher, recipe)(batch))
-    assert set(parts) == {"soft", "hidden", "pooled"}
+    parts = learner(batch, LiveTeacher(teacher, learner.states())(batch))
+    assert set(learner.reports) == {"soft", "hidden", "pooled"}
     torch.stack([part.total for part in parts.values()]).sum().backward()
     for name, part in parts.items():
         assert abs(float(part.total.detach())) < 1e-12, name
@@ -77,13 +85,13 @@ def padded(batch: MaskedBatch, columns: int) -> MaskedBatch:
     """The batch with more padding on both sides, differently many columns."""
 
     def view(of: MaskedBatch | TeacherView, count: int) -> dict[str, Tensor]:
-        fills = {"input_ids": 0, "original_ids": 0, "attention_mask": 0, "counted": False, "word_index": -1}
+        fills = {"input_ids": 0, "original_ids": 0, "attention_mask": 0, "valid_mask": False, "word_index": -1}
         return {name: longer(getattr(of, name), count, fill) for name, fill in fills.items()}
 
     width = batch.input_ids.shape[1]
-    rows = batch.rows // width * (width + columns) + batch.rows % width
+    positions = batch.positions // width * (width + columns) + batch.positions % width
     teacher = None if batch.teacher is None else replace(batch.teacher, **view(batch.teacher, columns + 2))
-    return replace(batch, **view(batch, columns), rows=rows, teacher=teacher)
+    return replace(batch, **view(batch, columns), positions=positions, teacher=teacher)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -93,10 +101,11 @@ def test_padding_changes_nothing(case: str) -> None:
     results = []
     for each in (batch, padded(batch, 7)):
         learner.zero_grad()
-        parts = learner(each, None if trainer.teach is None else trainer.teach(each))
-        torch.stack([learner.weights[name] * part.total for name, part in parts.items()]).sum().backward()
+        parts, weights = learner(each, None if trainer.teacher is None else trainer.teacher(each)), learner.at(0.0)
+        torch.stack([weights[name] * part.total for name, part in parts.items()]).sum().backward()
         gradient = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
-        results.append(({name: (float(p.total.detach()), int(p.count)) for name, p in parts.items()}, gradient))
+        counts = learner.counts(each)
+        results.append(({name: (float(p.total.detach()), counts[name]) for name, p in parts.items()}, gradient))
     (terms, gradient), (same_terms, same_gradient) = results
     for name, (total, count) in terms.items():
         assert same_terms[name] == (pytest.approx(total, rel=1e-12), count), name
@@ -114,26 +123,28 @@ def test_nothing_to_compare_is_an_attached_zero(case: str) -> None:
         grads = [p.grad for p in learner.student.parameters() if p.grad is not None]
         assert grads and all(float(grad.abs().max()) == 0.0 for grad in grads)
 
-    for compare in (learner.compare_words, vocabulary_losses):
-        learner.compare_words = compare
-        parts = learner(batch, None if trainer.teach is None else trainer.teach(batch))
-        assert all(float(part.total.detach()) == 0.0 and int(part.count) == 0 for part in parts.values())
-        check_attached(torch.stack([learner.weights[name] * part.total for name, part in parts.items()]).sum())
-    for part in parts.values():  # the fused terms can only be added by their weights, the others stand alone
-        check_attached(part.total)
+    for compute in (None, vocabulary_loss):
+        for term in learner.terms.values():
+            if isinstance(term, Vocabulary) and compute is not None:
+                term.compute = compute
+        parts = learner(batch, None if trainer.teacher is None else trainer.teacher(batch))
+        assert all(float(part.total.detach()) == 0.0 for part in parts.values())
+        assert not any(learner.counts(batch).values())
+        check_attached(torch.stack([part.total for part in parts.values()]).sum())
+        for part in parts.values():
+            check_attached(part.total)
 
 
 @pytest.mark.parametrize("sees", ["masked", "original"])
 def test_what_the_teacher_sees(sees: str) -> None:
     trainer, batches = toy_case("partial", ALONE)
-    recipe = replace(trainer.objective.recipe, teacher_sees=sees)
     batch = batches.collate(np.arange(11), 0)
     assert batch.teacher is not None and not torch.equal(batch.teacher.input_ids, batch.teacher.original_ids)
     chosen = batch.teacher.input_ids if sees == "masked" else batch.teacher.original_ids
-    model = trainer.teach.model
+    model = trainer.teacher.model
     with torch.no_grad():
         expected = model(chosen, batch.teacher.attention_mask).last_hidden
-    assert torch.equal(LiveTeacher(model, recipe)(batch).hidden, expected)
+    assert torch.equal(LiveTeacher(model, {}, sees=sees).read(batch).hidden, expected)
 
 
 def test_batches_travel_whole() -> None:
@@ -146,10 +157,10 @@ def test_batches_travel_whole() -> None:
 def test_a_teacher_that_pools_by_cls_is_taught_by_its_cls() -> None:
     trainer, batches = toy_case("partial", ALONE)
     batch = batches.collate(np.arange(6), 0)
-    taught = trainer.teach(batch)
-    learner = trainer.objective
-    by_mean = learner.teacher_vectors("pooled", taught, batch)
-    learner.teacher_pooling = "cls"
-    by_cls = learner.teacher_vectors("pooled", taught, batch)
-    assert torch.equal(by_cls, learner.projection("pooled").prepare(taught.hidden[:, 0]))
+    read = trainer.teacher.read(batch)
+    term = trainer.objective.terms["pooled"]
+    by_mean = term.states()["pooled"].take(read, batch)
+    term.shapes = replace(term.shapes, teacher_pooling="cls")
+    by_cls = term.states()["pooled"].take(read, batch)
+    assert torch.equal(by_cls, term.projection.prepare(read.hidden[:, 0]))
     assert not torch.allclose(by_mean, by_cls)

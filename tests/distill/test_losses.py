@@ -10,8 +10,6 @@ from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import (
     DIVERGENCES,
     IGNORED,
-    SumCount,
-    average,
     cosine,
     masked_lm,
     mean_squared_error,
@@ -44,22 +42,21 @@ def expected_divergence(student: Tensor, teacher: Tensor, temperature: float, di
 def test_divergences_against_scipy(divergence: str, temperature: float) -> None:
     student, teacher = logits(seed=1), logits(seed=2)
     part = soft_targets(student, teacher, ALL, temperature=temperature, divergence=divergence)
-    assert int(part.count) == 6
     expected = expected_divergence(student, teacher, temperature, divergence)
-    assert float(part.total) == pytest.approx(expected, rel=1e-12)
+    assert float(part) == pytest.approx(expected, rel=1e-12)
     single = soft_targets(student.float(), teacher.float(), ALL, temperature=temperature, divergence=divergence)
-    assert float(single.total) == pytest.approx(expected, rel=1e-5)
+    assert float(single) == pytest.approx(expected, rel=1e-5)
 
 
 def test_hand_worked_divergences() -> None:
     """p = (3/4, 1/4), q = (1/2, 1/2): KL(p||q) = 3/4 log 3/2 + 1/4 log 1/2, and so on."""
     teacher, student = torch.tensor([[3.0, 1.0]]).log().double(), torch.zeros(1, 2).double()
     one = torch.tensor([True])
-    forward = soft_targets(student, teacher, one, temperature=1.0).total
+    forward = soft_targets(student, teacher, one, temperature=1.0)
     assert float(forward) == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5), rel=1e-6)
-    reverse = soft_targets(student, teacher, one, temperature=1.0, divergence="reverse").total
+    reverse = soft_targets(student, teacher, one, temperature=1.0, divergence="reverse")
     assert float(reverse) == pytest.approx(0.5 * np.log(2 / 3) + 0.5 * np.log(2), rel=1e-6)
-    mixed = soft_targets(student, teacher, one, temperature=1.0, divergence="jensen-shannon").total
+    mixed = soft_targets(student, teacher, one, temperature=1.0, divergence="jensen-shannon")
     m = np.array([0.625, 0.375])
     expected = 0.5 * rel_entr([0.75, 0.25], m).sum() + 0.5 * rel_entr([0.5, 0.5], m).sum()
     assert float(mixed) == pytest.approx(expected, rel=1e-6)
@@ -69,7 +66,7 @@ def test_hand_worked_divergences() -> None:
 def test_divergence_is_zero_and_flat_at_the_optimum(divergence: str) -> None:
     teacher = logits()
     student = (teacher + 5.0).requires_grad_()  # softmax does not see a shift
-    loss = soft_targets(student, teacher, ALL, temperature=2.0, divergence=divergence).total
+    loss = soft_targets(student, teacher, ALL, temperature=2.0, divergence=divergence)
     loss.backward()
     assert abs(float(loss.detach())) < 1e-12
     assert student.grad is not None and float(student.grad.abs().max()) < 1e-12
@@ -81,12 +78,12 @@ def test_gradient_at_high_temperature_keeps_its_size() -> None:
     sizes = []
     for temperature in range(1, 9):
         leaf = student.clone().requires_grad_()
-        soft_targets(leaf, teacher, ALL, temperature=float(temperature)).total.backward()
+        soft_targets(leaf, teacher, ALL, temperature=float(temperature)).backward()
         assert leaf.grad is not None
         sizes.append(float(leaf.grad.norm()))
     assert max(sizes) / min(sizes) < 3.0
     leaf = student.clone().requires_grad_()
-    soft_targets(leaf, teacher, ALL, temperature=1e6).total.backward()
+    soft_targets(leaf, teacher, ALL, temperature=1e6).backward()
     difference = student - teacher
     limit = (difference - difference.mean(-1, keepdim=True)) / student.shape[1]
     assert leaf.grad is not None
@@ -98,16 +95,15 @@ def test_extreme_logits_stay_finite(divergence: str) -> None:
     student = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
     teacher = torch.tensor([[-1e4, 1e4, 0.0], [-1e4, 1e4, 0.0]])
     part = soft_targets(student, teacher, ALL[:2], temperature=2.0, divergence=divergence)
-    part.total.backward()
-    assert torch.isfinite(part.total) and student.grad is not None and torch.isfinite(student.grad).all()
+    part.backward()
+    assert torch.isfinite(part) and student.grad is not None and torch.isfinite(student.grad).all()
 
 
 def test_masked_lm_against_scipy() -> None:
     values, targets = logits(), torch.tensor([3, 0, IGNORED, 10, IGNORED, 5])
     part = masked_lm(values, targets)
     expected = -log_softmax(values.numpy(), -1)[[0, 1, 3, 5], [3, 0, 10, 5]].sum()
-    assert float(part.total) == pytest.approx(float(expected), rel=1e-12)
-    assert int(part.count) == 4
+    assert float(part) == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_cosine_and_mse_against_closed_forms() -> None:
@@ -115,14 +111,14 @@ def test_cosine_and_mse_against_closed_forms() -> None:
     teacher = torch.tensor([[5.0, 0.0], [1.0, -1.0], [-3.0, 0.0], [0.0, 1.0]]).double()
     valid = torch.tensor([True, True, True, False])
     angle = cosine(student, teacher, valid)  # 0, 90 and 180 degrees
-    assert float(angle.total) == pytest.approx(0 + 1 + 2, abs=1e-12) and int(angle.count) == 3
+    assert float(angle) == pytest.approx(0 + 1 + 2, abs=1e-12)
     square = mean_squared_error(student, teacher, valid)
-    assert float(square.total) == pytest.approx((16 + 0) / 2 + (0 + 4) / 2 + (25 + 0) / 2, rel=1e-12)
-    assert float(cosine(student, 3 * student, valid).total) == pytest.approx(0, abs=1e-12)
-    assert float(mean_squared_error(student, student, valid).total) == 0
+    assert float(square) == pytest.approx((16 + 0) / 2 + (0 + 4) / 2 + (25 + 0) / 2, rel=1e-12)
+    assert float(cosine(student, 3 * student, valid)) == pytest.approx(0, abs=1e-12)
+    assert float(mean_squared_error(student, student, valid)) == 0
 
 
-def every_term(student: Tensor, teacher: Tensor, valid: Tensor) -> dict[str, SumCount]:
+def every_term(student: Tensor, teacher: Tensor, valid: Tensor) -> dict[str, Tensor]:
     targets = torch.where(valid, torch.arange(len(valid)) % student.shape[1], IGNORED)
     terms = {
         divergence: soft_targets(student, teacher, valid, temperature=2.0, divergence=divergence)
@@ -144,12 +140,11 @@ def test_filled_rows_change_neither_loss_nor_gradient(filler: float) -> None:
     for name, part in every_term(plain, teacher, ALL).items():
         plain.grad = filled.grad = None
         other = every_term(filled, filled_teacher, valid)[name]
-        torch.testing.assert_close(other.total, part.total, rtol=1e-12, atol=0)
-        assert int(part.count) == int(other.count), name
-        part.total.backward()
+        torch.testing.assert_close(other, part, rtol=1e-12, atol=0)
+        part.backward()
         if filler == torch.inf and name != "masked_lm":
             continue  # no mask can stop inf * 0 in a backward pass; the value alone must hold
-        other.total.backward()
+        other.backward()
         assert plain.grad is not None and filled.grad is not None
         torch.testing.assert_close(filled.grad[:6], plain.grad, rtol=1e-12, atol=1e-14)
         assert float(filled.grad[6:].abs().max()) == 0.0, name
@@ -160,8 +155,8 @@ def test_nothing_to_predict_gives_an_attached_zero(rows: int) -> None:
     student = logits(rows).requires_grad_()
     for name, part in every_term(student, logits(rows, seed=1), torch.zeros(rows, dtype=torch.bool)).items():
         student.grad = None
-        assert float(part.total.detach()) == 0.0 and int(part.count) == 0, name
-        average(part, float(part.count), world_size=2).backward()
+        assert float(part.detach()) == 0.0, name
+        part.backward()
         assert student.grad is not None and float(student.grad.abs().sum()) == 0.0, name
 
 
@@ -170,11 +165,11 @@ def test_one_count_for_uneven_parts() -> None:
     whole = logits().requires_grad_()
     teacher = logits(seed=5)
     part = soft_targets(whole, teacher, ALL, temperature=2.0)
-    average(part, float(part.count), world_size=1).backward()
+    (part / 6).backward()
     pieces = logits().requires_grad_()
     for rows in (slice(0, 1), slice(1, 6)):
         part = soft_targets(pieces[rows], teacher[rows], ALL[rows], temperature=2.0)
-        average(part, 6.0, world_size=1).backward()
+        (part / 6).backward()
     assert whole.grad is not None and pieces.grad is not None
     torch.testing.assert_close(pieces.grad, whole.grad, rtol=1e-12, atol=0)
 
@@ -190,9 +185,9 @@ def test_word_means() -> None:
 def test_half_precision_is_computed_in_float32() -> None:
     student, teacher = logits(dtype=torch.bfloat16), logits(seed=1, dtype=torch.bfloat16)
     part = soft_targets(student, teacher, ALL, temperature=2.0)
-    assert part.total.dtype == torch.float32
+    assert part.dtype == torch.float32
     expected = expected_divergence(student.double(), teacher.double(), 2.0, "forward")
-    assert float(part.total) == pytest.approx(expected, rel=1e-5)
+    assert float(part) == pytest.approx(expected, rel=1e-5)
 
 
 def test_refusals() -> None:

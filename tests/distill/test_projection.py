@@ -35,14 +35,6 @@ def test_whitening_divides_by_the_deviation_to_its_power(whitening: float) -> No
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-9)
 
 
-def test_a_folded_number_is_a_sum_of_components() -> None:
-    whole = fitted("none", 9, whitening=0.5)(torch.zeros(400, 9), VECTORS)[1]
-    folded = fitted("folded", 4, whitening=0.5)(NOTHING, VECTORS)[1]
-    expected = whole[:, :4] + whole[:, 4:8]
-    expected[:, 0] += whole[:, 8]
-    torch.testing.assert_close(folded, expected, rtol=1e-9, atol=1e-9)
-
-
 def test_a_direction_without_variance_is_left_out() -> None:
     flat = VECTORS.clone()
     flat[:, 0] = flat[:, 1:].sum(1)  # eight dimensions only

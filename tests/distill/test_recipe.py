@@ -3,7 +3,6 @@
 import pytest
 
 from tinydistil.base.errors import InputError
-from tinydistil.distill.build import check_mask_rate
 from tinydistil.distill.recipe import RECIPES, Recipe, recipe
 
 REFUSED = {
@@ -36,17 +35,18 @@ def test_unknown_recipe() -> None:
 
 
 def test_what_the_known_recipes_need() -> None:
-    assert not RECIPES["mlm"].needs_teacher and not RECIPES["mlm"].needs_fit
-    assert not RECIPES["partial"].compares_tokens and RECIPES["partial"].needs_teacher
+    assert not RECIPES["mlm"].needs.teacher
+    assert not RECIPES["partial"].needs.tokens and RECIPES["partial"].needs.teacher
     for name in ("total", "distilbert"):
-        assert RECIPES[name].compares_tokens and RECIPES[name].compares_vectors and not RECIPES[name].needs_fit
-    assert recipe("partial", hidden=0.0).compares_tokens is False, "sentences need no common tokens, whatever the unit"
-    assert Recipe(hidden=1.0, unit="token").compares_tokens
+        assert RECIPES[name].needs.tokens and {"logits", "hidden"} == set(RECIPES[name].needs.teacher)
+        assert not RECIPES[name].is_fitted and RECIPES["partial"].is_fitted
+    assert recipe("partial", hidden=0.0).needs.tokens is False, "sentences need no common tokens, whatever the unit"
+    assert Recipe(hidden=1.0, unit="token").needs.tokens
 
 
 def test_distilbert_weighs_as_published() -> None:
     published = RECIPES["distilbert"]
-    assert published.weights == {"hard": 2.0, "soft": 5.0, "hidden": 1.0}
+    assert (published.hard, published.soft, published.hidden, published.pooled) == (2.0, 5.0, 1.0, 0.0)
     assert (published.temperature, published.divergence, published.distance) == (2.0, "forward", "cosine")
 
 
@@ -63,10 +63,10 @@ def test_distilbert_weighs_as_published() -> None:
 )
 def test_nothing_masked_for_terms_about_masks(changes: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_mask_rate(Recipe(**changes), 0.0)
-    check_mask_rate(Recipe(**changes), 0.15)
+        Recipe(**changes).check_mask_rate(0.0)
+    Recipe(**changes).check_mask_rate(0.15)
 
 
 def test_nothing_masked_is_fine_for_the_others() -> None:
-    check_mask_rate(recipe("partial", hard=0.0), 0.0)
-    check_mask_rate(Recipe(hard=0.0, soft=1.0, soft_positions="all"), 0.0)
+    recipe("partial", hard=0.0).check_mask_rate(0.0)
+    Recipe(hard=0.0, soft=1.0, soft_positions="all").check_mask_rate(0.0)

@@ -58,7 +58,7 @@ def order(batches: MaskedBatches) -> list[int]:
 
 
 def masks(batches: MaskedBatches) -> list[int]:
-    return batches.collate(batches.candidates[:40], 0).rows.tolist()
+    return batches.collate(batches.candidates[:40], 0).positions.tolist()
 
 
 NEW: Mapping[str, str | int] = {"model": "1x8"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tinydistil.distill.cache import OWNERSHIP, TeacherCache
 
 from tests.scripts.models import make_models
 from tests.train.processes import RankProcesses
@@ -20,7 +21,6 @@ from tinydistil.base import errors
 from tinydistil.base import ranks as ranks_module
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
-from tinydistil.distill.cache import OWNERSHIP, TeacherCache
 from tinydistil.distill.projection import Moments
 from tinydistil.model import quantised
 from tinydistil.train import run as run_module

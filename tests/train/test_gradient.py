@@ -12,7 +12,7 @@ from tests.train.toy import CASES, gradients_of, toy_case, toy_trainer
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.losses import IGNORED
-from tinydistil.distill.teacher import TeacherSignal
+from tinydistil.distill.states import TeacherStates
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -60,15 +60,18 @@ def test_counts_known_before_are_those_of_the_losses(case: str) -> None:
     trainer, batches = toy_case(case, ALONE)
     learner = trainer.objective
     for batch in batches.micro_batches(0, rank=0, world_size=1, accumulation=13):
-        taught = None if trainer.teach is None else trainer.teach(batch)
-        counts = {name: int(part.count) for name, part in learner(batch, taught).items()}
-        assert counts == learner.counts(batch) and counts.keys() == learner.weights.keys()
-        assert int((batch.targets != IGNORED).sum()) == len(batch.rows)
+        teacher = None if trainer.teacher is None else trainer.teacher(batch)
+        counts = learner.counts(batch)
+        assert counts.keys() == learner.at(0.0).keys() == learner(batch, teacher).keys()
+        for name, state in ((n, s) for n, states in learner.states().items() for s in states.values()):
+            if len(batch.sequence_ids):
+                assert int(state.lengths(batch).sum()) == counts[name], name
+        assert int((batch.targets != IGNORED).sum()) == len(batch.positions)
 
 
 def test_teacher_is_frozen_and_outside() -> None:
     trainer, batches = toy_trainer(CASES["total"], ALONE)
-    teacher = trainer.teach.model
+    teacher = trainer.teacher.model
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     trainer.optimizer.param_groups[0]["lr"] = 0.1
     trainer.step(batches.micro_batches(0, rank=0, world_size=1, accumulation=1), learning_rate=0.1)
@@ -91,14 +94,14 @@ def test_a_step_that_is_not_finite_is_not_taken() -> None:
 
 def test_the_teacher_is_asked_outside_autograd_and_the_wrapped_module() -> None:
     trainer, batches = toy_trainer(CASES["total"], ALONE)
-    teach, seen = trainer.teach, []
+    teacher, seen = trainer.teacher, []
 
-    def watched(batch: MaskedBatch) -> TeacherSignal:
-        signal = teach(batch)
-        seen.append((torch.is_grad_enabled(), signal.hidden.requires_grad))
-        return signal
+    def watched(batch: MaskedBatch) -> TeacherStates:
+        states = teacher(batch)
+        seen.append((torch.is_grad_enabled(), states["hidden"]["hidden"].requires_grad))
+        return states
 
-    trainer.teach = watched
+    trainer.teacher = watched
     trainer.step(batches.micro_batches(0, rank=0, world_size=1, accumulation=2), learning_rate=0.0)
     assert seen == [(False, False)] * 2
     assert not any("teacher" in name for name, _ in trainer.module.named_modules())
@@ -108,7 +111,7 @@ def test_a_global_batch_without_a_masked_row_is_still_a_step() -> None:
     """The loss is zero and attached: backward works, and so would the exchange of gradients."""
     trainer, batches = toy_trainer(CASES["mlm"], ALONE)
     batch = batches.micro_batches(0, rank=0, world_size=1, accumulation=1)[0]
-    nothing = replace(batch, rows=batch.rows[:0], targets=batch.targets[:0])
+    nothing = replace(batch, positions=batch.positions[:0], targets=batch.targets[:0])
     gradients: list[Tensor] = []
     trainer.optimizer.register_step_pre_hook(
         lambda *_: gradients.extend(parameter.grad for parameter in trainer.module.parameters())

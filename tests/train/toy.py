@@ -6,17 +6,19 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tinydistil.distill.learner import make_learner
 from torch import Tensor
 
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.shards import WordPair
-from tinydistil.distill.build import fit_projections, make_learner
+from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.recipe import recipe as recipe_of
 from tinydistil.distill.step import Trainer
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
@@ -115,15 +117,20 @@ def toy_trainer(
     own = BertConfig(hidden_size=8, intermediate_size=16, vocab_size=tokenizer.vocab_size, **shape)
     other = BertConfig(hidden_size=12, intermediate_size=24, vocab_size=theirs.vocab_size, **shape)
     student = BertForMaskedLM(own, attention=attention).double().train()
-    headless = recipe.soft == 0
+    headless = not recipe.has_soft
     teacher: BertForMaskedLM | BertModel = BertForMaskedLM(other, attention=attention)
     if headless:
         teacher = BertModel(other, pooler=False, attention=attention)
     teacher = teacher.double()
     if recipe.projection == "none":
         recipe = replace(recipe, projection="student-to-teacher")
-    learner = make_learner(student, teacher if recipe.needs_teacher else None, recipe, fused=fused).double()
-    teach = LiveTeacher(teacher, recipe) if recipe.needs_teacher else None
+    learner = make_learner(student, teacher if recipe.needs.teacher else None, recipe).double()
+    for term in learner.terms.values() if not fused else ():
+        if isinstance(term, Vocabulary):
+            term.compute = vocabulary_loss
+    live = None
+    if recipe.needs.teacher:
+        live = LiveTeacher(teacher, learner.states(), sees=recipe.teacher_sees)
     if precision != "float64":
         learner.float()
         teacher.float()
@@ -140,11 +147,11 @@ def toy_trainer(
         seed=4,
         teacher_tokenizer=theirs if two_vocabularies else None,
     )
-    if teach is not None:
-        fit_projections(learner, teach, [batches.collate(np.arange(11), epoch) for epoch in (8, 9)])
+    if live is not None:
+        learner.fit(live.read, [batches.collate(np.arange(11), epoch) for epoch in (8, 9)])
     precision = "float32" if precision == "float64" else precision
     clip_norm = float(learning_rate > 0)
-    return Trainer(learner, optimizer, ranks, teach=teach, precision=precision, clip_norm=clip_norm), batches
+    return Trainer(learner, optimizer, ranks, teacher=live, precision=precision, clip_norm=clip_norm), batches
 
 
 def toy_case(case: str, ranks: Ranks) -> tuple[Trainer, MaskedBatches]:

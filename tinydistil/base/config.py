@@ -1,8 +1,8 @@
 """Floor 0: frozen dataclasses from TOML and command-line assignments, with every key, type and range checked.
 
-A configuration class is a frozen dataclass whose fields are bool, int, float, str, `X | None`, tuples of these, or
-further configuration classes. Bounds stand beside the type, `Annotated[int, Range(1, 1024)]`; `__post_init__` checks
-only what concerns several fields.
+A configuration class is a frozen dataclass whose fields are bool, int, float, str, `X | None`, tuples of these, `Table`,
+further configuration classes, or a number or such a class. Bounds stand beside the type, `Annotated[int, Range(1, 9)]`;
+`__post_init__` checks only what concerns several fields.
 """
 
 import dataclasses
@@ -109,6 +109,8 @@ NonNegative = Annotated[float, Range(0, FLOAT32)]
 Count = Annotated[int, Range(1, 10**9)]
 Whole = Annotated[int, Range(0, 10**9)]
 Seed = Annotated[int, Range(0, INT64)]
+# Of options that somebody else checks.
+Table = dict[str, object]
 
 
 class Checked:
@@ -180,10 +182,15 @@ def _convert(hint: object, value: object, name: str) -> object:
         return from_mapping(hint, table_of(value, name), where=f"{name}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if value is None:
+        if value is None and types.NoneType in arguments:
             return None
-        (inner,) = (option for option in arguments if option is not types.NoneType)
-        return _convert(inner, value, name)
+        # A number or a table that makes one: which of them tells the value.
+        tables = [option for option in arguments if isinstance(option, type) and dataclasses.is_dataclass(option)]
+        is_table = isinstance(value, (Mapping, *tables))
+        plain = [option for option in arguments if option not in tables and option is not types.NoneType]
+        return _convert((tables if tables and is_table else plain)[0], value, name)
+    if origin is dict:
+        return dict(table_of(value, name))
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{name} must be a list, got {shown(value)}")

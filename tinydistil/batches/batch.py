@@ -1,6 +1,6 @@
 """The record that travels from the data to teacher and student.
 
-Letters: B sequences, T tokens, T' tokens of the teacher's own, R masked rows.
+Letters: B sequences, T tokens, T' tokens of the teacher's own, R masked positions.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ class TeacherView:
     """The B sequences of a batch in the tokens of a teacher with another vocabulary; all (B, T').
 
     input_ids: the text in which every word that the student is asked about is masked whole. original_ids,
-    attention_mask, counted, word_index: as in `MaskedBatch`; word w is the same word of the text on both sides.
+    attention_mask, valid_mask, word_index: as in `MaskedBatch`; word w is the same word of the text on both sides.
     """
 
     input_ids: Tensor
     original_ids: Tensor
     attention_mask: Tensor
-    counted: Tensor
+    valid_mask: Tensor
     word_index: Tensor
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "TeacherView":
@@ -33,9 +33,9 @@ class TeacherView:
 class MaskedBatch:
     """What teacher and student see of B sequences, and what is asked of the student.
 
-    input_ids, attention_mask (B, T): the masked text. original_ids (B, T): the text before. counted (B, T): tokens
+    input_ids, attention_mask (B, T): the masked text. original_ids (B, T): the text before. valid_mask (B, T): tokens
     whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
-    tokens and padding. rows (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
+    tokens and padding. positions (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
     sequence_ids (B,): the sequences' numbers. epoch: of its masks. teacher: what a teacher with another vocabulary
     sees, None where both have the same.
     """
@@ -43,9 +43,9 @@ class MaskedBatch:
     input_ids: Tensor
     original_ids: Tensor
     attention_mask: Tensor
-    counted: Tensor
+    valid_mask: Tensor
     word_index: Tensor
-    rows: Tensor
+    positions: Tensor
     targets: Tensor
     sequence_ids: Tensor
     teacher: TeacherView | None = None
@@ -59,7 +59,7 @@ class MaskedBatch:
     @property
     def tokens(self) -> int:
         """Tokens that are compared: all but padding."""
-        return int(self.counted.sum())
+        return int(self.valid_mask.sum())
 
     @property
     def num_words(self) -> int:

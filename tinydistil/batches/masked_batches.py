@@ -182,9 +182,9 @@ class MaskedBatches:
             view.input_ids,
             view.original_ids,
             view.attention_mask,
-            view.counted,
+            view.valid_mask,
             view.word_index,
-            rows=torch.from_numpy(masked.rows),
+            positions=torch.from_numpy(masked.rows),
             targets=torch.from_numpy(masked.targets),
             sequence_ids=torch.from_numpy(sequence_ids),
             teacher=teacher,
@@ -199,8 +199,8 @@ class MaskedBatches:
         none = torch.empty(0, dtype=torch.int64)
         view = _empty_view(self.tokenizer)
         teacher = None if self.teacher_tokenizer is None else _empty_view(self.teacher_tokenizer)
-        arrays = (view.input_ids, view.original_ids, view.attention_mask, view.counted, view.word_index)
-        return MaskedBatch(*arrays, rows=none, targets=none, sequence_ids=none, teacher=teacher)
+        arrays = (view.input_ids, view.original_ids, view.attention_mask, view.valid_mask, view.word_index)
+        return MaskedBatch(*arrays, positions=none, targets=none, sequence_ids=none, teacher=teacher)
 
 
 def _teacher_view(padded: Padded, input_ids: NDArray[np.int64]) -> TeacherView:

@@ -1,12 +1,10 @@
-"""The losses of distillation, written out: each a sum and a count.
+"""The losses of distillation, written out: each the sum over what it is about, never a mean.
 
-A loss is never averaged here. Its sum is divided once, by its own count over all ranks and micro-batches (see
-`average`), so that one process, many, and gradient accumulation give the same gradient however uneven the masks.
-Everything is computed in float32 at least. Letters: R rows, V vocabulary, D width, N vectors, B sequences, T tokens,
-W words.
+A sum is divided once, by its term's count over all ranks and micro-batches (see `step`), so that one process, many, and
+gradient accumulation give the same gradient however uneven the masks. Everything is computed in float32 at least.
+Shapes: R positions, V vocabulary, N tokens of sparse targets, M of them drawn, D width, B sequences, T tokens, W words.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,43 +13,26 @@ from torch.nn import functional as F
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
+from tinydistil.model.heads import Decoding
 
-IGNORED = -100  # the target of a row that fills a batch up to its fixed size, as in torch's cross-entropy
+IGNORED = -100  # the target of a position that is filled in, as in torch's cross-entropy
 DIVERGENCES = ("forward", "reverse", "jensen-shannon")
 
 
-@dataclass(frozen=True, slots=True)
-class SumCount:
-    """A loss before division: its sum (scalar, attached to the graph) and what it is to be divided by."""
-
-    total: Tensor
-    count: Tensor
-
-
-def average(part: SumCount, count_everywhere: float, world_size: int) -> Tensor:
-    """What one rank calls backward on: its sum over the count of all ranks and micro-batches.
-
-    times `world_size`: DistributedDataParallel averages gradients over ranks, where we want their sum. A count of
-    zero everywhere gives a loss of zero that is still attached.
-    """
-    return part.total * (world_size / max(count_everywhere, 1.0))
-
-
-def masked_lm(logits: Tensor, targets: Tensor) -> SumCount:
+def masked_lm(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy -log q(target) (Devlin et al. 2019, 3.1) of logits (R, V); targets (R,), IGNORED where filled."""
-    total = F.cross_entropy(_precise(logits), targets, ignore_index=IGNORED, reduction="sum")
-    return SumCount(total, (targets != IGNORED).sum())
+    return F.cross_entropy(_precise(logits), targets, ignore_index=IGNORED, reduction="sum")
 
 
 def soft_targets(
     student_logits: Tensor,
     teacher_logits: Tensor,
-    valid: Tensor,
+    valid_mask: Tensor,
     *,
-    temperature: float,
+    temperature: float | Tensor,
     divergence: str = "forward",
-) -> SumCount:
-    """T^2 times the divergence of softmax(student / T) from softmax(teacher / T), both (R, V), at `valid` (R,) rows.
+) -> Tensor:
+    """T^2 times the divergence of softmax(student / T) from softmax(teacher / T), both (R, V), where `valid_mask` (R,).
 
     forward         KL(p || q) = sum p (log p - log q)           p the teacher, q the student (Hinton et al. 2015)
     reverse         KL(q || p)                                   keeps to the teacher's modes (Gu et al. 2024)
@@ -59,60 +40,148 @@ def soft_targets(
 
     Raises InputError for a temperature that is not positive or an unknown divergence.
     """
-    require(temperature > 0, f"temperature must be > 0, got {temperature}")
+    check_divergence(divergence, temperature)
     log_p = F.log_softmax(_precise(teacher_logits) / temperature, dim=-1)
     log_q = F.log_softmax(_precise(student_logits) / temperature, dim=-1)
     if divergence == "forward":
-        rows = _kl(log_p, log_q)
+        losses = _kl(log_p, log_q)
     elif divergence == "reverse":
-        rows = _kl(log_q, log_p)
-    elif divergence == "jensen-shannon":
-        log_m = torch.logaddexp(log_p, log_q) - torch.log(log_p.new_tensor(2.0))
-        rows = (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
+        losses = _kl(log_q, log_p)
     else:
-        raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
+        log_m = torch.logaddexp(log_p, log_q) - torch.log(log_p.new_tensor(2.0))
+        losses = (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
     # times T^2: soft-target gradients shrink as 1 / T^2 (Hinton et al. 2015, sec. 2)
-    return _over(rows * temperature**2, valid)
+    return _over(losses * temperature**2, valid_mask)
 
 
-def cosine(student: Tensor, teacher: Tensor, valid: Tensor) -> SumCount:
-    """1 - cos(student, teacher) of vectors (N, D), at `valid` (N,) ones (Sanh et al. 2019, sec. 3)."""
-    return _over(1 - F.cosine_similarity(_precise(student), _precise(teacher), dim=-1), valid)
+@dataclass(frozen=True, slots=True)
+class SparseTargets:
+    """A distribution at the temperature of the recipe by N of its tokens: the likeliest, and a sample of the tail.
+
+    ids (R, N), log_probs (R, N): the logarithms of their probabilities; weights (R, N): the probability itself of a
+    token that is kept for it, an even share of all the rest's for one that was drawn from the rest, by its probability
+    and with repetition. Averaged over draws the weights are the whole distribution, so a divergence from it that is
+    linear in it, and its gradient, have no bias; of the likeliest tokens alone they would have (Anshumann et al. 2025,
+    Sparse Logit Sampling).
+    """
+
+    ids: Tensor
+    log_probs: Tensor
+    weights: Tensor
 
 
-def mean_squared_error(student: Tensor, teacher: Tensor, valid: Tensor) -> SumCount:
-    """Squared difference of vectors (N, D), averaged over their numbers, at `valid` (N,) ones (Jiao et al. 2020)."""
-    return _over((_precise(student) - _precise(teacher)).square().mean(-1), valid)
+def sparse_targets(teacher: Decoding, top: int, temperature: float, uniform: Tensor) -> SparseTargets:
+    """The `top` likeliest tokens of softmax(logits / T) at each position, and one of the rest for each number in
+    `uniform` (R, M), which are drawn evenly from [0, 1)."""
+    log_probs = (teacher.logits() / temperature).log_softmax(-1)
+    best = log_probs.topk(top)
+    # In float64 from here: what the likeliest leave may be little, and is summed over the whole vocabulary.
+    cumulated = log_probs.double().exp().scatter(1, best.indices, 0.0).cumsum(-1)
+    rest = cumulated[:, -1:]
+    # The first token whose sum is above the drawn height; a kept one, which adds nothing to it, never is.
+    drawn = torch.searchsorted(cumulated, uniform.double() * rest, right=True).clamp(max=log_probs.shape[1] - 1)
+    ids = torch.cat([best.indices, drawn], 1)
+    shares = (rest / uniform.shape[1]).expand(drawn.shape).to(log_probs.dtype)
+    return SparseTargets(ids, log_probs.gather(1, ids), torch.cat([best.values.exp(), shares], 1))
+
+
+def sparse_soft_targets(
+    logits: Tensor, teacher: SparseTargets, valid_mask: Tensor, *, temperature: float | Tensor
+) -> Tensor:
+    """`soft_targets` of a distribution by some of its tokens: the sum of weight * (log p - log q), forward only."""
+    log_q = (_precise(logits) / temperature).log_softmax(-1)
+    losses = (teacher.weights * (teacher.log_probs - log_q.gather(1, teacher.ids))).sum(-1)
+    return temperature**2 * torch.where(valid_mask, losses, 0.0).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyLoss:
+    """hard * cross-entropy + soft * divergence, and both sums without their weights, None where one is left out."""
+
+    total: Tensor
+    hard: Tensor | None
+    soft: Tensor | None
+
+
+def vocabulary_loss(
+    student: Decoding,
+    targets: Tensor,
+    teacher: Decoding | SparseTargets | None,
+    *,
+    hard: float | Tensor,
+    soft: float | Tensor,
+    temperature: float | Tensor = 2.0,
+    divergence: str = "forward",
+) -> VocabularyLoss:
+    """Cross-entropy with targets (R,) and divergence from the teacher at the positions that are not IGNORED.
+
+    hard, soft: the weights of the two; the number 0 leaves one out. The eager form, which explains `fused`: it holds
+    some seven matrices (R, V). Raises InputError for a temperature that is not positive, an unknown divergence, and
+    of sparse targets any but the forward one.
+    """
+    check_divergence(divergence, temperature, sparse=isinstance(teacher, SparseTargets))
+    logits, valid_mask = student.logits(), targets != IGNORED
+    total, hard_sum, soft_sum = logits.new_zeros(()), None, None
+    if isinstance(hard, Tensor) or hard > 0:
+        hard_sum = masked_lm(logits, targets)
+        total = total + hard * hard_sum
+    if isinstance(soft, Tensor) or soft > 0:
+        assert teacher is not None, "soft targets need a teacher"
+        if isinstance(teacher, SparseTargets):
+            soft_sum = sparse_soft_targets(logits, teacher, valid_mask, temperature=temperature)
+        else:
+            soft_sum = soft_targets(
+                logits, teacher.logits(), valid_mask, temperature=temperature, divergence=divergence
+            )
+        total = total + soft * soft_sum
+    return VocabularyLoss(total, *(None if each is None else each.detach() for each in (hard_sum, soft_sum)))
+
+
+def check_divergence(divergence: str, temperature: float | Tensor, *, sparse: bool = False) -> None:
+    """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
+    require(isinstance(temperature, Tensor) or temperature > 0, f"temperature must be > 0, got {temperature}")
+    if divergence not in DIVERGENCES:
+        raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
+    require(
+        not sparse or divergence == "forward",
+        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
+        "sample; choose cache.words=hidden, or the forward divergence",
+    )
+
+
+def cosine(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
+    """1 - cos(student, teacher) of vectors (N, D), where `valid_mask` (N,) (Sanh et al. 2019, sec. 3)."""
+    return _over(1 - F.cosine_similarity(_precise(student), _precise(teacher), dim=-1), valid_mask)
+
+
+def mean_squared_error(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
+    """Squared difference of vectors (N, D), averaged over their numbers, where `valid_mask` (N,) (Jiao et al. 2020)."""
+    return _over((_precise(student) - _precise(teacher)).square().mean(-1), valid_mask)
 
 
 def word_means(hidden: Tensor, word_index: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
-    """The mean vector of each word's pieces, (B, W, D), and which words are there, (B, W).
+    """The mean vector of each word's tokens, (B, W, D), and which words exist, (B, W).
 
-    hidden (B, T, D); word_index (B, T) is the number of the piece's word in its sequence, below W = `num_words`, or
+    hidden (B, T, D); word_index (B, T) is the number of the token's word in its sequence, below W = `num_words`, or
     negative for special tokens and padding.
     """
-    # Pieces of no word go to an extra word W, dropped at the end: no shape depends on what the batch holds.
+    # Tokens of no word go to an extra word W, dropped at the end: no shape depends on what the batch holds.
     index = torch.where(word_index < 0, num_words, word_index)
     sums = hidden.new_zeros(hidden.shape[0], num_words + 1, hidden.shape[2])
     sums = sums.scatter_add(1, index.unsqueeze(-1).expand_as(hidden), hidden)[:, :num_words]
-    pieces = index.new_zeros(index.shape[0], num_words + 1).scatter_add(1, index, torch.ones_like(index))
-    pieces = pieces[:, :num_words]
-    return sums / pieces.clamp(min=1).unsqueeze(-1), pieces > 0
-
-
-def weighted(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The weighted sum of averaged terms."""
-    return torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
+    sizes = index.new_zeros(index.shape[0], num_words + 1).scatter_add(1, index, torch.ones_like(index))
+    sizes = sizes[:, :num_words]
+    return sums / sizes.clamp(min=1).unsqueeze(-1), sizes > 0
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) of each row (R,), from log-probabilities (R, V)."""
+    """KL(p || q) at each position (R,), from log-probabilities (R, V)."""
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def _over(rows: Tensor, valid: Tensor) -> SumCount:
-    # where, not a product: a row that is filled in may hold anything, and 0 * inf is NaN
-    return SumCount(torch.where(valid, rows, 0.0).sum(), valid.sum())
+def _over(losses: Tensor, valid_mask: Tensor) -> Tensor:
+    # where, not a product: a position that is filled in may hold anything, and 0 * inf is NaN
+    return torch.where(valid_mask, losses, 0.0).sum()
 
 
 def _precise(values: Tensor) -> Tensor:

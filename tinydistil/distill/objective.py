@@ -1,4 +1,4 @@
-"""What the one loop asks of those it trains: an objective, and batches. Distillation is one, fine-tuning another."""
+"""What the one step asks of those it trains: an objective, and batches. Distillation is one, fine-tuning another."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self, TypeVar
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tinydistil.distill.losses import SumCount
+from tinydistil.distill.terms.base import Loss
 
 
 class Batch(Protocol):
@@ -22,24 +22,27 @@ class Batch(Protocol):
 
 
 BatchT = TypeVar("BatchT", bound=Batch)
-SignalT = TypeVar("SignalT")
+TeacherT = TypeVar("TeacherT")
 _BatchIn = TypeVar("_BatchIn", contravariant=True)
-_SignalIn = TypeVar("_SignalIn", contravariant=True)
+_TeacherIn = TypeVar("_TeacherIn", contravariant=True)
 _BatchOut = TypeVar("_BatchOut", bound=Batch, covariant=True)
 
 
-class Objective(Protocol[_BatchIn, _SignalIn]):
-    """A torch module whose forward pass gives loss terms by name, each a sum and a count."""
+class Objective(Protocol[_BatchIn, _TeacherIn]):
+    """A torch module whose forward pass gives the terms of a loss by name, each as a sum."""
 
     @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of each term in the loss; only those above 0."""
+    def reports(self) -> Mapping[str, str]:
+        """The numbers that are reported, each with the term whose count divides it."""
+
+    def at(self, progress: float, /) -> Mapping[str, float]:
+        """Follow all schedules to the share of the steps that are done; the weight of each term there."""
 
     def counts(self, batch: _BatchIn, /) -> Mapping[str, int]:
         """What each term of this micro-batch is divided by, known before any pass and without a device's help."""
 
-    def __call__(self, batch: _BatchIn, taught: _SignalIn | None, /) -> dict[str, SumCount]:
-        """The terms of one micro-batch. `taught` is what the teacher says of it, None without one."""
+    def __call__(self, batch: _BatchIn, teacher: _TeacherIn | None, /) -> Mapping[str, Loss]:
+        """The terms of one micro-batch. `teacher` is what the teacher has computed of it, None without one."""
 
 
 class Batches(Protocol[_BatchOut]):

@@ -5,20 +5,18 @@ Letters: D student width, E teacher width, N vectors.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
-from tinydistil.distill.recipe import PROJECTIONS, REDUCING
+
+PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
 
 
 class Projection(nn.Module):
     """Maps (student (..., D), teacher (..., E)) to a pair of one width.
 
     "student-to-teacher": a learned D -> E map of the student. "teacher-to-student": a learned E -> D map of the
-    teacher. "pca": a fixed E -> D map, the teacher's own first components. "folded": a fixed E -> D map that keeps
-    something of all components, the i-th added to those i + D, i + 2D ... (a count sketch, Charikar et al. 2002): where
-    the later ones matter as they do in sentence encoders, whitened. "none": D must equal E.
+    teacher. "pca": a fixed E -> D map, the teacher's own first components. "none": D must equal E.
 
     The teacher's vectors are prepared first: with `centred` their mean is taken off, and with `whitening` w each
     principal direction is divided by its standard deviation to the power w (1 is the whitening of Su et al. 2021): in
@@ -27,7 +25,7 @@ class Projection(nn.Module):
     """
 
     mean: Tensor  # (E,), zeros unless centred
-    basis: Tensor | None  # (K, E): the directions that the teacher is seen in; K = D for "pca" and "folded", else E
+    basis: Tensor | None  # (K, E): the directions that the teacher is seen in; K = D for "pca", else E
 
     def __init__(
         self, kind: str, student_width: int, teacher_width: int, *, centred: bool = False, whitening: float = 0.0
@@ -41,8 +39,8 @@ class Projection(nn.Module):
             self.map = nn.Linear(student_width, teacher_width)
         elif kind == "teacher-to-student":
             self.map = nn.Linear(teacher_width, student_width)
-        seen = student_width if kind in REDUCING else teacher_width
-        self.register_buffer("basis", torch.eye(seen, teacher_width) if kind in REDUCING or whitening > 0 else None)
+        seen = student_width if kind == "pca" else teacher_width
+        self.register_buffer("basis", torch.eye(seen, teacher_width) if kind == "pca" or whitening > 0 else None)
 
     @property
     def prepared_width(self) -> int:
@@ -86,12 +84,7 @@ class Projection(nn.Module):
         # A direction in which nothing varies (LayerNorm leaves one) would be blown up to noise: it is left out.
         there = squares > 1e-9 * squares[0]
         scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
-        scaled = directions * scales[:, None]  # (E, E)
-        if self.kind == "folded":
-            missing = -len(scaled) % needed
-            self.basis.copy_(F.pad(scaled, (0, 0, 0, missing)).view(-1, *self.basis.shape).sum(0))
-            return 1.0
-        self.basis.copy_(scaled[:needed])
+        self.basis.copy_((directions * scales[:, None])[:needed])
         return float(squares[:needed].sum() / squares.sum().clamp(min=1e-300))
 
 
@@ -105,7 +98,7 @@ def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
         "choose student-to-teacher, teacher-to-student or pca",
     )
     require(
-        kind not in REDUCING or teacher_width >= student_width,
+        kind != "pca" or teacher_width >= student_width,
         f"recipe.projection {kind!r} reduces the teacher ({teacher_width}) to the student ({student_width}), "
         "which is wider; choose student-to-teacher",
     )

@@ -1,102 +1,158 @@
-"""Recipes as data: which terms, with which weights, through which projection.
+"""Recipes as data: which terms, with which weights and options.
 
 A recipe is no loop of its own. `mlm`, `total`, `partial` and `distilbert` are compositions of the same terms.
 """
 
-from dataclasses import dataclass, replace
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, TypeVar
 
-from tinydistil.base.config import Checked, OneOf, Range, Share, nearest
+from tinydistil.base.config import Checked, OneOf, Table, from_mapping, nearest
 from tinydistil.base.errors import InputError, require
-from tinydistil.distill.losses import DIVERGENCES
+from tinydistil.distill.scheduled import Schedule, values_of
+from tinydistil.distill.states import CacheConfig
+from tinydistil.distill.terms.base import Needs, Shapes, Term, TermOptions, term_of
+from tinydistil.distill.terms.hidden import HiddenOptions
+from tinydistil.distill.terms.pooled import PooledOptions
+from tinydistil.distill.terms.vocabulary import VocabularyOptions, Weight
+from tinydistil.model.config import BertConfig
 
-TERMS = ("hard", "soft", "hidden", "pooled")
-UNITS = ("token", "word")
-DISTANCES = ("cosine", "mse")
-# Fixed maps of the teacher's vectors to the student's width.
-REDUCING = ("pca", "folded")
-PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", *REDUCING)
-SOFT_POSITIONS = ("masked", "all")
-VIEWS = ("masked", "original")
-# Beyond these, a term drowns all others in float32, whose numbers have 7 digits.
-Weight = Annotated[float, Range(0, 1e7)]
+_Options = TypeVar("_Options", bound=TermOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One term of a recipe: what it is called, its class, its weight and its options."""
+
+    name: str
+    term: type[Term]
+    weight: float | Schedule
+    options: TermOptions
 
 
 @dataclass(frozen=True)
-class Recipe(Checked, table="recipe"):
-    """The loss of a run: hard * masked LM + soft * divergence + hidden * distance + pooled * distance.
+class _Weight(Checked):
+    """Of a term in `recipe.terms`; a number there is the weight alone."""
 
-    hard, soft, hidden, pooled: weights; 0 leaves a term out. temperature, divergence, soft_positions: of the soft
-    targets. unit: what hidden states are compared by, each token or each word (the mean of its pieces, which needs no
-    common vocabulary); pooled compares the means of whole sequences. distance: of both.
-    projection: "student-to-teacher" (a learned 128 -> 768 map, which cannot collapse), "teacher-to-student" (learned,
-    768 -> 128: it can learn to flatter the student), "pca" (the teacher's own first components, fixed), "folded" (all
-    of them, on as few numbers) or "none"; hidden and pooled have one each. centred: the teacher's mean vector is taken
-    off first, which otherwise makes all cosines large and alike. whitening: in [0, 1], evens out the teacher's
-    directions, see `Projection`. fit_sequences: of the training text, for mean and directions.
-    teacher_sees: the "masked" text, as the student does, or the "original".
+    weight: Weight = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
+    """The loss of a run, a sum of terms: (hard * cross-entropy + soft * divergence) + hidden * distance +
+    pooled * distance + those in `terms`. The options of the first three are those of their classes, side by side.
+
+    hidden, pooled: weights; 0 leaves a term out. teacher_sees: the "masked" text, as the student does, or the
+    "original". Every weight and the temperature may follow a schedule: {shape = "cosine", start = 4.0, end = 1.0}, see
+    `scheduled.Schedule`.
+    terms: any registered term, by its name, as its weight or as a table of the weight and its own options; what is not
+    in this package is named by its class:
+
+        --set recipe.terms.relation=0.5
+        --set 'recipe.terms.mine={class = "my_module:Mine", weight = 2, width = 8}'
     """
 
     name: str = "custom"
-    hard: Weight = 1.0
-    soft: Weight = 0.0
     hidden: Weight = 0.0
     pooled: Weight = 0.0
-    temperature: Annotated[float, Range(0, 1000, without=(0,))] = 2.0
-    divergence: Annotated[str, OneOf(tuple(DIVERGENCES))] = "forward"
-    soft_positions: Annotated[str, OneOf(SOFT_POSITIONS)] = "masked"
-    unit: Annotated[str, OneOf(UNITS)] = "token"
-    distance: Annotated[str, OneOf(DISTANCES)] = "cosine"
-    projection: Annotated[str, OneOf(PROJECTIONS)] = "none"
-    centred: bool = False
-    whitening: Share = 0.0
-    fit_sequences: Annotated[int, Range(1, 10_000_000)] = 2048
-    teacher_sees: Annotated[str, OneOf(VIEWS)] = "masked"
+    teacher_sees: Annotated[str, OneOf(("masked", "original"))] = "masked"
+    terms: Table = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.weights), f"recipe: one of {', '.join(TERMS)} must be > 0")
+        require(bool(self.parts), "recipe: one of hard, soft, hidden, pooled must be > 0, or terms given")
 
     @property
-    def weights(self) -> dict[str, float]:
-        """The terms by name, with their weights; only those above 0."""
-        return {name: getattr(self, name) for name in TERMS if getattr(self, name) > 0}
+    def parts(self) -> tuple[Part, ...]:
+        """The terms, those whose weight is ever above 0."""
+        words = self._options(VocabularyOptions)
+        found: list[tuple[str, str, float | Schedule, TermOptions]] = []
+        if words.has_hard and words.has_soft and words.soft_positions == "all":
+            # Of other positions: each has a count of its own.
+            found.append(("hard", "vocabulary", 1.0, replace(words, soft=0.0)))
+            found.append(("soft", "vocabulary", 1.0, replace(words, hard=0.0)))
+        elif words.has_hard or words.has_soft:
+            found.append(("vocabulary", "vocabulary", 1.0, words))
+        found.append(("hidden", "hidden", self.hidden, self._options(HiddenOptions)))
+        found.append(("pooled", "pooled", self.pooled, self._options(PooledOptions)))
+        known = [Part(name, term_of(term), *rest) for name, term, *rest in found]  # type: ignore[arg-type]
+        parts = [each for each in (*known, *map(self._part, self.terms)) if max(values_of(each.weight)) > 0]
+        names = [each.name for each in parts]
+        require(len(set(names)) == len(names), f"recipe.terms: two terms of one name among {', '.join(names)}")
+        return tuple(parts)
+
+    def _options(self, kind: type[_Options]) -> _Options:
+        return kind(**{each.name: getattr(self, each.name) for each in fields(kind)})
+
+    def _part(self, name: str) -> Part:
+        given = self.terms[name]
+        options: dict[str, object] = dict(given) if isinstance(given, Mapping) else {"weight": given}
+        where, path = f"recipe.terms.{name}.", options.pop("class", "")
+        require(isinstance(path, str) and name.isidentifier(), f"{where}class must be text, and the name one word")
+        term = term_of(name, str(path))
+        weight = from_mapping(_Weight, {"weight": options.pop("weight", 1.0)}, where=where).weight
+        return Part(name, term, weight, from_mapping(term.Options, options, where=where))
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether any term looks at a teacher."""
-        return self.soft > 0 or self.compares_vectors
+    def needs(self) -> Needs:
+        """What all terms read together."""
+        every = [part.options.needs for part in self.parts]
+        student, teacher = (
+            tuple(dict.fromkeys(name for names in each for name in names))
+            for each in ([needs.student for needs in every], [needs.teacher for needs in every])
+        )
+        return Needs(student, teacher, any(each.tokens for each in every), any(each.masks for each in every))
 
     @property
-    def compares_vectors(self) -> bool:
-        """Whether any term compares representations, and so needs a projection where widths differ."""
-        return self.hidden > 0 or self.pooled > 0
+    def is_masked_lm(self) -> bool:
+        """Whether it minimises the masked LM loss itself, among others."""
+        return self.has_hard
 
-    @property
-    def compares_tokens(self) -> bool:
-        """Whether teacher and student must have the same tokens, and so one vocabulary."""
-        return self.soft > 0 or (self.hidden > 0 and self.unit == "token")
+    def check(self, name: str, shapes: Shapes) -> None:
+        """Raise InputError where it asks what a student and a teacher of these shapes cannot give."""
+        require(
+            shapes.teacher is not None or not self.needs.teacher,
+            f"recipe {self.name!r} needs a teacher; give one, or choose recipe mlm",
+        )
+        for part in self.parts:
+            part.options.check(part.name, shapes)
 
-    @property
-    def looks_at_masks(self) -> bool:
-        """Whether any term is about masked tokens, and so vanishes where none is masked."""
-        return self.hard > 0 or (self.soft > 0 and self.soft_positions == "masked")
+    def check_cache(self, cache: CacheConfig, teacher: BertConfig | None) -> None:
+        """Raise InputError where a cache cannot keep what a term reads."""
+        for part in self.parts:
+            part.options.check_cache(cache, teacher)
 
-    @property
-    def needs_fit(self) -> bool:
-        """Whether a sample of the teacher's vectors must be seen before training."""
-        return self.compares_vectors and (self.projection in REDUCING or self.centred or self.whitening > 0)
+    def check_mask_rate(self, rate: float) -> None:
+        """Raise InputError where nothing is masked and a term is about masked tokens alone."""
+        asked = " and ".join(
+            option for part in self.parts if part.options.needs.masks for option in part.options.asked_by(part.name)
+        )
+        require(
+            rate > 0 or not asked,
+            f"mask.rate is 0, which leaves {asked} nothing to learn from; give mask.rate > 0, or set {asked} to 0",
+        )
+
+    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
+        """What the teacher's states depend on, by option."""
+        taught = [part for part in self.parts if part.options.needs.teacher]
+        found: dict[str, object] = {
+            "teacher's states": [f"{part.name}: {name}" for part in taught for name in part.options.needs.teacher],
+            "recipe.teacher_sees": self.teacher_sees,
+        }
+        for part in taught:
+            found |= part.options.bound(cache, shapes)
+        return found
 
 
 RECIPES = {
-    "mlm": Recipe("mlm"),
+    "mlm": Recipe(name="mlm"),
     # The student keeps its vocabulary: words and sentences are what both have in common. Vectors weigh much, for the
     # reason given at "total": zero-shot Pearson on ASSIN 2's test set is 0.63 after 42,000 sentences, where weights of
     # 0.3 and 1 gave 0.41 after 20,000 and, with the masked words left out, 0.62 (untrained 0.52); first components that
     # are not whitened, pooled alone, give 0.56. Seeds and orders move these by some 0.02. No better, on the dev set:
     # random directions (0.650 against 0.675), whitened later components (0.645 to 0.66 against 0.655), folded ones.
     "partial": Recipe(
-        "partial",
+        name="partial",
         hidden=30.0,
         pooled=100.0,
         unit="word",
@@ -108,10 +164,10 @@ RECIPES = {
     # Hidden states weigh much: they say something of every token, guesses of one in seven, and cosines have slopes of a
     # hundredth of theirs. Held-out masked LM loss of 2 x 128 after 500 steps: hidden=1 7.21, 10 6.94 (rate 1e-3); 100
     # 6.52 (3e-3); without a teacher 7.19 (1e-3).
-    "total": Recipe("total", soft=1.0, hidden=100.0, projection="student-to-teacher"),
+    "total": Recipe(name="total", soft=1.0, hidden=100.0, projection="student-to-teacher"),
     # Weights and temperature of the command that Sanh et al. 2019 published: --alpha_ce 5 --alpha_mlm 2 --alpha_cos 1.
     # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
-    "distilbert": Recipe("distilbert", hard=2.0, soft=5.0, hidden=1.0),
+    "distilbert": Recipe(name="distilbert", hard=2.0, soft=5.0, hidden=1.0),
 }
 
 

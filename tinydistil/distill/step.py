@@ -1,4 +1,4 @@
-"""One step of training: teach, learn, compare, update.
+"""One step of training, in the order in which it happens: `Trainer.step` is the whole of distillation.
 
 The gradient is that of the objective over the *global* batch: each term's sum over ranks and micro-batches divided by
 its count over ranks and micro-batches. So 1 process, N processes and accumulation agree to rounding.
@@ -19,8 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
-from tinydistil.distill.losses import average, weighted
-from tinydistil.distill.objective import BatchT, Objective, SignalT
+from tinydistil.distill.objective import BatchT, Objective, TeacherT
 from tinydistil.distill.stopwatch import Stopwatch
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -30,7 +29,7 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 class StepResult:
     """What a step did, the same on every rank.
 
-    sums, counts: of each term over the global batch; tokens: of the batch; gradient_norm: before clipping.
+    sums, counts: of each reported number over the global batch; tokens: of the batch; gradient_norm: before clipping.
     taken: whether the weights moved. overflowed: they did not, but only because the scale of float16 was too high.
     bad_ranks: those whose own loss was not finite.
     """
@@ -45,28 +44,28 @@ class StepResult:
 
     @property
     def terms(self) -> dict[str, float]:
-        """Each term's mean over the global batch."""
+        """Each number's mean over the global batch."""
         return {name: total / max(self.counts[name], 1.0) for name, total in self.sums.items()}
 
 
-class Trainer(Generic[BatchT, SignalT]):
+class Trainer(Generic[BatchT, TeacherT]):
     """Holds what a step needs. `module` is the objective as a module, `model` that wrapped where ranks are several.
 
-    `teach` is called on each micro-batch, outside autograd and outside DistributedDataParallel.
+    `teacher` is called on each micro-batch, outside autograd and outside DistributedDataParallel.
     """
 
     def __init__(
         self,
-        objective: Objective[BatchT, SignalT],
+        objective: Objective[BatchT, TeacherT],
         optimizer: torch.optim.Optimizer,
         ranks: Ranks,
         *,
-        teach: Callable[[BatchT], SignalT] | None = None,
+        teacher: Callable[[BatchT], TeacherT] | None = None,
         precision: str = "float32",
         clip_norm: float = 1.0,
     ) -> None:
         assert isinstance(objective, nn.Module)
-        self.objective, self.optimizer, self.ranks, self.teach = objective, optimizer, ranks, teach
+        self.objective, self.optimizer, self.ranks, self.teacher = objective, optimizer, ranks, teacher
         self.clip_norm = clip_norm
         self.autocast_dtype = PRECISIONS[precision]
         # Gradients of float16 underflow without a scale; those of bfloat16 do not.
@@ -81,21 +80,37 @@ class Trainer(Generic[BatchT, SignalT]):
             wrapped.register_comm_hook(None, self._all_reduce)
             self.model = wrapped
 
-    def step(self, micro_batches: Sequence[BatchT], learning_rate: float) -> StepResult:
-        """Take one step over this rank's `micro_batches` at `learning_rate`.
+    def step(self, micro_batches: Sequence[BatchT], learning_rate: float, progress: float = 0.0) -> StepResult:
+        """Take one step over this rank's `micro_batches`, with the share `progress` of all steps done before.
 
         Where a loss or the gradient is not finite on any rank, all ranks leave the weights as they are.
         """
-        counts, tokens = self._counts(micro_batches)
-        totals = torch.zeros(len(counts), dtype=torch.float64, device=self.ranks.device)
-        for place, batch in enumerate(micro_batches):
+        objective, ranks, mark = self.objective, self.ranks, self.watch.mark
+        weights = objective.at(progress)
+        counts, tokens = self._global_counts(micro_batches)
+        sums = torch.zeros(len(objective.reports), dtype=torch.float64, device=ranks.device)
+        for number, batch in enumerate(micro_batches, start=1):
+            batch = batch.to(ranks.device)
+            mark("data")
             # Gradients travel once a step, with the last micro-batch.
-            with nullcontext() if place == len(micro_batches) - 1 else self._no_sync():
-                totals += self._backward(batch.to(self.ranks.device), counts)
+            with nullcontext() if number == len(micro_batches) else self._no_sync():
+                with self._autocast():
+                    teacher = self._teacher_states(batch)
+                    losses = self.model(batch, teacher)
+                # Each term is a sum, divided once, by its count over all ranks and micro-batches. times world_size:
+                # DistributedDataParallel averages gradients over ranks, where we want their sum.
+                loss = torch.stack([
+                    weights[name] * losses[name].total * (ranks.world_size / max(count, 1.0))
+                    for name, count in counts.items()
+                ]).sum()  # fmt: skip
+                mark("student")
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                mark("communication" if self._travelled() else "backward")
+            sums += self._reported(losses)
         self._check_all_reached()
         self.scaler.unscale_(self.optimizer)  # before clipping, or the limit would be on scaled gradients
         gradient_norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm or float("inf"))
-        result = self._agree(totals, gradient_norm, counts, tokens)
+        result = self._agreed(sums, gradient_norm, counts, tokens)
         if result.taken:
             # A group may learn at a share of the rate (layer-wise rates in fine-tuning).
             for group in self.optimizer.param_groups:
@@ -103,7 +118,7 @@ class Trainer(Generic[BatchT, SignalT]):
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self.watch.mark("optimizer")
+        mark("optimizer")
         return result
 
     def restore_scale(self, saved: object) -> None:
@@ -116,70 +131,64 @@ class Trainer(Generic[BatchT, SignalT]):
             require(
                 isinstance(saved, dict)
                 and saved.keys() == known
-                and _are_numbers(saved)
+                and all(type(each) in (int, float) for each in saved.values())
                 and 0 < saved["scale"] < math.inf,
                 "state.json: scaler is not what was saved",
             )
             assert isinstance(saved, dict)
             self.scaler.load_state_dict(saved)
 
-    def _backward(self, batch: BatchT, counts: Mapping[str, float]) -> Tensor:
-        """Add one micro-batch's gradient; returns its terms' sums (len(counts),), detached."""
-        self.watch.mark("data")
-        with self._autocast():
-            taught = self._taught(batch)
-            parts = self.model(batch, taught)
-            losses = {name: average(parts[name], count, self.ranks.world_size) for name, count in counts.items()}
-        self.watch.mark("student")
-        self.scaler.scale(weighted(losses, self.objective.weights)).backward()  # type: ignore[no-untyped-call]
-        travelled = isinstance(self.model, DistributedDataParallel) and self.model.require_backward_grad_sync
-        self.watch.mark("communication" if travelled else "backward")
-        return torch.stack([parts[name].total.detach().double() for name in counts])
-
-    def _taught(self, batch: BatchT) -> SignalT | None:
-        if self.teach is None:
+    def _teacher_states(self, batch: BatchT) -> TeacherT | None:
+        if self.teacher is None:
             return None
         # no_grad, not inference_mode: losses keep what the teacher says for their backward pass.
         with torch.no_grad():
-            taught = self.teach(batch)
+            states = self.teacher(batch)
         self.watch.mark("teacher")
-        return taught
+        return states
 
-    def _counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, float], int]:
+    def _global_counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, float], int]:
         """Each term's count over all ranks and micro-batches, known before any pass, and the tokens of the step."""
-        names = list(self.objective.weights)
-        rows = []
-        for batch in micro_batches:
-            mine = self.objective.counts(batch)
-            rows.append([*(mine[name] for name in names), batch.tokens])
+        counted = [{**self.objective.counts(batch), "": batch.tokens} for batch in micro_batches]
         self.watch.mark("data")
         # On the host: the device need not wait for numbers that the data already knows.
-        *counts, tokens = self.ranks.sum_(torch.tensor(rows, dtype=torch.float64).sum(0)).tolist()
+        summed = torch.tensor([list(each.values()) for each in counted], dtype=torch.float64).sum(0)
+        *counts, tokens = self.ranks.sum_(summed).tolist()
         self.watch.mark("communication")
-        return dict(zip(names, counts, strict=True)), int(tokens)
+        return dict(zip(counted[0], counts, strict=False)), int(tokens)
 
-    def _agree(self, totals: Tensor, gradient_norm: Tensor, counts: dict[str, float], tokens: int) -> StepResult:
-        """Sum the terms over ranks and decide, alike on all, whether the step is taken."""
-        bad = torch.zeros(self.ranks.world_size, dtype=torch.float64, device=totals.device)
-        bad[self.ranks.rank] = ~torch.isfinite(totals).all()
+    def _reported(self, losses: Mapping[str, object]) -> Tensor:
+        """The reported sums of a micro-batch, detached, in the order of `Objective.reports`."""
+        reports = self.objective.reports.items()
+        found = [losses[term].numbers.get(name, losses[term].total) for name, term in reports]  # type: ignore[attr-defined]
+        return torch.stack([each.detach().double() for each in found])
+
+    def _agreed(self, sums: Tensor, gradient_norm: Tensor, counts: dict[str, float], tokens: int) -> StepResult:
+        """Sum the numbers over ranks and decide, alike on all, whether the step is taken."""
+        bad = torch.zeros(self.ranks.world_size, dtype=torch.float64, device=sums.device)
+        bad[self.ranks.rank] = ~torch.isfinite(sums).all()
         self.watch.mark("optimizer")
-        everywhere = self.ranks.sum_(torch.cat([totals, bad, gradient_norm.detach().double()[None]]))
+        everywhere = self.ranks.sum_(torch.cat([sums, bad, gradient_norm.detach().double()[None]]))
         # The step's one wait for the device: no rank may update before all know that all may.
         values = everywhere.tolist()
         self.watch.mark("communication")
-        bad_ranks = tuple(rank for rank, flag in enumerate(values[len(totals) : -1]) if flag)
+        bad_ranks = tuple(rank for rank, flag in enumerate(values[len(sums) : -1]) if flag)
         norm = values[-1] / self.ranks.world_size  # each rank holds the whole gradient
         taken = not bad_ranks and math.isfinite(norm)
         # At a scale of 1 or less it is the gradient itself that is too large.
         overflowed = not taken and not bad_ranks and self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        sums = dict(zip(counts, values, strict=False))
-        return StepResult(sums, counts, tokens, norm, taken, overflowed, bad_ranks)
+        reports = self.objective.reports
+        by_name = {name: counts[term] for name, term in reports.items()}
+        return StepResult(dict(zip(reports, values, strict=False)), by_name, tokens, norm, taken, overflowed, bad_ranks)
 
     def _all_reduce(self, _state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Average a bucket of gradients over ranks. Once the last one is full, the rest is waiting for others."""
         if bucket.is_last():
             self.watch.mark("backward")
         return allreduce_hook(dist.group.WORLD, bucket)  # type: ignore[arg-type]
+
+    def _travelled(self) -> bool:
+        return isinstance(self.model, DistributedDataParallel) and self.model.require_backward_grad_sync
 
     def _check_all_reached(self) -> None:
         """DistributedDataParallel averages nothing, without a word, while it waits for a parameter no term reaches."""
@@ -195,10 +204,6 @@ class Trainer(Generic[BatchT, SignalT]):
 
     def _no_sync(self) -> AbstractContextManager[object]:
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
-
-
-def _are_numbers(values: Mapping[str, object]) -> bool:
-    return all(type(each) in (int, float) for each in values.values())
 
 
 def check_precision(precision: str) -> None:

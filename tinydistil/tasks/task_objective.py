@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinydistil.distill.losses import IGNORED, SumCount, soft_targets
+from tinydistil.distill.losses import IGNORED, soft_targets
+from tinydistil.distill.terms.base import Loss
 from tinydistil.model.heads import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
@@ -48,28 +49,30 @@ class TaskObjective(nn.Module):
         # Not in the checkpoint: it is a function of the training set.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weights of the terms that count."""
-        return {name: weight for name, weight in (("task", 1 - self.soft), ("soft", self.soft)) if weight > 0}
+        self.weights = {name: weight for name, weight in (("task", 1 - soft), ("soft", soft)) if weight > 0}
+        self.reports = {name: name for name in self.weights}
+
+    def at(self, progress: float) -> Mapping[str, float]:
+        """The weights of the terms that count, which stay."""
+        return self.weights
 
     def counts(self, batch: TaskBatch) -> Mapping[str, int]:
         """Examples, labelled tokens or ends of answers of a micro-batch: both terms are divided by the same number."""
         return dict.fromkeys(self.weights, int(self._labelled(batch).sum()))
 
-    def forward(self, batch: TaskBatch, taught: None = None) -> dict[str, SumCount]:
+    def forward(self, batch: TaskBatch, teacher: None = None) -> dict[str, Loss]:
         """The terms of one micro-batch."""
-        assert taught is None, "what the teacher says lies in the batch"
+        assert teacher is None, "what the teacher says lies in the batch"
         logits = self._logits(self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids), batch)
         labelled = self._labelled(batch).flatten()  # (B,), (B * T,) or (B * 2,)
         parts = {}
         if self.soft < 1:
             losses = self._losses(logits, batch.targets)
-            parts["task"] = SumCount(torch.where(labelled, losses, 0.0).sum(), labelled.sum())
+            parts["task"] = Loss(torch.where(labelled, losses, 0.0).sum())
         if self.soft > 0:
             assert batch.soft is not None, "soft targets need a teacher"
-            taught_logits = _ends(batch.soft, batch) if self.finds_answers else batch.soft
-            parts["soft"] = self._soft(logits, taught_logits, labelled)
+            teacher_logits = _ends(batch.soft, batch) if self.finds_answers else batch.soft
+            parts["soft"] = Loss(self._soft(logits, teacher_logits, labelled))
         return parts
 
     def _logits(self, output: Tensor | SpanLogits, batch: TaskBatch) -> Tensor:
@@ -88,11 +91,12 @@ class TaskObjective(nn.Module):
             reduction="none",
         )
 
-    def _soft(self, logits: Tensor, taught: Tensor, labelled: Tensor) -> SumCount:
+    def _soft(self, logits: Tensor, teacher_logits: Tensor, labelled: Tensor) -> Tensor:
         if self.is_regression:
-            errors = (logits.float() - taught).square().squeeze(-1)
-            return SumCount(torch.where(labelled, errors, 0.0).sum(), labelled.sum())
-        return soft_targets(logits.flatten(0, -2), taught.flatten(0, -2), labelled, temperature=self.temperature)
+            errors = (logits.float() - teacher_logits).square().squeeze(-1)
+            return torch.where(labelled, errors, 0.0).sum()
+        both = logits.flatten(0, -2), teacher_logits.flatten(0, -2)
+        return soft_targets(*both, labelled, temperature=self.temperature)
 
     def _labelled(self, batch: TaskBatch) -> Tensor:
         """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2)."""

@@ -54,7 +54,7 @@ def model_card(plan: Plan, student: BertForMaskedLM, outcome: Outcome) -> str:
     ]
     how = (
         f"Distilled from {_code(name_of(plan.teacher.name, plan.teacher.folder))}"
-        if plan.teacher is not None and recipe.needs_teacher
+        if plan.teacher is not None and recipe.needs.teacher
         else "Trained as a masked language model, without a teacher,"
     )
     uses = _VECTORS if head == "none" else _FILL_MASK.format(mask=plan.tokenizer.special.mask_token)
@@ -90,11 +90,7 @@ def model_card(plan: Plan, student: BertForMaskedLM, outcome: Outcome) -> str:
 
 def terms_of(recipe: Recipe) -> str:
     """The terms of a recipe and their weights, as in "1 x hard + 1 x soft (T = 2)"."""
-    said = []
-    for name, weight in recipe.weights.items():
-        detail = f" (T = {recipe.temperature:g})" if name == "soft" else ""
-        said.append(f"{weight:g} x {name}{detail}")
-    return " + ".join(said)
+    return " + ".join(filter(None, (part.options.described(part.name, part.weight) for part in recipe.parts)))
 
 
 def hub_name(given: str, folder: Path) -> str | None:

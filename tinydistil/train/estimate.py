@@ -19,10 +19,9 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.shards import WordPair
-from tinydistil.distill.build import make_learner
 from tinydistil.distill.learner import Learner
+from tinydistil.distill.states import TeacherStates
 from tinydistil.distill.step import Trainer
-from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
 from tinydistil.train.card import terms_of
@@ -69,7 +68,7 @@ class _RandomText:
         return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
 
 
-_Trainer = Trainer[MaskedBatch, TeacherSignal]
+_Trainer = Trainer[MaskedBatch, TeacherStates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +141,12 @@ def _tried(plan: Plan, device: torch.device, text: _Text) -> tuple[_Trial, _Trai
     """The trial, and what it was made with."""
     config, alone = plan.config, Ranks(0, 1, device)
     teacher = None if plan.teacher is None else load_teacher(plan).to(device)
-    learner = make_learner(build_student(plan, teacher), teacher, config.recipe).to(device)
+    learner = Learner(build_student(plan, teacher), config.recipe, plan.shapes).to(device)
     batches = _batches(plan, min(_TRIAL_SEQUENCES, config.train.batch_size), text.tokens)
     # What int8 costs is not told: on random ids it would say nothing of text.
-    teach = None if teacher is None else live_teacher(plan, teacher, batches, alone, lambda _: None)
+    teach = None if teacher is None else live_teacher(plan, teacher, learner, batches, alone, lambda _: None)
     optimizer = make_optimizer([learner], config.train.optimizer)
-    trainer = Trainer(learner, optimizer, alone, teach=teach, precision=config.train.precision)
+    trainer = Trainer(learner, optimizer, alone, teacher=teach, precision=config.train.precision)
     return _trial(trainer, batches), trainer, teacher
 
 

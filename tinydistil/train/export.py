@@ -55,7 +55,7 @@ class Outcome:
 
 def watched_by(recipe: Recipe) -> Watched:
     """What the validation of a run with `recipe` measures."""
-    return "masked_lm" if recipe.hard > 0 else "objective"
+    return "masked_lm" if recipe.is_masked_lm else "objective"
 
 
 def held_out_loss(watched: Watched, loss: float) -> str:

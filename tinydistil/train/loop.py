@@ -15,7 +15,7 @@ import torch
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted, StopRequest
-from tinydistil.distill.objective import Batches, BatchT, SignalT
+from tinydistil.distill.objective import Batches, BatchT, TeacherT
 from tinydistil.distill.step import StepResult, Trainer
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, optimizer_tensors, restore_optimizer
 from tinydistil.train.records import Pace, Records
@@ -29,7 +29,7 @@ _STOP_WITHIN_S = 15.0
 _MOST_IDS_SHOWN = 64
 
 
-class Loop(Generic[BatchT, SignalT]):
+class Loop(Generic[BatchT, TeacherT]):
     """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop.
 
     `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank; `named`
@@ -40,7 +40,7 @@ class Loop(Generic[BatchT, SignalT]):
 
     def __init__(
         self,
-        trainer: Trainer[BatchT, SignalT],
+        trainer: Trainer[BatchT, TeacherT],
         batches: Batches[BatchT],
         config: TrainConfig,
         store: CheckpointStore,
@@ -149,7 +149,7 @@ class Loop(Generic[BatchT, SignalT]):
             state.cursor, rank=self.ranks.rank, world_size=self.ranks.world_size, accumulation=config.accumulation
         )
         learning_rate = config.optimizer.learning_rate * learning_rate_share(config.schedule, state.steps, total_steps)
-        result = self.trainer.step(micro_batches, learning_rate)
+        result = self.trainer.step(micro_batches, learning_rate, state.steps / max(total_steps - 1, 1))
         # Also where the step was not taken: the batch that broke it would break the next one too.
         state.cursor += 1
         self._timed_tokens.append(result.tokens)

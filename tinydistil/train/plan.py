@@ -17,11 +17,10 @@ from tinydistil.base.ranks import device_of
 from tinydistil.batches.manifest import MANIFEST, check_fit, entries_of, made_with
 from tinydistil.batches.masked_batches import Sides, sides_of
 from tinydistil.corpus.prepare import Job
-from tinydistil.distill.build import check_mask_rate
-from tinydistil.distill.cache import MOST_PARTS
 from tinydistil.distill.step import check_precision
-from tinydistil.distill.teacher import check_teacher_precision
-from tinydistil.distill.vocabulary_loss import check_sparse
+from tinydistil.distill.teacher.cached import MOST_PARTS
+from tinydistil.distill.teacher.live import check_teacher_precision
+from tinydistil.distill.terms.base import Shapes
 from tinydistil.model.config import BertConfig
 from tinydistil.tokenizer.sides import load_side
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -32,6 +31,7 @@ from tinydistil.train.sources import (
     check_memory,
     check_student,
     shape_of,
+    shapes_of,
     student_sources,
     teacher_of,
 )
@@ -72,7 +72,12 @@ class Plan:
     @property
     def teacher_pooling(self) -> str:
         """Which vector of the teacher stands for a sequence: as its folder declares, "cls" or else "mean"."""
-        return "cls" if self.teacher is not None and self.teacher.pooling == "cls" else "mean"
+        return self.shapes.teacher_pooling
+
+    @property
+    def shapes(self) -> Shapes:
+        """Student and teacher as the terms of the recipe see them."""
+        return shapes_of(self.shape, self.teacher)
 
     @property
     def origin(self) -> dict[str, object]:
@@ -115,7 +120,7 @@ def make_plan(config: RunConfig, output: Path, *, resume: bool, device: str = "a
     Raises InputError for what is missing, contradictory or does not fit, naming field, value and remedy.
     """
     check_precision(config.train.precision)
-    check_mask_rate(config.recipe, config.train.mask.rate)
+    config.recipe.check_mask_rate(config.train.mask.rate)
     check_teacher_precision(config.teacher_precision, device_of(device))
     if config.train.tensorboard:
         optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
@@ -184,17 +189,7 @@ def _check_cache(config: RunConfig, output: Path, teacher: ModelFolder) -> None:
         f"train.mask.epochs must be <= {MOST_PARTS:,} with a teacher's cache, which has a file for each at least, got "
         f"{config.train.mask.epochs:,}",
     )
-    require(
-        config.cache.words != "top" or config.recipe.soft == 0 or config.cache.top < teacher.config.vocab_size,
-        f"cache.top must be below the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.top}",
-    )
-    require(
-        config.cache.words != "top" or config.recipe.soft == 0 or config.cache.drawn <= teacher.config.vocab_size,
-        f"cache.drawn must be <= the teacher's vocabulary ({teacher.config.vocab_size}), got {config.cache.drawn}; "
-        "cache.words=hidden keeps the whole distribution",
-    )
-    if config.cache.words == "top" and config.recipe.soft > 0:
-        check_sparse(config.recipe.divergence)
+    config.recipe.check_cache(config.cache, teacher.config)
 
 
 def _job(config: RunConfig, shared: bool) -> Job:

@@ -16,11 +16,10 @@ from tinydistil.batches.shards import TokenShards
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.rules_table import describe
-from tinydistil.distill.build import make_learner
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
 from tinydistil.distill.learner import Learner
+from tinydistil.distill.states import TeacherStates
 from tinydistil.distill.step import Trainer
-from tinydistil.distill.teacher import TeacherSignal
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.train.card import model_card
@@ -93,7 +92,7 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     return outcome
 
 
-def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
+def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherStates]:
     """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
     config = plan.config
     teacher = None if plan.teacher is None else load_teacher(plan)
@@ -102,7 +101,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     train = make_batches(plan, "train")
     assert train is not None, "checked by the plan"
     validation = make_batches(plan, "validation")
-    learner = make_learner(student, teacher, config.recipe, teacher_pooling=plan.teacher_pooling).to(ranks.device)
+    learner = Learner(student, config.recipe, plan.shapes).to(ranks.device)
     # Each rank has read files of its own, maybe from a disk that they do not share.
     ranks.require_same("the configuration", [repr(config).encode()])
     ranks.require_same(f"corpus {str(plan.shards)!r}", [(plan.shards / MANIFEST).read_bytes()])
@@ -113,11 +112,11 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
     # before it is quantised, which leaves no weights to look at
     fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
-    live = None if teacher is None else live_teacher(plan, teacher, train, ranks, records.say)
-    teach: Callable[[MaskedBatch], TeacherSignal] | None = live
+    live = None if teacher is None else live_teacher(plan, teacher, learner, train, ranks, records.say)
+    source: Callable[[MaskedBatch], TeacherStates] | None = live
     if live is not None and config.teacher_cache:
         with stopping():
-            teach = cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint=fingerprint)
+            source = cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint=fingerprint)
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     checkpoint = store.latest()
     held = b"" if checkpoint is None else (checkpoint.folder / "hashes.json").read_bytes()
@@ -128,7 +127,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
         learner,
         make_optimizer([learner], config.train.optimizer),
         ranks,
-        teach=teach,
+        teacher=source,
         precision=config.train.precision,
         clip_norm=config.train.optimizer.clip_norm,
     )
@@ -136,7 +135,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherSignal]:
     if validation is not None:
         count = config.train.validation_sequences
         validate = partial(masked_lm_loss, student, validation, ranks, sequences=count)
-        if live is not None and config.recipe.hard == 0:
+        if live is not None and not config.recipe.is_masked_lm:
             validate = partial(objective_loss, learner, live, validation, ranks, sequences=count)
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
     phrase = partial(held_out_loss, watched_by(config.recipe))
@@ -204,15 +203,15 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     )
 
 
-def outcome_of(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
+def outcome_of(plan: Plan, loop: Loop[MaskedBatch, TeacherStates]) -> Outcome:
     """How the run ended, the student's masked LM loss included; called on all ranks together."""
     state, recipe, learner = loop.state, plan.config.recipe, loop.trainer.module
     assert isinstance(learner, Learner)
     loss = state.best_loss if plan.config.train.patience > 0 else state.validation_loss
     copied: Head = "copied" if plan.config.student.start == "layers" else "none"
-    head: Head = "trained" if recipe.hard > 0 or recipe.soft > 0 else copied
-    words = loss if recipe.hard > 0 else None
-    if recipe.hard == 0 and head != "none" and plan.config.train.mask.rate > 0:
+    head: Head = "trained" if "logits" in recipe.needs.student else copied
+    words = loss if recipe.is_masked_lm else None
+    if not recipe.is_masked_lm and head != "none" and plan.config.train.mask.rate > 0:
         held_out = make_batches(plan, "validation")
         if held_out is not None:
             sequences = plan.config.train.validation_sequences
@@ -221,7 +220,7 @@ def outcome_of(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal]) -> Outcome:
     return Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, watched_by(recipe), words, head)
 
 
-def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherSignal], outcome: Outcome) -> None:
+def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherStates], outcome: Outcome) -> None:
     """Write the student as it stands, its card, and how the run ended."""
     learner, folder = loop.trainer.module, plan.output / STUDENT
     assert isinstance(learner, Learner)

@@ -8,9 +8,9 @@ from typing import Annotated
 from tinydistil.base.config import Checked, OneOf, Range, from_mapping, nearest, shown, table_of, to_mapping
 from tinydistil.base.errors import InputError, require
 from tinydistil.corpus.prepare_config import PrepareConfig
-from tinydistil.distill.cache import CacheConfig
 from tinydistil.distill.initialise import EMBEDDINGS
 from tinydistil.distill.recipe import RECIPES, Recipe
+from tinydistil.distill.states import CacheConfig
 from tinydistil.model.config import BertConfig, fitting
 from tinydistil.train.train_config import TrainConfig
 
@@ -87,11 +87,11 @@ class RunConfig(Checked):
         super().__post_init__()
         recipe, student = self.recipe, self.student
         require(
-            bool(self.teacher) or not recipe.needs_teacher,
+            bool(self.teacher) or not recipe.needs.teacher,
             f"recipe {recipe.name!r} needs a teacher: give --teacher, or choose recipe mlm",
         )
         require(
-            not self.teacher or recipe.needs_teacher,
+            not self.teacher or bool(recipe.needs.teacher),
             f"recipe {recipe.name!r} asks no teacher, but one was given; drop --teacher or choose total or partial",
         )
         require(
@@ -125,7 +125,7 @@ class RunConfig(Checked):
             "student.tokenizer is of no use to a new model that reads with the teacher's vocabulary; leave it out",
         )
         require(
-            not (self.student_vocabulary == "own" and recipe.compares_tokens),
+            not (self.student_vocabulary == "own" and recipe.needs.tokens),
             f"recipe {recipe.name!r} compares teacher and student token by token, so both must share a vocabulary: "
             "choose student.vocabulary teacher, or recipe partial",
         )
@@ -139,15 +139,12 @@ class RunConfig(Checked):
             self.train.mask.epochs >= 1,
             "--teacher-cache needs masks that come again: set train.mask.epochs to the number of epochs to be kept",
         )
-        require(
-            self.recipe.soft == 0 or self.recipe.soft_positions == "masked",
-            "--teacher-cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
-        )
+        self.recipe.check_cache(self.cache, None)
 
     @property
     def student_vocabulary(self) -> str:
         """Whose vocabulary the student reads with: "own" or "teacher"."""
-        return self.student.vocabulary or ("teacher" if self.recipe.compares_tokens else "own")
+        return self.student.vocabulary or ("teacher" if self.recipe.needs.tokens else "own")
 
 
 def new_shape(layers: int, width: int, vocab_size: int) -> BertConfig:

@@ -7,7 +7,7 @@ import torch
 
 from tinydistil.base.errors import rank_and_world_size, require
 from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
-from tinydistil.distill.build import check_pair
+from tinydistil.distill.terms.base import Shapes
 from tinydistil.model.config import BertConfig, memory_there, read_config
 from tinydistil.model.names import HEAD_BIAS
 from tinydistil.model.sentence_folder import declared_pooling
@@ -42,8 +42,16 @@ def teacher_of(config: RunConfig) -> ModelFolder:
         f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
         f"{shape.vocab_size}; the folder mixes two models",
     )
-    pooling = declared_pooling(folder) if config.recipe.pooled > 0 else None
+    pooling = declared_pooling(folder) if "pooled" in config.recipe.needs.teacher else None
     return ModelFolder(config.teacher, folder, shape, tokenizer, predicts_words, pooling)
+
+
+def shapes_of(student: BertConfig, teacher: ModelFolder | None) -> Shapes:
+    """Student and teacher as the terms of a recipe see them."""
+    if teacher is None:
+        return Shapes(student)
+    pooling = "cls" if teacher.pooling == "cls" else "mean"
+    return Shapes(student, teacher.config, teacher.predicts_words, pooling)
 
 
 def student_sources(config: RunConfig) -> tuple[Path | None, Tokenizer | None, Tokenizer | None]:
@@ -156,7 +164,7 @@ def check_student(
             "choose random or pca, or give a folder as student.model",
         )
     if teacher is not None:
-        check_pair(config.recipe, shape, teacher.config, predicts_words=teacher.predicts_words)
+        config.recipe.check(config.recipe.name, shapes_of(shape, teacher))
 
 
 def check_length(longest: int, shape: BertConfig, teacher: ModelFolder | None) -> None:

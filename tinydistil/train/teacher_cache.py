@@ -22,17 +22,14 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.distill.build import fit_projections
-from tinydistil.distill.cache import OWNERSHIP, CacheConfig, CachedTeacher, TeacherCache
-from tinydistil.distill.cache_part import checksum, numbers_of
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.recipe import REDUCING
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.states import CacheConfig
+from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, kinds_of
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.teacher.part import checksum, numbers_of
 from tinydistil.train.plan import Plan
 from tinydistil.train.teaching import training_s
 
-# What of a recipe the teacher's numbers depend on. Weights and divergence may change between runs on one cache.
-_RECIPE = ("temperature", "unit", "projection", "centred", "whitening", "fit_sequences", "teacher_sees")
 # Tokens of a batch that the teacher reads at a time; sequences of like length lie together.
 _TOKENS = 4096
 _LONG_S = 20.0
@@ -48,7 +45,7 @@ def cached_teacher(
     *,
     fingerprint: str,
 ) -> CachedTeacher:
-    """The cache that `plan` names, written as far as it is not there; `learner` gets the projections it was made with.
+    """The cache that `plan` names, written as far as it is not there; `learner` gets what was fitted for it.
 
     fingerprint: of the teacher's weights. Ranks write every n-th part each, as long as that takes any of them. Raises
     InputError where the cache was made for another run, or is being written by one.
@@ -62,38 +59,38 @@ def cached_teacher(
                 OWNERSHIP.check(cache.folder, bound)
                 if not (cache.folder / OWNERSHIP.record).exists() or cache.missing:  # many may read a whole one
                     held.enter_context(OWNERSHIP.claim(cache.folder, bound))
-        fitted = _load_projections(cache, learner, say)
+        fitted = _load_fitted(cache, learner, say)
         if ranks.all_agree(fitted):
-            ranks.broadcast_(learner.projections.buffers())
+            ranks.broadcast_(learner.fitted_tensors().values())
         else:
             fit(learner, live, batches, ranks, say)
             with ranks.agreed():
                 if ranks.is_main:
-                    cache.save_projections(learner)
-        cache = replace(cache, seed=checksum(numbers_of(learner.projections.named_buffers()), seed))
+                    cache.save_fitted(learner.fitted_tensors())
+        cache = replace(cache, seed=checksum(numbers_of(learner.fitted_tensors().items()), seed))
         with ranks.agreed("write their parts of the teacher's cache"):
             later = partial(training_s, learner, live, batches, config.train, ranks)
-            _write_missing(cache, ranks, learner, live, batches, say, config.cache, later)
+            _write_missing(cache, ranks, live, batches, say, config.cache, later)
     size = sum(cache.path(*part).stat().st_size for part in cache.parts)
     say(f"teacher's cache {str(cache.folder)!r}: {len(cache.sequences):,} sequences, {cache.epochs} epochs of masks, "
         f"{size / 2**20:,.1f} MiB")  # fmt: skip
-    return CachedTeacher(cache, live.model, learner, config.cache, ranks.device)
+    return CachedTeacher(cache, live, config.cache, ranks.device)
 
 
 def fit(learner: Learner, live: LiveTeacher, batches: MaskedBatches, ranks: Ranks, say: Callable[[str], None]) -> None:
-    """Fit the projections of `learner` to the first epoch; every rank gets those of rank 0.
+    """Fit what terms of `learner` fit to the teacher, on the first epoch; every rank gets that of rank 0.
 
     Another machine, or another number of threads, rounds otherwise, and may turn the sign of a component.
     """
     with ranks.agreed("fit the projections"):
-        for term, kept in fit_projections(learner, live, first_epoch(batches)).items():
-            say(f"{term}: the projection keeps {kept:.1%} of the teacher's squared length")
-    ranks.broadcast_(learner.projections.buffers())
+        for term, found in learner.fit(live.read, first_epoch(batches)).items():
+            say(f"{term}: {found}")
+    ranks.broadcast_(learner.fitted_tensors().values())
 
 
-def _load_projections(cache: TeacherCache, learner: Learner, say: Callable[[str], None]) -> bool:
+def _load_fitted(cache: TeacherCache, learner: Learner, say: Callable[[str], None]) -> bool:
     try:
-        return cache.load_projections(learner)
+        return cache.load_fitted(learner.fitted_tensors())
     except InputError as error:
         say(f"warning: {error}")
         return False
@@ -102,7 +99,6 @@ def _load_projections(cache: TeacherCache, learner: Learner, say: Callable[[str]
 def _write_missing(
     cache: TeacherCache,
     ranks: Ranks,
-    learner: Learner,
     live: LiveTeacher,
     batches: MaskedBatches,
     say: Callable[[str], None],
@@ -111,11 +107,12 @@ def _write_missing(
 ) -> None:
     """Write those of this rank's parts that are not there or not what was written. later: seconds of what follows."""
     mine = cache.parts[ranks.rank :: ranks.world_size]
-    missing = [part for part in mine if not _is_whole(cache, part, learner, config, say)]
+    kinds = kinds_of(live.states, config)
+    missing = [part for part in mine if not _is_whole(cache, part, kinds, say)]
     began, later_s = time.monotonic(), 0.0
     for done, part in enumerate(missing, start=1):
         shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
-        cache.write(part, shares, live, learner, config, ranks.device)
+        cache.write(part, shares, live, config, ranks.device)
         left = len(missing) - done
         if done == 1:
             needed, free = left * cache.path(*part).stat().st_size, shutil.disk_usage(cache.folder).free
@@ -132,14 +129,12 @@ def _write_missing(
             f"{duration(left_s)} left{whole}")  # fmt: skip
 
 
-def _is_whole(
-    cache: TeacherCache, part: tuple[int, int], learner: Learner, config: CacheConfig, say: Callable[[str], None]
-) -> bool:
+def _is_whole(cache: TeacherCache, part: tuple[int, int], kinds: list[str], say: Callable[[str], None]) -> bool:
     """Whether a part is there and, as far as its ends tell, what was written."""
     if not cache.path(*part).exists():
         return False
     try:
-        cache.open(*part, learner, config)
+        cache.open(*part, kinds)
     except InputError as error:
         say(f"warning: {error}")
         return False
@@ -150,35 +145,21 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     """Everything that the numbers in a cache depend on, by the name of the option where it is one."""
     config, teacher = plan.config, plan.teacher
     assert teacher is not None, "checked by RunConfig"
-    recipe = {f"recipe.{name}": getattr(config.recipe, name) for name in _RECIPE}
-    terms = {f"recipe.{name} > 0": getattr(config.recipe, name) > 0 for name in ("soft", "hidden", "pooled")}
-    # What nothing of this recipe depends on must not refuse its cache.
-    words = config.cache.words if config.recipe.soft > 0 else ""
-    if words != "top":
-        recipe["recipe.temperature"] = "any"
-    if not config.recipe.needs_fit:
-        recipe["recipe.fit_sequences"] = "any"
     mask = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
     return {
-        "format": 3,
+        "format": 4,
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
         "teacher's pooling": plan.teacher_pooling,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
         "student's tokenizer": plan.tokenizer.fingerprint,
-        "student's width": plan.shape.hidden_size if config.recipe.projection in REDUCING else "any",
         "shards": _hash_of_shards(plan),
         "train.seed": config.train.seed,
         "train.order.sequences": config.train.order.sequences,
         "train.order.longest": config.train.order.longest,
         **mask,
-        **terms,
-        **recipe,
-        "cache.words": words or "any",
-        "cache.top": config.cache.top if words == "top" else "any",
-        "cache.drawn": config.cache.drawn if words == "top" else "any",
-        "cache.vector_bits": config.cache.vector_bits if config.recipe.compares_vectors else "any",
+        **config.recipe.bound(config.cache, plan.shapes),
     }
 
 

@@ -8,9 +8,9 @@ import torch
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.distill.int8_teacher import quantise_teacher
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.teacher.int8 import quantise_teacher
+from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.train.plan import Plan
@@ -32,17 +32,19 @@ def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
 def live_teacher(
     plan: Plan,
     model: BertForMaskedLM | BertModel,
+    learner: Learner,
     batches: MaskedBatches,
     ranks: Ranks,
     say: Callable[[str], None],
 ) -> LiveTeacher:
-    """`model` as the live teacher of a run over `batches`, in the precision of the plan.
+    """`model` as the live teacher of `learner` in a run over `batches`, in the precision of the plan.
 
     For int8 the model is changed in place, so whatever takes weights from it must have done so; `say` hears the error.
     What int8 is calibrated by is that of rank 0.
     """
     precision = plan.config.teacher_precision
-    teacher = LiveTeacher(model.to(ranks.device), plan.config.recipe, precision=precision)
+    sees = plan.config.recipe.teacher_sees
+    teacher = LiveTeacher(model.to(ranks.device), learner.states(), sees=sees, precision=precision)
     if precision == "int8":
         sample = [_sample(batches, _CALIBRATION_SEQUENCES)]
         say(f"teacher in int8: {quantise_teacher(teacher, sample, agree=ranks.broadcast_)}")
@@ -54,10 +56,10 @@ def training_s(
 ) -> float:
     """Seconds of all steps of a run whose teacher costs nothing, from a trial that leaves no trace."""
     batch, took = _sample(batches, _TRIAL_SEQUENCES).to(ranks.device), 0.0
-    signal, before = teacher(batch), torch.get_rng_state()
+    states, before = teacher(batch), torch.get_rng_state()
     for _ in range(2):  # the first compiles
         began = time.monotonic()
-        totals = [part.total.float() for part in learner(batch, signal).values()]
+        totals = [loss.total.float() for loss in learner(batch, states).values()]
         torch.autograd.backward(torch.stack(totals).sum())
         if ranks.device.type == "cuda":
             torch.cuda.synchronize()

@@ -14,9 +14,9 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted, stop_asked
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.distill.fused import fused_vocabulary_losses
+from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.teacher import TeacherSignal
+from tinydistil.distill.states import TeacherStates
 from tinydistil.model.heads import BertForMaskedLM
 
 # The epoch whose masks validation uses: none that training reaches.
@@ -30,31 +30,34 @@ def masked_lm_loss(student: BertForMaskedLM, batches: MaskedBatches, ranks: Rank
         for batch in _share(batches, ranks, sequences):
             hidden = student(batch.input_ids, batch.attention_mask).last_hidden
             # In chunks of rows: all logits of a batch would take more memory than a step of training.
-            decoding = student.decoding_at(hidden, batch.rows)
-            part = fused_vocabulary_losses(decoding, batch.targets, None, hard=1.0, soft=0.0, compiled=False).hard
-            assert part is not None
-            sums += torch.stack([part.total.double(), part.count.double()])
+            decoding = student.decoding_at(hidden, batch.positions)
+            found = fused_vocabulary_loss(decoding, batch.targets, None, hard=1.0, soft=0.0, compiled=False)
+            sums[0] += found.total
+            sums[1] += len(batch.positions)
     total, tokens = ranks.sum_(sums).tolist()
     return float(total / max(tokens, 1))
 
 
 def objective_loss(
     learner: Learner,
-    teach: Callable[[MaskedBatch], TeacherSignal],
+    teacher: Callable[[MaskedBatch], TeacherStates],
     batches: MaskedBatches,
     ranks: Ranks,
     *,
     sequences: int,
 ) -> float:
-    """The weighted sum of the recipe's terms, for recipes that train no masked language model; else as above."""
-    weights = learner.weights
+    """The recipe's terms by their weights at the end of the run, for recipes that train no masked language model."""
+    weights = learner.at(1.0)
     sums = torch.zeros(len(weights), 2, dtype=torch.float64, device=ranks.device)
     with _evaluating(learner):
         for batch in _share(batches, ranks, sequences):
-            parts = learner(batch, teach(batch))
-            sums += torch.stack([torch.stack([parts[name].total, parts[name].count]).double() for name in weights])
-    totals, counts = ranks.sum_(sums).T
-    means = totals / counts.clamp(min=1)
+            counts = learner.counts(batch)
+            losses = learner(batch, teacher(batch))
+            for place, name in enumerate(weights):
+                sums[place, 0] += losses[name].total
+                sums[place, 1] += counts[name]
+    totals, counted = ranks.sum_(sums).T
+    means = totals / counted.clamp(min=1)
     return float(sum(weight * mean for weight, mean in zip(weights.values(), means.tolist(), strict=True)))
 
 

@@ -1,0 +1,240 @@
+"""What masked tokens teach: cross-entropy with the token itself, and divergence from the teacher's distribution.
+
+Both are one term, for they share their logits, and one gradient: that of hard * cross-entropy + soft * divergence.
+Shapes: R positions, E teacher width, V vocabulary, N tokens of sparse targets, M of them drawn.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tinydistil.base.config import OneOf, Range
+from tinydistil.base.errors import require
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.distill.fused import fused_vocabulary_loss
+from tinydistil.distill.losses import (
+    DIVERGENCES,
+    SparseTargets,
+    check_divergence,
+    sparse_targets,
+)
+from tinydistil.distill.scheduled import Schedule, value_at, values_of, written
+from tinydistil.distill.states import CacheConfig, ModelStates, State
+from tinydistil.distill.terms.base import Loss, Needs, Shapes, Term, TermOptions, register
+from tinydistil.model.config import BertConfig
+from tinydistil.model.heads import BertForMaskedLM, Decoding
+
+# Beyond these, a term drowns all others in float32, whose numbers have 7 digits.
+Weight = Annotated[float, Range(0, 1e7)] | Schedule
+Temperature = Annotated[float, Range(0, 1000, without=(0,))] | Schedule
+
+
+@dataclass(frozen=True)
+class VocabularyOptions(TermOptions, table="recipe"):
+    """hard, soft: weights of cross-entropy and divergence; 0 leaves one out. temperature, divergence, soft_positions
+    ("masked" or "all"): of the soft targets."""
+
+    hard: Weight = 1.0
+    soft: Weight = 0.0
+    temperature: Temperature = 2.0
+    divergence: Annotated[str, OneOf(DIVERGENCES)] = "forward"
+    soft_positions: Annotated[str, OneOf(("masked", "all"))] = "masked"
+
+    @property
+    def has_hard(self) -> bool:
+        """Whether cross-entropy is ever weighed."""
+        return max(values_of(self.hard)) > 0
+
+    @property
+    def has_soft(self) -> bool:
+        """Whether the divergence is."""
+        return max(values_of(self.soft)) > 0
+
+    @property
+    def needs(self) -> Needs:
+        """The student's head; the teacher's where there are soft targets."""
+        masks = self.has_hard or self.soft_positions == "masked"
+        return Needs(("hidden", "logits"), ("logits",) * self.has_soft, tokens=self.has_soft, masks=masks)
+
+    def asked_by(self, name: str) -> tuple[str, ...]:
+        """hard, soft or both."""
+        return ("recipe.hard",) * self.has_hard + ("recipe.soft",) * self.has_soft
+
+    def described(self, name: str, weight: float | Schedule) -> str:
+        """Both parts, as in "1 x hard + 1 x soft (T = 2)"."""
+        soft = f"{written(self.soft)} x soft (T = {written(self.temperature)})"
+        return " + ".join([f"{written(self.hard)} x hard"] * self.has_hard + [soft] * self.has_soft)
+
+    def reason(self, name: str) -> str:
+        """Soft targets."""
+        return f"recipe.soft is {written(self.soft) if isinstance(self.soft, Schedule) else self.soft}"
+
+    def check(self, name: str, shapes: Shapes) -> None:
+        """Raise InputError where the teacher has no head or another vocabulary."""
+        require(
+            shapes.teacher is None or not self.has_soft or shapes.teacher_has_head,
+            f"{self.reason(name)}, but the teacher has no masked language model head to give soft targets; "
+            "set recipe.soft=0, or choose a teacher that has the head",
+        )
+        super().check(name, shapes)
+
+    def check_cache(self, cache: CacheConfig, teacher: BertConfig | None) -> None:
+        """Raise InputError where the cache cannot keep the distribution."""
+        if not self.has_soft:
+            return
+        require(
+            self.soft_positions == "masked",
+            "--teacher-cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
+        )
+        if cache.words == "hidden":
+            return
+        require(
+            not isinstance(self.temperature, Schedule),
+            "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "
+            "choose cache.words=hidden",
+        )
+        if teacher is None:
+            return
+        require(
+            cache.top < teacher.vocab_size,
+            f"cache.top must be below the teacher's vocabulary ({teacher.vocab_size}), got {cache.top}",
+        )
+        require(
+            cache.drawn <= teacher.vocab_size,
+            f"cache.drawn must be <= the teacher's vocabulary ({teacher.vocab_size}), got {cache.drawn}; "
+            "cache.words=hidden keeps the whole distribution",
+        )
+        check_divergence(self.divergence, 1.0, sparse=True)
+
+    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
+        """Whole rows depend on nothing else; a sample of tokens does."""
+        if cache.words == "hidden":
+            return {"cache.words": cache.words}
+        sample: dict[str, object] = {"cache.top": cache.top, "cache.drawn": cache.drawn}
+        return {"cache.words": cache.words, "recipe.temperature": self.temperature, **sample}
+
+
+@register("vocabulary")
+class Vocabulary(Term):
+    """hard * cross-entropy + soft * divergence, per token.
+
+    compute: `fused_vocabulary_loss`, or `losses.vocabulary_loss`, which explains it.
+    """
+
+    Options = VocabularyOptions
+
+    def __init__(self, options: VocabularyOptions, shapes: Shapes) -> None:
+        super().__init__(options, shapes)
+        self.options, self.compute = options, fused_vocabulary_loss
+        self.at(0.0)
+
+    def at(self, progress: float) -> None:
+        """Weights and temperature as their schedules have it."""
+        options = self.options
+        self.hard, self.soft, self.temperature = (
+            value_at(each, progress) for each in (options.hard, options.soft, options.temperature)
+        )
+
+    def numbers(self) -> tuple[str, ...]:
+        """Both, without their weights."""
+        return ("hard",) * self.options.has_hard + ("soft",) * self.options.has_soft
+
+    def count(self, batch: MaskedBatch) -> int:
+        """Positions."""
+        return len(self._positions(batch))
+
+    def _positions(self, batch: MaskedBatch) -> Tensor:
+        if self.options.soft_positions == "masked" or self.options.has_hard:
+            return batch.positions
+        return batch.valid_mask.flatten().nonzero().squeeze(1)
+
+    def states(self) -> Mapping[str, State]:
+        """The teacher's distribution at the same positions."""
+        return {name: Distribution(self._positions, self.options.temperature) for name in self.needs.teacher}
+
+    def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
+        """From the student's logits at the positions, and the teacher's as a `Decoding` or `SparseTargets`."""
+        positions = self._positions(batch)
+        numbers = (self.hard, self.options.has_hard), (self.soft, self.options.has_soft), (self.temperature, True)
+        # As tensors, or a weight that a schedule takes to 0 would be another form of the loss.
+        hard, soft, temperature = (
+            torch.full((), value, dtype=torch.float64, device=positions.device) if is_there else 0.0
+            for value, is_there in numbers
+        )
+        found = self.compute(
+            student.decoding_at(positions),
+            batch.targets if self.options.has_hard else torch.zeros_like(positions),
+            teacher.get("logits"),
+            hard=hard,
+            soft=soft,
+            temperature=temperature,
+            divergence=self.options.divergence,
+        )
+        return Loss(found.total, {name: each for name in self.numbers() if (each := getattr(found, name)) is not None})
+
+
+class Distribution(State):
+    """The teacher's distribution at R positions: whole, by what makes its logits, or by its top tokens and a sample.
+
+    A cache keeps rows (R, E) in fp16, from which the logits are made again, or ids (R, N), log_probs (R, N) in fp16 and
+    the rest's mass (R,).
+    """
+
+    def __init__(self, positions: Any, temperature: float | Schedule) -> None:
+        self.positions, self._temperature = positions, temperature
+
+    @property
+    def temperature(self) -> float:
+        """At the start of the run."""
+        return value_at(self._temperature, 0.0)
+
+    def take(self, teacher: ModelStates, batch: MaskedBatch) -> Decoding:
+        """What makes the logits."""
+        assert batch.teacher is None, "see TermOptions.check"
+        return teacher.decoding_at(self.positions(batch))
+
+    def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
+        """Rows, or a sample."""
+        return ("rows",) if cache.words == "hidden" else ("ids", "log_probs", "rest")
+
+    def lengths(self, batch: MaskedBatch) -> Tensor:
+        """Positions of each sequence (B,)."""
+        return torch.bincount(self.positions(batch) // batch.input_ids.shape[1], minlength=len(batch.sequence_ids))
+
+    def keep(self, state: Decoding, batch: MaskedBatch, cache: CacheConfig) -> dict[str, Tensor]:
+        """The rows, or a sample that depends on sequence and epoch alone, not on the batch."""
+        if cache.words == "hidden":
+            return {"rows": state.rows.half()}
+        made = [np.empty((0, cache.drawn))]
+        for sequence, size in zip(batch.sequence_ids.tolist(), self.lengths(batch).tolist(), strict=True):
+            made.append(np.random.default_rng((batch.epoch, sequence)).random((size, cache.drawn)))
+        uniform = torch.from_numpy(np.concatenate(made)).to(state.rows.device)
+        targets = sparse_targets(state, cache.top, self.temperature, uniform)
+        narrow = torch.uint16 if len(state.weight) <= 2**16 else torch.int32  # half the bytes for most vocabularies
+        log_probs = targets.log_probs.clamp(min=torch.finfo(torch.float16).min).half()
+        return {
+            "ids": targets.ids.to(narrow),
+            "log_probs": log_probs,
+            "rest": targets.weights[:, cache.top :].sum(1),
+        }
+
+    def restore(
+        self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any
+    ) -> Decoding | SparseTargets:
+        """Rows with the teacher's vocabulary matrix, or the sample."""
+        device = batch.input_ids.device
+        if cache.words == "hidden":
+            assert isinstance(model, BertForMaskedLM), "see TermOptions.check"
+            rows = kept["rows"] if kept else torch.empty(0, model.config.hidden_size, device=device)
+            return model.decoding_of(rows.float())
+        if not kept:
+            nothing = torch.empty(0, cache.top + cache.drawn, device=device)
+            return SparseTargets(nothing.long(), nothing, nothing)
+        log_probs = kept["log_probs"].float()
+        shares = (kept["rest"] / cache.drawn).unsqueeze(1).expand(-1, cache.drawn)
+        weights = torch.cat([log_probs[:, : cache.top].exp(), shares], 1)
+        return SparseTargets(kept["ids"].long(), log_probs, weights)
