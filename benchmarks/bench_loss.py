@@ -23,19 +23,18 @@ import measure
 import torch
 from measure import Table, options_of, record, spread, synchronize, timing_of
 from processes import ALLOCATORS, Asked, peak_mib, running, serve, start_peak
-from tinydistil.distill.vocabulary_loss import VocabularyLosses, vocabulary_losses
 from torch import Tensor
 from workload import BERTIMBAU_VOCABULARY, SMALL_VOCABULARY
 
 from tinydistil.base.errors import require, run_script
 from tinydistil.base.ranks import device_of
-from tinydistil.distill.fused import fused_vocabulary_losses
-from tinydistil.distill.losses import IGNORED, SumCount
+from tinydistil.distill.fused import fused_vocabulary_loss
+from tinydistil.distill.losses import IGNORED, VocabularyLoss, vocabulary_loss
 from tinydistil.model.heads import Decoding
 
 CHECKED_ROWS = 256
 TEMPERATURE = 2.0
-Loss = Callable[..., VocabularyLosses]
+Loss = Callable[..., VocabularyLoss]
 
 
 def liger() -> Loss:
@@ -50,26 +49,23 @@ def liger() -> Loss:
         weight_hard_loss=1.0, weight_soft_loss=TEMPERATURE**2, beta=0.0, temperature=TEMPERATURE
     )
 
-    def loss(student: Decoding, targets: Tensor, teacher: Decoding, **_: object) -> VocabularyLosses:
+    def loss(student: Decoding, targets: Tensor, teacher: Decoding, **_: object) -> VocabularyLoss:
         weights = (student.rows, student.weight, teacher.rows, teacher.weight, targets, student.bias, teacher.bias)
         count = (targets != IGNORED).sum()
-        # One number for both terms; the second stands empty.
-        return VocabularyLosses(
-            SumCount(mean(*weights) * count, count), SumCount(torch.zeros((), device=count.device), count)
-        )
+        return VocabularyLoss(mean(*weights) * count, None, None)
 
     return loss
 
 
 # Each form of the loss, made in the process that times it.
 FORMS: dict[str, Callable[[], Loss]] = {
-    "eager": lambda: vocabulary_losses,
-    "eager-compiled": lambda: torch.compile(vocabulary_losses, dynamic=False),
-    "fused-plain": lambda: partial(fused_vocabulary_losses, compiled=False),
-    "fused-32": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=32),
-    "fused-64": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=64),
-    "fused-128": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=128),
-    "fused-256": lambda: partial(fused_vocabulary_losses, compiled=True, chunk=256),
+    "eager": lambda: vocabulary_loss,
+    "eager-compiled": lambda: torch.compile(vocabulary_loss, dynamic=False),
+    "fused-plain": lambda: partial(fused_vocabulary_loss, compiled=False),
+    "fused-32": lambda: partial(fused_vocabulary_loss, compiled=True, chunk=32),
+    "fused-64": lambda: partial(fused_vocabulary_loss, compiled=True, chunk=64),
+    "fused-128": lambda: partial(fused_vocabulary_loss, compiled=True, chunk=128),
+    "fused-256": lambda: partial(fused_vocabulary_loss, compiled=True, chunk=256),
     "liger": liger,
 }
 
@@ -125,7 +121,7 @@ class Contestant:
         """Relative error, against eager in float64, of the loss and of each gradient by its largest number."""
         student, teacher, targets = self.inputs(CHECKED_ROWS)
         exact_student, exact_teacher = exactly(student), exactly(teacher)
-        truth = gradients(self.value(exact_student, exact_teacher, targets, vocabulary_losses), exact_student)
+        truth = gradients(self.value(exact_student, exact_teacher, targets, vocabulary_loss), exact_student)
         found = gradients(self.value(student, teacher, targets, self.loss), student)
         names = ("loss", "rows", "weight", "bias")
         return {
@@ -135,9 +131,8 @@ class Contestant:
 
     def value(self, student: Decoding, teacher: Decoding, targets: Tensor, loss: Loss) -> Tensor:
         """The sum of both terms, scalar."""
-        parts = loss(student, targets, teacher, hard=1.0, soft=1.0, temperature=TEMPERATURE, divergence="forward")
-        assert parts.hard is not None and parts.soft is not None
-        return parts.hard.total + parts.soft.total
+        found = loss(student, targets, teacher, hard=1.0, soft=1.0, temperature=TEMPERATURE, divergence="forward")
+        return found.total
 
     def inputs(self, rows: int) -> tuple[Decoding, Decoding, Tensor]:
         """Rows as LayerNorm leaves them, and logits that spread by 3, as a trained teacher's do."""

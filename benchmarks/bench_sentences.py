@@ -102,10 +102,10 @@ def learned_map(folder: Path) -> nn.Linear | None:
     """The pooled vector's learned projection, D -> E, from the last checkpoint; None where it is not learned."""
     last = CheckpointStore(folder / CHECKPOINTS, keep_last=1, say=print).latest()
     assert last is not None, "the run has ended well"
-    if (weight := last.learner.get("projections.pooled.map.weight")) is None:
+    if (weight := last.learner.get("terms.pooled.projection.map.weight")) is None:
         return None
     linear = nn.Linear(weight.shape[1], weight.shape[0])
-    linear.load_state_dict({"weight": weight, "bias": last.learner["projections.pooled.map.bias"]})
+    linear.load_state_dict({"weight": weight, "bias": last.learner["terms.pooled.projection.map.bias"]})
     return linear
 
 

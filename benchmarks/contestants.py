@@ -15,16 +15,17 @@ import torch
 from measure import synchronize
 from part_watch import PARTS, PartWatch
 from processes import peak_mib, start_peak
-from tinydistil.distill.build import fit_projections
-from tinydistil.distill.cache import CacheConfig, CachedTeacher, TeacherCache
-from tinydistil.distill.int8_teacher import quantise_teacher
-from tinydistil.distill.vocabulary_loss import vocabulary_losses
 from workload import LEARNED, batch_at, batches_of, forward_flops, models_of, step_flops, tokenizer_of
 
 from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.batches.batch import MaskedBatch
+from tinydistil.distill.losses import vocabulary_loss
+from tinydistil.distill.states import CacheConfig
 from tinydistil.distill.step import Trainer
-from tinydistil.distill.teacher import LiveTeacher
+from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
+from tinydistil.distill.teacher.int8 import quantise_teacher
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
 
 LEARNING_RATE = 5e-4
@@ -104,13 +105,15 @@ class Ours(Contestant):
         super().__init__(args)
         self.ranks = ranks or Ranks(0, 1, self.device)
         self.learner.to(self.device)
+        words = self.learner.terms["vocabulary"]
+        assert isinstance(words, Vocabulary)
         if not self.fused:
-            self.learner.compare_words = vocabulary_losses
+            words.compute = vocabulary_loss
         self.trainer = Trainer(
             self.learner,
             make_optimizer([self.learner], OptimizerConfig(learning_rate=LEARNING_RATE)),
             self.ranks,
-            teach=LiveTeacher(self.teacher.to(self.device), self.learner.recipe),
+            teacher=LiveTeacher(self.teacher.to(self.device), self.learner.states()),
             precision=args.precision,
         )
         self.trainer.watch = self.watch
@@ -145,7 +148,7 @@ class Int8(Ours):
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
-        live = self.trainer.teach
+        live = self.trainer.teacher
         assert isinstance(live, LiveTeacher)
         quantise_teacher(live, [batch_at(self.batches, 0)])
 
@@ -160,20 +163,20 @@ class Cached(Ours):
         super().__init__(args)
         with tempfile.TemporaryDirectory() as folder:
             # Mapped files stay readable when the folder is gone.
-            self.trainer.teach, self.cache_bytes = self.written(Path(folder))
+            self.trainer.teacher, self.cache_bytes = self.written(Path(folder))
 
     def written(self, folder: Path) -> tuple[CachedTeacher, int]:
         """The teacher's cache of every batch, all parts opened, and its size."""
-        live, batches = self.trainer.teach, self.batches
-        assert live is not None
+        live, batches = self.trainer.teacher, self.batches
+        assert isinstance(live, LiveTeacher)
         whole = [batch_at(batches, cursor) for cursor in range(batches.batches_per_epoch)]
-        fit_projections(self.learner, live, whole)
+        self.learner.fit(live.read, whole)
         cache = TeacherCache(folder, batches.candidates, epochs=1)
         for epoch, number in cache.parts:
             ids = cache.ids(number)
             shares = [batches.collate(ids[i : i + MOST_CACHED], epoch) for i in range(0, len(ids), MOST_CACHED)]
-            cache.write((epoch, number), shares, live, self.learner, self.config, self.device)
-        teacher = CachedTeacher(cache, self.teacher, self.learner, self.config, self.device)
+            cache.write((epoch, number), shares, live, self.config, self.device)
+        teacher = CachedTeacher(cache, live, self.config, self.device)
         for batch in whole:
             teacher(batch)
         return teacher, sum(cache.path(*part).stat().st_size for part in cache.parts)

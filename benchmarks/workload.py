@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from measure import encoder_flops, masked_lm_head_flops
 from numpy.typing import NDArray
-from tinydistil.distill.build import make_learner
 
 from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch
@@ -26,7 +25,7 @@ from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.sentences import split_sentences
 from tinydistil.demo.embedded.documents import documents
-from tinydistil.distill.learner import Learner
+from tinydistil.distill.learner import Learner, make_learner
 from tinydistil.distill.recipe import recipe
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM

@@ -21,7 +21,7 @@ from tests.scripts.models import make_models
 from tinydistil.base.claim import Ownership
 from tinydistil.base.files import read_json
 from tinydistil.batches.shards import TokenShards
-from tinydistil.distill import cache as cache_module
+from tinydistil.distill.teacher import cached as cache_module
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ROOT = SCRIPTS.parent

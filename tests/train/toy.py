@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tinydistil.distill.learner import make_learner
 from torch import Tensor
 
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.shards import WordPair
+from tinydistil.distill.learner import make_learner
 from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.recipe import recipe as recipe_of

@@ -75,12 +75,12 @@ def poison(loop: Loop, rank: int, cursor: int, times: int) -> None:
     """Make this rank's loss NaN for `times` global batches from `cursor` on."""
     step = loop.trainer.step
 
-    def poisoned(micro_batches: list, learning_rate: float) -> StepResult:  # type: ignore[type-arg]
+    def poisoned(micro_batches: list, learning_rate: float, progress: float) -> StepResult:  # type: ignore[type-arg]
         bias = loop.trainer.objective.student.masked_lm.bias
         clean = bias.detach().clone()
         if loop.ranks.rank == rank and cursor <= loop.state.cursor < cursor + times:
             bias.data[3] = torch.nan
-        result = step(micro_batches, learning_rate)
+        result = step(micro_batches, learning_rate, progress)
         if not result.taken:
             bias.data.copy_(clean)
         return result

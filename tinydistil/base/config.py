@@ -1,7 +1,7 @@
 """Floor 0: frozen dataclasses from TOML and command-line assignments, with every key, type and range checked.
 
-A configuration class is a frozen dataclass whose fields are bool, int, float, str, `X | None`, tuples of these, `Table`,
-further configuration classes, or a number or such a class. Bounds stand beside the type, `Annotated[int, Range(1, 9)]`;
+A configuration class is a frozen dataclass whose fields are bool, int, float, str, `X | None`, tuples of these, a
+`Table`, further configuration classes, or a number or such a class. Bounds stand beside the type, `Annotated[int, Range(1, 9)]`;
 `__post_init__` checks only what concerns several fields.
 """
 
