@@ -56,7 +56,7 @@ class Peer:
         self.teacher = twin(teacher).eval().requires_grad_(False).to(device)
         self.student = twin(learner.student).train().to(device)
         self.projection = nn.Linear(learner.student.config.hidden_size, teacher.config.hidden_size)
-        prefix = "projections.hidden.map."
+        prefix = "terms.hidden.projection.map."
         ours = learner.state_dict()
         self.projection.load_state_dict({name: ours[prefix + name] for name in ("weight", "bias")})
         self.projection.to(device)

@@ -1,8 +1,8 @@
 """Floor 0: frozen dataclasses from TOML and command-line assignments, with every key, type and range checked.
 
 A configuration class is a frozen dataclass whose fields are bool, int, float, str, `X | None`, tuples of these, a
-`Table`, further configuration classes, or a number or such a class. Bounds stand beside the type, `Annotated[int, Range(1, 9)]`;
-`__post_init__` checks only what concerns several fields.
+`Table`, further configuration classes, or a number or such a class. Bounds stand beside the type,
+`Annotated[int, Range(1, 1024)]`; `__post_init__` checks only what concerns several fields.
 """
 
 import dataclasses
