@@ -149,8 +149,8 @@ def test_a_line_of_metrics_is_about_the_steps_since_the_last(tmp_path: Path) -> 
     sums: dict[int, tuple[float, float]] = {}
     step = each.trainer.step
 
-    def noted(micro_batches: list, learning_rate: float) -> object:  # type: ignore[type-arg]
-        result = step(micro_batches, learning_rate)
+    def noted(micro_batches: list, learning_rate: float, progress: float) -> object:  # type: ignore[type-arg]
+        result = step(micro_batches, learning_rate, progress)
         sums[each.state.steps] = (result.sums["hard"], result.counts["hard"])
         return result
 
