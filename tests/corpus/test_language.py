@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tinydistil.corpus.clean import CleanConfig, Measured, language
-from tinydistil.corpus.language import LANGUAGES, SAMPLE_WORDS, judge
-from tinydistil.corpus.language_words import SPELLINGS, TIER_RATES, WORDS
+from tinydistil.corpus.language import LANGUAGES, SAMPLE_WORDS, SPELLINGS, TIER_RATES, WORDS, judge
 from tinydistil.corpus.ngrams import split_words
 
 FOREIGN = Path(__file__).parents[2] / "benchmarks" / "foreign_lines.tsv"
@@ -66,8 +65,8 @@ def test_the_score_is_the_sum_of_log_rates() -> None:
     # "não" and "del" by hand: two words of one list each, no spelling but ã.
     from math import log
 
-    rates = {name: values for name, values, _ in SPELLINGS}["ã"]
-    other = next(value for name, _, value in SPELLINGS if name == "ã")
+    rates = SPELLINGS["ã"]
+    other = rates["other"]
     expected = {
         code: log(TIER_RATES[0] if "não" in WORDS[code][0].split() else 0.00003) + log(rates.get(code, other))
         for code in LANGUAGES

@@ -8,9 +8,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tinydistil.corpus.hash_set import HashSet
-from tinydistil.corpus.ngrams import ngram_hashes, ngram_lengths, normalised_words, split_words, word_hashes
-from tinydistil.corpus.repetition import ngrams_repeat, repeated_line_shares, repeated_share
+from tinydistil.corpus.duplicates import HashSet
+from tinydistil.corpus.ngrams import (
+    ngram_hashes,
+    ngram_lengths,
+    ngrams_repeat,
+    normalised_words,
+    repeated_line_shares,
+    repeated_share,
+    split_words,
+    word_hashes,
+)
 
 TEXT = "“Olá,” disse-lhe o João — às 10h30 —, «com 3.000 razões»… Não é?\nE a 1ª vez foi boa; e\u00a0só."
 

@@ -12,8 +12,7 @@ from tinydistil.base.config import Checked, Count, NonNegative, Share, nearest
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.document import Document
 from tinydistil.corpus.language import Verdict, judge
-from tinydistil.corpus.ngrams import normalised_words, split_words, word_numbers
-from tinydistil.corpus.repetition import ngrams_repeat, repeated_line_shares
+from tinydistil.corpus.ngrams import ngrams_repeat, normalised_words, repeated_line_shares, split_words, word_numbers
 from tinydistil.corpus.rules_lines import drop_boilerplate, drop_menus, drop_stutter
 from tinydistil.corpus.rules_text import normalise_unicode, remove_addresses, repair_mojibake, strip_html
 from tinydistil.corpus.sentences import split_sentences

@@ -1,4 +1,4 @@
-"""Floor 1: documents that share a long run of words with an evaluation set.
+"""Documents that share a long run of words with an evaluation set.
 
 Source: Brown et al. 2020 (GPT-3), appendix C, which uses runs of 13 words after lower-casing and without
 punctuation. Sentences of Portuguese evaluation sets are often shorter than that (ASSIN 2: 10 words at the

@@ -1,4 +1,4 @@
-"""Floor 1: rows of .csv and .tsv files, whose quoted fields may run over many lines; JSON objects."""
+"""Rows of .csv and .tsv files, whose quoted fields may run over many lines; JSON objects."""
 
 import csv
 import json

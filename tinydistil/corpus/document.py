@@ -1,4 +1,4 @@
-"""Floor 1: the records that travel through the preparation of a corpus."""
+"""The records that travel through the preparation of a corpus."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Floor 1: rows of Parquet files."""
+"""Rows of Parquet files."""
 
 import json
 from collections.abc import Iterator, Sequence

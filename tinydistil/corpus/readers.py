@@ -1,4 +1,4 @@
-"""Floor 1: from paths to records to documents.
+"""From paths to records to documents.
 
 `read_records` only cuts files into records, so that one process can feed many; `parse_record` does the
 decoding and runs in the workers. Nothing holds more than one document and one block of a file.

@@ -1,4 +1,4 @@
-"""Floor 1: files as streams of bounded lines; compression and damage dealt with in one place."""
+"""Files as streams of bounded lines; compression and damage dealt with in one place."""
 
 import gzip
 import io

@@ -1,14 +1,15 @@
-"""Floor 1: cleaning rules that take away lines which are no text: furniture of pages, and menus.
+"""Cleaning rules that take away lines which are no text: furniture of pages, and menus.
 
 Each is lines -> lines, pure. Only short lines are looked at, and only as a whole: a sentence that speaks of
 cookies or of sharing is longer or goes on differently, so it stays.
+
+The patterns say what the furniture of Portuguese web pages says and match whole lines. Each begins with one of a few
+words, so a look at the first word spares nearly every line the patterns themselves, which halves the time of the rule.
 """
 
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-
-from tinydistil.corpus.furniture import FIRST_WORDS, FURNITURE, NOTICE
 
 # No furniture is longer, save cookie notices.
 MAX_FURNITURE_CHARACTERS = 120
@@ -22,6 +23,122 @@ _EDGES = " :;…»«›‹<>|•·*→←▲▼[]"
 # Also what ends a list's item or a heading: those lines belong to a text.
 _SENTENCE_END = (".", "!", "?", ":", ";", ",", "…", "”", '"', "»", ")")
 _ITEM_MARK = re.compile(r"\s*[|•·»›]\s*|\s+>\s+")
+
+_MONTH = (
+    r"(?:janeiro|fevereiro|março|abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro"
+    r"|jan|fev|mar|abr|mai|jun|jul|ago|set|out|nov|dez)\.?"
+)
+_WEEKDAY = (
+    r"(?:(?:segunda|terça|quarta|quinta|sexta)(?:-feira)?|sábado|domingo"
+    r"|seg|ter|qua|qui|sex|sáb|dom)\.?"
+)
+_TIME = r"(?:(?:às|as|at) )?\d{1,2}(?::|h)(?:\d{2})?(?:min|:\d{2})?(?: ?h(?:oras|s)?| ?[ap]m)?"
+_DAY = (
+    rf"(?:\d{{1,2}}[/.-]\d{{1,2}}[/.-]\d{{2,4}}|\d{{4}}-\d{{2}}-\d{{2}}"
+    rf"|\d{{1,2}}º?(?: de |[ /-]){_MONTH}(?:(?: de |, | |[/-])\d{{2,4}})?"
+    rf"|{_MONTH} (?:de )?\d{{1,2}}, \d{{4}})"
+)
+_GAP = r"[\s,|/•·–—()-]*"
+_STAMP = rf"(?:{_WEEKDAY}{_GAP})?{_DAY}(?:{_GAP}{_TIME})?"
+# Names are told from prose by their capitals, so the patterns ignore case but for this one.
+_NAME = r"(?-i:[A-ZÀ-Þ][\w.'’-]+(?: (?:d[aeo]s? |e )?[A-ZÀ-Þ][\w.'’-]+){0,4})"
+_NETWORK = (
+    r"(?:facebook|twitter|whats ?app|instagram|linkedin|pinterest|telegram|google ?\+|orkut|e-?mail"
+    r"|tumblr|reddit)"
+)
+_THIS = (
+    r"(?:ist[oa]|est[ea] (?:página|artigo|post|notícia|matéria|texto)"
+    r"|(?:a |o )?(?:página|artigo|post|notícia|matéria))"
+)
+_ISSUED = (
+    r"(?:publicad[oa]|postad[oa]|atualizad[oa]|criad[oa]|modificad[oa]|enviad[oa]|escrit[oa]"
+    r"|última (?:atualização|modificação)|data(?: de publicação)?)"
+)
+
+_PATTERNS = (
+    # dates and by-lines
+    rf"(?:{_STAMP}|{_WEEKDAY}|{_TIME}){_GAP}(?:{_TIME})?\.?",
+    rf"{_ISSUED}(?: por:? {_NAME})?(?: (?:em|no dia|a))?[:\s,-]*{_STAMP}"
+    rf"(?:{_GAP}(?:{_TIME}|por:? {_NAME}|{_ISSUED}[:\s]*(?:em )?{_STAMP}))*",
+    rf"(?:{_ISSUED} )?(?:por|by):? {_NAME}{_GAP}(?:em )?{_STAMP}(?:{_GAP}{_TIME})?",
+    rf"{_ISSUED} (?:por|by):? {_NAME}(?: às \d{{1,2}}[:h]\d{{2}})?",
+    rf"{_STAMP}{_GAP}(?:{_ISSUED} )?(?:por|by):? {_NAME}",
+    rf"{_STAMP}{_GAP}{_TIME}{_GAP}(?:por|by) .{{1,60}}",
+    # sharing
+    r"(?:compartilh(?:e|ar|amento)|curt(?:a|ir)|tuitar|tweet(?:ar)?|siga|share|like|pin it|recomendar?"
+    rf"|indi(?:que|car))(?:-nos)?(?: {_THIS}| (?:para )?um amig[oa]| com (?:os )?(?:seus )?amigos)?"
+    rf"(?:[\s:,|/•·-]*(?:(?:n[oa]|pel[oa]|via|on|por|ou|e|d[oa]) )*{_NETWORK})*",
+    rf"(?:{_NETWORK}[\s,|/•·-]+)+(?:e |ou )?{_NETWORK}",
+    rf"(?:envi(?:e|ar)|mand(?:e|ar)) (?:{_THIS} )?(?:por e-?mail|(?:para|a) um amigo)",
+    r"(?:curta|siga)(?:-nos| a gente)? (?:n[oa]s? )?"
+    r"(?:nossa página|redes sociais|facebook|twitter|instagram)[^.]{0,30}",
+    r"imprimir|versão para impressão",
+    r"clique (?:aqui )?para (?:compartilhar|imprimir|enviar por)[^.]{0,80}",
+    # navigation
+    r"home|início|página inicial|menu(?: principal)?|(?:buscar?|pesquisar?)(?: (?:neste|no) (?:blog|site))?",
+    r"mapa do site|fale conosco|quem somos|contatos?|login|entrar|sair|cadastr(?:e-se|o)|registr(?:e-se|ar)",
+    r"assine|navegação|voltar(?: (?:ao|para o) (?:topo|início)| à página (?:anterior|inicial))?|topo|rodapé",
+    r"(?:(?:post|artigo|página) )?(?:anterior|seguinte|próxim[oa])(?: (?:post|artigo|página))?",
+    r"postage(?:m|ns) mais (?:recentes?|antigas?)",
+    r"(?:ir|pular|saltar) para o conteúdo(?: principal)?|você está (?:aqui|em):.{0,100}|skip to content",
+    r"leia (?:mais|também|na íntegra)|(?:saiba|ver|veja|mostrar|carregar) (?:mais|também|tudo|todos)",
+    r"continue lendo.{0,20}|clique aqui(?: para (?:ler|ver) mais)?|read more",
+    # counters, comments, labels
+    r"(?:\d+|nenhum|sem) (?:comentários?|respostas?|visualizações|curtidas?|compartilhamentos?"
+    r"|leituras|votos?)",
+    r"(?:visualizado|visto|lido|acessado|acessos|visitas|visualizações|hits):? ?[\d.]+(?: vez(?:es)?)?",
+    r"(?:deixe|escreva|envie|adicione|faça)(?: (?:um|o|seu|uma))+ (?:comentário|resposta)(?: abaixo| aqui)?",
+    r"responder|comentários?|comentar|cancelar resposta",
+    r"(?:os )?campos obrigatórios (?:são|estão) marcados.{0,30}",
+    r"o seu endereço de e-?mail não será publicado.{0,80}",
+    r"(?:tags?|marcadores|categorias?|arquivado em|palavras-chave|etiquetas|seção|editoria|fonte|fotos?"
+    r"|créditos?) ?: [^.]{0,100}",
+    r"(?:avaliação|avalie|nota|classificação):? ?[\d★☆*][\d.,/★☆* -]{0,20}",
+    r"no one (?:following|has commented).{0,40}",
+    # notices of owners
+    r"(?:copyright )?(?:©|\(c\)) ?(?:\d{4}|copyright|.{1,60}reserv).{0,100}|copyright \d{4}.{0,80}",
+    r"todos os direitos reservados.{0,40}|all rights reserved.{0,20}",
+    r"(?:powered by|desenvolvido por|produzido por|hospedado por|tecnologia|tema|theme) ?:? ?"
+    r"(?:wordpress|blogger|joomla|drupal|.{0,30}\.com(?:\.br)?).{0,40}",
+    r"política de (?:privacidade|cookies)|termos (?:de|e condições de) uso",
+    r"publicidade|anúncios?|continua (?:após |depois d)a publicidade|propaganda|advertisement",
+    r"(?:assine|receba|cadastre-se).{0,40}(?:newsletter|boletim|novidades|(?:por|no seu) e-?mail).{0,40}",
+    r"(?:habilite|ative|é preciso (?:habilitar|ativar)) o javascript.{0,60}",
+    r"seu navegador não (?:suporta|é compatível).{0,60}",
+)
+FURNITURE = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.IGNORECASE)
+
+# The first words of all the patterns above, in lower case; lines that begin with a digit are let through too.
+_FIRST_WORDS = """
+    jan fev mar abr mai jun jul ago set out nov dez janeiro fevereiro março abril maio junho julho
+    agosto setembro outubro novembro dezembro segunda terça quarta quinta sexta segunda-feira
+    terça-feira quarta-feira quinta-feira sexta-feira sábado domingo seg ter qua qui sex sáb dom às as
+    at publicado publicada postado postada atualizado atualizada criado criada modificado modificada
+    enviado enviada escrito escrita última data por by compartilhe compartilhar compartilhamento curta
+    curtir tuitar tweet tweetar siga siga-nos curta-nos share like pin recomenda recomendar indique
+    indicar facebook twitter whatsapp whats instagram linkedin pinterest telegram google google+ orkut
+    email e-mail tumblr reddit envie enviar mande mandar imprimir versão clique home início página menu
+    busca buscar pesquisa pesquisar mapa fale quem contato contatos login entrar sair cadastre-se
+    cadastro registre-se registrar assine navegação voltar topo rodapé post artigo anterior seguinte
+    próximo próxima postagem postagens ir pular saltar você skip leia saiba ver veja mostrar carregar
+    continue read nenhum sem visualizado visto lido acessado acessos visitas visualizações hits deixe
+    escreva adicione faça responder comentários comentário comentar cancelar os campos o tags tag
+    marcadores categoria categorias arquivado palavras-chave etiquetas seção editoria fonte foto fotos
+    crédito créditos avaliação avalie nota classificação no copyright © (c) todos all powered
+    desenvolvido produzido hospedado tecnologia tema theme política termos publicidade anúncio anúncios
+    continua propaganda advertisement receba habilite ative é seu
+"""
+FIRST_WORDS = frozenset(_FIRST_WORDS.split())
+
+# Prose about cookies does not court the reader, so one of the courting words must follow.
+NOTICE = re.compile(
+    r"(?:(?:este|nosso|o nosso) (?:site|portal|website|blog)|nós|usamos|utilizamos|a gente)\b.{0,60}"
+    r"\bcookies\b.{0,150}\b(?:experiência|navega|concord|polític|privacidade|personaliz|anúnci|aceit).{0,180}"
+    r"|(?:ao|se você) (?:continuar|prosseguir|seguir|acessar|usar|clicar).{0,80}"
+    r"(?:concorda|aceita|está ciente).{0,60}(?:cookies|privacidade|termos).{0,150}"
+    r"|(?:aceitar?|recusar|rejeitar|gerenciar|configurar)(?: todos)?(?: os)? cookies",
+    re.IGNORECASE,
+)
 
 
 def drop_boilerplate(lines: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Floor 1: cleaning rules that mend a text: mojibake, HTML, Unicode, addresses. Each is text -> text, pure.
+"""Cleaning rules that mend a text: mojibake, HTML, Unicode, addresses. Each is text -> text, pure.
 
 Every rule looks first with a cheap test whether it has anything to do: most documents need none of them.
 """

@@ -1,4 +1,4 @@
-"""Floor 1: Portuguese paragraphs to sentences, by rules.
+"""Portuguese paragraphs to sentences, by rules.
 
 A sentence ends at . ! ? … (with closing quotes and brackets) before white space and something that can begin
 a sentence. A dot does not end one after a title or abbreviation (Sr., art., nº.), after initials (J. K.),

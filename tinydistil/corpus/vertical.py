@@ -1,4 +1,4 @@
-"""Floor 1: brWaC's vertical format, one token a line between <doc>, <p> and <s> tags.
+"""BrWaC's vertical format, one token a line between <doc>, <p> and <s> tags.
 
 The file is not well-formed XML: no root element, attributes of any text, tags that may be damaged.
 So it is read by line, and whatever is not recognised as a tag is a token.
