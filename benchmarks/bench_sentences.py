@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from tinydistil.base.errors import require, run_script
 from tinydistil.evaluate.inference import embed
 from tinydistil.evaluate.metrics import pearson
+from tinydistil.evaluate.parts import columns
 from tinydistil.evaluate.similarity import cosine_similarity, untrained_copy, word_overlap
-from tinydistil.evaluate.untrained_parts import columns
 from tinydistil.model.bert import BertModel
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tokenizer.tokenizer import Tokenizer

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tinydistil.base.console import markdown_table, text_table
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -106,19 +108,11 @@ class Table:
 
     def text(self) -> str:
         """For a terminal: the first column to the left, figures to the right."""
-        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
-        lines = []
-        for first, *others in (self.header, *self.rows):
-            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]))
-        return "\n".join([self.title, *lines])
+        return f"{self.title}\n{text_table(self.header, self.rows)}"
 
     def markdown(self) -> str:
         """For a README."""
-        rule = ["---", *["---:"] * (len(self.header) - 1)]
-        return "\n".join(
-            [f"**{self.title}**", "", *(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))]
-        )
+        return f"**{self.title}**\n\n{markdown_table(self.header, self.rows)}"
 
 
 def machine() -> dict[str, object]:

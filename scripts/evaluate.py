@@ -1,6 +1,6 @@
 """Measure models on Portuguese: masked words, similarity, entailment, sentiment, entities, questions, size and speed.
 
-    python scripts/evaluate.py --model DIR --model DIR --suite portuguese --data DATA --output runs/tables
+    python scripts/evaluate.py --model DIR --model DIR --data DATA --output runs/tables
 
 DATA holds assin2/assin2-{train-only,dev,test}.xml, sentiment/{train,dev,test}.csv, lenerbr/{train,dev,test}.conll and
 faquad/{train,dev}.json; --text names held-out text for the masked words. What was measured is kept in --output, part
@@ -21,16 +21,18 @@ from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
-from tinydistil.evaluate.suite import ALL_PARTS, PAIRS, Asked, Evaluation, ownership, significance
-from tinydistil.evaluate.suite_models import SETTINGS, TABLES, Model, open_models
-from tinydistil.evaluate.suite_table import as_json, markdown
-from tinydistil.evaluate.tuned_parts import PARTS, missing_files
+from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
+from tinydistil.evaluate.models import Model, open_models
+from tinydistil.evaluate.parts import ALL_PARTS, PAIRS, TUNED, files_of
+from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
 from tinydistil.evaluate.word_loss import choose_words
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.task_records import LabelledText
 
 TEXT_READING = ReadConfig()
+# What an output's record says; there may be other suites one day.
+ORIGIN = {"suite": "portuguese"}
 
 
 def main() -> None:
@@ -41,15 +43,17 @@ def main() -> None:
     changes = override({}, args.set)
     require("seed" not in changes, "--set seed has no effect here: each part is tuned with the seeds 1 to --seeds")
     from_mapping(FineTuneConfig, changes)
-    output, origin = Path(args.output), {"suite": args.suite}
-    ownership(output).check(output, origin)
-    missing_files(Path(args.data), [part for part in parts if part in PARTS])
+    output = Path(args.output)
+    ownership(output).check(output, ORIGIN)
+    for part in [part for part in parts if part in TUNED]:
+        for path in [Path(args.data) / file for file in files_of(part)]:
+            require(path.is_file(), f"part {part!r} needs {str(path)!r}, which does not exist; see --data, --parts")
     models = open_models(args.model, offline=args.offline)
     check_models(models, parts, args)
-    asked = asked_of(args, models, parts, changes)
-    with ownership(output).claim(output, origin, record_now=False):
-        evaluation = Evaluation(output, models, asked, ranks)
-        write_json(output / SETTINGS, origin)
+    request = request_of(args, models, parts, changes)
+    with ownership(output).claim(output, ORIGIN, record_now=False):
+        evaluation = Evaluation(output, models, request, ranks)
+        write_json(output / RECORD, ORIGIN)
         results = evaluation.run()
         if results is None:
             print("stopped; the same command goes on", file=sys.stderr)
@@ -61,9 +65,9 @@ def main() -> None:
     print(table, end="")
 
 
-def asked_of(
+def request_of(
     args: argparse.Namespace, models: Sequence[Model], parts: Sequence[str], changes: dict[str, object]
-) -> Asked:
+) -> Request:
     """What is to be measured: test pairs of ASSIN 2, held-out texts, the words to hide from every model."""
     pairs: Sequence[LabelledText] = ()
     if {"speed", "similarity"} & set(parts):
@@ -73,7 +77,7 @@ def asked_of(
         texts = list(islice(held_out(args.text), args.texts))
         require(bool(texts), f"--text {args.text!r} holds no text")
     hidden = choose_words(texts, [model.tokenizer for model in models]) if texts else ()
-    return Asked(
+    return Request(
         parts, Path(args.data), pairs, texts, hidden, changes, args.seeds, pooling=args.pooling, prefix=args.prefix
     )
 
@@ -121,12 +125,12 @@ def parts_of(args: argparse.Namespace) -> list[str]:
         if name not in ALL_PARTS:
             raise InputError(f"part {name!r} is unknown{nearest(name, ALL_PARTS)}")
     require("masked_lm" not in names or args.text is not None, "part 'masked_lm' needs --text, held-out text")
-    zero_shot, tuned = "similarity" in names, any(name in PARTS for name in names)
+    zero_shot, tuned = "similarity" in names, any(name in TUNED for name in names)
     unused = {
         "--text": args.text is not None and "masked_lm" not in names,
         "--seeds": args.seeds > 1 and not tuned,
         "--set": bool(args.set) and not tuned,
-        "--pooling": args.pooling != "mean" and not zero_shot,
+        "--pooling": args.pooling is not None and not zero_shot,
         "--prefix": bool(args.prefix) and not zero_shot,
     }
     for option in [option for option, is_unused in unused.items() if is_unused]:
@@ -144,7 +148,6 @@ def parse_arguments() -> argparse.Namespace:
         metavar="[NAME=]MODEL",
         help="folder or hub name, several times; NAME is for the tables",
     )
-    parser.add_argument("--suite", choices=("portuguese",), default="portuguese")
     parser.add_argument("--data", required=True, metavar="DIR", help="the tasks' files")
     parser.add_argument("--output", required=True, metavar="DIR", help="results, part by part, and the tables")
     parser.add_argument("--parts", help=f"some of {','.join(ALL_PARTS)} (default: all that can be)")
@@ -154,8 +157,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=whole(Range(1, 100_000)), default=1, help="fine-tuning runs a part (default 1)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a fine-tuning setting")
-    parser.add_argument("--pooling", choices=("mean", "max", "cls", "pooler"), default="mean", help="zero-shot vectors")
-    parser.add_argument("--prefix", default="", help='before every sentence, zero-shot ("query: " for E5 models)')
+    parser.add_argument(
+        "--pooling",
+        choices=("mean", "max", "cls", "pooler"),
+        help="zero-shot vectors (default: what a model's folder declares, else mean)",
+    )
+    parser.add_argument("--prefix", help='before every sentence, zero-shot ("query: " for E5 models)')
     parser.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     return parser.parse_args()

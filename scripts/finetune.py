@@ -27,7 +27,7 @@ from tinydistil.model.config import read_config
 from tinydistil.tasks.augment import read_synonyms
 from tinydistil.tasks.checks import check
 from tinydistil.tasks.details import shown_details
-from tinydistil.tasks.finetune import Material, run_seed, summary, without_nan
+from tinydistil.tasks.finetune import Material, finite_or_none, run_seed, summary
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
 from tinydistil.tasks.folder import load
 from tinydistil.tasks.forms import KINDS, AnyData, label_report, make_task, read_rows
@@ -145,7 +145,7 @@ def report(runs: Sequence[dict[str, dict[str, float]]], seeds: Sequence[int], ou
     several = summary(runs)
     if len(runs) > 1:
         kept = {"seeds": list(seeds), "mean_and_deviation": several, "runs": list(runs)}
-        write_json(output / SUMMARY, without_nan(kept))
+        write_json(output / SUMMARY, finite_or_none(kept))
     for split, figures in several.items():
         for name, (mean, deviation) in figures.items():
             spread = f" +- {deviation:.4f}" if len(runs) > 1 else ""

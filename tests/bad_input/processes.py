@@ -22,8 +22,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _WARM = (
     "torch", "torch._dynamo", "numpy", "scipy.stats", "safetensors.torch", "tokenizers", "tqdm", "pyarrow.parquet",
     "ftfy", "zstandard", "tinydistil.train.command", "tinydistil.tasks.finetune", "tinydistil.tasks.apply",
-    "tinydistil.demo.run", "tinydistil.evaluate.suite_table", "tinydistil.evaluate.tuned_parts",
-    "tinydistil.evaluate.untrained_parts",
+    "tinydistil.demo.run", "tinydistil.evaluate.evaluation",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from tinydistil.demo.embedded.sentences import sentences
-from tinydistil.evaluate.fixed_masks import encode_sequences
+from tinydistil.evaluate.masked_lm import encode_sequences
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -48,8 +48,3 @@ def random_model(vocab_size: int, seed: int, hidden_size: int = 16) -> BertForMa
 @pytest.fixture(scope="session")
 def small_model(vocabulary: Tokenizer) -> BertForMaskedLM:
     return random_model(vocabulary.vocab_size, 0)
-
-
-@pytest.fixture(scope="session")
-def other_model(vocabulary: Tokenizer) -> BertForMaskedLM:
-    return random_model(vocabulary.vocab_size, 1, 24)

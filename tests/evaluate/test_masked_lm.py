@@ -2,7 +2,6 @@
 
 import math
 import random
-from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ from torch.nn import functional as F
 from tests.evaluate.conftest import random_model
 from tinydistil.base.errors import InputError
 from tinydistil.evaluate import masked_lm
-from tinydistil.evaluate.fixed_masks import encode_sequences, examined_batches
-from tinydistil.evaluate.masked_lm import masked_lm_scores, teacher_agreement
+from tinydistil.evaluate.masked_lm import encode_sequences, evaluation_batches, masked_lm_scores
 from tinydistil.evaluate.word_loss import choose_words, word_loss
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -26,12 +24,12 @@ Sequences = list[NDArray[np.integer]]
 def masks_of(sequences: Sequences, vocabulary: Tokenizer, batch_size: int) -> dict[bytes, tuple[list[int], list[int]]]:
     """Of each sequence, by its tokens, the masked input and the targets."""
     found = {}
-    for batch in examined_batches(sequences, vocabulary, batch_size=batch_size):
+    for batch in evaluation_batches(sequences, vocabulary, batch_size=batch_size):
         width = batch.input_ids.shape[1]
-        for row, owner in {(int(r) // width, int(o)) for r, o in zip(batch.rows, batch.owners, strict=True)}:
-            length = len(sequences[owner])
-            targets = batch.targets[batch.rows // width == row].tolist()
-            found[sequences[owner].tobytes()] = (batch.input_ids[row, 1 : length + 1].tolist(), targets)
+        for row, number in {(int(p) // width, int(i)) for p, i in zip(batch.positions, batch.sequences, strict=True)}:
+            length = len(sequences[number])
+            targets = batch.targets[batch.positions // width == row].tolist()
+            found[sequences[number].tobytes()] = (batch.input_ids[row, 1 : length + 1].tolist(), targets)
     return found
 
 
@@ -43,11 +41,11 @@ def test_masks_depend_on_the_sequence_alone(sequences: Sequences, vocabulary: To
 
 
 def test_share_of_masked_tokens(sequences: Sequences, vocabulary: Tokenizer) -> None:
-    batches = list(examined_batches(sequences, vocabulary))
-    masked, tokens = sum(len(b.rows) for b in batches), sum(map(len, sequences))
+    batches = list(evaluation_batches(sequences, vocabulary))
+    masked, tokens = sum(len(b.positions) for b in batches), sum(map(len, sequences))
     # rounding by chance, one a sequence: variance at most 1/4
     assert abs(masked - 0.15 * tokens) < 3 * math.sqrt(len(sequences) / 4)
-    ids = torch.cat([b.input_ids.flatten()[b.rows] for b in batches])
+    ids = torch.cat([b.input_ids.flatten()[b.positions] for b in batches])
     share = (ids == vocabulary.mask_id).double().mean()
     assert abs(share - 0.8) < 3 * math.sqrt(0.8 * 0.2 / masked)
 
@@ -57,27 +55,27 @@ def test_scores_equal_a_plain_loop(
 ) -> None:
     losses, first, five = [], [], []
     with torch.inference_mode():
-        for batch in examined_batches(sequences, vocabulary, batch_size=1):
+        for batch in evaluation_batches(sequences, vocabulary, batch_size=1):
             logits = small_model.logits_at(small_model(batch.input_ids).last_hidden)[0].double()
-            for row, target in zip(batch.rows.tolist(), batch.targets.tolist(), strict=True):
+            for row, target in zip(batch.positions.tolist(), batch.targets.tolist(), strict=True):
                 ranked = logits[row].argsort(descending=True).tolist()
                 losses.append(-logits[row].log_softmax(0)[target].item())
                 first.append(ranked[0] == target)
                 five.append(target in ranked[:5])
     monkeypatch.setattr(masked_lm, "LOGITS_AT_ONCE", 3 * vocabulary.vocab_size)  # three rows at a time
     scores = masked_lm_scores(small_model, vocabulary, sequences)
-    assert scores.tokens == len(losses)
+    assert scores.sums[:, 3].sum() == len(losses)
     assert scores.loss == pytest.approx(np.mean(losses), rel=1e-5)
     assert scores.accuracy_1 == pytest.approx(np.mean(first)) and scores.accuracy_5 == pytest.approx(np.mean(five))
     assert scores.accuracy_1 < scores.accuracy_5
     assert scores.perplexity == pytest.approx(math.exp(scores.loss))
     again = masked_lm_scores(small_model, vocabulary, sequences)
-    assert (again.rows == scores.rows).all()
+    assert (again.sums == scores.sums).all()
 
 
 def test_chunks_and_batches_change_nothing(
-    small_model: BertForMaskedLM, other_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences,
-    texts: list[str], monkeypatch: pytest.MonkeyPatch,
+    small_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences, texts: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Never more logits at once than allowed, one row at least; the same figures, whatever that is and the batch."""
     largest: list[int] = []
@@ -95,38 +93,15 @@ def test_chunks_and_batches_change_nothing(
         most = int(rows_at_once * vocabulary.vocab_size)
         monkeypatch.setattr(masked_lm, "LOGITS_AT_ONCE", most)
         largest.clear()
-        agreement = teacher_agreement(small_model, other_model, vocabulary, sequences, batch_size=batch_size)
         found.append((
-            masked_lm_scores(small_model, vocabulary, sequences, batch_size=batch_size).rows,
-            np.array(astuple(agreement)),
-            word_loss(small_model, vocabulary, texts, chosen, batch_size=batch_size).rows,
+            masked_lm_scores(small_model, vocabulary, sequences, batch_size=batch_size).sums,
+            word_loss(small_model, vocabulary, texts, chosen, batch_size=batch_size).sums,
         ))  # fmt: skip
         assert max(largest) <= max(most, vocabulary.vocab_size)
     for other in found[1:]:
         assert (other[0][:, 1:] == found[0][0][:, 1:]).all()  # guesses are right or not
         for ours, expected in zip(other, found[0], strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-5)
-
-
-def test_agreement_with_oneself_and_with_another(
-    small_model: BertForMaskedLM, other_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences
-) -> None:
-    own = teacher_agreement(small_model, small_model, vocabulary, sequences)
-    assert abs(own.divergence) < 1e-6 and own.same_first == 1.0
-    other = teacher_agreement(small_model, other_model, vocabulary, sequences)
-    total, same, count = 0.0, 0, 0
-    with torch.inference_mode():
-        for batch in examined_batches(sequences, vocabulary, batch_size=4):
-            inputs = (batch.input_ids, batch.attention_mask)
-            q, p = (
-                model.logits_at(model(*inputs).last_hidden, batch.rows).double().softmax(-1)
-                for model in (small_model, other_model)
-            )
-            total += float((p * (p / q).log()).sum())
-            same += int((p.argmax(-1) == q.argmax(-1)).sum())
-            count += len(p)
-    assert other.divergence == pytest.approx(total / count, rel=1e-5)
-    assert other.same_first == pytest.approx(same / count)
 
 
 def test_words_are_the_same_for_two_vocabularies(texts: list[str], vocabulary: Tokenizer) -> None:
@@ -142,7 +117,7 @@ def test_words_are_the_same_for_two_vocabularies(texts: list[str], vocabulary: T
         word_loss(model, smaller, texts, chosen),
         word_loss(random_model(vocabulary.vocab_size, 0), vocabulary, texts, chosen),
     ]
-    assert (figures[0].rows[:, 1:] == figures[1].rows[:, 1:]).all()
+    assert (figures[0].sums[:, 1:] == figures[1].sums[:, 1:]).all()
 
 
 def test_a_word_that_one_vocabulary_lacks_is_hidden_from_none(texts: list[str], vocabulary: Tokenizer) -> None:
@@ -177,13 +152,9 @@ def test_word_loss_equals_a_plain_loop(small_model: BertForMaskedLM, vocabulary:
 
 def test_refusals(small_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences) -> None:
     with pytest.raises(InputError, match="no token to mask"):
-        masked_lm_scores(small_model, vocabulary, [])
-    with pytest.raises(InputError, match="no token to mask"):
-        teacher_agreement(small_model, small_model, vocabulary, [np.empty(0, np.int64)])
+        masked_lm_scores(small_model, vocabulary, [np.empty(0, np.int64)])
     with pytest.raises(InputError, match="do not belong together"):
         masked_lm_scores(random_model(50, 0), vocabulary, sequences)
-    with pytest.raises(InputError, match="share a vocabulary"):
-        teacher_agreement(small_model, random_model(vocabulary.vocab_size + 1, 0), vocabulary, sequences)
     with pytest.raises(InputError, match="no word to hide"):
         word_loss(small_model, vocabulary, ["Não."], [()])
     with pytest.raises(InputError, match="max_length must be >= 3"):

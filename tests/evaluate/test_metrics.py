@@ -12,32 +12,31 @@ import sklearn.metrics
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as seqeval_scores
 
 from tinydistil.base.errors import InputError
-from tinydistil.evaluate.answers import exact_match, normalise, word_f1
 from tinydistil.evaluate.entities import (
     Entity,
     count_entities,
     entities_of,
-    entity_f1,
     entity_scores_by_type,
     scores_of,
-    split_tag,
 )
-from tinydistil.evaluate.intervals import bootstrap_interval, paired_significance
+from tinydistil.evaluate.intervals import paired_significance, with_interval
 from tinydistil.evaluate.metrics import (
     accuracy,
-    class_numbers,
     confusion_matrix,
+    exact_match,
     isotonic_mean_squared_error,
     mean_squared_error,
+    normalise,
     pearson,
-    perplexity,
     precision_recall_f1,
     roc_auc,
     roc_auc_of_classes,
     scaled_mean_squared_error,
     scores_by_class,
     spearman,
+    word_f1,
 )
+from tinydistil.tasks.tagged import split_tag
 
 RANDOM = np.random.default_rng(0)
 CLASSES = {
@@ -59,7 +58,7 @@ def test_classes_equal_scikit_learn(case: str) -> None:
     assert (
         confusion_matrix(gold, predicted, 4) == sklearn.metrics.confusion_matrix(gold, predicted, labels=range(4))
     ).all()
-    for average in ("macro", "weighted", "micro"):
+    for average in ("macro", "weighted"):
         ours = precision_recall_f1(gold, predicted, average=average)
         theirs = sklearn.metrics.precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)
         np.testing.assert_allclose((ours.precision, ours.recall, ours.f1), theirs[:3], rtol=0, atol=1e-12)
@@ -98,17 +97,6 @@ def test_areas_of_classes_equal_scikit_learn() -> None:
     without = roc_auc_of_classes(np.where(gold == 3, 0, gold), probabilities)  # a class that gold lacks
     each = [roc_auc(np.where(gold == 3, 0, gold) == i, probabilities[:, i]) for i in range(3)]
     assert without == pytest.approx(np.mean(each), abs=1e-12)
-
-
-@pytest.mark.parametrize("case", [case for case, (gold, seen) in CLASSES.items() if max(*gold, *seen) < 2])
-def test_binary_scores_equal_scikit_learn(case: str) -> None:
-    gold, predicted = CLASSES[case]
-    for positive in (0, 1):
-        ours = precision_recall_f1(gold, predicted, average="binary", positive=positive)
-        theirs = sklearn.metrics.precision_recall_fscore_support(
-            gold == positive, predicted == positive, average="binary", zero_division=0
-        )
-        np.testing.assert_allclose((ours.precision, ours.recall, ours.f1), theirs[:3], rtol=0, atol=1e-12)
 
 
 NUMBERS = {
@@ -170,7 +158,7 @@ def test_constant_numbers_have_no_correlation() -> None:
 def test_empty_and_unequal_lists_are_refused(metric: object, pair: tuple[list[int], list[int]]) -> None:
     # scikit-learn and scipy's pearsonr raise ValueError too; InputError is one
     with pytest.raises(InputError, match="equal length"):
-        metric(*pair)  # type: ignore[operator]
+        metric(*pair, **({"average": "macro"} if metric is precision_recall_f1 else {}))  # type: ignore[operator]
 
 
 def test_other_refusals() -> None:
@@ -178,17 +166,8 @@ def test_other_refusals() -> None:
         pearson([1.0], [1.0])
     with pytest.raises(InputError, match="finite"):
         pearson([1.0, math.nan], [1.0, 2.0])
-    with pytest.raises(InputError, match="did you mean 'macro'"):
-        precision_recall_f1([0], [0], average="marco")
     with pytest.raises(InputError, match=r"0\.\.1"):
         confusion_matrix([0, 2], [0, 1], 2)
-    with pytest.raises(InputError, match="did you mean 'neutro'"):
-        class_numbers(["neutra"], ["neutro", "positivo"])
-
-
-def test_perplexity() -> None:
-    assert perplexity(math.log(50.0)) == pytest.approx(50.0)
-    assert perplexity(1e4) == math.inf
 
 
 TAGS = ("O", "B-PESSOA", "I-PESSOA", "B-LOCAL", "I-LOCAL", "I-TEMPO")
@@ -218,7 +197,6 @@ def test_entities_equal_seqeval(case: str) -> None:
     ours = scores_of(counts)
     theirs = seqeval_scores(gold, predicted, average="micro", zero_division=0)
     np.testing.assert_allclose((ours.precision, ours.recall, ours.f1), theirs[:3], rtol=0, atol=1e-12)
-    assert entity_f1(counts) == ours.f1
     by_type = entity_scores_by_type(gold, predicted)
     their_types = seqeval_scores(gold, predicted, average=None, zero_division=0)
     np.testing.assert_allclose([s.f1 for s in by_type.values()], their_types[2], rtol=0, atol=1e-12)
@@ -269,23 +247,23 @@ def test_portuguese_answers_lose_articles_and_quotes() -> None:
 
 def test_intervals_equal_scipy() -> None:
     rows = RANDOM.normal(size=(80, 1))
-    ours = bootstrap_interval(lambda chosen: float(chosen.mean()), rows, resamples=20_000)
+    ours = with_interval(lambda chosen: float(chosen.mean()), rows, resamples=20_000)
     theirs = scipy.stats.bootstrap(
         (rows[:, 0],), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
     ).confidence_interval
     # bounds of 20,000 draws scatter by about 0.003 here
     assert ours.value == pytest.approx(rows.mean())
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.015)
-    again = bootstrap_interval(lambda chosen: float(chosen.mean()), rows, resamples=20_000)
+    again = with_interval(lambda chosen: float(chosen.mean()), rows, resamples=20_000)
     assert again == ours
 
 
 def test_intervals_without_spread() -> None:
-    assert bootstrap_interval(lambda rows: math.nan, np.ones((5, 2))).high is not None
-    one = bootstrap_interval(lambda rows: float(rows.mean()), np.array([[3.0]]))
+    assert with_interval(lambda rows: math.nan, np.ones((5, 2))).high is not None
+    one = with_interval(lambda rows: float(rows.mean()), np.array([[3.0]]))
     assert (one.value, one.low, one.high) == (3.0, 3.0, 3.0)
     with pytest.raises(InputError, match="at least one item"):
-        bootstrap_interval(lambda rows: 0.0, np.empty((0, 2)))
+        with_interval(lambda rows: 0.0, np.empty((0, 2)))
 
 
 def test_significance_equals_the_exact_test() -> None:

@@ -31,7 +31,7 @@ def test_cosines_equal_those_of_single_texts(small_model: BertForMaskedLM, vocab
             a, b = (encoder(torch.tensor([vocabulary.encode("x " + text).ids])).last_hidden.mean(1) for text in pair)
             expected.append(float(F.cosine_similarity(a.double(), b.double())))
     scores = cosine_similarity(encoder, vocabulary, FIRST, SECOND, GOLD, prefix="x ")
-    np.testing.assert_allclose(scores.rows, np.column_stack([GOLD, expected]), atol=1e-6)
+    np.testing.assert_allclose(scores.items, np.column_stack([GOLD, expected]), atol=1e-6)
     assert scores.pearson == pytest.approx(pearsonr(GOLD, expected).statistic, abs=1e-5)
     assert scores.spearman == pytest.approx(spearmanr(GOLD, expected).statistic, abs=1e-12)
     line = np.polynomial.Polynomial.fit(expected, GOLD, 1)(np.array(expected))
@@ -42,9 +42,9 @@ def test_cosines_equal_those_of_single_texts(small_model: BertForMaskedLM, vocab
 
 def test_word_overlap_by_hand() -> None:
     scores = word_overlap(FIRST, SECOND, GOLD)
-    assert scores.rows[:, 1].tolist() == [3 / 5, 0.0, 1.0, 1.0]
+    assert scores.items[:, 1].tolist() == [3 / 5, 0.0, 1.0, 1.0]
     assert math.isnan(scores.anisotropy)
-    assert word_overlap(["...", "a"], ["?", "a"], [1, 2]).rows[:, 1].tolist() == [0.0, 1.0]
+    assert word_overlap(["...", "a"], ["?", "a"], [1, 2]).items[:, 1].tolist() == [0.0, 1.0]
 
 
 def test_anisotropy_of_known_clouds() -> None:

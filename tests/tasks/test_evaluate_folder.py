@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tasks.conftest import Left, opinions
-from tinydistil.evaluate import suite_result as result
-from tinydistil.evaluate.suite import ownership
-from tinydistil.evaluate.suite_models import open_models
+from tinydistil.evaluate import results
+from tinydistil.evaluate.evaluation import ownership
+from tinydistil.evaluate.models import open_models
 from tinydistil.tasks import finetune as finetune_run
 
 Script = Callable[..., Left]
@@ -60,7 +60,7 @@ CHANGES = {
     "tokenizer": ("tokenizer has changed", change_tokenizer, "model"),
     "data": ("assin2/assin2-test.xml has changed", change_data, "data"),
     "configuration": (
-        "configuration has changed", lambda model: (model / "modules.json").write_text("[]"), "model"
+        "configuration has changed", lambda model: (model / "sentence_bert_config.json").write_text("{}"), "model"
     ),
 }  # fmt: skip
 
@@ -324,9 +324,9 @@ def test_a_seeds_damaged_figures_are_not_believed(
     ]
     done = script("evaluate", *call)
     figures, path = (tmp_path / "out" / "m" / name for name in ("sentiment/seed-1/figures.json", "sentiment.json"))
-    origin = result.load(path)[0]
+    origin = results.load(path)[0]
     for content, code in (("", 0), ("[]", 0), ('{"test": 3}', 0), ("{}", 2), ('{"test": {"accuracy": 1}}', 2)):
-        result.begin(path, origin)
+        results.begin(path, origin)
         figures.write_text(content)
         left = script("evaluate", *call)
         assert left.code == code and "Traceback" not in left.err, left.err

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 import torch
 
 from tests.tasks.conftest import Left, opinions
+from tinydistil.evaluate.intervals import Figure
+from tinydistil.evaluate.models import open_models
+from tinydistil.evaluate.parts import sentence_vectors
+from tinydistil.evaluate.results import shown
 from tinydistil.evaluate.similarity import cosine_similarity
-from tinydistil.evaluate.suite_result import Figure
-from tinydistil.evaluate.suite_table import shown
 from tinydistil.model.bert import BertModel
-from tinydistil.model.config import BertConfig
+from tinydistil.model.config import BertConfig, read_config
+from tinydistil.model.sentence_folder import SentenceVectors, declare_sentence_encoder
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -68,7 +72,7 @@ def test_all_parts_and_the_tables(
         assert first["similarity"]["figures"][name]["value"] == pytest.approx(getattr(expected, name), abs=1e-6)
 
     markdown = (output / "table.md").read_text(encoding="utf-8")
-    assert done.out == markdown and "### the four figures of the seed" in markdown
+    assert done.out == markdown and "### the reference project's table" in markdown
     assert "| mse_linear | mse_isotonic |" in markdown
     assert re.search(r"\| so-encoder \| - \| 0\.\d{4} \[|\| so-encoder \| - \| -0\.\d{4} \[", markdown)
     assert "* MLM loss: 40 texts" in markdown
@@ -87,6 +91,40 @@ def test_parts_that_are_asked_for(script: Script, folder: Path, suite_data: Path
     done = script("evaluate", *call, "--parts", "similarity")
     assert done.code == 0 and "word overlap (no model)" in done.out and "| pequeno | " in done.out
     assert "* tweets F1 (macro): not measured" in done.out and "### entities" not in done.out
+
+
+def test_vectors_are_those_that_a_folder_declares(
+    script: Script, folder: Path, suite_data: Path, tmp_path: Path
+) -> None:
+    declaring = Path(shutil.copytree(folder, tmp_path / "declared"))
+    declare_sentence_encoder(declaring, read_config(declaring / "config.json"), pooling="cls", max_length=64)
+    call = ["--data", suite_data, "--parts", "similarity", "--device", "cpu"]
+    done = script("evaluate", "--model", declaring, *call, "--output", tmp_path / "out")
+    assert done.code == 0 and "cosine of the folder's vectors (cls, texts cut to 64 tokens)" in done.out, done.err
+    chosen = script("evaluate", "--model", declaring, *call, "--pooling", "cls", "--output", tmp_path / "chosen")
+    assert "cosine of cls vectors" in chosen.out
+    plain = script("evaluate", "--model", f"declared={folder}", *call, "--output", tmp_path / "plain")
+    assert "cosine of mean vectors" in plain.out
+    figures = [
+        json.loads((tmp_path / out / "table.json").read_text())["models"]["declared"]["similarity"]["figures"]
+        for out in ("out", "chosen", "plain")
+    ]
+    assert figures[0]["pearson"] == figures[1]["pearson"] != figures[2]["pearson"]
+    assert figures[0]["mean_pearson"]["value"] == pytest.approx(figures[2]["pearson"]["value"])
+    again = script("evaluate", "--model", declaring, *call, "--pooling", "mean", "--output", tmp_path / "out")
+    assert again.code == 2 and "pooling = 'cls, texts cut to 64 tokens', now it is 'mean'" in again.err
+
+
+def test_a_prefix_replaces_the_declared_prompt(folder: Path, tmp_path: Path) -> None:
+    declaring = Path(shutil.copytree(folder, tmp_path / "declared"))
+    declare_sentence_encoder(declaring, read_config(declaring / "config.json"), pooling="mean", max_length=64)
+    prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    (declaring / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    (model,) = open_models([str(declaring)], offline=True)
+    for prefix, prompt in ((None, "query: "), ("passage: ", "passage: "), ("", "")):
+        vectors = sentence_vectors(model, None, prefix)
+        assert isinstance(vectors, SentenceVectors) and vectors.prompt == prompt
+    assert sentence_vectors(model, "max", "passage: ") == "max"
 
 
 def test_a_name_with_the_tables_own_sign(script: Script, folder: Path, suite_data: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks import finetune as runs
-from tinydistil.tasks.finetune import mean_and_deviation, without_nan
+from tinydistil.tasks.finetune import finite_or_none, mean_and_deviation
 from tinydistil.tasks.finetune_config import settings_for
 from tinydistil.tasks.folder import new_model
 from tinydistil.tasks.task_records import LabelledText
@@ -281,7 +281,7 @@ def test_undefined_figures(script: Script, files: Path, folder: Path) -> None:
 def test_mean_and_deviation() -> None:
     assert mean_and_deviation([1.0, 3.0]) == pytest.approx((2.0, 2**0.5)) and mean_and_deviation([4.0]) == (4.0, 0.0)
     assert all(math.isnan(each) for each in mean_and_deviation([1.0, math.nan]))
-    assert without_nan({"a": [math.nan, 1.0], "b": {"c": (math.nan,)}}) == {"a": [None, 1.0], "b": {"c": [None]}}
+    assert finite_or_none({"a": [math.nan, 1.0], "b": {"c": (math.nan,)}}) == {"a": [None, 1.0], "b": {"c": [None]}}
 
 
 def test_a_grid_goes_on_fold_by_fold(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.tasks.conftest import Left, opinions, questions, tagged
 from tinydistil.base.errors import InputError
-from tinydistil.evaluate.answers import exact_match
+from tinydistil.evaluate.metrics import exact_match
 from tinydistil.tasks.answer_task import AnswerTask, _best, _candidates
 from tinydistil.tasks.apply import question_rows, sentence_rows, without_blank, word_spans
 from tinydistil.tasks.folder import new_model, save

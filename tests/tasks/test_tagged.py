@@ -16,7 +16,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOB2, IOBES
 
 from tinydistil.base.errors import InputError
-from tinydistil.evaluate.entities import count_entities, entities_of, entity_f1
+from tinydistil.evaluate.entities import count_entities, entities_of, scores_of
 from tinydistil.tasks.tagged import read_conll
 from tinydistil.tasks.task_records import TaggedSentence
 
@@ -203,7 +203,7 @@ def test_files_without_words_or_tags(tmp_path: Path, content: str | bytes, messa
     ],
 )
 def test_spans_decide_whatever_the_scheme(gold: str, predicted: str, f1: float) -> None:
-    assert entity_f1(count_entities([gold.split()], [predicted.split()])) == pytest.approx(f1)
+    assert scores_of(count_entities([gold.split()], [predicted.split()])).f1 == pytest.approx(f1)
 
 
 LETTERS = {"IOB": "BI", "BIOES": "BIES", "BILOU": "BILU"}
@@ -249,7 +249,7 @@ def test_files_in_any_scheme_give_the_f1_of_seqeval(case: tuple) -> None:
             data.write_text("\n\n".join(map("\n".join, lines)) + "\n")
             rows.append(read_conll(data))
     assert not rows[0].bad and not rows[1].bad
-    ours = entity_f1(count_entities(*([row.tags for row in side.rows] for side in rows)))
+    ours = scores_of(count_entities(*([row.tags for row in side.rows] for side in rows))).f1
     theirs = [[seqeval_tags(sentence, spelling) for sentence in side] for side in (gold, predicted)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -268,7 +268,7 @@ def test_files_in_any_scheme_give_the_f1_of_seqeval(case: tuple) -> None:
 )
 def test_sequences_that_fit_their_scheme_equal_seqeval_in_strict_mode(gold: str, predicted: str, scheme: type) -> None:
     pair = [gold.split()], [predicted.split()]
-    assert entity_f1(count_entities(*pair)) == pytest.approx(f1_score(*pair, mode="strict", scheme=scheme))
+    assert scores_of(count_entities(*pair)).f1 == pytest.approx(f1_score(*pair, mode="strict", scheme=scheme))
 
 
 WEIRD = ("O", "o", "0", "B-X", "I-X", "E-X", "S-X", "B", "I", "PER", "B_X", "X-B", "i-X", "B-", "X-Y", "2", "_", "É")

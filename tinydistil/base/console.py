@@ -1,6 +1,7 @@
-"""Floor 1: figures as people read them on a terminal: no exponents, units of time that fit."""
+"""Figures as people read them: no exponents, units of time that fit, tables."""
 
 import math
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 
@@ -35,3 +36,18 @@ def perplexity(loss: float) -> str:
 def masked_lm(loss: float) -> str:
     """A masked LM loss in nats per token, with its perplexity."""
     return f"{figure(loss)} nats per token (perplexity {perplexity(loss)})"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, figures to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in (header, rule, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The same with aligned columns, for a terminal."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    cells = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+    return "\n".join("  ".join(line) for line in cells)

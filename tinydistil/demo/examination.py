@@ -7,8 +7,7 @@ import torch
 
 from tinydistil.demo.embedded.similarity import similarity_pairs
 from tinydistil.demo.table import Marks
-from tinydistil.evaluate.fixed_masks import encode_sequences
-from tinydistil.evaluate.masked_lm import masked_lm_scores
+from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores
 from tinydistil.evaluate.similarity import cosine_similarity
 from tinydistil.evaluate.word_loss import choose_words, word_loss
 from tinydistil.model.bert import BertModel

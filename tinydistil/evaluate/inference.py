@@ -1,12 +1,11 @@
-"""A model at work on text: the words behind a mask, and one vector a text.
+"""A model at work on text: the tokens behind a mask, and one vector per text.
 
-Letters: B texts, T tokens, D hidden size.
+Shapes: B texts, T tokens, D hidden size, F size of a text's vector.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.pooling import pool
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.sentence_folder import SentenceVectors
-from tinydistil.tokenizer.tokenizer import TokenBatch, Tokenizer, collate
+from tinydistil.tokenizer.tokenizer import Tokenizer, collate
 
 # Texts are sorted by length inside a window of this many batches: little padding, bounded memory, and the
 # order of the results restored within the window.
@@ -31,7 +30,7 @@ LARGEST_BATCH = 65536
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A word piece for a masked place: its spelling, its probability, and the text with it filled in."""
+    """A token for a mask: its spelling, its probability, and the text with it filled in."""
 
     token: str
     probability: float
@@ -40,14 +39,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class TextVector:
-    """A text and its float32 vector (D,)."""
+    """A text and its float32 vector (F,)."""
 
     text: str
     vector: NDArray[np.float32]
 
 
 def check_match(model: Pretrained, tokenizer: Tokenizer) -> None:
-    """Raise InputError if the tokenizer makes ids that the model's embeddings have no row for."""
+    """Raise InputError if the tokenizer makes ids beyond the model's embeddings."""
     if tokenizer.vocab_size > model.config.vocab_size:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
@@ -59,45 +58,39 @@ def check_match(model: Pretrained, tokenizer: Tokenizer) -> None:
 def fill_mask(
     model: BertForMaskedLM, tokenizer: Tokenizer, text: str, *, top_k: int = 5, truncate: bool = False, number: int = 1
 ) -> list[list[Candidate]]:
-    """The `top_k` likeliest pieces for each mask token in `text`, masks in order, each predicted by itself.
+    """The `top_k` likeliest tokens for each mask token in `text`, masks in order, each predicted by itself.
 
     Raises InputError, calling the text `number`, if it holds no mask token, if it is longer than the model takes and
     not `truncate`, or if truncation would cut a mask away.
     """
     require(1 <= top_k <= tokenizer.vocab_size, f"top_k must be in 1..{tokenizer.vocab_size}, got {top_k}")
     mask = tokenizer.special.mask_token
-    asked = tokenizer.encode(text).ids.count(tokenizer.mask_id)
-    if asked == 0:
-        raise InputError(f"text {number} has no {mask}: {_short(text)!r}; put {mask} where a word is to be guessed")
-    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate, first_number=number)
-    places = [place for place, token_id in enumerate(encoding.ids) if token_id == tokenizer.mask_id]
-    if len(places) < asked:
+    wanted = tokenizer.encode(text).ids.count(tokenizer.mask_id)
+    if wanted == 0:
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        raise InputError(f"text {number} has no {mask}: {shown!r}; put {mask} where a word is to be guessed")
+    encoding = _encode_one(model, tokenizer, text, truncate=truncate, number=number)
+    positions = [position for position, token_id in enumerate(encoding.ids) if token_id == tokenizer.mask_id]
+    if len(positions) < wanted:
         raise InputError(
-            f"text {number} has {asked} {mask}, but only {len(places)} within the first {len(encoding.ids)} tokens; "
-            "shorten the text before them"
+            f"text {number} has {wanted} {mask}, but only {len(positions)} within the first {len(encoding.ids)} "
+            "tokens; shorten the text before them"
         )
-    batch = to_device(collate([encoding], tokenizer.pad_id), model)
-    hidden = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).last_hidden
-    rows = torch.tensor(places, device=hidden.device)
-    # A model's table may be padded beyond the tokenizer's last id; those rows spell nothing.
-    logits = model.logits_at(hidden, rows)[:, : tokenizer.vocab_size]
-    probabilities, tokens = finite(logits.float().softmax(-1), number).topk(top_k)
-
+    hidden = model(*_inputs(model, tokenizer, [encoding])).last_hidden
+    # A model's table may be padded beyond the tokenizer's last id: those ids spell nothing.
+    logits = model.logits_at(hidden, torch.tensor(positions, device=hidden.device))[:, : tokenizer.vocab_size]
+    probabilities, tokens = _finite(logits.float().softmax(-1), number).topk(top_k)
     return [
         [
-            Candidate(token, probability, _filled(text, encoding.offsets[place], token))
-            for token, probability in zip(map(tokenizer.token, token_row), probability_row, strict=True)
+            Candidate(token, probability, _filled(text, encoding.offsets[position], token))
+            for token, probability in zip(map(tokenizer.token, ids), likely, strict=True)
         ]
-        for place, token_row, probability_row in zip(places, tokens.tolist(), probabilities.tolist(), strict=True)
+        for position, ids, likely in zip(positions, tokens.tolist(), probabilities.tolist(), strict=True)
     ]
 
 
-def _short(text: str, most: int = 80) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
 def _filled(text: str, offsets: tuple[int, int], token: str) -> str:
-    """`text` with `token` in the place of its characters `offsets`; a continuation joins the word before."""
+    """`text` with `token` instead of its characters `offsets`; a continuation joins the word before."""
     before, after = text[: offsets[0]], text[offsets[1] :]
     if token.startswith("##"):
         return before.rstrip() + token[2:] + after
@@ -116,7 +109,7 @@ def embed(
     truncate: bool = False,
     normalize: bool = False,
 ) -> Iterator[TextVector]:
-    """Each text with its float32 vector (D,), in order, streamed: at most 32 batches of texts are held at a time.
+    """Each text with its float32 vector (F,), in order, streamed: at most 32 batches of texts are held at a time.
 
     pooling: "mean", "max", "cls", or "pooler" where the model has one; or what a folder declares, which also cuts texts
     at its own length. `max_length` lowers the model's own limit in tokens; a text beyond it raises InputError unless
@@ -140,65 +133,47 @@ def embed(
     while window := list(islice(texts, batch_size * WINDOW_BATCHES)):
         encodings = tokenizer.encode_all([prompt + text for text in window], max_length=limit if truncate else None)
         fitting = next((i for i, encoding in enumerate(encodings) if len(encoding.ids) > limit), len(window))
-        pooled = partial(pool_batch, model, pooling=pooling, prompt_tokens=prompt_tokens)
-        vectors = _embed_window(model, tokenizer, encodings[:fitting], pooled, batch_size, normalize)
-        for place, (text, vector) in enumerate(zip(window[:fitting], vectors, strict=True)):
-            yield TextVector(text, finite(torch.from_numpy(vector), done + place + 1).numpy())
+        order = sorted(range(fitting), key=lambda i: -len(encodings[i].ids))
+        vectors: dict[int, Tensor] = {}
+        for start in range(0, fitting, batch_size):
+            chosen = order[start : start + batch_size]
+            inputs = _inputs(model, tokenizer, [encodings[i] for i in chosen])
+            vectors |= zip(chosen, _pooled(model, inputs, pooling, prompt_tokens, normalize), strict=True)
+        for index in range(fitting):
+            yield TextVector(window[index], _finite(vectors[index], done + index + 1).numpy())
         _refuse_long(encodings, limit, done + 1)
         done += len(window)
 
 
 @torch.inference_mode()
-def _embed_window(
+def _pooled(
     model: BertModel,
-    tokenizer: Tokenizer,
-    encodings: list[Encoding],
-    pooled: Callable[[TokenBatch], Tensor],
-    batch_size: int,
-    normalize: bool,
-) -> list[NDArray[np.float32]]:
-    """The vectors (F,) of one window's B texts, computed from the longest text to the shortest."""
-    order = sorted(range(len(encodings)), key=lambda i: -len(encodings[i].ids))
-    vectors: dict[int, NDArray[np.float32]] = {}
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        found = pooled(to_device(collate([encodings[i] for i in chosen], tokenizer.pad_id), model))
-        found = F.normalize(found.double(), dim=-1) if normalize else found  # squares of 1e20 are beyond float32
-        vectors |= zip(chosen, found.float().cpu().numpy(), strict=True)
-    return [vectors[i] for i in range(len(encodings))]
-
-
-def pool_batch(model: BertModel, batch: TokenBatch, pooling: str | SentenceVectors, prompt_tokens: int = 0) -> Tensor:
-    """The pooled vectors (B, F) of one batch, of which each text begins with so many tokens of a prompt."""
-    encoded = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    inputs: tuple[Tensor, Tensor, Tensor],
+    pooling: str | SentenceVectors,
+    prompt_tokens: int = 0,
+    normalize: bool = False,
+) -> Tensor:
+    """The float32 vectors (B, F), on the CPU, of one batch; prompt_tokens: those that each text begins with."""
+    encoded, attention_mask = model(*inputs), inputs[1]
     if isinstance(pooling, SentenceVectors):
-        return pooling(encoded.last_hidden, batch.attention_mask, prompt_tokens=prompt_tokens)
-    if pooling == "pooler":
-        return encoded.pooled  # type: ignore[no-any-return]
-    return pool(encoded.last_hidden, batch.attention_mask, pooling)
+        vectors = pooling(encoded.last_hidden, attention_mask, prompt_tokens=prompt_tokens)
+    elif pooling == "pooler":
+        vectors = encoded.pooled
+    else:
+        vectors = pool(encoded.last_hidden, attention_mask, pooling)
+    # squares of 1e20 are beyond float32
+    vectors = F.normalize(vectors.double(), dim=-1) if normalize else vectors
+    return vectors.float().cpu()
 
 
-@torch.inference_mode()
 def compare_poolings(
     model: BertModel, tokenizer: Tokenizer, text: str, *, truncate: bool = False, number: int = 1
 ) -> dict[tuple[str, str], float]:
     """Cosines between the vectors of one text under "cls", "mean" and, where the model has it, "pooler"."""
-    (encoding,) = encode_to_fit(model, tokenizer, [text], truncate=truncate, first_number=number)
-    batch = to_device(collate([encoding], tokenizer.pad_id), model)
+    inputs = _inputs(model, tokenizer, [_encode_one(model, tokenizer, text, truncate=truncate, number=number)])
     poolings = ["cls", "mean"] if model.pooler is None else ["cls", "pooler", "mean"]
-    vectors = {pooling: finite(pool_batch(model, batch, pooling), number).double() for pooling in poolings}
-    return {
-        (first, second): float(F.cosine_similarity(vectors[first], vectors[second]))
-        for i, first in enumerate(poolings)
-        for second in poolings[i + 1 :]
-    }
-
-
-def finite(numbers: Tensor, number: int) -> Tensor:
-    """`numbers` as they are. Raises InputError where a model gives NaN or infinity for text `number`."""
-    if not bool(numbers.isfinite().all()):
-        raise InputError(f"text {number} gives numbers that are not finite; is the model sound?")
-    return numbers
+    vectors = {pooling: _finite(_pooled(model, inputs, pooling), number).double() for pooling in poolings}
+    return {(a, b): float(F.cosine_similarity(vectors[a], vectors[b])) for a, b in combinations(poolings, 2)}
 
 
 def check_pooling(model: BertModel, pooling: str) -> None:
@@ -207,21 +182,27 @@ def check_pooling(model: BertModel, pooling: str) -> None:
         raise InputError("pooling 'pooler' needs a pooler, which this model lacks; use 'mean' or 'cls'")
 
 
-def encode_to_fit(
-    model: Pretrained, tokenizer: Tokenizer, texts: Sequence[str], *, truncate: bool, first_number: int = 1
-) -> list[Encoding]:
-    """Encode texts, each no longer than the model takes.
+def _finite(numbers: Tensor, number: int) -> Tensor:
+    if not bool(numbers.isfinite().all()):
+        raise InputError(f"text {number} gives numbers that are not finite; is the model sound?")
+    return numbers
 
-    Raises InputError for a longer one, by its number counted from `first_number`, unless `truncate`.
-    """
+
+def _encode_one(model: Pretrained, tokenizer: Tokenizer, text: str, *, truncate: bool, number: int) -> Encoding:
     limit = _limit(model, tokenizer, truncate, None)
-    encodings = tokenizer.encode_all(texts, max_length=limit if truncate else None)
-    _refuse_long(encodings, limit, first_number)
-    return encodings
+    encoding = tokenizer.encode(text, max_length=limit if truncate else None)
+    _refuse_long([encoding], limit, number)
+    return encoding
+
+
+def _inputs(model: Pretrained, tokenizer: Tokenizer, encodings: Sequence[Encoding]) -> tuple[Tensor, Tensor, Tensor]:
+    """Padded ids, attention mask and token types, each (B, T), on the model's device."""
+    batch, device = collate(encodings, tokenizer.pad_id), next(model.parameters()).device
+    return batch.input_ids.to(device), batch.attention_mask.to(device), batch.token_type_ids.to(device)
 
 
 def _limit(model: Pretrained, tokenizer: Tokenizer, truncate: bool, max_length: int | None) -> int:
-    """Tokens of a text at most: `max_length`, else the position table; cut texts also keep to the tokenizer's own."""
+    """Tokens per text at most: `max_length`, else the position table; cut texts also keep to the tokenizer's own."""
     limit = model.config.max_position_embeddings
     if max_length is not None:
         least = tokenizer.backend.num_special_tokens_to_add(False) + 1
@@ -240,11 +221,3 @@ def _refuse_long(encodings: Sequence[Encoding], limit: int, first_number: int) -
                 f"text {number} has {len(encoding.ids)} tokens, more than the limit of {limit}; "
                 "shorten it, split it, or allow truncation (predict.py --truncate)"
             )
-
-
-def to_device(batch: TokenBatch, model: Pretrained) -> TokenBatch:
-    """The batch on the model's device."""
-    device = next(model.parameters()).device
-    return TokenBatch(
-        batch.input_ids.to(device), batch.attention_mask.to(device), batch.token_type_ids.to(device), batch.encodings
-    )

@@ -1,22 +1,24 @@
-"""What a test set says of predictions: classes and numbers. Entities: `entities`; answers: `answers`.
+"""Metrics of a test set: classes, numbers, and answers to questions. Entities: `entities`.
 
-Each function equals scikit-learn's or scipy's to rounding (tests hold them to 1e-12), degenerate inputs included.
-Letters: N items, C classes.
+Each equals scikit-learn's or scipy's to rounding (tests hold them to 1e-12), degenerate inputs included.
+Shapes: N items, C classes.
 """
 
 import math
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
-from scipy.stats import rankdata
+from scipy.stats import pearsonr, rankdata, spearmanr
 
-from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
 
-AVERAGES = ("binary", "macro", "weighted", "micro")
+_ARTICLES = frozenset("o a os as um uma uns umas".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,12 @@ class Scores:
     precision: float
     recall: float
     f1: float
+
+    @classmethod
+    def of(cls, correct: float, predicted: float, gold: float) -> "Scores":
+        """The scores of so many correct among those predicted and those in gold."""
+        ratios = ((correct, predicted), (correct, gold), (2 * correct, predicted + gold))
+        return cls(*(float(part / whole) if whole else 0.0 for part, whole in ratios))
 
 
 def accuracy(gold: ArrayLike, predicted: ArrayLike) -> float:
@@ -39,35 +47,29 @@ def confusion_matrix(gold: ArrayLike, predicted: ArrayLike, num_classes: int) ->
     first, second = _paired(gold, predicted)
     least, most = min(first.min(), second.min()), max(first.max(), second.max())
     require(least >= 0 and most < num_classes, f"classes must be in 0..{num_classes - 1}, got {least} to {most}")
-    cells = np.bincount(first.astype(np.int64) * num_classes + second.astype(np.int64), minlength=num_classes**2)
-    return cells.reshape(num_classes, num_classes)
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (first.astype(np.int64), second.astype(np.int64)), 1)
+    return counts
 
 
-def precision_recall_f1(gold: ArrayLike, predicted: ArrayLike, *, average: str = "macro", positive: int = 1) -> Scores:
-    """Scores over classes 0, 1, ...
-
-    average: "binary" of class `positive` alone; "macro" the mean over classes; "weighted" the mean by how often a
-    class is in `gold`; "micro" over all decisions. A class counts if it is in `gold` or `predicted`.
-    """
-    if average not in AVERAGES:
-        raise InputError(f"average {average!r} is unknown{nearest(average, AVERAGES)}")
+def precision_recall_f1(gold: ArrayLike, predicted: ArrayLike, *, average: Literal["macro", "weighted"]) -> Scores:
+    """The mean of the scores of all classes in `gold` or `predicted`; "weighted" by how often each is in `gold`."""
     first, second = _paired(gold, predicted)
-    classes = np.array([positive]) if average == "binary" else np.union1d(first, second)
-    hits = np.array([np.sum((first == c) & (second == c)) for c in classes], np.float64)
-    claimed = np.array([np.sum(second == c) for c in classes], np.float64)
-    there = np.array([np.sum(first == c) for c in classes], np.float64)
-    if average == "micro":
-        hits, claimed, there = hits.sum(keepdims=True), claimed.sum(keepdims=True), there.sum(keepdims=True)
-    parts = (ratio(hits, claimed), ratio(hits, there), ratio(2 * hits, claimed + there))
-    weights = there / there.sum() if average == "weighted" else np.full(len(hits), 1 / len(hits))
-    precision, recall, f1 = (float(part @ weights) for part in parts)
-    return Scores(precision, recall, f1)
+    classes = np.union1d(first, second)
+    weights = [np.sum(first == c) if average == "weighted" else 1 for c in classes]
+    scores = np.array([astuple(_scores_of_class(first, second, c)) for c in classes])
+    return Scores(*map(float, np.average(scores, axis=0, weights=weights)))
 
 
 def scores_by_class(gold: ArrayLike, predicted: ArrayLike, num_classes: int) -> list[Scores]:
     """The scores of each class 0 to C - 1, whether it occurs or not; other numbers are of no class."""
     first, second = _paired(gold, predicted)
-    return [precision_recall_f1(first == number, second == number, average="binary") for number in range(num_classes)]
+    return [_scores_of_class(first, second, number) for number in range(num_classes)]
+
+
+def _scores_of_class(gold: NDArray[np.generic], predicted: NDArray[np.generic], number: float) -> Scores:
+    first, second = gold == number, predicted == number
+    return Scores.of(np.sum(first & second), second.sum(), first.sum())
 
 
 def roc_auc(gold: ArrayLike, scores: ArrayLike) -> float:
@@ -95,46 +97,22 @@ def roc_auc_of_classes(gold: ArrayLike, probabilities: ArrayLike) -> float:
     return float(np.mean(defined)) if defined else math.nan
 
 
-def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """numerator / denominator, element by element, and 0 where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator, np.float64), where=denominator != 0)
-
-
 def pearson(gold: ArrayLike, predicted: ArrayLike) -> float:
-    """Pearson's correlation. NaN where one side is constant: no line has a slope there.
-
-    Raises InputError for fewer than two items.
-    """
+    """Pearson's correlation; NaN where one side is constant. Raises InputError for fewer than two items."""
     first, second = _numbers(gold, predicted)
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return math.nan
-    correlation = float(_direction(first) @ _direction(second))
-    return max(-1.0, min(1.0, correlation))
-
-
-def _direction(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The unit vector of the deviations from the mean."""
-    deviations = values - values.mean()
-    # The largest becomes 1 first: squares of numbers near 1e-160 would underflow.
-    deviations = deviations / np.abs(deviations).max()
-    return deviations / np.linalg.norm(deviations)  # type: ignore[no-any-return]
+    return float(pearsonr(first, second).statistic) if np.ptp(first) and np.ptp(second) else math.nan
 
 
 def spearman(gold: ArrayLike, predicted: ArrayLike) -> float:
     """Pearson's correlation of ranks, ties given their mean rank; NaN where one side is constant."""
     first, second = _numbers(gold, predicted)
-    return pearson(rankdata(first), rankdata(second))
+    return float(spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else math.nan
 
 
 def mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
     """The mean of (gold - predicted)^2 over N >= 1 items."""
     first, second = _paired(gold, predicted)
     return float(np.mean((first.astype(np.float64) - second.astype(np.float64)) ** 2))
-
-
-def perplexity(loss: float) -> float:
-    """exp(loss) of a mean loss in nats a token; infinite where that overflows."""
-    return math.exp(loss) if loss < 709 else math.inf
 
 
 def scaled_mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
@@ -154,20 +132,38 @@ def isotonic_mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
     a lower bound. Where `predicted` is constant, or falls wherever `gold` rises, the best is flat: var(gold).
     """
     first, second = _numbers(gold, predicted)
-    values, place, times = np.unique(second, return_inverse=True, return_counts=True)
+    values, index, counts = np.unique(second, return_inverse=True, return_counts=True)
     # A function gives equal predictions one value: their mean, weighted by how many they are.
-    means = np.bincount(place, weights=first, minlength=len(values)) / times
-    fitted = isotonic_regression(means, weights=times).x[place]
+    means = np.bincount(index, weights=first, minlength=len(values)) / counts
+    fitted = isotonic_regression(means, weights=counts).x[index]
     return float(np.mean((first - fitted) ** 2))
 
 
-def class_numbers(labels: Sequence[str], names: Sequence[str]) -> NDArray[np.int64]:
-    """The number of each of N labels among the C `names`. Raises InputError for a label that is not there."""
-    number = {name: i for i, name in enumerate(names)}
-    for label in labels:
-        if label not in number:
-            raise InputError(f"label {label!r} is unknown{nearest(label, names)}")
-    return np.array([number[label] for label in labels], np.int64)
+def normalise(answer: str) -> str:
+    """Composed (NFC) lower case, no punctuation (Unicode's, so « and “ too), no articles, single spaces.
+
+    As SQuAD compares answers (Rajpurkar et al. 2016, 6.1), with the Portuguese articles.
+    """
+    composed = unicodedata.normalize("NFC", answer.lower())
+    kept = "".join(c for c in composed if not unicodedata.category(c).startswith("P"))
+    return " ".join(word for word in kept.split() if word not in _ARTICLES)
+
+
+def exact_match(answer: str, accepted: Sequence[str]) -> float:
+    """1.0 where `answer` equals one of the accepted answers after normalising, else 0.0."""
+    return float(any(normalise(answer) == normalise(other) for other in accepted))
+
+
+def word_f1(answer: str, accepted: Sequence[str]) -> float:
+    """The best F1 of words shared with an accepted answer; two answers without a word agree (1.0)."""
+    words = normalise(answer).split()
+    return max((_word_f1(words, normalise(other).split()) for other in accepted), default=0.0)
+
+
+def _word_f1(first: list[str], second: list[str]) -> float:
+    if not first or not second:
+        return float(first == second)
+    return Scores.of((Counter(first) & Counter(second)).total(), len(first), len(second)).f1
 
 
 def _paired(gold: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:

@@ -1,11 +1,11 @@
-"""Masked LM in units that no vocabulary chooses: loss a word, and bits a character.
+"""Masked LM in units that no vocabulary chooses: loss per word, and bits per character.
 
-A loss a token cannot compare two vocabularies: one that cuts words into more pieces has easier pieces to guess. So
+A loss per token cannot compare two vocabularies: one that cuts words into more pieces has easier pieces to guess. So
 the same words are hidden from every model, all pieces of a word at once, and the losses of the pieces are summed. A
 word is what stands between white space, where every tokenizer cuts.
 
 A vocabulary that lower-cases has no capitals or accents to guess; that flatters its figures.
-Letters: S texts, R rows.
+Shapes: S texts.
 """
 
 import hashlib
@@ -32,19 +32,19 @@ Span = tuple[int, int]  # first character and the one after the last
 
 @dataclass(frozen=True, slots=True)
 class WordLoss:
-    """What came of S texts; `rows` (S, 3): sum of losses in nats, hidden words, their characters."""
+    """sums (S, 3) of each text: losses in nats, hidden words, their characters."""
 
-    rows: NDArray[np.float64]
+    sums: NDArray[np.float64]
 
     @property
     def loss_per_word(self) -> float:
-        """Nats a hidden word, summed over its pieces."""
-        return float(self.rows[:, 0].sum() / self.rows[:, 1].sum())
+        """Nats per hidden word, summed over its pieces."""
+        return float(self.sums[:, 0].sum() / self.sums[:, 1].sum())
 
     @property
     def bits_per_character(self) -> float:
-        """Bits a character of the hidden words."""
-        return float(self.rows[:, 0].sum() / self.rows[:, 2].sum() / math.log(2))
+        """Bits per character of the hidden words."""
+        return float(self.sums[:, 0].sum() / self.sums[:, 2].sum() / math.log(2))
 
 
 def choose_words(
@@ -56,8 +56,7 @@ def choose_words(
     all.
     """
     require(0 < rate < 1, f"rate must be in (0, 1), got {rate}")
-    words = [[(m.start(), m.end()) for m in _WORD.finditer(text)] for text in texts]
-    known = [set(spans) for spans in words]
+    known = [{(m.start(), m.end()) for m in _WORD.finditer(text)} for text in texts]
     for tokenizer in tokenizers:
         encodings = tokenizer.encode_all(texts, max_length=max_length)
         known = [
@@ -96,14 +95,14 @@ def word_loss(
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
         batch = collate([encodings[i] for i in chosen], tokenizer.pad_id)
-        places = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
+        pieces = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
         width = batch.input_ids.shape[1]
-        rows = torch.tensor([row * width + place for row, each in enumerate(places) for place in each])
-        owners = np.repeat(chosen, [len(each) for each in places])
-        targets = batch.input_ids.flatten()[rows]
-        masked = batch.input_ids.flatten().index_fill(0, rows, tokenizer.mask_id).view_as(batch.input_ids)
+        positions = torch.tensor([row * width + piece for row, each in enumerate(pieces) for piece in each])
+        owners = np.repeat(chosen, [len(each) for each in pieces])
+        targets = batch.input_ids.flatten()[positions]
+        masked = batch.input_ids.flatten().index_fill(0, positions, tokenizer.mask_id).view_as(batch.input_ids)
         hidden = model(masked.to(device), batch.attention_mask.to(device)).last_hidden
-        for part, logits in logit_parts(model, hidden, rows):
+        for part, logits in logit_parts(model, hidden, positions):
             losses = F.cross_entropy(logits, targets[part].to(device), reduction="none")
             np.add.at(sums[:, 0], owners[part], losses.double().cpu().numpy())
     return WordLoss(sums)
@@ -124,15 +123,17 @@ def _known(encoding: Encoding, text: str, spans: set[Span], unk_id: int) -> set[
 
 
 def _pieces(encoding: Encoding, text: str, spans: tuple[Span, ...]) -> list[int]:
-    """The places of the pieces of these words."""
+    """The positions in the encoding of these words' pieces."""
     marks = bytearray(len(text))
     for start, end in spans:
         marks[start:end] = b"\1" * (end - start)
     offsets = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-    return [place for place, ((start, end), special) in enumerate(offsets) if not special and 1 in marks[start:end]]
+    return [
+        position for position, ((start, end), special) in enumerate(offsets) if not special and 1 in marks[start:end]
+    ]
 
 
-def _draw(text: str, place: int) -> float:
-    """A number in [0, 1) that depends on the text and a place in it."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=place.to_bytes(8, "little", signed=True))
+def _draw(text: str, number: int) -> float:
+    """A number in [0, 1) that depends on the text and `number`."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=number.to_bytes(8, "little", signed=True))
     return int.from_bytes(digest.digest()[:7], "little") * 2.0**-56

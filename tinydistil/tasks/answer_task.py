@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinydistil.base.errors import require
-from tinydistil.evaluate.answers import exact_match, word_f1
+from tinydistil.evaluate.metrics import exact_match, word_f1
 from tinydistil.tasks.examples import TaskExample
 from tinydistil.tasks.predict import TimeLeft, predict
 from tinydistil.tasks.task import Evidence

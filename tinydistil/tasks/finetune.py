@@ -92,7 +92,7 @@ def run_seed(
         name: details_of(task, cast(Sequence[AnyRow], sets[name]), each.predictions) for name, each in found.items()
     }
     write_json(output / DETAILS, details)
-    write_json(output / FIGURES, without_nan(figures))
+    write_json(output / FIGURES, finite_or_none(figures))
     # Of use only to a run that is not done; for BERT-base they are two gigabytes.
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     return figures
@@ -121,13 +121,13 @@ def _whole_model(kind: str, output: Path, ranks: Ranks) -> TaskModel | None:
         return None
 
 
-def without_nan(values: object) -> object:
-    """Nested figures for JSON, which knows no NaN: null stands for an undefined one."""
+def finite_or_none(values: object) -> object:
+    """Nested figures for JSON, which knows no NaN or infinity: null stands for them."""
     if isinstance(values, Mapping):
-        return {name: without_nan(each) for name, each in values.items()}
+        return {name: finite_or_none(each) for name, each in values.items()}
     if isinstance(values, list | tuple):
-        return [without_nan(each) for each in values]
-    return None if isinstance(values, float) and math.isnan(values) else values
+        return [finite_or_none(each) for each in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 class Measured(NamedTuple):

@@ -12,7 +12,7 @@ from tinydistil.base.config import assign, from_mapping, shown, to_mapping
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
 from tinydistil.base.ranks import Ranks
-from tinydistil.tasks.finetune import Material, RowT, cross_validated, mean_and_deviation, without_nan
+from tinydistil.tasks.finetune import Material, RowT, cross_validated, finite_or_none, mean_and_deviation
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.task import PRIMARY
 
@@ -63,7 +63,7 @@ def best_of_grid(
         def keep(found: list[float], of: str = name) -> None:
             nonlocal done
             known[of], done = found, done + 1
-            write_json(path, without_nan(known))
+            write_json(path, finite_or_none(known))
             left_s = (time.monotonic() - began) / done * (total - done)
             figure = "undefined" if math.isnan(found[-1]) else f"{found[-1]:.4f}"
             print(f"grid: {of} fold {len(found)} of {folds}: {primary} {figure}, {left_s:,.0f} s left", flush=True)

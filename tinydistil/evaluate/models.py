@@ -9,15 +9,11 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import PARTIAL_SUFFIX, fingerprint
 from tinydistil.base.hub import TOKENIZER_FILES, resolve_folder, weight_files
 from tinydistil.evaluate.inference import check_match
+from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.names import HEAD_BIAS
 from tinydistil.tokenizer.tokenizer import Tokenizer
-
-OVERLAP = "word overlap (no model)"
-# What stands beside the models' folders in an output.
-SETTINGS, TABLES = "settings.json", ("table.md", "table.json")
-_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -41,31 +37,21 @@ def open_models(given: Sequence[str], *, offline: bool) -> list[Model]:
     """
     models: list[Model] = []
     for each in given:
-        name, place = _name_and_place(each)
-        folder = resolve_folder(place, offline=offline)
+        name, source = _name_and_source(each)
+        folder = resolve_folder(source, offline=offline)
         # A hub name or a folder is called by its last part, unless NAME= says otherwise.
-        name = name or (Path(place).name if Path(place).name not in ("", "..") else folder.resolve().name)
+        name = name or (Path(source).name if Path(source).name not in ("", "..") else folder.resolve().name)
         _check_name(name, [model.name for model in models])
         tokenizer, encoder = Tokenizer.from_pretrained(folder), BertModel.from_pretrained(folder)
         check_match(encoder, tokenizer)
-        report = encoder.load_report
         weights = sum(parameter.numel() for parameter in encoder.layers.parameters())
-        models.append(
-            Model(
-                name,
-                folder,
-                tokenizer,
-                encoder.config,
-                weights,
-                report is not None and HEAD_BIAS in report.left_over,
-                encoder.pooler is not None,
-                content_of(folder),
-            )
-        )
+        has_head = encoder.load_report is not None and HEAD_BIAS in encoder.load_report.left_over
+        has_pooler, content = encoder.pooler is not None, _content_of(folder)
+        models.append(Model(name, folder, tokenizer, encoder.config, weights, has_head, has_pooler, content))
     return models
 
 
-def content_of(folder: Path) -> dict[str, str]:
+def _content_of(folder: Path) -> dict[str, str]:
     """Fingerprints of what a model's figures depend on: weights, tokenizer, and all else that says how to use it."""
     weights = weight_files(folder)
     # A sentence encoder keeps pooling and further layers in folders beside the weights.
@@ -77,7 +63,7 @@ def content_of(folder: Path) -> dict[str, str]:
     return {kind: fingerprint(path for path in paths if path.is_file()) for kind, paths in kinds.items()}
 
 
-def _name_and_place(given: str) -> tuple[str, str]:
+def _name_and_source(given: str) -> tuple[str, str]:
     """ "NAME=MODEL" in two; both may hold "=" themselves, so the first split whose model is a folder counts."""
     parts = given.split("=")
     splits = [("=".join(parts[:at]), "=".join(parts[at:])) for at in range(len(parts))]
@@ -85,15 +71,14 @@ def _name_and_place(given: str) -> tuple[str, str]:
 
 
 def _check_name(name: str, others: Sequence[str]) -> None:
-    reserved = (OVERLAP, SETTINGS, *TABLES)
     plain = name.isprintable() and name.strip() == name and "/" not in name and not name.startswith(".")
-    if not plain or not 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME:
+    if not plain or not 0 < len(name.encode("utf-8", "surrogatepass")) <= 100:
         raise InputError(
             "models need names of at most 100 bytes, printable, no dot or space in front, without slashes: "
             f"{name[:120]!r}; give NAME=DIR"
         )
-    taken = _folded(name.removesuffix(PARTIAL_SUFFIX)) in reserved
-    require(not taken, f"models need names of their own, and {name!r} is one of this program's; change NAME")
+    reserved = _folded(name.removesuffix(PARTIAL_SUFFIX)) in (OVERLAP, RECORD, *TABLES)
+    require(not reserved, f"models need names of their own, and {name!r} is one of this program's; change NAME")
     # Some file systems keep "Bert" and "bert", or two spellings of "é", in one folder.
     same = [other for other in others if _folded(other) == _folded(name)]
     require(not same, f"models need names of their own, got {name!r} and {[*same, ''][0]!r}; give NAME=DIR")
