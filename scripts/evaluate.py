@@ -22,10 +22,10 @@ from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
 from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
+from tinydistil.evaluate.masked_lm import choose_words
 from tinydistil.evaluate.models import Model, open_models
 from tinydistil.evaluate.parts import ALL_PARTS, PAIRS, TUNED, files_of
 from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
-from tinydistil.evaluate.word_loss import choose_words
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.task_records import LabelledText

@@ -27,8 +27,8 @@ from tinydistil.base.config import Range
 from tinydistil.base.errors import InputError, require, run_script
 from tinydistil.base.hub import MODULES, notes_on, resolve_folder, sentence_root
 from tinydistil.corpus.text_files import open_lines
-from tinydistil.evaluate.entities import Entity, entities_of
 from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
+from tinydistil.evaluate.metrics import Entity, entities_of
 from tinydistil.evaluate.vector_files import check_output, open_vector_writer
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM

@@ -12,17 +12,14 @@ import sklearn.metrics
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as seqeval_scores
 
 from tinydistil.base.errors import InputError
-from tinydistil.evaluate.entities import (
+from tinydistil.evaluate.intervals import paired_significance, with_interval
+from tinydistil.evaluate.metrics import (
     Entity,
+    accuracy,
+    confusion_matrix,
     count_entities,
     entities_of,
     entity_scores_by_type,
-    scores_of,
-)
-from tinydistil.evaluate.intervals import paired_significance, with_interval
-from tinydistil.evaluate.metrics import (
-    accuracy,
-    confusion_matrix,
     exact_match,
     isotonic_mean_squared_error,
     mean_squared_error,
@@ -33,6 +30,7 @@ from tinydistil.evaluate.metrics import (
     roc_auc_of_classes,
     scaled_mean_squared_error,
     scores_by_class,
+    scores_of,
     spearman,
     word_f1,
 )

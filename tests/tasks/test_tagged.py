@@ -16,7 +16,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOB2, IOBES
 
 from tinydistil.base.errors import InputError
-from tinydistil.evaluate.entities import count_entities, entities_of, scores_of
+from tinydistil.evaluate.metrics import count_entities, entities_of, scores_of
 from tinydistil.tasks.tagged import read_conll
 from tinydistil.tasks.task_records import TaggedSentence
 

@@ -7,9 +7,8 @@ import torch
 
 from tinydistil.demo.embedded.similarity import similarity_pairs
 from tinydistil.demo.table import Marks
-from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores
+from tinydistil.evaluate.masked_lm import choose_words, encode_sequences, masked_lm_scores, word_loss
 from tinydistil.evaluate.similarity import cosine_similarity
-from tinydistil.evaluate.word_loss import choose_words, word_loss
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tasks.small_tasks import entailment_f1, sentiment_f1

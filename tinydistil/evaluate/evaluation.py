@@ -21,10 +21,10 @@ from tinydistil.base.files import fingerprint, read_json
 from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate import parts, results
 from tinydistil.evaluate.intervals import paired_significance
+from tinydistil.evaluate.masked_lm import Span
 from tinydistil.evaluate.models import Model
 from tinydistil.evaluate.parts import ALL_PARTS, PRIMARY, TUNED, TuningJob, files_of
 from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Origin, PartResult
-from tinydistil.evaluate.word_loss import Span
 from tinydistil.tasks.forms import read_rows
 from tinydistil.tasks.labelled import Columns
 from tinydistil.tasks.task_records import LabelledText

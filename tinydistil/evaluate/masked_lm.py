@@ -1,39 +1,40 @@
-"""How well a model guesses masked tokens. The masks are drawn from a sequence's own tokens, so they are the same in
-every run, batch and order.
+"""How well a model guesses masked tokens, and hidden words. What is masked is drawn from a text's own content, so it is
+the same in every run, batch and order.
 
-Shapes: B sequences, T tokens, D hidden size, M masked positions, V vocabulary, S sequences of the whole set.
+A loss per token cannot compare two vocabularies: one that cuts words into more pieces has easier pieces to guess. So
+for `word_loss` the same words are hidden from every model, all pieces of a word at once, and the losses of the pieces
+are summed: loss per word, bits per character. A word is what stands between white space, where every tokenizer cuts.
+A vocabulary that lower-cases has no capitals or accents to guess; that flatters its figures.
+
+Shapes: B sequences, T tokens, D hidden size, M masked positions, V vocabulary, S sequences or texts of the whole set.
 """
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Encoding
 from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.base.errors import require
 from tinydistil.batches.masking import MaskConfig, mask_tokens
-from tinydistil.evaluate.inference import WINDOW_BATCHES, check_match
+from tinydistil.evaluate.inference import check_match
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.tokenizer import Tokenizer, collate
 
 # Devlin et al. 2019, 3.1: 15 % of the tokens, of these 80 % hidden, 10 % replaced, 10 % left.
 EVALUATION_MASK = MaskConfig()
 # Logits in memory at a time: 16 MiB in float32, whatever the vocabulary. Larger blocks are no faster on a CPU.
 LOGITS_AT_ONCE = 2**22
-
-
-class Sequences(Protocol):
-    """Token sequences without special tokens, numbered from 0: token shards, or a list of arrays."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> NDArray[np.integer]: ...
+_WORD = re.compile(r"\S+")
+Sequences = Sequence[NDArray[np.integer]]  # token ids without special ones
+Span = tuple[int, int]  # first character and the one after the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +66,27 @@ class MaskedLMScores:
         """exp(loss), infinite where that overflows."""
         return math.exp(self.loss) if self.loss < 709 else math.inf
 
-    @property
-    def accuracy_1(self) -> float:
-        """Share of masked tokens that were the first guess."""
-        return mean_of(self.sums, 1)
-
-    @property
-    def accuracy_5(self) -> float:
-        """Share of masked tokens among the first five guesses."""
-        return mean_of(self.sums, 2)
-
 
 def mean_of(sums: NDArray[np.float64], column: int) -> float:
-    """A column's sum per masked token: the statistic to resample for an interval."""
+    """A column's sum per masked token: 0 the loss, 1 accuracy@1, 2 accuracy@5."""
     return float(sums[:, column].sum() / sums[:, -1].sum())
+
+
+@dataclass(frozen=True, slots=True)
+class WordLoss:
+    """sums (S, 3) of each text: losses in nats, hidden words, their characters."""
+
+    sums: NDArray[np.float64]
+
+    @property
+    def loss_per_word(self) -> float:
+        """Nats per hidden word, summed over its pieces."""
+        return float(self.sums[:, 0].sum() / self.sums[:, 1].sum())
+
+    @property
+    def bits_per_character(self) -> float:
+        """Bits per character of the hidden words."""
+        return float(self.sums[:, 0].sum() / self.sums[:, 2].sum() / math.log(2))
 
 
 def encode_sequences(texts: Sequence[str], tokenizer: Tokenizer, *, max_length: int = 128) -> list[NDArray[np.integer]]:
@@ -91,48 +99,38 @@ def encode_sequences(texts: Sequence[str], tokenizer: Tokenizer, *, max_length: 
 def evaluation_batches(
     sequences: Sequences, tokenizer: Tokenizer, *, batch_size: int = 32
 ) -> Iterator[EvaluationBatch]:
-    """The sequences with their fixed masks, in batches of similar length."""
+    """The sequences with their fixed masks, from the shortest to the longest."""
     require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
     special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
     ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
-    window = batch_size * WINDOW_BATCHES
-    for start in range(0, len(sequences), window):
-        numbers = range(start, min(start + window, len(sequences)))
-        tokens = {number: np.asarray(sequences[number]).astype(np.int64) for number in numbers}
-        order = sorted((number for number in numbers if len(tokens[number])), key=lambda i: len(tokens[i]))
-        for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            yield _batch(chosen, [tokens[i] for i in chosen], tokenizer, ordinary_ids)
+    order = sorted((i for i in range(len(sequences)) if len(sequences[i])), key=lambda i: len(sequences[i]))
+    for start in range(0, len(order), batch_size):
+        numbers = np.array(order[start : start + batch_size])
+        lengths = np.array([len(sequences[i]) for i in numbers])[:, None]  # (B, 1)
+        ids = np.full((len(numbers), lengths.max() + 2), tokenizer.pad_id, np.int64)  # (B, T)
+        for row, number in zip(ids, numbers, strict=True):
+            row[: len(sequences[number]) + 2] = [tokenizer.cls_id, *sequences[number], tokenizer.sep_id]
+        columns = np.arange(ids.shape[1])
+        masked = mask_tokens(
+            ids,
+            (columns > 0) & (columns <= lengths) & (ids != tokenizer.unk_id),
+            np.array([_key(sequences[i]) for i in numbers], np.int64),
+            EVALUATION_MASK,
+            mask_id=tokenizer.mask_id,
+            ordinary_ids=ordinary_ids,
+            seed=0,
+            epoch=0,
+        )
+        yield EvaluationBatch(
+            torch.from_numpy(masked.input_ids),
+            torch.from_numpy((columns < lengths + 2).astype(np.int64)),
+            torch.from_numpy(masked.rows),
+            torch.from_numpy(masked.targets),
+            numbers[masked.rows // ids.shape[1]],
+        )
 
 
-def _batch(
-    numbers: list[int], tokens: list[NDArray[np.int64]], tokenizer: Tokenizer, ordinary_ids: NDArray[np.int64]
-) -> EvaluationBatch:
-    lengths = np.array([len(sequence) for sequence in tokens])[:, None]  # (B, 1)
-    ids = np.full((len(tokens), lengths.max() + 2), tokenizer.pad_id, np.int64)  # (B, T)
-    for row, sequence in zip(ids, tokens, strict=True):
-        row[: len(sequence) + 2] = [tokenizer.cls_id, *sequence, tokenizer.sep_id]
-    columns = np.arange(ids.shape[1])
-    masked = mask_tokens(
-        ids,
-        (columns > 0) & (columns <= lengths) & (ids != tokenizer.unk_id),
-        np.array([_key(sequence) for sequence in tokens], np.int64),
-        EVALUATION_MASK,
-        mask_id=tokenizer.mask_id,
-        ordinary_ids=ordinary_ids,
-        seed=0,
-        epoch=0,
-    )
-    return EvaluationBatch(
-        torch.from_numpy(masked.input_ids),
-        torch.from_numpy((columns < lengths + 2).astype(np.int64)),
-        torch.from_numpy(masked.rows),
-        torch.from_numpy(masked.targets),
-        np.array(numbers)[masked.rows // ids.shape[1]],
-    )
-
-
-def _key(sequence: NDArray[np.int64]) -> int:
+def _key(sequence: NDArray[np.integer]) -> int:
     """63 bits of the hash of a sequence's ids: unlike its number, the same in whatever set it stands."""
     digest = hashlib.blake2b(sequence.astype("<i8").tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
@@ -142,7 +140,7 @@ def _key(sequence: NDArray[np.int64]) -> int:
 def masked_lm_scores(
     model: BertForMaskedLM, tokenizer: Tokenizer, sequences: Sequences, *, batch_size: int = 32
 ) -> MaskedLMScores:
-    """Loss, accuracy@1 and @5 over the fixed masks of `sequences` (token ids without special ones).
+    """Loss, accuracy@1 and @5 over the fixed masks of `sequences`.
 
     The model is used as it stands: call `.eval()` first. Memory does not grow with the vocabulary times the tokens.
     Raises InputError where nothing can be masked, or tokenizer and model do not belong together.
@@ -152,19 +150,102 @@ def masked_lm_scores(
     sums = np.zeros((len(sequences), 4))
     for batch in evaluation_batches(sequences, tokenizer, batch_size=batch_size):
         hidden = model(batch.input_ids.to(device), batch.attention_mask.to(device)).last_hidden  # (B, T, D)
-        for part, logits in logit_parts(model, hidden, batch.positions):
+        for part, logits in _logit_parts(model, hidden, batch.positions):
             targets = batch.targets[part].to(device)
-            losses = F.cross_entropy(logits, targets, reduction="none")
+            losses = F.cross_entropy(logits, targets, reduction="none").double()
             hits = logits.topk(min(5, logits.shape[1])).indices == targets.unsqueeze(1)  # (M, 5)
-            columns = [losses.double(), hits[:, 0].double(), hits.any(1).double(), torch.ones_like(losses.double())]
+            columns = [losses, hits[:, 0].double(), hits.any(1).double(), torch.ones_like(losses)]
             np.add.at(sums, batch.sequences[part], torch.stack(columns, 1).cpu().numpy())
     require(sums[:, 3].sum() > 0, "no token to mask: the sequences are empty, or too few and short for a rate of 15 %")
     return MaskedLMScores(sums)
 
 
-def logit_parts(model: BertForMaskedLM, hidden: Tensor, positions: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _logit_parts(model: BertForMaskedLM, hidden: Tensor, positions: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Logits (M', V) in float32 of hidden (B, T, D) at `positions` (M,), a slice of them at a time."""
     size = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for start in range(0, len(positions), size):
         part = slice(start, min(start + size, len(positions)))
         yield part, model.logits_at(hidden, positions[part].to(hidden.device)).float()
+
+
+def choose_words(
+    texts: Sequence[str], tokenizers: Sequence[Tokenizer], *, max_length: int = 128, rate: float = 0.15
+) -> list[tuple[Span, ...]]:
+    """The words to hide in each text, by the hash of the text: the same for every model.
+
+    Words that one of `tokenizers` does not know, or that lie beyond its first `max_length` tokens, are left out for
+    all.
+    """
+    require(0 < rate < 1, f"rate must be in (0, 1), got {rate}")
+    known = [[(m.start(), m.end()) for m in _WORD.finditer(text)] for text in texts]
+    for tokenizer in tokenizers:
+        encodings = tokenizer.encode_all(texts, max_length=max_length)
+        known = [_known(*each, tokenizer.unk_id) for each in zip(encodings, texts, known, strict=True)]
+    chosen = []
+    for text, spans in zip(texts, known, strict=True):
+        # Rounded by chance, so that short texts have their share too.
+        quota = int(len(spans) * rate + _draw(text, -1))
+        chosen.append(tuple(sorted(sorted(spans, key=lambda span: _draw(text, span[0]))[:quota])))
+    return chosen
+
+
+@torch.inference_mode()
+def word_loss(
+    model: BertForMaskedLM,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    hidden_words: Sequence[tuple[Span, ...]],
+    *,
+    max_length: int = 128,
+    batch_size: int = 32,
+) -> WordLoss:
+    """The loss over `hidden_words`, from `choose_words` with this tokenizer among its own.
+
+    Raises InputError where no word is hidden.
+    """
+    check_match(model, tokenizer)
+    require(any(hidden_words), "no word to hide: give more or longer texts")
+    device = next(model.parameters()).device
+    encodings = tokenizer.encode_all(texts, max_length=max_length)
+    sums = np.array([[0.0, len(spans), sum(end - start for start, end in spans)] for spans in hidden_words])
+    order = sorted((i for i, spans in enumerate(hidden_words) if spans), key=lambda i: len(encodings[i].ids))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = collate([encodings[i] for i in chosen], tokenizer.pad_id)
+        pieces = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
+        ids, width = batch.input_ids.flatten(), batch.input_ids.shape[1]
+        positions = torch.tensor([row * width + piece for row, each in enumerate(pieces) for piece in each])
+        owners = np.repeat(chosen, [len(each) for each in pieces])
+        masked = ids.index_fill(0, positions, tokenizer.mask_id).view_as(batch.input_ids)
+        hidden = model(masked.to(device), batch.attention_mask.to(device)).last_hidden
+        for part, logits in _logit_parts(model, hidden, positions):
+            losses = F.cross_entropy(logits, ids[positions[part]].to(device), reduction="none")
+            np.add.at(sums[:, 0], owners[part], losses.double().cpu().numpy())
+    return WordLoss(sums)
+
+
+def _known(encoding: Encoding, text: str, spans: Sequence[Span], unk_id: int) -> list[Span]:
+    """The words that lie within the encoding and are spelt by known pieces only."""
+    marks = bytearray(len(text))  # of each character: 0 in no piece, 1 in a known one, 2 in an unknown one
+    reached = 0
+    for piece, (start, end), special in zip(encoding.ids, encoding.offsets, encoding.special_tokens_mask, strict=True):
+        # In some tokenizers the unknown token counts as special too.
+        if piece == unk_id or not special:
+            marks[start:end] = (b"\2" if piece == unk_id else b"\1") * (end - start)
+            reached = max(reached, end)
+    return [(a, b) for a, b in spans if b <= reached and 2 not in marks[a:b] and 1 in marks[a:b]]
+
+
+def _pieces(encoding: Encoding, text: str, spans: tuple[Span, ...]) -> list[int]:
+    """The positions in the encoding of these words' pieces."""
+    marks = bytearray(len(text))
+    for start, end in spans:
+        marks[start:end] = b"\1" * (end - start)
+    offsets = enumerate(zip(encoding.offsets, encoding.special_tokens_mask, strict=True))
+    return [position for position, ((start, end), special) in offsets if not special and 1 in marks[start:end]]
+
+
+def _draw(text: str, number: int) -> float:
+    """A number in [0, 1) that depends on the text and `number`."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=number.to_bytes(8, "little", signed=True))
+    return int.from_bytes(digest.digest()[:7], "little") * 2.0**-56

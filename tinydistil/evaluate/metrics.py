@@ -1,6 +1,6 @@
-"""Metrics of a test set: classes, numbers, and answers to questions. Entities: `entities`.
+"""Metrics of a test set: classes, numbers, entities, and answers to questions.
 
-Each equals scikit-learn's or scipy's to rounding (tests hold them to 1e-12), degenerate inputs included.
+Each equals scikit-learn's, scipy's or seqeval's to rounding (tests hold them to 1e-12), degenerate inputs included.
 Shapes: N items, C classes.
 """
 
@@ -8,7 +8,7 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from tinydistil.base.errors import InputError, require
+from tinydistil.tasks.tagged import entity_starts
 
 _ARTICLES = frozenset("o a os as um uma uns umas".split())
 
@@ -137,6 +138,59 @@ def isotonic_mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
     means = np.bincount(index, weights=first, minlength=len(values)) / counts
     fitted = isotonic_regression(means, weights=counts).x[index]
     return float(np.mean((first - fitted) ** 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """An entity of type `kind` over the tokens `first` to `last`, both included."""
+
+    kind: str
+    first: int
+    last: int
+
+
+def entities_of(tags: Sequence[str]) -> list[Entity]:
+    """The entities of one sentence, as conlleval counts them (Tjong Kim Sang & De Meulder 2003).
+
+    Tags are IOB2, or others that `tasks.tagged` knows. An "I-" after "O" or after another type begins an entity.
+    """
+    found: list[Entity] = []
+    for position, (kind, begins) in enumerate(entity_starts(tags)):
+        if begins:
+            found.append(Entity(kind, position, position))
+        elif kind:
+            found[-1] = replace(found[-1], last=position)
+    return found
+
+
+def count_entities(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """For each of N sentences, the entities that are correct, predicted, and in gold: (N, 3).
+
+    An entity is correct if its type and both ends are. Raises InputError where lengths differ.
+    """
+    if len(gold) != len(predicted):
+        raise InputError(f"gold and predicted must be as many sentences, got {len(gold)} and {len(predicted)}")
+    counts = np.zeros((len(gold), 3), np.int64)
+    for number, (first, second) in enumerate(zip(gold, predicted, strict=True)):
+        if len(first) != len(second):
+            raise InputError(f"sentence {number + 1} has {len(first)} gold tags and {len(second)} predicted ones")
+        true, found = set(entities_of(first)), set(entities_of(second))
+        counts[number] = len(true & found), len(found), len(true)
+    return counts
+
+
+def scores_of(counts: NDArray[np.int64] | NDArray[np.float64]) -> Scores:
+    """Precision, recall and F1 (conlleval's headline figure) over all entities of `counts` (N, 3)."""
+    return Scores.of(*counts.sum(0).tolist())
+
+
+def entity_scores_by_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Scores]:
+    """The scores of each type that is in `gold` or `predicted`, by name, sorted."""
+    pairs = [(set(entities_of(a)), set(entities_of(b))) for a, b in zip(gold, predicted, strict=True)]
+    correct = Counter(entity.kind for true, found in pairs for entity in true & found)
+    claimed = Counter(entity.kind for _, found in pairs for entity in found)
+    there = Counter(entity.kind for true, _ in pairs for entity in true)
+    return {kind: Scores.of(correct[kind], claimed[kind], there[kind]) for kind in sorted(claimed | there)}
 
 
 def normalise(answer: str) -> str:

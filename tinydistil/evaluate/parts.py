@@ -13,15 +13,13 @@ import torch
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
-from tinydistil.evaluate.entities import scores_of
 from tinydistil.evaluate.inference import embed
 from tinydistil.evaluate.intervals import Figure, Statistic, with_interval
-from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores, mean_of
-from tinydistil.evaluate.metrics import pearson, precision_recall_f1
+from tinydistil.evaluate.masked_lm import Span, encode_sequences, masked_lm_scores, mean_of, word_loss
+from tinydistil.evaluate.metrics import pearson, precision_recall_f1, scores_of
 from tinydistil.evaluate.models import Model
 from tinydistil.evaluate.results import PartResult
 from tinydistil.evaluate.similarity import SimilarityScores, cosine_similarity, untrained_copy, word_overlap
-from tinydistil.evaluate.word_loss import Span, word_loss
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
@@ -113,7 +111,7 @@ def masked_words(
         "loss": with_interval(lambda chosen: mean_of(chosen, 0), items),
         "perplexity": Figure(scores.perplexity),
         "accuracy_1": with_interval(lambda chosen: mean_of(chosen, 1), items),
-        "accuracy_5": Figure(scores.accuracy_5),
+        "accuracy_5": Figure(mean_of(scores.sums, 2)),
         "loss_per_word": Figure(words.loss_per_word),
         "bits_per_character": Figure(words.bits_per_character),
     }

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -40,13 +39,17 @@ def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
     """
     check_output(path)
     if path is None:
-        yield lambda text, vector: _write_json_line(sys.stdout, text, vector)
+        yield lambda text, vector: print(_json_line(text, vector))
         return
     target = Path(path)
     partial = target.with_suffix(f".partial{target.suffix}")
     try:
-        with _npy_file(partial, width) if target.suffix == ".npy" else _json_file(partial) as write:
-            yield write
+        if target.suffix == ".npy":
+            with _npy_file(partial, width) as write:
+                yield write
+        else:
+            with partial.open("w", encoding="utf-8", buffering=1) as stream:
+                yield lambda text, vector: print(_json_line(text, vector), file=stream)
     except BaseException as error:
         print(f"what was done before is in {str(partial)!r}", file=sys.stderr)
         if isinstance(error, OSError) and error.filename is None:  # a failing write does not say which file it was
@@ -57,17 +60,15 @@ def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
 
 @contextmanager
 def _npy_file(path: Path, width: int) -> Iterator[Write]:
-    row_bytes = 4 * width
-
     def write(_text: str, vector: NDArray[np.float32]) -> None:
         data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
         while data:  # an unbuffered write may take a part
             data = data[stream.write(data) :]
 
-    def write_header(rows: int) -> None:
-        # numpy pads the header so that a longer first axis fits in the same place
+    def write_header(height: int) -> None:
+        # numpy pads the header so that a longer first axis fits in the same space
         header = io.BytesIO()
-        npy.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
+        npy.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (height, width)})
         stream.seek(0)
         stream.write(header.getvalue())
 
@@ -78,18 +79,12 @@ def _npy_file(path: Path, width: int) -> Iterator[Write]:
         try:
             yield write
         finally:
-            rows = (stream.seek(0, 2) - start) // row_bytes
-            stream.truncate(start + rows * row_bytes)
-            write_header(rows)
+            height = (stream.seek(0, 2) - start) // (4 * width)
+            stream.truncate(start + height * 4 * width)
+            write_header(height)
 
 
-@contextmanager
-def _json_file(path: Path) -> Iterator[Write]:
-    with path.open("w", encoding="utf-8", buffering=1) as stream:
-        yield lambda text, vector: _write_json_line(stream, text, vector)
-
-
-def _write_json_line(stream: TextIO, text: str, vector: NDArray[np.float32]) -> None:
+def _json_line(text: str, vector: NDArray[np.float32]) -> str:
     # Nine significant digits are enough to give every float32 back exactly.
     numbers = ", ".join(f"{number:.9g}" for number in vector.tolist())
-    stream.write(f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}\n')
+    return f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}'

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import read_json
-from tinydistil.evaluate.entities import entities_of, entity_scores_by_type
-from tinydistil.evaluate.metrics import Scores, confusion_matrix, roc_auc_of_classes, scores_by_class
+from tinydistil.evaluate.metrics import (
+    Scores,
+    confusion_matrix,
+    entities_of,
+    entity_scores_by_type,
+    roc_auc_of_classes,
+    scores_by_class,
+)
 from tinydistil.tasks.forms import AnyRow, AnyTask
 from tinydistil.tasks.task_records import LabelledText, TaggedSentence
 

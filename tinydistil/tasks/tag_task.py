@@ -9,7 +9,7 @@ import numpy as np
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
 from tinydistil.distill.losses import IGNORED
-from tinydistil.evaluate.entities import count_entities, scores_of
+from tinydistil.evaluate.metrics import count_entities, scores_of
 from tinydistil.tasks.examples import TaskExample
 from tinydistil.tasks.predict import predict
 from tinydistil.tasks.tagged import OUTSIDE
