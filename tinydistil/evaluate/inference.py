@@ -47,11 +47,11 @@ class TextVector:
 
 def check_match(model: Pretrained, tokenizer: Tokenizer) -> None:
     """Raise InputError if the tokenizer makes ids beyond the model's embeddings."""
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
-            f"{model.config.vocab_size}; they do not belong together"
-        )
+    require(
+        tokenizer.vocab_size <= model.config.vocab_size,
+        f"the tokenizer has {tokenizer.vocab_size} tokens, but the model's vocab_size is {model.config.vocab_size}; "
+        "they do not belong together",
+    )
 
 
 @torch.inference_mode()
@@ -66,16 +66,15 @@ def fill_mask(
     require(1 <= top_k <= tokenizer.vocab_size, f"top_k must be in 1..{tokenizer.vocab_size}, got {top_k}")
     mask = tokenizer.special.mask_token
     wanted = tokenizer.encode(text).ids.count(tokenizer.mask_id)
-    if wanted == 0:
-        shown = text if len(text) <= 80 else f"{text[:77]}..."
-        raise InputError(f"text {number} has no {mask}: {shown!r}; put {mask} where a word is to be guessed")
+    shown = text if len(text) <= 80 else f"{text[:77]}..."
+    require(wanted > 0, f"text {number} has no {mask}: {shown!r}; put {mask} where a word is to be guessed")
     encoding = _encode_one(model, tokenizer, text, truncate=truncate, number=number)
     positions = [position for position, token_id in enumerate(encoding.ids) if token_id == tokenizer.mask_id]
-    if len(positions) < wanted:
-        raise InputError(
-            f"text {number} has {wanted} {mask}, but only {len(positions)} within the first {len(encoding.ids)} "
-            "tokens; shorten the text before them"
-        )
+    require(
+        len(positions) == wanted,
+        f"text {number} has {wanted} {mask}, but only {len(positions)} within the first {len(encoding.ids)} tokens; "
+        "shorten the text before them",
+    )
     hidden = model(*_inputs(model, tokenizer, [encoding])).last_hidden
     # A model's table may be padded beyond the tokenizer's last id: those ids spell nothing.
     logits = model.logits_at(hidden, torch.tensor(positions, device=hidden.device))[:, : tokenizer.vocab_size]
@@ -116,8 +115,7 @@ def embed(
     `truncate`. `normalize` gives unit vectors.
     """
     require(1 <= batch_size <= LARGEST_BATCH, f"batch_size must be in 1..{LARGEST_BATCH}, got {batch_size}")
-    if isinstance(texts, str):
-        raise InputError("texts must be a list of texts, got one text; put it in a list")
+    require(not isinstance(texts, str), "texts must be a list of texts, got one text; put it in a list")
     prompt, prompt_tokens = "", 0
     if isinstance(pooling, SentenceVectors):
         pooling.layers.to(next(model.parameters()).device)
@@ -178,13 +176,13 @@ def compare_poolings(
 
 def check_pooling(model: BertModel, pooling: str) -> None:
     """Raise InputError if the model cannot pool that way."""
-    if pooling == "pooler" and model.pooler is None:
-        raise InputError("pooling 'pooler' needs a pooler, which this model lacks; use 'mean' or 'cls'")
+    known = pooling != "pooler" or model.pooler is not None
+    require(known, "pooling 'pooler' needs a pooler, which this model lacks; use 'mean' or 'cls'")
 
 
 def _finite(numbers: Tensor, number: int) -> Tensor:
-    if not bool(numbers.isfinite().all()):
-        raise InputError(f"text {number} gives numbers that are not finite; is the model sound?")
+    sound = bool(numbers.isfinite().all())
+    require(sound, f"text {number} gives numbers that are not finite; is the model sound?")
     return numbers
 
 
@@ -216,8 +214,8 @@ def _limit(model: Pretrained, tokenizer: Tokenizer, truncate: bool, max_length: 
 
 def _refuse_long(encodings: Sequence[Encoding], limit: int, first_number: int) -> None:
     for number, encoding in enumerate(encodings, start=first_number):
-        if len(encoding.ids) > limit:
+        if (length := len(encoding.ids)) > limit:
             raise InputError(
-                f"text {number} has {len(encoding.ids)} tokens, more than the limit of {limit}; "
-                "shorten it, split it, or allow truncation (predict.py --truncate)"
+                f"text {number} has {length} tokens, more than the limit of {limit}; shorten it, split it, or allow "
+                "truncation (predict.py --truncate)"
             )

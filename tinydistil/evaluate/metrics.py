@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import pearsonr, rankdata, spearmanr
 
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import require
 from tinydistil.tasks.tagged import entity_starts
 
 _ARTICLES = frozenset("o a os as um uma uns umas".split())
@@ -168,12 +168,12 @@ def count_entities(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[s
 
     An entity is correct if its type and both ends are. Raises InputError where lengths differ.
     """
-    if len(gold) != len(predicted):
-        raise InputError(f"gold and predicted must be as many sentences, got {len(gold)} and {len(predicted)}")
+    same = len(gold) == len(predicted)
+    require(same, f"gold and predicted must be as many sentences, got {len(gold)} and {len(predicted)}")
     counts = np.zeros((len(gold), 3), np.int64)
     for number, (first, second) in enumerate(zip(gold, predicted, strict=True)):
-        if len(first) != len(second):
-            raise InputError(f"sentence {number + 1} has {len(first)} gold tags and {len(second)} predicted ones")
+        same = len(first) == len(second)
+        require(same, f"sentence {number + 1} has {len(first)} gold tags and {len(second)} predicted ones")
         true, found = set(entities_of(first)), set(entities_of(second))
         counts[number] = len(true & found), len(found), len(true)
     return counts
@@ -222,10 +222,10 @@ def _word_f1(first: list[str], second: list[str]) -> float:
 
 def _paired(gold: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     first, second = np.asarray(gold), np.asarray(predicted)
-    if first.ndim != 1 or first.shape != second.shape or len(first) == 0:
-        raise InputError(
-            f"gold and predicted must be two lists of equal length >= 1, got shapes {first.shape} and {second.shape}"
-        )
+    require(
+        first.ndim == 1 and first.shape == second.shape and len(first) > 0,
+        f"gold and predicted must be two lists of equal length >= 1, got shapes {first.shape} and {second.shape}",
+    )
     return first, second
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from tinydistil.base.errors import InputError
+from tinydistil.base.errors import require
 
 Write = Callable[[str, NDArray[np.float32]], None]
 
@@ -21,12 +21,9 @@ def check_output(path: str | None) -> None:
     if path is None:
         return
     target = Path(path)
-    if target.suffix not in (".npy", ".jsonl"):
-        raise InputError(f"output {path!r} must end in .npy or .jsonl")
-    if target.is_dir():
-        raise InputError(f"output {path!r} is a folder; give a file")
-    if not target.parent.is_dir():
-        raise InputError(f"output folder {str(target.parent)!r} does not exist; make it first")
+    require(target.suffix in (".npy", ".jsonl"), f"output {path!r} must end in .npy or .jsonl")
+    require(not target.is_dir(), f"output {path!r} is a folder; give a file")
+    require(target.parent.is_dir(), f"output folder {str(target.parent)!r} does not exist; make it first")
 
 
 @contextmanager
