@@ -24,8 +24,7 @@ from torch.nn import functional as F
 
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.quantised import quantise
-from tinydistil.model.quantised_linear import QuantisedLinear
+from tinydistil.model.quantised import QuantisedLinear, quantise
 from tinydistil.tokenizer.tokenizer import TokenBatch, Tokenizer
 
 ROWS = 800  # real tokens of 32 sentences

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tinydistil.base.optional import optional
+from tinydistil.base.errors import optional
 from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
 from tinydistil.corpus.ngrams import split_words
 

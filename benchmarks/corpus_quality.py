@@ -18,8 +18,7 @@ from pathlib import Path
 
 from corpus_duplicates import memory, near_duplicates
 
-from tinydistil.base.errors import require, run_script
-from tinydistil.base.optional import optional
+from tinydistil.base.errors import optional, require, run_script
 from tinydistil.corpus.clean import CleanConfig, Cleaned, clean_document
 from tinydistil.corpus.document import Document, Record
 from tinydistil.corpus.duplicates import DuplicateConfig, exact_key, signature

@@ -9,7 +9,6 @@ import pytest
 from tinydistil.base.config import (
     FLOAT32,
     INT64,
-    AtMost,
     Checked,
     Count,
     OneOf,
@@ -100,7 +99,7 @@ class Bounded(Checked, table="bounded"):
     plain: int = 0
     shape: Annotated[str, OneOf(("", "linear", "cosine"))] = ""
     bits: Annotated[int, OneOf((8, 16))] = 8
-    shares: Annotated[tuple[Share, ...], AtMost(2)] = ()
+    shares: Annotated[tuple[Share, ...], Range(0, 2)] = ()
     dropout: Annotated[float, Range(0, 0.5)] | None = None
 
 

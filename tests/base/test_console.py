@@ -10,8 +10,8 @@ from tinydistil.base.console import duration, figure, masked_lm
 @pytest.mark.parametrize(
     ("value", "text"),
     [(31_080.4, "31,080"), (6.12341, "6.1234"), (1.25e-5, "0.0000125"), (5e-4, "0.0005"), (0, "0.0000"),
-     (-0.733, "-0.7330"), (-4.4e6, "-4,400,000"), (3e-12, "0.0000"), (2e38, "over 10^38"), (-2e38, "-over 10^38"),
-     (math.nan, "not a number"), (math.inf, "infinite")],
+     (-0.733, "-0.7330"), (823.4567, "823.5"), (-4.4e6, "-4,400,000"), (3e-12, "0.0000"), (2e38, "over 10^38"),
+     (-2e38, "-over 10^38"), (math.nan, "not a number"), (math.inf, "infinite")],
 )  # fmt: skip
 def test_figures_have_no_exponent(value: float, text: str) -> None:
     assert figure(value) == text

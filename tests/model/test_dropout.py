@@ -5,7 +5,7 @@ import torch
 
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import preset
-from tinydistil.model.dropout import dropout
+from tinydistil.model.operations import dropout
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.25])

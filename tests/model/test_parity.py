@@ -16,8 +16,8 @@ from tinydistil.model.heads import (
     BertForSequenceClassification,
     BertForTokenClassification,
 )
-from tinydistil.model.names import file_names
 from tinydistil.model.pretrained import Pretrained
+from tinydistil.model.weights import file_names
 
 ATTENTIONS = ("eager", "sdpa", "packed")
 

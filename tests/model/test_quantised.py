@@ -12,13 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
-from tinydistil.model import quantised_linear
+from tinydistil.model import quantised
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.pretrained import Pretrained
-from tinydistil.model.quantised import quantise, weight_bytes
-from tinydistil.model.quantised_linear import QuantisedLinear, check_engine, quantise_rows, quantise_weight
+from tinydistil.model.quantised import (
+    QuantisedLinear,
+    check_engine,
+    quantise,
+    quantise_rows,
+    quantise_weight,
+    weight_bytes,
+)
 from tinydistil.tokenizer.tokenizer import TokenBatch, Tokenizer
 
 WEIGHTS: dict[str, Callable[[int, int], Tensor]] = {
@@ -262,16 +268,16 @@ def test_a_kernel_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch) -
     def saturating(codes: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
         return exact(codes, packed, scales, zeros).clamp(max=2.0**15 - 1)
 
-    exact = quantised_linear._product
+    exact = quantised._product
     check_engine()
-    monkeypatch.setattr(quantised_linear, "_product", saturating)
+    monkeypatch.setattr(quantised, "_product", saturating)
     with pytest.raises(InputError, match=r"overflows on this processor: .* use float32"):
         check_engine()
 
     def absent(*_: object) -> Tensor:
         raise RuntimeError("could not create a primitive")
 
-    monkeypatch.setattr(quantised_linear, "_product", absent)
+    monkeypatch.setattr(quantised, "_product", absent)
     with pytest.raises(InputError, match=r"no int8 product for this processor \(could not create a primitive\)"):
         check_engine()
 

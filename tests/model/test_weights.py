@@ -498,7 +498,7 @@ def test_failed_write_keeps_the_old_file(folder: Path, monkeypatch: pytest.Monke
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinydistil.model.weight_files.save_file", full_disk)
+    monkeypatch.setattr("tinydistil.model.weights.save_file", full_disk)
     with pytest.raises(InputError, match=r"model\.safetensors: no room for it \(No space left"):
         random_model(BertForPreTraining).save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == before

@@ -1,4 +1,4 @@
-"""Floor 1: "this folder belongs to that configuration", for runs, corpora, caches and tables alike.
+""" "This folder belongs to that configuration", for runs, corpora, caches and tables alike.
 
 The record, a JSON file in the folder, says what it was begun with; a lock keeps a second run out for as long as the
 first one lives.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import PARTIAL_SUFFIX, read_json, write_json
@@ -127,29 +126,26 @@ def flatten(values: object, prefix: str = "") -> dict[str, object]:
 @contextmanager
 def _locked(folder: Path, noun: str) -> Iterator[None]:
     """Hold the lock of `folder`, and remove its file at the end."""
-    lock = _lock_of(folder, noun)
-    try:
-        yield
-    finally:
-        # Removed while it is held: whoever opened it meanwhile finds another file under the name, and tries again.
-        (folder / LOCK).unlink(missing_ok=True)
-        lock.close()
-
-
-def _lock_of(folder: Path, noun: str) -> TextIO:
+    path = folder / LOCK
     while True:
-        lock = (folder / LOCK).open("w")
-        try:
-            # The system gives this lock back when the process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise InputError(f"{noun} {str(folder)!r} is being written by another run; wait for it or end it") from None
-        except OSError:
-            return lock  # some network file systems have no locks
-        try:
-            if os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat()):
-                return lock
-        except FileNotFoundError:
-            pass
-        lock.close()
+        with path.open("w") as lock:
+            try:
+                # The system gives this lock back when the process ends, however it ends.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{noun} {str(folder)!r} is being written by another run; wait for it or end it"
+                ) from None
+            except OSError:
+                pass  # some network file systems have no locks
+            # Whoever held it removed its file before letting go; what was opened meanwhile has no name any more.
+            try:
+                is_current = os.path.samestat(os.fstat(lock.fileno()), path.stat())
+            except FileNotFoundError:
+                is_current = False
+            if is_current:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return

@@ -36,7 +36,7 @@ _UNPRINTABLE = re.compile("[\0\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers from `least` to `most`; `without` names ends that do not belong to it."""
+    """Numbers from `least` to `most`, ends in `without` excluded; of a list, how many items it may have."""
 
     least: float
     most: float
@@ -44,6 +44,9 @@ class Range:
 
     def check(self, value: object, name: str) -> None:
         """Raise InputError that names the bound which `value` breaks."""
+        if isinstance(value, tuple):
+            require(len(value) <= self.most, f"{name} must be a list of at most {self.most:g}, got {len(value)}")
+            return
         assert isinstance(value, int | float)
         below = value < self.least or (value == self.least and value in self.without)
         if below or value > self.most or (value == self.most and value in self.without):
@@ -51,6 +54,8 @@ class Range:
 
     def describe(self, kind: str) -> str:
         """The allowed values of a field of type `kind`, for --help."""
+        if kind.startswith("list"):
+            return f"{kind} of at most {self.most:g}"
         return f"{kind} {self._bound(kind == 'int', True)}".replace(" in ", " ")
 
     def _bound(self, whole: bool, below: bool) -> str:
@@ -84,22 +89,6 @@ class OneOf:
     def describe(self, kind: str) -> str:
         """The choices, for --help."""
         return "|".join(str(each) for each in self.known if each != "")
-
-
-@dataclass(frozen=True, slots=True)
-class AtMost:
-    """A list of at most `items`."""
-
-    items: int
-
-    def check(self, value: object, name: str) -> None:
-        """Raise InputError for a longer one."""
-        assert isinstance(value, tuple)
-        require(len(value) <= self.items, f"{name} must be a list of at most {self.items}, got {len(value)}")
-
-    def describe(self, kind: str) -> str:
-        """The kind of list, for --help."""
-        return f"{kind} of at most {self.items}"
 
 
 Share = Annotated[float, Range(0, 1)]

@@ -13,6 +13,8 @@ def figure(value: float) -> str:
         return f"{'-' * (value < 0)}over 10^{math.floor(math.log10(abs(value)))}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
+    if abs(value) >= 100:  # tokens per second, say; losses are smaller
+        return f"{value:.1f}"
     return f"{value:.4f}" if abs(value) >= 0.001 or abs(value) < 1e-9 else f"{Decimal(f'{value:.3g}'):f}"
 
 
@@ -30,7 +32,7 @@ def duration(seconds: float) -> str:
 def perplexity(loss: float) -> str:
     """exp(loss) of a loss in nats per token."""
     found = math.exp(min(loss, 700.0))
-    return f"{found:.1f}" if found < 1000 else figure(found)
+    return f"{found:.1f}" if found < 100 else figure(found)
 
 
 def masked_lm(loss: float) -> str:

@@ -1,12 +1,14 @@
 """The one kind of error that is the user's to mend, and how scripts report it."""
 
 import errno
+import importlib
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import NoReturn
 
 # How long a rank that has nothing to say waits for the one that has.
@@ -39,6 +41,18 @@ def translated(message: str, remedy: str) -> Iterator[None]:
             raise
         lines = str(error).split(" In PyTorch")[0].splitlines()
         raise InputError(f"{message} ({lines[0] if lines else type(error).__name__}); {remedy}") from None
+
+
+def optional(package: str, *, needed_by: str, extra: str) -> ModuleType:
+    """Import optional `package`. Raises InputError saying what needs it and how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        name = package.partition(".")[0]
+        # By its own name: tinydistil itself may have been installed from a folder, under no name that pip can look up.
+        raise InputError(
+            f"{needed_by} needs the package {package!r}; pip install {name} (part of tinydistil[{extra}])"
+        ) from None
 
 
 def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = False) -> None:

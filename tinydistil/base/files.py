@@ -1,4 +1,4 @@
-"""Floor 1: files that are whole or absent (temporary name, fsync, rename), the JSON in them, their fingerprints."""
+"""Files that are whole or absent (temporary name, fsync, rename), the JSON in them, their fingerprints."""
 
 import errno
 import hashlib
@@ -36,9 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with readable(partial):
             yield partial
         # Without it a power cut may keep the rename and lose the bytes: a file of zeros under a good name.
-        _sync(partial)
+        sync(partial)
         partial.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         # On a full disk this room is what the user needs first.
         partial.unlink(missing_ok=True)
@@ -63,17 +63,13 @@ def readable(path: Path) -> Iterator[None]:
     path.chmod(mode)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or renames and removals inside a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals inside `folder` durable."""
-    _sync(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,11 +1,11 @@
-"""Floor 1: a model's folder, from a path or from a name on the Hugging Face hub, and its files."""
+"""A model's folder, from a path or from a name on the Hugging Face hub, and its files."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinydistil.base.errors import InputError
+from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import fingerprint, read_json, read_json_value
 
 # In order of preference; sharded forms are named by their index file.
@@ -24,6 +24,10 @@ TOKENIZER_FILES = (
 )
 # Of sentence-transformers: its modules, and beside the encoder what it does to texts.
 MODULES, TEXT_CONFIG, PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
+_ABSENT = (
+    "model {!r}: no such folder, and the hub's copy is neither in the local cache nor within reach; "
+    "check the spelling, go online once, or give a folder"
+)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
@@ -57,7 +61,9 @@ def resolve_folder(
         raise InputError(f"model {str(name)!r} is a file; give the folder that holds config.json")
     if isinstance(name, Path) or not _is_hub_name(name):
         raise InputError(f"model folder {str(name)!r} does not exist")
-    return _Fetch(name, revision, cache_folder, offline).folder(weights)
+    folder = _encoder_in(_fetched(name, revision, cache_folder, offline, weights))
+    require((folder / "config.json").is_file(), _ABSENT.format(name))
+    return folder
 
 
 def _is_hub_name(name: str) -> bool:
@@ -66,95 +72,72 @@ def _is_hub_name(name: str) -> bool:
     return plain and not any(odd in name for odd in ("--", "..")) and not name.endswith((".git", ".", "-"))
 
 
-class _Fetch:
-    """One model's files, from the hub or, where that is out of reach, from its cache."""
+def _fetched(name: str, revision: str | None, cache_folder: str | Path | None, offline: bool, weights: bool) -> Path:
+    """The snapshot of hub model `name` with the files that are needed, fetched if need be."""
+    # Importing the hub's client takes 0.3 s, which a run on a local folder need not pay.
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    def __init__(self, name: str, revision: str | None, cache_folder: str | Path | None, offline: bool) -> None:
-        self.name, self.revision, self.cache_folder = name, revision, cache_folder
-        self.offline = offline
-
-    def folder(self, weights: bool) -> Path:
-        """The snapshot's folder, with all that it has of what is needed."""
-        present = self._listing()
-        listed = self._file(MODULES, present)
-        modules = [] if listed is None else [module.path for module in modules_of(listed.parent)]
-        self._file(PROMPTS, present)
-        for module in modules[1:]:
-            self._file(f"{module}/config.json", present)
-            if weights and self._file(f"{module}/{WEIGHT_FILES[0]}", present) is None:
-                self._file(f"{module}/{WEIGHT_FILES[2]}", present)
-        inside, config = "", self._file("config.json", present)
-        if config is None and modules and modules[0]:
-            inside, config = f"{modules[0]}/", self._file(f"{modules[0]}/config.json", present)
-        if config is None:
-            raise InputError(
-                self._absent() if present is None else f"model {self.name!r} on the hub has no config.json"
-            )
-        for file in (*TOKENIZER_FILES, TEXT_CONFIG):
-            self._file(inside + file, present)
-        if weights:
-            for file in WEIGHT_FILES:
-                if (path := self._file(inside + file, present)) is not None:
-                    for shard in shards_of(path) if file.endswith(".index.json") else ():
-                        self._file(inside + shard, present)
-                    break
-        return config.parent
-
-    def _listing(self) -> set[str] | None:
-        """The files that the hub lists; None where it is out of reach, which leaves the cache."""
-        # Importing the hub's client takes 0.3 s, which a run on a local folder need not pay.
-        from huggingface_hub import HfApi, constants
-        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-        if self.offline or constants.HF_HUB_OFFLINE:
-            return None
+    present = _listing(name, revision, offline)
+    if present is None:
         try:
-            info = HfApi().model_info(self.name, revision=self.revision, timeout=10)
-        except GatedRepoError:
-            raise InputError(
-                f"model {self.name!r} is gated; accept its terms on the hub, then `hf auth login`"
-            ) from None
-        except RevisionNotFoundError:
-            raise InputError(f"model {self.name!r} has no revision {self.revision!r} on the hub") from None
-        except RepositoryNotFoundError:
-            raise InputError(
-                f"model {self.name!r} is neither a folder nor a public model on the hub; check the spelling "
-                "(a private model needs `hf auth login`)"
-            ) from None
-        except Exception:  # no network, a proxy's error page, a time-out: each client library has its own
-            return None
-        return {sibling.rfilename for sibling in info.siblings or ()}
-
-    def _file(self, file: str, present: set[str] | None) -> Path | None:
-        """The local path of `file`, fetched if need be; None where the model has no such file."""
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        if present is not None and file not in present:
-            return None
-        try:
-            found = hf_hub_download(
-                self.name,
-                file,
-                revision=self.revision,
-                cache_dir=self.cache_folder,
-                local_files_only=present is None,
+            # Of this one file: a snapshot that lacks others, as ours do, would count as incomplete.
+            files = ["config.json"]
+            found = snapshot_download(
+                name, revision=revision, cache_dir=cache_folder, allow_patterns=files, local_files_only=True
             )
+            return Path(found)
         except LocalEntryNotFoundError:
-            if present is None:  # the cache does not have it
-                return None
-            raise InputError(f"model {self.name!r}: {file} could not be fetched from the hub; try again") from None
-        except OSError as error:  # what the hub answers with, such as 403; a full disk keeps its own message
-            if error.errno is not None:
-                raise
-            raise InputError(f"model {self.name!r}: {file} could not be fetched ({_first_line(error)})") from None
-        return Path(found)
+            raise InputError(_ABSENT.format(name)) from None
 
-    def _absent(self) -> str:
-        return (
-            f"model {self.name!r}: no such folder, and the hub's copy is neither in the local cache nor within "
-            "reach; check the spelling, go online once, or give a folder"
-        )
+    def fetch(files: Iterable[str]) -> list[Path]:
+        # One by one: snapshot_download does not say which file the hub has refused.
+        paths = []
+        for file in present.intersection(files):
+            try:
+                paths.append(Path(hf_hub_download(name, file, revision=revision, cache_dir=cache_folder)))
+            except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise InputError(f"model {name!r}: {file} could not be fetched ({reason}); try again") from None
+        return paths
+
+    def first(folder: str, names: Iterable[str]) -> list[str]:
+        return [folder + file for file in names if weights and folder + file in present][:1]
+
+    folders = [f"{module.path}/" for path in fetch([MODULES]) for module in modules_of(path.parent)]
+    inside = "" if "config.json" in present or not folders else folders[0]
+    require(f"{inside}config.json" in present, f"model {name!r} on the hub has no config.json")
+    files = [PROMPTS, *(inside + file for file in ("config.json", *TOKENIZER_FILES, TEXT_CONFIG))]
+    for folder in folders[1:]:
+        files += [f"{folder}config.json", *first(folder, WEIGHT_FILES[::2])]
+    fetch(files)
+    for path in fetch(first(inside, WEIGHT_FILES)):
+        fetch(inside + shard for shard in (shards_of(path) if path.name.endswith(".index.json") else ()))
+    (config,) = fetch([f"{inside}config.json"])
+    return config.parent
+
+
+def _listing(name: str, revision: str | None, offline: bool) -> set[str] | None:
+    """The files that the hub lists; None where it is out of reach, which leaves the cache."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if offline or constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        info = HfApi().model_info(name, revision=revision, timeout=10)
+    except GatedRepoError:
+        raise InputError(f"model {name!r} is gated; accept its terms on the hub, then `hf auth login`") from None
+    except RevisionNotFoundError:
+        raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
+    except RepositoryNotFoundError:
+        raise InputError(
+            f"model {name!r} is neither a folder nor a public model on the hub; check the spelling "
+            "(a private model needs `hf auth login`)"
+        ) from None
+    except Exception:  # no network, a proxy's error page, a time-out: each client library has its own
+        return None
+    return {sibling.rfilename for sibling in info.siblings or ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +179,6 @@ def _encoder_in(folder: Path) -> Path:
         return folder
     inner = folder / next((module.path for module in modules_of(folder)), "0_Transformer")
     return inner if (inner / "config.json").is_file() else folder
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def shards_of(index: Path) -> list[str]:

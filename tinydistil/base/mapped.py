@@ -1,4 +1,4 @@
-"""Floor 1: reading a safetensors file through a memory map: views, no copies."""
+"""Reading a safetensors file through a memory map: views, no copies."""
 
 import json
 import math
@@ -19,7 +19,8 @@ _LARGEST_HEADER = 1 << 16
 def map_tensors(path: Path, *, remedy: str, expected_bytes: int | None = None) -> dict[str, NDArray[Any]]:
     """The arrays in the safetensors file `path`, as views of one memory map.
 
-    safetensors' own reader copies each array it hands out, and takes ten times as long to open a file.
+    Not by `safe_open`: opening a shard of 48 MB takes 0.2 ms this way, 0.35 ms with its views of torch, and 30 ms with
+    its arrays of numpy, which are copies.
     Raises InputError, with the `remedy`, where the file is missing, not of `expected_bytes`, or its header is damaged.
     """
     require(path.is_file(), f"{path} is missing; {remedy}")

@@ -1,4 +1,4 @@
-"""Floor 0: who this process is among those of a run, and what all of them know together.
+"""Who this process is among those of a run, and what all of them know together.
 
 Under `torchrun` each process is a rank; alone it is rank 0 of 1, and every function here is then a no-op that
 costs nothing. Numbers of the host travel over gloo, those of CUDA devices over NCCL.
@@ -138,12 +138,8 @@ class Ranks:
         raise failure
 
 
-def restarted() -> bool:
-    """Whether `torchrun --max-restarts` has started this run before."""
-    return _attempt() > 0
-
-
-def _attempt() -> int:
+def attempt() -> int:
+    """How often `torchrun --max-restarts` has started this run before."""
     return whole_from_environment("TORCHELASTIC_RESTART_COUNT")
 
 
@@ -218,7 +214,7 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
     cuda = torch.cuda.is_available() and dist.is_nccl_available()
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=PrefixStore(f"tinydistil/{_attempt()}", store),
+        store=PrefixStore(f"tinydistil/{attempt()}", store),
         rank=rank,
         world_size=world_size,
         timeout=TIMEOUT if cuda else HOST_TIMEOUT,

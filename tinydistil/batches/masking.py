@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tinydistil.base.config import Checked, Range, Share
 from tinydistil.base.errors import require
+from tinydistil.base.splitmix import STEP, splitmix64
 
 # Streams of random numbers that must not tell of each other.
 _CHOICE, _ROUNDING, _FATE, _WORD = range(4)
@@ -118,10 +119,5 @@ def _uniform(key: NDArray[np.uint64], place: NDArray[np.uint64] | np.uint64, str
 
 
 def _mix(key: NDArray[np.uint64] | np.uint64, value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele et al. 2014) over key and value: one changed bit changes half of the result's."""
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
-        mixed = np.asarray(key, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(value, np.uint64)
-        mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
+        return splitmix64(np.asarray(key, np.uint64) * STEP + np.asarray(value, np.uint64) + STEP)

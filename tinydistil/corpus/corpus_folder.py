@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 from tinydistil.base.claim import LOCK, Ownership, refuse_strangers
 from tinydistil.base.config import from_mapping, table_of
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync_folder, write_atomic, write_json
+from tinydistil.base.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync, write_atomic, write_json
 from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, entries_of
 from tinydistil.corpus.counts import counts_from
 from tinydistil.corpus.samples import Sample
@@ -134,7 +134,7 @@ class OutputFolder:
         for path in (self.folder / MANIFEST, *self._ours()):
             path.unlink(missing_ok=True)
         shutil.rmtree(self._segments, ignore_errors=True)
-        sync_folder(self.folder)
+        sync(self.folder)
 
     def _shards(self) -> list[Path]:
         return [path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors")]

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinydistil.base.splitmix import FIRST, STEP, splitmix64
 from tinydistil.batches.shards import DocumentSequences, TokenShards, WordArrays
 
 Numbers = NDArray[np.uint64]
-# Odd multipliers of splitmix64 (Steele et al. 2014); sums of its outputs tell sequences of pieces apart.
-_STEP, _FIRST, _SECOND = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +57,9 @@ def _hashes(arrays: WordArrays) -> Numbers:
     for side, (tokens, lengths) in enumerate(arrays.sides):
         starts = _starts(lengths)
         inside = np.arange(len(tokens)) - np.repeat(starts, lengths)  # a piece's place in its word
-        mixed = (tokens.astype(np.uint64) * np.uint64(2) + np.uint64(side)) * _STEP + inside.astype(np.uint64) * _FIRST
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
-        total += np.add.reduceat(mixed ^ (mixed >> np.uint64(31)), starts)
+        mixed = (tokens.astype(np.uint64) * np.uint64(2) + np.uint64(side)) * STEP + inside.astype(np.uint64) * FIRST
+        # Sums of its outputs tell sequences of pieces apart.
+        total += np.add.reduceat(splitmix64(mixed), starts)
     return total
 
 

@@ -14,6 +14,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from tinydistil.base.splitmix import FIRST, STEP
+
 Hashes = NDArray[np.uint64]
 
 _SPACE, _DIGITS_AND_LETTERS = ord(" "), re.compile(rb"[0-9a-z_\x80-\xff]")
@@ -27,9 +29,6 @@ _OTHER_SEPARATORS = re.compile(rb"\xc2[\xa0-\xa9\xab-\xb9\xbb-\xbf]|\xe2[\x80\x8
 _COMMON_MARKS = "“”’–—…"
 _LATIN_WORDS = "".join(map(chr, range(256))).lower().encode("latin-1").translate(_ASCII_WORDS)
 _LATIN_WORDS = bytes(_SPACE if 0xA0 <= byte <= 0xBF and chr(byte) not in "ªº" else byte for byte in _LATIN_WORDS)
-
-STEP = np.uint64(0x9E3779B97F4A7C15)
-_MIX = np.uint64(0xBF58476D1CE4E5B9)
 
 TOP_LENGTHS = (2, 3, 4)
 REPEATED_LENGTHS = (5, 6, 7, 8, 9, 10)
@@ -94,8 +93,8 @@ def ngram_lengths(hashes: Hashes, lengths: Iterable[int]) -> Iterator[Hashes]:
 
 
 def mixed(values: Hashes) -> Hashes:
-    """Spread every bit over the whole 64 (a round of splitmix64), as sums and products do not."""
-    values = (values ^ (values >> np.uint64(30))) * _MIX
+    """Spread every bit over the whole 64 (the first round of splitmix64), as sums and products do not."""
+    values = (values ^ (values >> np.uint64(30))) * FIRST
     return values ^ (values >> np.uint64(31))
 
 

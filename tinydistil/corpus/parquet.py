@@ -6,8 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tinydistil.base.errors import InputError
-from tinydistil.base.optional import optional
+from tinydistil.base.errors import InputError, optional
 from tinydistil.corpus.delimited import column_name, missing_column, repeated_column
 from tinydistil.corpus.document import BadRecord, Record
 

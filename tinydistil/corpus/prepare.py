@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from tinydistil.base.config import from_mapping, to_mapping
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError, optional, require
 from tinydistil.base.files import read_json, write_atomic, write_json
-from tinydistil.base.optional import optional
 from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, ShardEntry, check_fit, entries_of
 from tinydistil.batches.shards import ShardBuilder, TokenShards
 from tinydistil.corpus.contamination import EvaluationNgrams

@@ -9,8 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
-from tinydistil.base.errors import InputError
-from tinydistil.base.optional import optional
+from tinydistil.base.errors import InputError, optional
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -7,7 +7,7 @@ import html
 import re
 import unicodedata
 
-from tinydistil.base.optional import optional
+from tinydistil.base.errors import optional
 
 # What UTF-8 of U+0080-U+00FF and of dashes, quotes and dots looks like when it was read as Latin-1, cp1252
 # or Mac Roman. After a capital, Ã with a closing mark is left out: it ends words (“IRMÃ”).

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tinydistil.base.errors import InputError, require
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.model.pooling import pool
+from tinydistil.model.operations import pool
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.sentence_folder import SentenceVectors
 from tinydistil.tokenizer.tokenizer import Tokenizer, collate

@@ -12,7 +12,7 @@ from tinydistil.evaluate.inference import check_match
 from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.names import HEAD_BIAS
+from tinydistil.model.weights import HEAD_BIAS
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 

@@ -1,6 +1,6 @@
 """Attention, three ways: written out, by fused kernels over padded sequences, and over real tokens only.
 
-Letters: B sequences, T tokens, N real tokens of all sequences, G sequences of one length, L that length, D hidden size,
+Shapes: B sequences, T tokens, N real tokens of all sequences, G sequences of one length, L that length, D hidden size,
 H heads, K head size (D = H * K).
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinydistil.model.dropout import dropout as drop
+from tinydistil.model.operations import dropout as drop
 
 ATTENTIONS = ("eager", "sdpa", "packed")
 

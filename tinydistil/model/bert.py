@@ -1,6 +1,6 @@
 """The encoder of BERT (Devlin et al. 2019), written out.
 
-Letters: B sequences, T tokens, N real tokens of all sequences, D hidden size, H heads, K head size (D = H * K). Where a
+Shapes: B sequences, T tokens, N real tokens of all sequences, D hidden size, H heads, K head size (D = H * K). Where a
 shape begins with dots, they stand for (B, T) or, where only real tokens are computed, for (N).
 """
 
@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
-from tinydistil.model.activations import activate
 from tinydistil.model.attention import ATTENTIONS, Attention, PackedAttention, PaddedAttention, attention_bias
 from tinydistil.model.config import BertConfig
-from tinydistil.model.dropout import dropout as drop
-from tinydistil.model.names import POOLER_WEIGHT
+from tinydistil.model.operations import Linear, activate, linear
+from tinydistil.model.operations import dropout as drop
 from tinydistil.model.pretrained import Heads, Pretrained
-from tinydistil.model.product import Linear, linear
+from tinydistil.model.weights import POOLER_WEIGHT
 
 # Rows of the widest tensor that are alive at a time where no gradient needs them all. Blocks of a few MiB are reused
 # by the allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tinydistil.base.config import AtMost, Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
+from tinydistil.base.config import Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json
-from tinydistil.model.activations import ACTIVATIONS
-from tinydistil.model.pooling import POOLINGS
+from tinydistil.model.operations import ACTIVATIONS, POOLINGS
 
 # The head alone would hold half of BERT-base's weights.
 MOST_LABELS = 100_000
@@ -41,7 +40,7 @@ class BertConfig(Checked):
     tie_word_embeddings: bool = True
     classifier_dropout: Dropout | None = None
     problem_type: str | None = None
-    labels: Annotated[tuple[str, ...], AtMost(MOST_LABELS)] = ("LABEL_0", "LABEL_1")
+    labels: Annotated[tuple[str, ...], Range(1, MOST_LABELS)] = ("LABEL_0", "LABEL_1")
     pooling: Annotated[str, OneOf(POOLINGS)] = "pooler"
 
     def __post_init__(self) -> None:
@@ -55,7 +54,7 @@ class BertConfig(Checked):
             self.pad_token_id is None or 0 <= self.pad_token_id < self.vocab_size,
             f"pad_token_id must be in 0..{self.vocab_size - 1}, got {self.pad_token_id}",
         )
-        require(1 <= len(self.labels) <= MOST_LABELS, f"labels must be 1..{MOST_LABELS:,}, got {len(self.labels):,}")
+        require(bool(self.labels), "labels must be at least one, got none")
 
     @property
     def head_size(self) -> int:
@@ -76,13 +75,7 @@ class BertConfig(Checked):
 
 def _shape(layers: int, hidden: int, *, vocab_size: int = 30522) -> BertConfig:
     # Every released BERT has heads of 64 and a feed-forward layer four times as wide as the model.
-    return BertConfig(
-        vocab_size=vocab_size,
-        num_hidden_layers=layers,
-        hidden_size=hidden,
-        num_attention_heads=hidden // 64,
-        intermediate_size=4 * hidden,
-    )
+    return BertConfig(vocab_size, hidden, layers, hidden // 64, 4 * hidden)
 
 
 # Turc et al. 2019 (table 1) for tiny to medium, Devlin et al. 2019 for base and large; BERTimbau: Souza et al. 2020.

@@ -1,6 +1,6 @@
 """Task heads on the encoder.
 
-Letters: B sequences, T tokens, D hidden size, V vocabulary, R rows asked for, C classes.
+Shapes: B sequences, T tokens, D hidden size, V vocabulary, R positions asked for, C classes.
 """
 
 from collections.abc import Mapping
@@ -10,13 +10,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tinydistil.model.activations import activate
 from tinydistil.model.bert import BertModel, EncoderOutput
 from tinydistil.model.config import BertConfig
-from tinydistil.model.names import DECODER_WEIGHT
-from tinydistil.model.pooling import pool
+from tinydistil.model.operations import Linear, activate, linear, pool
 from tinydistil.model.pretrained import Heads, Pretrained
-from tinydistil.model.product import Linear, linear
+from tinydistil.model.weights import DECODER_WEIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Decoding:
 
 
 class MaskedLMHead(nn.Module):
-    """Dense, activation, LayerNorm, then a score for every word of the vocabulary (Devlin et al. 2019, 3.1).
+    """Dense, activation, LayerNorm, then a score for every token of the vocabulary (Devlin et al. 2019, 3.1).
 
     The decoder is the word embedding matrix itself (tied), passed in by the model, so that it exists once;
     with `tie_word_embeddings` off the head owns a `decoder` of its own.
@@ -74,7 +72,7 @@ class MaskedLMHead(nn.Module):
 
 
 class _WithMaskedLM(Pretrained):
-    """Shared by the models that predict words: `decoding_at` and `logits_at`."""
+    """Shared by the models that predict tokens: `decoding_at` and `logits_at`."""
 
     bert: BertModel
     masked_lm: MaskedLMHead
@@ -85,23 +83,23 @@ class _WithMaskedLM(Pretrained):
         tied = config.tie_word_embeddings and DECODER_WEIGHT not in stored
         return cls(config.replace(tie_word_embeddings=tied), attention=attention)  # type: ignore[call-arg]
 
-    def decoding_at(self, hidden: Tensor, rows: Tensor | None = None) -> Decoding:
-        """What logits are made of, for hidden states (B, T, D): all, or only those at `rows`.
+    def decoding_at(self, hidden: Tensor, positions: Tensor | None = None) -> Decoding:
+        """What logits are made of, for hidden states (B, T, D): all, or only those at `positions`.
 
-        `rows` (R,) index the flattened B * T tokens. With 15 % of tokens masked the full product would be
-        nearly seven times the work and memory for rows that no loss looks at.
+        `positions` (R,) index the flattened B * T tokens. With 15 % of tokens masked the full product would be nearly
+        seven times the work and memory, for logits that no loss reads.
         """
-        if rows is not None:
-            hidden = hidden.flatten(0, 1).index_select(0, rows)  # (R, D)
+        if positions is not None:
+            hidden = hidden.flatten(0, 1).index_select(0, positions)  # (R, D)
         return self.masked_lm(hidden, self.bert.embeddings.word.weight)  # type: ignore[no-any-return]
 
     def decoding_of(self, rows: Tensor) -> Decoding:
         """What `decoding_at` gave, from its rows (R, D) alone."""
         return self.masked_lm.decoding(rows, self.bert.embeddings.word.weight)
 
-    def logits_at(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `rows`, (R, V)."""
-        return self.decoding_at(hidden, rows).logits()
+    def logits_at(self, hidden: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `positions`, (R, V)."""
+        return self.decoding_at(hidden, positions).logits()
 
 
 class BertForMaskedLM(_WithMaskedLM):
@@ -123,7 +121,7 @@ class BertForMaskedLM(_WithMaskedLM):
 
 
 class BertForPreTraining(_WithMaskedLM):
-    """Both heads that BERT was trained with: masked words, and whether the second text follows the first."""
+    """Both heads that BERT was trained with: masked tokens, and whether the second text follows the first."""
 
     architecture = "BertForPreTraining"
 
@@ -137,28 +135,36 @@ class BertForPreTraining(_WithMaskedLM):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> PreTrainingOutput:
-        """Both from ids (B, T); word logits by `logits_at(output.encoded.last_hidden, rows)`."""
+        """Both from ids (B, T); vocabulary logits by `logits_at(output.encoded.last_hidden, positions)`."""
         encoded = self.bert(input_ids, attention_mask, token_type_ids)
         return PreTrainingOutput(encoded, self.next_sentence(encoded.pooled))
 
 
-class BertForSequenceClassification(Pretrained):
-    """One decision, or one number, a sequence.
+class _Classifier(Pretrained):
+    """The encoder, dropout, and a linear layer that gives a logit for each label."""
+
+    has_labels = True
+
+    def __init__(self, config: BertConfig, *, pooler: bool, attention: str) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, pooler=pooler, attention=attention)
+        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(config.hidden_size, len(config.labels))
+        self.init_weights()
+
+
+class BertForSequenceClassification(_Classifier):
+    """One decision, or one number, per sequence.
 
     The classifier reads the vector that `config.pooling` names. "pooler" is what `transformers` computes for
     this architecture; a folder with another pooling is declared a plain BertModel, so that others who open it
     get its encoder rather than wrong predictions.
     """
 
-    has_labels = True
-
     def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
-        super().__init__(config)
+        super().__init__(config, pooler=config.pooling == "pooler", attention=attention)
         self.architecture = "BertForSequenceClassification" if config.pooling == "pooler" else "BertModel"
-        self.bert = BertModel(config, pooler=config.pooling == "pooler", attention=attention)
-        self.dropout = nn.Dropout(_classifier_dropout(config))
-        self.classifier = nn.Linear(config.hidden_size, len(config.labels))
-        self.init_weights()
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -171,18 +177,13 @@ class BertForSequenceClassification(Pretrained):
         return self.classifier(self.dropout(vector))  # type: ignore[no-any-return]
 
 
-class BertForTokenClassification(Pretrained):
-    """One decision a token: tagging."""
+class BertForTokenClassification(_Classifier):
+    """One decision per token: tagging."""
 
     architecture = "BertForTokenClassification"
-    has_labels = True
 
     def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, pooler=False, attention=attention)
-        self.dropout = nn.Dropout(_classifier_dropout(config))
-        self.classifier = nn.Linear(config.hidden_size, len(config.labels))
-        self.init_weights()
+        super().__init__(config, pooler=False, attention=attention)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -209,7 +210,3 @@ class BertForQuestionAnswering(Pretrained):
         """Ids (B, T) to the logits of where the answer begins and ends."""
         hidden = self.bert(input_ids, attention_mask, token_type_ids).last_hidden
         return SpanLogits(*self.span(hidden).unbind(-1))
-
-
-def _classifier_dropout(config: BertConfig) -> float:
-    return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout

@@ -1,6 +1,6 @@
 """What every model of ours can do: start at random, load from a folder, be written to one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -12,9 +12,19 @@ from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import write_json
 from tinydistil.base.hub import resolve_folder
-from tinydistil.model import names
 from tinydistil.model.config import BertConfig, config_to_json, read_config
-from tinydistil.model.weight_files import read_weights, write_weights
+from tinydistil.model.weights import (
+    BUFFERS,
+    DECODER_BIAS,
+    DECODER_WEIGHT,
+    HEAD_BIAS,
+    WORD_EMBEDDINGS,
+    canonical,
+    file_names,
+    is_encoder,
+    read_weights,
+    write_weights,
+)
 
 Heads = Literal["load", "require", "new"]
 HEADS = ("load", "require", "new")
@@ -32,12 +42,10 @@ class LoadReport:
     newly_made: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.folder}: {len(self.loaded)} weights loaded"]
-        if self.left_over:
-            lines.append(f"  left over in the file: {', '.join(self.left_over)}")
-        if self.newly_made:
-            lines.append(f"  newly made at random: {', '.join(self.newly_made)}")
-        return "\n".join(lines)
+        text = f"{self.folder}: {len(self.loaded)} weights loaded"
+        for what, names in (("left over in the file", self.left_over), ("newly made at random", self.newly_made)):
+            text += f"\n  {what}: {', '.join(names)}" if names else ""
+        return text
 
 
 class Pretrained(nn.Module):
@@ -55,7 +63,7 @@ class Pretrained(nn.Module):
     def init_weights(self, only: set[str] | None = None) -> None:
         """BERT's start: normal weights of sd `initializer_range`, zero biases, LayerNorm at identity.
 
-        `only` limits it to the parameters of these names. Draws from torch's global generator.
+        `only` limits it to the parameters of these  Draws from torch's global generator.
         """
         norms = {name for name, module in self.named_modules() if isinstance(module, nn.LayerNorm)}
         for name, parameter in self.named_parameters():
@@ -103,13 +111,18 @@ class Pretrained(nn.Module):
         stored = _one_decoder(read_weights(folder), config)
         with torch.device("meta"):  # no time spent on random weights that are replaced at once
             model = cls._shaped_by(config, stored, attention=attention, heads=heads)
-        wanted = {ours: names.file_names(ours) for ours in model.state_dict()}
+        wanted = {ours: file_names(ours) for ours in model.state_dict()}
         missing = _missing(wanted, stored, folder, heads)
         loaded = tuple(ours for ours in wanted if ours not in missing)
         fill(model, {ours: wanted[ours] for ours in loaded}, stored, folder, dtype=dtype)
-        used = {names.canonical(file) for ours in loaded for file in wanted[ours]}
-        left_over = tuple(sorted(stored.keys() - used - names.BUFFERS))
-        _refuse_unused_encoder(left_over, folder)
+        used = {canonical(file) for ours in loaded for file in wanted[ours]}
+        left_over = tuple(sorted(stored.keys() - used - BUFFERS))
+        unused = [name for name in left_over if is_encoder(name)]
+        if unused:
+            raise InputError(
+                f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
+                f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
+            )
         model.init_weights(only=missing)
         model.load_report = LoadReport(str(name), loaded, left_over, tuple(sorted(missing)))
         return model.eval()
@@ -124,32 +137,30 @@ class Pretrained(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(self.file_weights(), folder / "model.safetensors")
-        write_json(
-            folder / "config.json",
-            config_to_json(self.config, self.architecture, has_labels=self.has_labels),
-        )
+        values = config_to_json(self.config, self.architecture, has_labels=self.has_labels)
+        write_json(folder / "config.json", values)
 
     def file_weights(self) -> dict[str, Tensor]:
         """The weights under the names that files use, query, key and value apart; tied weights once."""
         weights: dict[str, Tensor] = {}
         for ours, tensor in self.state_dict().items():
-            files = names.file_names(ours)
+            files = file_names(ours)
             weights |= dict(zip(files, tensor.chunk(len(files)), strict=True))
-        if names.DECODER_WEIGHT in weights:
+        if DECODER_WEIGHT in weights:
             # transformers holds the untied decoder's bias under a name of its own
-            weights[names.DECODER_BIAS] = weights[names.HEAD_BIAS]
+            weights[DECODER_BIAS] = weights[HEAD_BIAS]
         return weights
 
 
 def _one_decoder(stored: dict[str, Tensor], config: BertConfig) -> dict[str, Tensor]:
     """Drop a tied masked LM decoder, which only repeats the word embeddings; its bias goes by one name."""
     stored = dict(stored)
-    if names.DECODER_BIAS in stored:
+    if DECODER_BIAS in stored:
         # Where both are there and differ, transformers computes with this one.
-        stored[names.HEAD_BIAS] = stored.pop(names.DECODER_BIAS)
-    decoder, words = stored.get(names.DECODER_WEIGHT), stored.get(names.WORD_EMBEDDINGS)
+        stored[HEAD_BIAS] = stored.pop(DECODER_BIAS)
+    decoder, words = stored.get(DECODER_WEIGHT), stored.get(WORD_EMBEDDINGS)
     if config.tie_word_embeddings and decoder is not None and words is not None and torch.equal(decoder, words):
-        del stored[names.DECODER_WEIGHT]
+        del stored[DECODER_WEIGHT]
     return stored
 
 
@@ -159,8 +170,9 @@ def _missing(
     """Our names of the head weights to make at random. Raises InputError for those that must not be."""
     missing: set[str] = set()
     for ours, files in wanted.items():
-        absent = [file for file in files if names.canonical(file) not in stored]
-        if absent and names.is_encoder(names.canonical(files[0])):
+        absent = [file for file in files if canonical(file) not in stored]
+        first = canonical(files[0])
+        if absent and is_encoder(first):
             held = ", ".join(sorted(stored)[:3]) or "no tensor"
             raise InputError(
                 f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; does its config.json (num_hidden_layers) "
@@ -171,21 +183,11 @@ def _missing(
                 f"{str(folder)!r} lacks {absent[0]!r}: a model without that head; "
                 "train one, or choose a model that has it"
             )
-        canonical = names.canonical(files[0])
         # The pooler is no head: it is part of what was pretrained.
-        is_head = not names.is_encoder(canonical) and not canonical.startswith("pooler.")
+        is_head = not is_encoder(first) and not first.startswith("pooler.")
         if absent or (heads == "new" and is_head):
             missing.add(ours)
     return missing
-
-
-def _refuse_unused_encoder(left_over: tuple[str, ...], folder: Path) -> None:
-    unused = [name for name in left_over if names.is_encoder(name)]
-    if unused:
-        raise InputError(
-            f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
-            f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
-        )
 
 
 def fill(
@@ -198,20 +200,10 @@ def fill(
 ) -> None:
     """Give `module`, made on the meta device, memory on the CPU, and the `wanted` parameters their stored values.
 
-    wanted: for each of its parameters the file's names, to be stacked. Raises InputError where one is not finite or of
-    another shape or type, before memory is taken.
+    wanted: for each of its parameters the file's names, to be stacked along the first dimension. Raises InputError
+    where one is not finite or of another shape or type.
     """
-    for ours, files in wanted.items():
-        _check_shapes(module.get_parameter(ours), files, stored, folder)
-    module.to_empty(device="cpu").to(dtype)
-    for ours, files in wanted.items():
-        _copy(module.get_parameter(ours), files, stored, folder)
-
-
-def _check_shapes(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], folder: Path) -> None:
-    """Refuse tensors that do not fit parameter `target`, before any memory is taken for the model."""
-    for file, part in zip(files, target.chunk(len(files)), strict=True):
-        tensor = stored[names.canonical(file)]
+    for file, part, tensor in _pairs(module, wanted, stored):  # before memory is taken
         if tensor.shape != part.shape:
             raise InputError(
                 f"{str(folder)!r}: weight {file!r} has shape {tuple(tensor.shape)}, but config.json asks for "
@@ -222,14 +214,20 @@ def _check_shapes(target: Tensor, files: tuple[str, ...], stored: Mapping[str, T
                 f"{str(folder)!r}: weight {file!r} is {tensor.dtype}, perhaps of a quantised model; "
                 "fetch the one in float32, float16 or bfloat16"
             )
-
-
-def _copy(target: Tensor, files: tuple[str, ...], stored: Mapping[str, Tensor], folder: Path) -> None:
-    """Fill parameter `target` from the file's tensors, stacked along the first dimension."""
-    for file, part in zip(files, target.detach().chunk(len(files)), strict=True):
-        part.copy_(stored[names.canonical(file)])
+    module.to_empty(device="cpu").to(dtype)
+    for file, part, tensor in _pairs(module, wanted, stored):
+        part.copy_(tensor)
         # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()
         if not all(torch.isfinite(extreme) for extreme in part.aminmax()):
             raise InputError(
                 f"{str(folder)!r}: weight {file!r} holds NaN or infinity as {part.dtype}; the file is damaged"
             )
+
+
+def _pairs(
+    module: nn.Module, wanted: Mapping[str, tuple[str, ...]], stored: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Each file name, the part of `module`'s parameter that it fills, and the stored tensor."""
+    for ours, files in wanted.items():
+        for file, part in zip(files, module.get_parameter(ours).detach().chunk(len(files)), strict=True):
+            yield file, part, stored[canonical(file)]

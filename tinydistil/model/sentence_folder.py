@@ -1,8 +1,9 @@
 """sentence-transformers folders: what they declare of a sentence's vector, read and written.
 
-Letters: B sequences, T tokens, D hidden size, F size of a sentence's vector.
+Shapes: B sequences, T tokens, D hidden size, F size of a sentence's vector.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
 from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, modules_of, sentence_root
 from tinydistil.model.config import BertConfig
-from tinydistil.model.pooling import REDUCTIONS, pool
+from tinydistil.model.operations import REDUCTIONS, pool
 from tinydistil.model.pretrained import fill
-from tinydistil.model.weight_files import read_weights
+from tinydistil.model.weights import read_weights
 
 # What may follow the pooling; Dropout does nothing where nothing is trained.
 _FOLLOWED = ("Dense", "LayerNorm", "Normalize", "Dropout")
@@ -27,7 +28,6 @@ _ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReL
 _MODES = {name: name + "_tokens" for name in REDUCTIONS} | {
     "cls": "cls_token", "mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "lasttoken": "lasttoken"
 }  # fmt: skip
-_MODULES = {"": "Transformer", "1_Pooling": "Pooling"}
 
 
 class _Dense(nn.Module):
@@ -41,15 +41,6 @@ class _Dense(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         changed: Tensor = self.activation(self.linear(vectors))
         return changed + self.residual(vectors) if self.use_residual else changed
-
-
-class _Norm(nn.Module):
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(size)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return self.norm(vectors)  # type: ignore[no-any-return]
 
 
 class _Unit(nn.Module):
@@ -80,12 +71,12 @@ class SentenceVectors:
         return self.layers(torch.cat(pooled, -1))  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
-        names = {_Dense: "Dense", _Norm: "LayerNorm", _Unit: "unit length"}
-        said = ["+".join(self.poolings), *(names[type(layer)] for layer in self.layers)]
-        said += [f"prompt {shown(self.prompt)}"] if self.prompt else []
-        said += ["lower-cased"] if self.lowercase else []
-        said += [f"texts cut to {self.max_length} tokens"] if self.max_length else []
-        return ", ".join(said)
+        names = {_Dense: "Dense", nn.Sequential: "LayerNorm", _Unit: "unit length"}
+        parts = ["+".join(self.poolings), *(names[type(layer)] for layer in self.layers)]
+        parts += [f"prompt {shown(self.prompt)}"] if self.prompt else []
+        parts += ["lower-cased"] if self.lowercase else []
+        parts += [f"texts cut to {self.max_length} tokens"] if self.max_length else []
+        return ", ".join(parts)
 
 
 def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors | None:
@@ -114,9 +105,13 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
     text = _Values(encoder / TEXT_CONFIG)
     limit = text.get("max_seq_length", int, None)
     require(limit is None or limit >= 1, f"{str(text.path)!r}: max_seq_length must be >= 1, got {limit}")
+    file = _Values(root / PROMPTS)
+    name, prompts = file.get("default_prompt_name", str, None), file.get("prompts", dict, {})
+    prompt = "" if name is None else prompts.get(name)
+    require(isinstance(prompt, str), f"{str(file.path)!r}: default_prompt_name {shown(name)} is none of its prompts")
     return SentenceVectors(
         poolings, nn.Sequential(*layers).eval(), size, pooling.get("include_prompt", bool, True),
-        None if limit is None else min(limit, config.max_position_embeddings), _prompt(_Values(root / PROMPTS)),
+        None if limit is None else min(limit, config.max_position_embeddings), prompt,
         text.get("do_lower_case", bool, False),
     )  # fmt: skip
 
@@ -168,7 +163,7 @@ def _layer(kind: str, folder: Path, size: int) -> tuple[nn.Module | None, int]:
         return _Unit(), size
     with torch.device("meta"):
         if kind == "LayerNorm":
-            layer: nn.Module = _Norm(size)
+            layer: nn.Module = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size)))
         else:
             layer, size = _dense(config, size)
     stored = read_weights(folder)
@@ -187,19 +182,9 @@ def _dense(config: _Values, size: int) -> tuple[_Dense, int]:
         name = config.get(key, str, "sentence_embedding")
         require(name == "sentence_embedding", f"{str(config.path)!r}: {key} {shown(name)} is not followed here")
     name = config.get("activation_function", str, "torch.nn.modules.activation.Tanh").rpartition(".")[2]
-    if name not in _ACTIVATIONS:
-        raise InputError(f"{str(config.path)!r}: activation_function {shown(name)} is not followed here")
+    require(name in _ACTIVATIONS, f"{str(config.path)!r}: activation_function {shown(name)} is not followed here")
     bias, residual = config.get("bias", bool, True), config.get("use_residual", bool, False)
     return _Dense(inputs, outputs, bias, getattr(nn, name)(), residual), outputs
-
-
-def _prompt(config: _Values) -> str:
-    """The prompt that is used where none is asked for."""
-    name, prompts = config.get("default_prompt_name", str, None), config.get("prompts", dict, {})
-    found = "" if name is None else prompts.get(name)
-    if not isinstance(found, str):
-        raise InputError(f"{str(config.path)!r}: default_prompt_name {shown(name)} is none of its prompts")
-    return found
 
 
 def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, max_length: int) -> None:
@@ -209,13 +194,12 @@ def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, 
     pooling, or a length that the model has no positions for.
     """
     known = ("cls", "mean", "max")
-    if pooling not in known:
-        raise InputError(f"pooling {pooling!r} cannot be declared; choose one of {', '.join(known)}")
+    require(pooling in known, f"pooling {pooling!r} cannot be declared; choose one of {', '.join(known)}")
     longest = config.max_position_embeddings
     require(3 <= max_length <= longest, f"max_length must be in 3..{longest}, the model's positions, got {max_length}")
     modules = [
-        {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for place, (path, name) in enumerate(_MODULES.items())
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for index, (path, name) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))
     ]
     (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
     write_json(folder / MODULES, modules)

@@ -19,7 +19,7 @@ from tinydistil.base.config import (
     to_mapping,
 )
 from tinydistil.model.config import BertConfig
-from tinydistil.model.pooling import POOLINGS
+from tinydistil.model.operations import POOLINGS
 from tinydistil.tasks.augment import AugmentConfig
 from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import ScheduleConfig

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import read_json, readable, sha256_of, sync_folder, write_json
+from tinydistil.base.files import read_json, readable, sha256_of, sync, write_json
 
 _SCORE = "score"
 _FILES = ("learner.safetensors", "optimizer.safetensors", "state.json")
@@ -75,7 +75,7 @@ class CheckpointStore:
             # A run that goes on from before comes by here again; rename replaces no folder that holds something.
             shutil.rmtree(target, ignore_errors=True)
             partial.replace(target)
-            sync_folder(self.folder)
+            sync(self.folder)
         except (OSError, SafetensorError) as error:
             # On a full disk this room is what the user needs first.
             shutil.rmtree(partial, ignore_errors=True)

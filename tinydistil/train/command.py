@@ -12,7 +12,7 @@ from tinydistil.base.arguments import Parser, number, whole
 from tinydistil.base.config import Range, override, read_toml
 from tinydistil.base.console import duration
 from tinydistil.base.errors import require
-from tinydistil.base.ranks import joined, restarted
+from tinydistil.base.ranks import attempt, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped
 from tinydistil.train.estimate import estimate, seconds_after
 from tinydistil.train.plan import make_plan, ownership
@@ -115,7 +115,7 @@ def run_command(arguments: argparse.Namespace, config: RunConfig, *, vocab_size:
         "--workers prepare raw text, but there is no --corpus; drop it",
     )
     # A restart by torchrun runs the same command, and finds what it began.
-    resume = arguments.resume == "auto" or restarted()
+    resume = arguments.resume == "auto" or attempt() > 0
     with joined(arguments.device) as ranks, ExitStack() as stack:
         if vocab_size is not None and arguments.dry_run:
             config = with_trial_vocabulary(config, vocab_size, Path(stack.enter_context(TemporaryDirectory())))

@@ -9,10 +9,9 @@ from typing import cast
 
 from tinydistil.base.claim import Ownership
 from tinydistil.base.config import to_mapping
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError, optional, require
 from tinydistil.base.files import fingerprint
 from tinydistil.base.hub import fingerprint_of
-from tinydistil.base.optional import optional
 from tinydistil.base.ranks import device_of
 from tinydistil.batches.manifest import MANIFEST, check_fit, entries_of, made_with
 from tinydistil.batches.masked_batches import Sides, sides_of

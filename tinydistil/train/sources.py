@@ -9,9 +9,8 @@ from tinydistil.base.errors import rank_and_world_size, require
 from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.distill.terms.base import Shapes
 from tinydistil.model.config import BertConfig, memory_there, read_config
-from tinydistil.model.names import HEAD_BIAS
 from tinydistil.model.sentence_folder import declared_pooling
-from tinydistil.model.weight_files import read_weights
+from tinydistil.model.weights import HEAD_BIAS, read_weights
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import HALF, RunConfig, new_shape
 

@@ -12,7 +12,7 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.states import ModelStates, State, TeacherStates
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.model.quantised_linear import check_engine
+from tinydistil.model.quantised import check_engine
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 

@@ -1,6 +1,17 @@
-"""Tensors as they lie in a folder: safetensors or .bin, whole or sharded. Nothing in a file is ever executed."""
+"""Weights in a folder: safetensors or .bin, whole or sharded, and their names. Nothing in a file is ever executed.
+
+    ours                          in the file
+    embeddings.word.weight        embeddings.word_embeddings.weight
+    layers.0.attention.qkv.weight encoder.layer.0.attention.self.{query,key,value}.weight, stacked
+    layers.0.up.weight            encoder.layer.0.intermediate.dense.weight
+    masked_lm.bias                cls.predictions.bias
+
+Files differ further: "bert." may stand before the encoder's names or not, and the first releases call LayerNorm's
+weight and bias gamma and beta. `canonical` takes both away.
+"""
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -11,10 +22,58 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tinydistil.base.errors import InputError, translated
+from tinydistil.base.errors import InputError, require, translated
 from tinydistil.base.files import replacing
-from tinydistil.base.hub import WEIGHT_FILES, first_existing, shards_of
-from tinydistil.model.names import canonical
+from tinydistil.base.hub import WEIGHT_FILES, weight_files
+
+# Applied in this order, each to what the one before left.
+_TO_FILE: tuple[tuple[str, str], ...] = (
+    (r"\blayers\.", "encoder.layer."),
+    (r"\battention\.output\.", "attention.output.dense."),
+    (r"\battention_norm\.", "attention.output.LayerNorm."),
+    (r"\bup\.", "intermediate.dense."),
+    (r"\bdown\.", "output.dense."),
+    (r"\boutput_norm\.", "output.LayerNorm."),
+    (r"\bembeddings\.(word|position|token_type)\.", r"embeddings.\1_embeddings."),
+    (r"\bembeddings\.norm\.", "embeddings.LayerNorm."),
+    (r"\bpooler\.", "pooler.dense."),
+    (r"\bmasked_lm\.(dense)\.", r"cls.predictions.transform.\1."),
+    (r"\bmasked_lm\.norm\.", "cls.predictions.transform.LayerNorm."),
+    (r"\bmasked_lm\.decoder$", "cls.predictions.decoder.weight"),
+    (r"\bmasked_lm\.bias$", "cls.predictions.bias"),
+    (r"\bnext_sentence\.", "cls.seq_relationship."),
+    (r"\bspan\.", "qa_outputs."),
+)
+
+DECODER_WEIGHT = "cls.predictions.decoder.weight"
+DECODER_BIAS = "cls.predictions.decoder.bias"
+HEAD_BIAS = "cls.predictions.bias"
+WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
+POOLER_WEIGHT = "pooler.dense.weight"
+
+_ENCODER = re.compile(r"(embeddings|encoder)\.")
+# Constants that old releases stored: 0, 1, 2, ... and 0, 0, 0, ...
+BUFFERS = frozenset({"embeddings.position_ids", "embeddings.token_type_ids"})
+
+
+def file_names(name: str) -> tuple[str, ...]:
+    """The name or names in a file for our weight `name`: three, to be stacked, for query, key and value."""
+    for pattern, replacement in _TO_FILE:
+        name = re.sub(pattern, replacement, name)
+    if ".attention.qkv." in name:
+        return tuple(name.replace(".attention.qkv.", f".attention.self.{part}.") for part in ("query", "key", "value"))
+    return (name,)
+
+
+def canonical(name: str) -> str:
+    """A file's name without "bert." or DataParallel's "module." in front, gamma and beta called weight and bias."""
+    name = name.removeprefix("module.").removeprefix("bert.")
+    return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
+
+
+def is_encoder(name: str) -> bool:
+    """Whether a canonical name belongs to embeddings or layers, without which there is no encoder."""
+    return _ENCODER.match(name) is not None and name not in BUFFERS
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -22,26 +81,26 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     model.safetensors is preferred to pytorch_model.bin. Raises InputError for missing, damaged or unsafe files.
     """
-    path = first_existing(folder, WEIGHT_FILES)
-    if path is None:
+    files = weight_files(folder)
+    if not files:
         others = sorted(file.name for file in folder.iterdir()) or ["nothing"]
         raise InputError(
             f"folder {str(folder)!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); "
             f"it holds {', '.join(others[:8])}"
         )
-    is_index = path.name.endswith(".index.json")
-    files = [folder / shard for shard in shards_of(path)] if is_index else [path]
     weights: dict[str, Tensor] = {}
     for file in files:
-        if not file.is_file():
-            raise InputError(f"{str(path)!r} names shard {file.name!r}, which does not exist; fetch it")
-        _refuse_pointer(file)
+        if file.name.endswith(".index.json"):
+            continue
+        require(file.is_file(), f"{str(files[0])!r} names shard {file.name!r}, which does not exist; fetch it")
+        with file.open("rb") as opened:
+            pointer = opened.read(40).startswith(b"version https://git-lfs")
+        remedy = "run `git lfs pull` in its folder"
+        require(not pointer, f"{str(file)!r} is a Git LFS pointer, not the weights; {remedy}")
         stored = _read_safetensors(file) if file.suffix == ".safetensors" else _read_bin(file)
         for name, tensor in stored.items():
-            if canonical(name) in weights:
-                raise InputError(
-                    f"{str(file)!r}: weight {name!r} is there twice, in another shard or under an older name"
-                )
+            twice = f"{str(file)!r}: weight {name!r} is there twice, in another shard or under an older name"
+            require(canonical(name) not in weights, twice)
             weights[canonical(name)] = tensor
     return weights
 
@@ -79,12 +138,6 @@ def _is_plain(value: object) -> bool:
     if type(value) not in (Tensor, nn.Parameter) or not isinstance(value, Tensor):
         return False
     return value.layout == torch.strided and not (value.is_meta or value.is_nested or value.is_quantized)
-
-
-def _refuse_pointer(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(40).startswith(b"version https://git-lfs"):
-            raise InputError(f"{str(path)!r} is a Git LFS pointer, not the weights; run `git lfs pull` in its folder")
 
 
 def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
