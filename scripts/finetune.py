@@ -12,6 +12,7 @@ like name; ASSIN's .xml; CoNLL; SQuAD 1.1's .json. The development set chooses t
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +27,22 @@ from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
 from tinydistil.model.config import read_config
 from tinydistil.tasks.augment import read_synonyms
 from tinydistil.tasks.checks import check
-from tinydistil.tasks.details import shown_details
-from tinydistil.tasks.finetune import Material, finite_or_none, run_seed, summary
+from tinydistil.tasks.finetune import Material, run_seed, summary
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
 from tinydistil.tasks.folder import load
-from tinydistil.tasks.forms import KINDS, AnyData, label_report, make_task, read_rows
+from tinydistil.tasks.forms import KINDS, AnyData, make_task, read_rows
 from tinydistil.tasks.grid import best_of_grid, grid_of
 from tinydistil.tasks.labelled import Columns
-from tinydistil.tasks.task_output import DETAILS, GRID, SUMMARY, check_output, claimed, origin_of
+from tinydistil.tasks.task_output import (
+    DETAILS,
+    GRID,
+    SUMMARY,
+    check_output,
+    claimed,
+    finite_or_none,
+    origin_of,
+    shown_details,
+)
 from tinydistil.tasks.task_teacher import SoftTargets
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -65,11 +74,11 @@ def main() -> None:
                 config = best_of_grid(material, config, grid, folds, output / GRID, ranks)
             runs = []
             for number, seed in enumerate(seeds, start=1):
-                place, label = (output, "") if len(seeds) == 1 else (output / f"seed-{seed}", f"seed {seed}")
+                folder_of_seed, label = (output, "") if len(seeds) == 1 else (output / f"seed-{seed}", f"seed {seed}")
                 figures = run_seed(
                     material,
                     replace(config, seed=seed),
-                    place,
+                    folder_of_seed,
                     ranks,
                     resume=resume,
                     label=label,
@@ -87,13 +96,14 @@ def main() -> None:
 def material_of(
     args: argparse.Namespace, folder: Path, config: FineTuneConfig, ranks: Ranks
 ) -> tuple[Material, Path | None]:
-    """Task and rows, as the arguments name them, and the teacher's folder; what was read is said on standard error."""
+    """Task and rows that the arguments name, and the teacher's folder; what was read is printed on standard error."""
     training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
     assert training is not None
     task = make_task(args.task, training.rows, Tokenizer.from_pretrained(folder), config)
     of_texts = isinstance(task, TextTask)
     require(of_texts or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
-    if labels := label_report(task, training.rows):
+    if counts := Counter(task.labels_of(training.rows)):
+        labels = ", ".join(f"{number} {label!r} ({counts[label]:,})" for number, label in enumerate(task.labels))
         print(f"labels of {args.train}: {labels}", file=sys.stderr)
     if of_texts and config.pooling != "pooler":
         print(
@@ -113,7 +123,7 @@ def material_of(
 
 
 def read(path: str, args: argparse.Namespace) -> AnyData:
-    """The rows of a task file; how many, and what was set aside, is said on standard error."""
+    """The rows of a task file; how many, and what was set aside, is printed on standard error."""
     names = (args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
     columns = Columns(*names, quotes=args.quotes, decimal=args.decimal)
     data = read_rows(args.task, Path(path), columns)

@@ -1,4 +1,4 @@
-"""Try a model on text: guess masked words, embed sentences, compare poolings; ask a fine-tuned one.
+"""Try a model on text: guess masked words, embed sentences, compare poolings; run a fine-tuned one.
 
     python scripts/predict.py fill-mask --model DIR "O gato [MASK] no sofá."
     python scripts/predict.py embed     --model DIR --pooling mean --output vetores.npy --file frases.txt
@@ -19,13 +19,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range
 from tinydistil.base.errors import InputError, require, run_script
 from tinydistil.base.hub import MODULES, notes_on, resolve_folder, sentence_root
+from tinydistil.base.ranks import device_of
 from tinydistil.corpus.text_files import open_lines
 from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
 from tinydistil.evaluate.metrics import Entity, entities_of
@@ -34,8 +34,8 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
 from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.apply import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
 from tinydistil.tasks.folder import FineTuned, load
+from tinydistil.tasks.predict import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.tagged import OUTSIDE
 from tinydistil.tasks.text_task import TextTask
@@ -43,14 +43,14 @@ from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Texts whose vectors are held at once.
 BATCH = Range(1, 100_000)
-# Which kinds of fine-tuned models each command asks.
+# The kinds of fine-tuned models of each command.
 TUNED = {"classify": ("classify", "regress"), "tag": ("tag",), "answer": ("answer",)}
 
 
 def main() -> None:
     """Parse the command line and do what it says; what can be refused is refused before a model is loaded."""
     args = parse_arguments()
-    device = choose_device(args.device)
+    device = device_of(args.device, numbered=True)
     texts = texts_of(args)
     if args.command == "embed":
         check_output(args.output)
@@ -107,9 +107,9 @@ def run_fill_mask(model: BertForMaskedLM, tokenizer: Tokenizer, texts: Iterator[
             print(json.dumps({"text": text, "masks": found}, ensure_ascii=False), flush=True)
             continue
         print(text)
-        for place, candidates in enumerate(masks, start=1):
+        for i, candidates in enumerate(masks, start=1):
             if len(masks) > 1:
-                print(f" {tokenizer.special.mask_token} {place}")
+                print(f" {tokenizer.special.mask_token} {i}")
             for candidate in candidates:
                 print(f"  {candidate.probability:7.2%}  {candidate.token:<16} {candidate.text}")
 
@@ -151,17 +151,17 @@ def run_pooling(model: BertModel, tokenizer: Tokenizer, texts: Iterator[str], ar
 
 
 def run_tuned(tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace) -> None:
-    """Print what a fine-tuned model says of each text, and on standard error how fast."""
+    """Print a fine-tuned model's prediction for each text, and on standard error how fast."""
     started, count = time.perf_counter(), 0
     # disable=None: no bar where standard error is not a terminal
-    for line, values in tqdm(answers_of(tuned, texts, args), unit=" texts", disable=None):
+    for line, values in tqdm(predictions_of(tuned, texts, args), unit=" texts", disable=None):
         print(json.dumps(values, ensure_ascii=False) if args.json else line, flush=True)
         count += 1
     seconds = time.perf_counter() - started
     print(f"{count} texts in {seconds:.2f} s, {count / seconds:.1f} a second", file=sys.stderr)
 
 
-def answers_of(
+def predictions_of(
     tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """For each text, a line for a person and the same as values for JSON."""
@@ -187,8 +187,8 @@ def entity_values(text: str, entity: Entity) -> dict[str, object]:
     """An entity's type, its text, and where that stands: words `first` to `last`, characters `start` to `end`."""
     spans = word_spans(text)
     start, end = spans[entity.first][0], spans[entity.last][1]
-    place = {"first": entity.first, "last": entity.last, "start": start, "end": end}
-    return {"type": entity.kind, "text": text[start:end], **place}
+    span = {"first": entity.first, "last": entity.last, "start": start, "end": end}
+    return {"type": entity.kind, "text": text[start:end], **span}
 
 
 def decisions(
@@ -217,22 +217,6 @@ def texts_of(args: argparse.Namespace) -> Iterator[str]:
         raise InputError("no text: give it as an argument, with --file, or on standard input")
     lines = open_lines(args.file)
     return lines if args.command == "embed" else without_blank(lines)  # vectors stay beside their lines
-
-
-def choose_device(name: str) -> torch.device:
-    """The device asked for; "auto" is the first CUDA device, or the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"--device must be auto, cpu or cuda[:N], got {name!r}") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        require((device.index or 0) < count, f"--device {name} is not there; this machine has {count} CUDA devices")
-    elif device.type != "cpu":
-        raise InputError(f"--device must be auto, cpu or cuda[:N], got {name!r}")
-    return device
 
 
 def parse_arguments() -> argparse.Namespace:

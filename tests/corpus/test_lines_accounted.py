@@ -16,8 +16,7 @@ from tests.corpus.conftest import read, texts
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.document import Record
 from tinydistil.corpus.readers import ReadConfig, read_records
-from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.labels import class_name
+from tinydistil.tasks.labelled import Columns, class_name, read_labelled
 
 quick = settings(
     max_examples=40,

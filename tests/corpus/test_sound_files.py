@@ -18,8 +18,7 @@ from tinydistil.corpus.contamination import EvaluationNgrams, evaluation_texts
 from tinydistil.corpus.readers import ReadConfig, keeps_ascii, looks_wrapped, parse_record
 from tinydistil.corpus.record_stream import unpacked_bytes
 from tinydistil.corpus.text_files import find_files, open_lines
-from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.labels import class_name, is_missing, number
+from tinydistil.tasks.labelled import Columns, class_name, is_missing, number, read_labelled
 
 SENTENCE = "O rio corre devagar até o mar."
 

@@ -142,7 +142,7 @@ def test_bad_input(name: str, script: Script, files: Path, folder: Path, monkeyp
         ("classify", ["a\tb"], "text 1 must be one text"),
         ("classify", [""], "text 1 must be one text"),
         ("classify", ["a", "--batch-size", "0"], "--batch-size must be >= 1"),
-        ("classify", ["a", "--device", "tpu"], "--device must be"),
+        ("classify", ["a", "--device", "tpu"], "device must be"),
         ("fill-mask", ["[MASK]"], "lacks"),
     ],
 )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.tasks.conftest import QUICK, Left
-from tinydistil.tasks.details import detail_lines, details_of, shown_details
 from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.task_output import detail_lines, shown_details
 from tinydistil.tasks.task_records import LabelledText, TaggedSentence
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ def test_classes(vocabulary: Tokenizer) -> None:
     """Also a label that training did not have: it is of no column, and counts as missed."""
     task = TextTask("classify", ("não", "sim"), False, vocabulary, 16)
     rows = [LabelledText("a", None, label) for label in ("não", "sim", "sim", "talvez")]
-    found = details_of(task, rows, [np.array(p) for p in ([0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3])])
+    found = task.details(rows, [np.array(p) for p in ([0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3])])
     assert json.loads(json.dumps(found)) == found
     assert found["labels"] == ["não", "sim", "talvez"] and found["confusion"] == [[1, 0, 0], [1, 1, 0], [1, 0, 0]]
     assert found["classes"]["sim"] == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "count": 2})  # type: ignore[index]
@@ -50,7 +50,7 @@ def test_classes(vocabulary: Tokenizer) -> None:
 def test_types(vocabulary: Tokenizer) -> None:
     rows = [TaggedSentence(("a", "b", "c"), ("B-X", "I-X", "O")), TaggedSentence(("d",), ("B-Y",))]
     task = TagTask.of(rows, vocabulary, 16)
-    found = details_of(task, rows, [["B-X", "I-X", "B-Y"], ["O"]])
+    found = task.details(rows, [["B-X", "I-X", "B-Y"], ["O"]])
     assert found == {
         "types": {
             "X": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "count": 1},
@@ -62,9 +62,9 @@ def test_types(vocabulary: Tokenizer) -> None:
 
 def test_numbers_and_undefined_areas(vocabulary: Tokenizer) -> None:
     numbers = TextTask("regress", ("number",), False, vocabulary, 16)
-    assert details_of(numbers, [LabelledText("a", None, "1")], [np.ones(1)]) == {} and not list(detail_lines({}))
+    assert numbers.details([LabelledText("a", None, "1")], [np.ones(1)]) == {} and not list(detail_lines({}))
     task = TextTask("classify", ("a", "b"), False, vocabulary, 16)
-    assert details_of(task, [LabelledText("a", None, "b")], [np.array([0.2, 0.8])])["auc"] is None
+    assert task.details([LabelledText("a", None, "b")], [np.array([0.2, 0.8])])["auc"] is None
 
 
 @pytest.mark.parametrize(

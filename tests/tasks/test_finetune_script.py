@@ -159,7 +159,7 @@ def test_no_copy_of_a_held_out_row_is_learnt(
         lambda model, examples, *_, **__: bool(learnt.append({e.ids.tobytes() for e in examples})) or True,
     )
     material = Material(folder, task, rows, [], [])
-    scores = cross_validated(material, config, {}, folds=4, ranks=Ranks(0, 1, torch.device("cpu")))
+    scores = list(cross_validated(material, config, folds=4, ranks=Ranks(0, 1, torch.device("cpu"))))
     everything = {each.ids.tobytes() for each in task.examples(rows)}
     assert len(scores) == 4 and [len(part) for part in learnt] == [9] * 4
     held_out = [everything - part for part in learnt]

@@ -11,8 +11,8 @@ from tinydistil.base.errors import InputError
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks.answer_task import AnswerTask
 from tinydistil.tasks.folder import MODELS, load, save
-from tinydistil.tasks.forms import AnyTask
 from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 

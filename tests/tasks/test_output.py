@@ -17,9 +17,10 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks import finetune as runs
-from tinydistil.tasks.finetune import finite_or_none, mean_and_deviation
+from tinydistil.tasks.finetune import mean_and_deviation
 from tinydistil.tasks.finetune_config import settings_for
 from tinydistil.tasks.folder import new_model
+from tinydistil.tasks.task_output import finite_or_none
 from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer

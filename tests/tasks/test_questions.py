@@ -18,8 +18,8 @@ from tests.tasks.conftest import Left, opinions, questions, tagged
 from tinydistil.base.errors import InputError
 from tinydistil.evaluate.metrics import exact_match
 from tinydistil.tasks.answer_task import AnswerTask, _best, _candidates
-from tinydistil.tasks.apply import question_rows, sentence_rows, without_blank, word_spans
 from tinydistil.tasks.folder import new_model, save
+from tinydistil.tasks.predict import question_rows, sentence_rows, without_blank, word_spans
 from tinydistil.tasks.questions import read_squad
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task_records import Question

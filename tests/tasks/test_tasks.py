@@ -14,12 +14,11 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.files import read_json, write_json
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.apply import question_rows, sentence_rows, stream, text_rows
 from tinydistil.tasks.examples import collate
 from tinydistil.tasks.folder import load, new_model, save
-from tinydistil.tasks.forms import AnyTask
-from tinydistil.tasks.predict import predict
+from tinydistil.tasks.predict import predict, question_rows, sentence_rows, stream, text_rows
 from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence
 from tinydistil.tasks.text_task import NUMBER, TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer

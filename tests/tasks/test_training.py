@@ -18,9 +18,9 @@ from tinydistil.distill.step import Trainer
 from tinydistil.tasks.examples import TaskBatches, TaskExample, class_weights, collate
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model
-from tinydistil.tasks.forms import AnyTask
 from tinydistil.tasks.parameters import freeze, make_task_optimizer
 from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_objective import TaskModel, TaskObjective
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune

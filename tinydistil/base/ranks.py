@@ -6,6 +6,7 @@ costs nothing. Numbers of the host travel over gloo, those of CUDA devices over 
 
 import hashlib
 import os
+import re
 import sys
 import threading
 import time
@@ -143,22 +144,24 @@ def attempt() -> int:
     return whole_from_environment("TORCHELASTIC_RESTART_COUNT")
 
 
-def device_of(name: str) -> torch.device:
+def device_of(name: str, *, numbered: bool = False) -> torch.device:
     """The device that "cpu", "cuda" (the one of this process's local rank) or "auto" (cuda where there is one) means.
 
+    numbered: "cuda:N" is allowed too, for a script of one process.
     Raises InputError where CUDA is asked for and absent, or has fewer devices than this machine has ranks.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
+    number = re.fullmatch(r"cuda:(\d{1,4})", name, re.ASCII) if numbered else None
+    if number is None and name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda{'[:N]' if numbered else ''}, got {name!r}")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    local_rank = whole_from_environment("LOCAL_RANK")
-    if local_rank >= torch.cuda.device_count():
+    index = whole_from_environment("LOCAL_RANK") if number is None else int(number[1])
+    if index >= torch.cuda.device_count():
+        remedy = "use device cpu" if numbered else "lower --nproc-per-node or use device cpu"
         raise InputError(
-            f"device cuda:{local_rank} is not there: this machine has {torch.cuda.device_count()} CUDA devices; "
-            "lower --nproc-per-node or use device cpu"
+            f"device cuda:{index} is not there: this machine has {torch.cuda.device_count()} CUDA devices; {remedy}"
         )
-    return torch.device("cuda", local_rank)
+    return torch.device("cuda", index)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """In what order sequences are read, as a pure function of (seed, epoch). Letters: G sequences in a global batch."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -59,3 +60,10 @@ def epoch_order(
             # Batches themselves at random, or every window would begin with its shortest.
             order[start : start + len(part)] = batches[random.permutation(len(batches))].reshape(-1)
     return order
+
+
+def by_length(lengths: Mapping[int, int], batch_size: int) -> Iterator[list[int]]:
+    """The keys of `lengths` in batches of like length, the shortest first: little padding to compute."""
+    order = sorted(lengths, key=lengths.__getitem__)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -7,6 +7,7 @@ import string
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,20 @@ from tinydistil.base.errors import require
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 Tokens = NDArray[np.unsignedinteger]
+Number = TypeVar("Number", bound=np.generic)
+
+
+def pad(arrays: Sequence[NDArray[Number]], fill: int) -> NDArray[Number]:
+    """Arrays that differ in their first dimension as one (B, T, ...), padded on the right with `fill`.
+
+    Arrays without dimensions are stacked: (B,).
+    """
+    if arrays[0].ndim == 0:
+        return np.stack(arrays)
+    padded = np.full((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), fill, arrays[0].dtype)
+    for target, array in zip(padded, arrays, strict=True):
+        target[: len(array)] = array
+    return padded
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +101,7 @@ def _is_mark(character: str, only_ascii: bool) -> bool:
 
 def pad_pieces(tokenizer: Tokenizer, sequences: Sequence[Tokens], starts: WordStarts) -> Padded:
     """Sequences of tokens in one tokenization, words as their spelling tells."""
-    ids, real, text = _pad(tokenizer, sequences)
+    ids, real, text = pad_with_special(tokenizer, sequences)
     # A word that was cut at the sequence's start belongs to no word of it: -1.
     words = np.where(text, np.cumsum(text & starts(ids), 1) - 1, -1)
     return Padded(ids, real, text, words)
@@ -94,7 +109,7 @@ def pad_pieces(tokenizer: Tokenizer, sequences: Sequence[Tokens], starts: WordSt
 
 def pad_words(tokenizer: Tokenizer, sequences: Sequence[tuple[Tokens, Tokens]]) -> Padded:
     """Sequences of (tokens (T), pieces of each word (W)) of any tokenizer."""
-    ids, real, text = _pad(tokenizer, [tokens for tokens, _ in sequences])
+    ids, real, text = pad_with_special(tokenizer, [tokens for tokens, _ in sequences])
     words = np.full(ids.shape, -1, np.int64)
     for row, (tokens, pieces) in enumerate(sequences):
         require(int(pieces.sum()) == len(tokens), f"a sequence's words do not add up to its tokens; {_DAMAGED}")
@@ -105,12 +120,16 @@ def pad_words(tokenizer: Tokenizer, sequences: Sequence[tuple[Tokens, Tokens]]) 
 _DAMAGED = "the shards are damaged: check them with scripts/prepare.py --verify, or prepare the corpus again"
 
 
-def _pad(
-    tokenizer: Tokenizer, sequences: Sequence[Tokens]
+def pad_with_special(
+    tokenizer: Tokenizer, sequences: Sequence[NDArray[np.integer]]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Ids between [CLS] and [SEP], padded to the longest; which are no padding, which are text: all (B, T).
+
+    Raises InputError for ids beyond the tokenizer's vocabulary.
+    """
     lengths = np.array([len(tokens) for tokens in sequences])[:, None]  # (B, 1)
-    places = np.arange(lengths.max() + 2)
-    ids = np.full((len(sequences), len(places)), tokenizer.pad_id, np.int64)
+    positions = np.arange(lengths.max() + 2)
+    ids = np.full((len(sequences), len(positions)), tokenizer.pad_id, np.int64)
     ids[:, 0] = tokenizer.cls_id
     for row, tokens in enumerate(sequences):
         ids[row, 1 : len(tokens) + 1] = tokens
@@ -121,4 +140,4 @@ def _pad(
         most < tokenizer.vocab_size,
         f"a sequence holds id {most}, the vocabulary that reads it ends at {tokenizer.vocab_size - 1}; {_DAMAGED}",
     )
-    return ids, places < lengths + 2, (places > 0) & (places <= lengths)
+    return ids, positions < lengths + 2, (positions > 0) & (positions <= lengths)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError, require
+from tinydistil.batches.order import by_length
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.operations import pool
@@ -131,10 +132,9 @@ def embed(
     while window := list(islice(texts, batch_size * WINDOW_BATCHES)):
         encodings = tokenizer.encode_all([prompt + text for text in window], max_length=limit if truncate else None)
         fitting = next((i for i, encoding in enumerate(encodings) if len(encoding.ids) > limit), len(window))
-        order = sorted(range(fitting), key=lambda i: -len(encodings[i].ids))
         vectors: dict[int, Tensor] = {}
-        for start in range(0, fitting, batch_size):
-            chosen = order[start : start + batch_size]
+        # The longest first: what is too much for the memory is so at once.
+        for chosen in by_length({i: -len(encodings[i].ids) for i in range(fitting)}, batch_size):
             inputs = _inputs(model, tokenizer, [encodings[i] for i in chosen])
             vectors |= zip(chosen, _pooled(model, inputs, pooling, prompt_tokens, normalize), strict=True)
         for index in range(fitting):

@@ -24,6 +24,8 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import require
 from tinydistil.batches.masking import MaskConfig, mask_tokens
+from tinydistil.batches.order import by_length
+from tinydistil.batches.padding import pad_with_special
 from tinydistil.evaluate.inference import check_match
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer, collate
@@ -103,17 +105,13 @@ def evaluation_batches(
     require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
     special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
     ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
-    order = sorted((i for i in range(len(sequences)) if len(sequences[i])), key=lambda i: len(sequences[i]))
-    for start in range(0, len(order), batch_size):
-        numbers = np.array(order[start : start + batch_size])
-        lengths = np.array([len(sequences[i]) for i in numbers])[:, None]  # (B, 1)
-        ids = np.full((len(numbers), lengths.max() + 2), tokenizer.pad_id, np.int64)  # (B, T)
-        for row, number in zip(ids, numbers, strict=True):
-            row[: len(sequences[number]) + 2] = [tokenizer.cls_id, *sequences[number], tokenizer.sep_id]
-        columns = np.arange(ids.shape[1])
+    lengths = {i: length for i in range(len(sequences)) if (length := len(sequences[i]))}
+    for chosen in by_length(lengths, batch_size):
+        numbers = np.array(chosen)
+        ids, valid, text = pad_with_special(tokenizer, [sequences[i] for i in chosen])  # (B, T)
         masked = mask_tokens(
             ids,
-            (columns > 0) & (columns <= lengths) & (ids != tokenizer.unk_id),
+            text & (ids != tokenizer.unk_id),
             np.array([_key(sequences[i]) for i in numbers], np.int64),
             EVALUATION_MASK,
             mask_id=tokenizer.mask_id,
@@ -123,7 +121,7 @@ def evaluation_batches(
         )
         yield EvaluationBatch(
             torch.from_numpy(masked.input_ids),
-            torch.from_numpy((columns < lengths + 2).astype(np.int64)),
+            torch.from_numpy(valid.astype(np.int64)),
             torch.from_numpy(masked.rows),
             torch.from_numpy(masked.targets),
             numbers[masked.rows // ids.shape[1]],
@@ -208,9 +206,8 @@ def word_loss(
     device = next(model.parameters()).device
     encodings = tokenizer.encode_all(texts, max_length=max_length)
     sums = np.array([[0.0, len(spans), sum(end - start for start, end in spans)] for spans in hidden_words])
-    order = sorted((i for i, spans in enumerate(hidden_words) if spans), key=lambda i: len(encodings[i].ids))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    lengths = {i: len(encodings[i].ids) for i, spans in enumerate(hidden_words) if spans}
+    for chosen in by_length(lengths, batch_size):
         batch = collate([encodings[i] for i in chosen], tokenizer.pad_id)
         pieces = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
         ids, width = batch.input_ids.flatten(), batch.input_ids.shape[1]

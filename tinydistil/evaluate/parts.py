@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +27,6 @@ from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, ru
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
 from tinydistil.tasks.folder import load
 from tinydistil.tasks.forms import AnyData, make_task
-from tinydistil.tasks.task import Task
 from tinydistil.tasks.task_output import FIGURES
 from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -194,7 +192,7 @@ class TuningJob:
 
     part: str
     config: FineTuneConfig
-    material: Material[LabelledText]
+    material: Material
     num_bad: int
 
 
@@ -203,18 +201,17 @@ def tuning_job(folder: Path, part: str, data: Path, data_sets: Sequence[AnyData]
 
     Raises InputError, naming the file, where they make no task or cannot be measured on.
     """
-    training, *dev, test = (cast(Sequence[LabelledText], each.rows) for each in data_sets)
-    task = None
-    for file, each in zip(TUNED[part].files, data_sets, strict=True):
-        subject, remedy = f"part {part!r}, {str(data / file)!r}", "; mend the file, or choose other --parts"
-        try:
-            task = task or make_task(TUNED[part].kind, training, Tokenizer.from_pretrained(folder), config)
-            require(bool(each.rows), "no row is left")
-        except InputError as error:
-            raise InputError(f"{subject}: {error}{remedy}") from None
+    training, *dev, test = (each.rows for each in data_sets)
+    subjects = [f"part {part!r}, {str(data / file)!r}" for file in TUNED[part].files]
+    remedy = "; mend the file, or choose other --parts"
+    try:
+        task = make_task(TUNED[part].kind, training, Tokenizer.from_pretrained(folder), config)
+    except InputError as error:
+        raise InputError(f"{subjects[0]}: {error}{remedy}") from None
+    for subject, each in zip(subjects, data_sets, strict=True):
+        require(bool(each.rows), f"{subject}: no row is left{remedy}")
         check_rows(task, each.rows, subject, remedy)
-    # Rows and task are of one form, whichever; texts stand for all four, since a type checker cannot tie them.
-    material = Material(folder, cast(Task[LabelledText, object], task), training, dev[0] if dev else [], test)
+    material = Material(folder, task, training, dev[0] if dev else [], test)
     return TuningJob(part, config, material, sum(len(each.bad) for each in data_sets))
 
 

@@ -1,4 +1,4 @@
-"""Where in a context the answer to a question stands. Letters: N questions, T tokens."""
+"""Where in a context the answer to a question stands. Shapes: N questions, T tokens."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +18,8 @@ from tinydistil.tokenizer.tokenizer import Tokenizer
 # As in Devlin et al. 2019's code for SQuAD: answers of at most 30 tokens, among the 20 best ends of each side.
 LONGEST_ANSWER = 30
 CANDIDATES = 20
+# All tokens of a context, (T, 3): id, first character, end.
+_Context = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,6 @@ class _Window:
     question: int
     ids: NDArray[np.int64]
     type_ids: NDArray[np.int64]
-    spans: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """All tokens of a context: ids (T,), and spans (T, 2), the characters of each."""
-
-    ids: NDArray[np.int64]
     spans: NDArray[np.int64]
 
 
@@ -76,7 +70,12 @@ class AnswerTask:
 
     @property
     def changes(self) -> dict[str, object]:
-        """Nothing: the head has no labels."""
+        return {}
+
+    def labels_of(self, rows: Sequence[Question]) -> list[str]:
+        return []
+
+    def details(self, rows: Sequence[Question], predictions: Sequence[Answer]) -> dict[str, object]:
         return {}
 
     def examples(self, rows: Sequence[Question]) -> list[TaskExample]:
@@ -88,16 +87,16 @@ class AnswerTask:
         for some in portions(rows, len(rows)):
             for row, frame, context in self._framed(some):
                 text, start = row.answers[0]
-                places = np.flatnonzero((context.spans[:, 0] < start + len(text)) & (context.spans[:, 1] > start))
-                if not len(places):
+                positions = np.flatnonzero((context[:, 1] < start + len(text)) & (context[:, 2] > start))
+                if not len(positions):
                     continue
-                first, last = places[0], places[-1]
-                if context.spans[first, 0] > start or context.spans[last, 1] < start + len(text.rstrip()):
+                first, last = positions[0], positions[-1]
+                if context[first, 1] > start or context[last, 2] < start + len(text.rstrip()):
                     continue
-                for begin, end in frame.cuts(len(context.ids), self.stride):
+                for begin, end in frame.cuts(len(context), self.stride):
                     if begin <= first and last < end:
                         window = frame.window(0, context, begin, end)
-                        target = np.array([first, last], np.int64) - begin + frame.place
+                        target = np.array([first, last], np.int64) - begin + frame.position
                         found.append(TaskExample(window.ids, window.type_ids, target))
         return found
 
@@ -132,7 +131,7 @@ class AnswerTask:
         return [
             frame.window(number, context, begin, end)
             for number, (_, frame, context) in enumerate(self._framed(rows))
-            for begin, end in frame.cuts(len(context.ids), self.stride)
+            for begin, end in frame.cuts(len(context), self.stride)
         ]
 
     def _framed(self, rows: Sequence[Question]) -> Iterator[tuple[Question, "_Frame", _Context]]:
@@ -144,7 +143,7 @@ class AnswerTask:
             del self._contexts[text]
         for text, found in zip(new, self.tokenizer.encode_all(new, add_special=False), strict=True):
             spans = np.array(found.offsets, np.int64).reshape(-1, 2)
-            self._contexts[text] = _Context(np.array(found.ids, np.int64), spans)
+            self._contexts[text] = np.column_stack([np.array(found.ids, np.int64), spans])
         (token,) = self.tokenizer.encode_all(["a"], add_special=False)
         token.truncate(1)
         for row, question in zip(
@@ -152,22 +151,26 @@ class AnswerTask:
         ):
             question.truncate(self._half)
             pair = backend.post_process(question, token)
-            frame = _Frame(pair.ids, pair.type_ids, pair.sequence_ids.index(1), self.max_length)
+            tokens = np.column_stack([pair.ids, np.full((len(pair.ids), 2), -1)])
+            frame = _Frame(tokens, pair.type_ids, pair.sequence_ids.index(1), self.max_length)
             yield row, frame, self._contexts[row.context]
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A question with its special tokens, and one token in the `place` of the context."""
+    """A question with its special tokens, and one token, at `position`, instead of the context.
 
-    ids: list[int]
+    tokens (T, 3) as of a context, without characters: -1; type_ids (T,).
+    """
+
+    tokens: NDArray[np.int64]
     type_ids: list[int]
-    place: int
+    position: int
     max_length: int
 
     def cuts(self, length: int, stride: int) -> Iterator[tuple[int, int]]:
         """Where windows of a context of `length` tokens begin and end, `stride` tokens shared by neighbours."""
-        room = self.max_length - len(self.ids) + 1
+        room = self.max_length - len(self.tokens) + 1
         for begin in range(0, max(1, length), room - stride):
             yield begin, min(begin + room, length)
             if begin + room >= length:
@@ -175,12 +178,10 @@ class _Frame:
 
     def window(self, question: int, context: _Context, begin: int, end: int) -> _Window:
         """The tokens `begin` to `end` of the context in the frame."""
-        before, length = self.place, end - begin
-        spans = np.full((len(self.ids) - 1 + length, 2), -1, np.int64)
-        spans[before : before + length] = context.spans[begin:end]
-        types = [*self.type_ids[:before], *[self.type_ids[before]] * length, *self.type_ids[before + 1 :]]
-        ids = [*self.ids[:before], *context.ids[begin:end].tolist(), *self.ids[before + 1 :]]
-        return _Window(question, np.array(ids, np.int64), np.array(types, np.int64), spans)
+        before, after = self.tokens[: self.position], self.tokens[self.position + 1 :]
+        tokens = np.concatenate([before, context[begin:end], after])
+        types = np.repeat(self.type_ids, [1] * len(before) + [end - begin] + [1] * len(after))
+        return _Window(question, tokens[:, 0], types, tokens[:, 1:])
 
 
 def _candidates(window: _Window, logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -195,12 +196,12 @@ def _candidates(window: _Window, logits: NDArray[np.float64]) -> tuple[NDArray[n
 
 def _best(context: str, candidates: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Answer:
     """The likeliest passage; windows that overlap may offer one twice, which counts once, with its better score."""
-    scores, places = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
+    scores, spans = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
     if not len(scores):
         return Answer("", 0.0)
     order = np.argsort(-scores, kind="stable")
     # Numbers, as np.unique is slow with pairs: a long context has millions.
-    _, kept = np.unique(places[order] @ np.array([len(context) + 1, 1]), return_index=True)
-    scores, places = scores[order][kept], places[order][kept]
-    start, end = places[scores.argmax()]
+    _, kept = np.unique(spans[order] @ np.array([len(context) + 1, 1]), return_index=True)
+    scores, spans = scores[order][kept], spans[order][kept]
+    start, end = spans[scores.argmax()]
     return Answer(context[start:end].strip(), float(1 / np.exp(scores - scores.max()).sum()))

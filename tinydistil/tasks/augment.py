@@ -53,13 +53,13 @@ def check_copies(rows: Sequence[LabelledText], config: AugmentConfig, max_length
 
 def _changed(text: str, config: AugmentConfig, synonyms: Synonyms, source: random.Random) -> str:
     words = text.split()
-    for place, word in enumerate(words):
+    for i, word in enumerate(words):
         if (others := synonyms.get(word.lower())) and source.random() < config.replace:
             other = source.choice(others)
-            words[place] = other.capitalize() if word[:1].isupper() else other
-    for place in range(len(words) - 1):
+            words[i] = other.capitalize() if word[:1].isupper() else other
+    for i in range(len(words) - 1):
         if source.random() < config.swap:
-            words[place], words[place + 1] = words[place + 1], words[place]
+            words[i], words[i + 1] = words[i + 1], words[i]
     kept = [word for word in words if source.random() >= config.delete]
     return " ".join(kept or words[:1])
 

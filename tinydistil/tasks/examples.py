@@ -1,4 +1,4 @@
-"""Labelled examples as padded batches. Letters: B examples, T tokens, C classes, N examples of the whole set."""
+"""Labelled examples as padded batches. Shapes: B examples, T tokens, C classes, N examples of the whole set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.batches.order import epoch_order
+from tinydistil.batches.padding import pad
 from tinydistil.distill.losses import IGNORED
 
 # Examples of like length are dealt into one batch within windows of so many batches: on ASSIN 2 padding falls from
@@ -21,7 +22,7 @@ WINDOW_BATCHES = 20
 class TaskExample:
     """An example as the model reads it: ids and type_ids (T,), special tokens included.
 
-    target: () a class or a number, (T,) a class a token (IGNORED where none is asked for), (2,) where an answer begins
+    target: () a class or a number, (T,) a class per token (IGNORED where there is none), (2,) where an answer begins
     and ends. soft: a fine-tuned teacher's logits where there is one: (C,), for tags (T, C), for answers (T, 2).
     """
 
@@ -72,12 +73,12 @@ class TaskBatches:
 
     def global_batch(self, cursor: int) -> tuple[int, NDArray[np.int64]]:
         """The epoch and the numbers of the examples of the `cursor`-th batch since the start of the run."""
-        epoch, place = divmod(cursor, self.batches_per_epoch)
+        epoch, index = divmod(cursor, self.batches_per_epoch)
         if self._order[0] != epoch:
             everyone = np.arange(len(self.examples))
             order = epoch_order(everyone, self._lengths, self.batch_size, WINDOW_BATCHES, seed=self.seed, epoch=epoch)
             self._order = (epoch, order)
-        return epoch, self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+        return epoch, self._order[1][index * self.batch_size : (index + 1) * self.batch_size]
 
     def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> list[TaskBatch]:
         """This rank's share of the `cursor`-th global batch, in `accumulation` parts; some may count no example."""
@@ -94,32 +95,15 @@ class TaskBatches:
 
 def collate(examples: Sequence[TaskExample], pad_id: int, *, counted: bool = True) -> TaskBatch:
     """The examples as one batch, padded to the longest."""
-    lengths = np.array([len(example.ids) for example in examples])
-    width = int(lengths.max())
-    ids, types = np.full((len(examples), width), pad_id, np.int64), np.zeros((len(examples), width), np.int64)
-    for row, example in enumerate(examples):
-        ids[row, : len(example.ids)] = example.ids
-        types[row, : len(example.ids)] = example.type_ids
-    mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
     soft = [example.soft for example in examples if example.soft is not None]
     return TaskBatch(
-        input_ids=torch.from_numpy(ids),
-        attention_mask=torch.from_numpy(mask),
-        token_type_ids=torch.from_numpy(types),
-        targets=_stacked([example.target for example in examples], IGNORED),
-        soft=_stacked(soft, 0) if soft else None,
+        input_ids=torch.from_numpy(pad([example.ids for example in examples], pad_id)),
+        attention_mask=torch.from_numpy(pad([np.ones_like(example.ids) for example in examples], 0)),
+        token_type_ids=torch.from_numpy(pad([example.type_ids for example in examples], 0)),
+        targets=torch.from_numpy(pad([example.target for example in examples], IGNORED)),
+        soft=torch.from_numpy(pad(soft, 0)) if soft else None,
         counted=torch.full((len(examples),), counted),
     )
-
-
-def _stacked(rows: Sequence[NDArray[np.generic]], fill: int) -> Tensor:
-    """Rows as one tensor; where they have a place a token, padded to the longest with `fill`."""
-    if rows[0].ndim == 0:
-        return torch.from_numpy(np.stack(rows))
-    padded = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), fill, rows[0].dtype)
-    for target, row in zip(padded, rows, strict=True):
-        target[: len(row)] = row
-    return torch.from_numpy(padded)
 
 
 def class_weights(targets: Sequence[NDArray[np.generic]], labels: Sequence[str]) -> Tensor:

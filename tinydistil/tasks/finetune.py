@@ -1,62 +1,56 @@
 """A fine-tuning run from data to folder: one seed, several seeds, and cross-validation of settings."""
 
-import math
 import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 
-from tinydistil.base.config import from_mapping, to_mapping
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import read_json, write_json
+from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.augment import Synonyms, augmented
-from tinydistil.tasks.details import details_of
 from tinydistil.tasks.examples import TaskExample, class_weights
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE, load, new_model, save
-from tinydistil.tasks.forms import AnyRow, AnyTask
 from tinydistil.tasks.predict import predict
-from tinydistil.tasks.task import PRIMARY, Evidence, Task, headline
+from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, Row, primary_metric
 from tinydistil.tasks.task_objective import TaskModel
-from tinydistil.tasks.task_output import CHECKPOINTS, DETAILS, FIGURES, METRICS
-from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence
+from tinydistil.tasks.task_output import CHECKPOINTS, DETAILS, FIGURES, METRICS, finite_or_none, read_figures
+from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.task_teacher import SoftTargets
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune
 from tinydistil.train.records import Records
 
-RowT = TypeVar("RowT", LabelledText, TaggedSentence, Question)
-
 
 @dataclass(frozen=True)
-class Material(Generic[RowT]):
-    """What a run learns from and is measured by: the model's folder, the task, and rows.
+class Material:
+    """What a run learns from and is measured by: the model's folder, the task, and rows of its form.
 
     dev chooses the best weights, and may be empty; test is looked at once, at the end. synonyms: for augmentation.
     teacher: whose predictions are learnt from too.
     """
 
     folder: Path
-    task: Task[RowT, object]
-    training: Sequence[RowT]
-    dev: Sequence[RowT]
-    test: Sequence[RowT]
+    task: AnyTask
+    training: Sequence[Row]
+    dev: Sequence[Row]
+    test: Sequence[Row]
     synonyms: Synonyms = field(default_factory=dict)
     teacher: SoftTargets | None = None
 
 
 def run_seed(
-    material: Material[RowT],
+    material: Material,
     config: FineTuneConfig,
     output: Path,
     ranks: Ranks,
@@ -71,9 +65,8 @@ def run_seed(
     that ended while its model was measured goes on with that. What is in `output` must be of the same material.
     label, still_to_come: as `Records` has them.
     """
-    figures = _known_figures(output) if resume else None
-    if figures is not None:
-        return figures
+    if resume and (known := read_figures(output / FIGURES)):
+        return cast(dict[str, dict[str, float]], known)
     output.mkdir(parents=True, exist_ok=True)
     model = _whole_model(material.task.kind, output, ranks) if resume else None
     if model is None:
@@ -83,31 +76,16 @@ def run_seed(
         if model is None:
             return None
         # Before it is measured: whatever happens then, the work is not lost.
-        save(model, cast(AnyTask, material.task), output)
-    sets = {"dev": material.dev, "test": material.test}
-    found = {name: measured(material.task, model, rows) for name, rows in sets.items() if rows}
+        save(model, material.task, output)
+    sets = {name: rows for name, rows in (("dev", material.dev), ("test", material.test)) if rows}
+    found = {name: measured(material.task, model, rows) for name, rows in sets.items()}
     figures = {name: dict(each.figures) for name, each in found.items()}
-    task = cast(AnyTask, material.task)
-    details = {
-        name: details_of(task, cast(Sequence[AnyRow], sets[name]), each.predictions) for name, each in found.items()
-    }
+    details = {name: material.task.details(rows, found[name].predictions) for name, rows in sets.items()}
     write_json(output / DETAILS, details)
     write_json(output / FIGURES, finite_or_none(figures))
     # Of use only to a run that is not done; for BERT-base they are two gigabytes.
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     return figures
-
-
-def _known_figures(output: Path) -> dict[str, dict[str, float]] | None:
-    """What a run that is done found; None where there is nothing, or only a damaged file."""
-    try:
-        found = cast(dict[str, dict[str, float | None]], read_json(output / FIGURES))
-        return {
-            split: {name: math.nan if value is None else float(value) for name, value in figures.items()}
-            for split, figures in found.items()
-        }
-    except (InputError, AttributeError, TypeError, ValueError):
-        return None
 
 
 def _whole_model(kind: str, output: Path, ranks: Ranks) -> TaskModel | None:
@@ -121,24 +99,15 @@ def _whole_model(kind: str, output: Path, ranks: Ranks) -> TaskModel | None:
         return None
 
 
-def finite_or_none(values: object) -> object:
-    """Nested figures for JSON, which knows no NaN or infinity: null stands for them."""
-    if isinstance(values, Mapping):
-        return {name: finite_or_none(each) for name, each in values.items()}
-    if isinstance(values, list | tuple):
-        return [finite_or_none(each) for each in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
 class Measured(NamedTuple):
-    """What a model predicts, what is known of that, and the figures."""
+    """A model's predictions, the evidence of how good they are, and the figures."""
 
     evidence: Evidence
     figures: Mapping[str, float]
     predictions: Sequence[object]
 
 
-def measured(task: Task[RowT, object], model: TaskModel, rows: Sequence[RowT]) -> Measured:
+def measured(task: AnyTask, model: TaskModel, rows: Sequence[Row]) -> Measured:
     """The model's predictions on `rows`, with evidence and figures."""
     predictions = task.predict(model, rows)
     evidence = task.evidence(rows, predictions)
@@ -167,36 +136,25 @@ def held_out(num_rows: int, folds: int, seed: int) -> list[list[int]]:
 
 
 def cross_validated(
-    material: Material[RowT],
-    config: FineTuneConfig,
-    changes: Mapping[str, object],
-    *,
-    folds: int,
-    ranks: Ranks,
-    found: Sequence[float] = (),
-    keep: Callable[[list[float]], None] = lambda found: None,
-) -> list[float]:
-    """The primary figure on each of `folds` parts of the training rows, after training on the others.
+    material: Material, config: FineTuneConfig, *, folds: int, ranks: Ranks, done: int = 0
+) -> Iterator[float]:
+    """The primary metric on each of `folds` parts of the training rows, but the first `done`, trained on the others.
 
-    changes: fields of `config` to replace. Rows are dealt out by `config.seed`, alike for any changes. found: what is
-    known of the first folds; `keep` is called with all that is known after each. Raises Interrupted where it was
-    asked to stop.
+    Rows are dealt out by `config.seed`. Raises Interrupted where it was asked to stop.
     """
-    chosen, rows, known = from_mapping(FineTuneConfig, {**to_mapping(config), **changes}), material.training, [*found]
-    for part in held_out(len(rows), folds, config.seed)[len(known) :]:
+    rows = material.training
+    for part in held_out(len(rows), folds, config.seed)[done:]:
         left_out = set(part)
         others = replace(material, training=[row for i, row in enumerate(rows) if i not in left_out], dev=[])
         with tempfile.TemporaryDirectory() as checkpoints:
-            model = _trained(others, chosen, Path(checkpoints), ranks, Records(None), resume=False)
+            model = _trained(others, config, Path(checkpoints), ranks, Records(None), resume=False)
         if model is None:
             raise Interrupted
-        known.append(headline(measured(material.task, model, [rows[i] for i in part]).figures))
-        keep(known)
-    return known
+        yield primary_metric(measured(material.task, model, [rows[i] for i in part]).figures)
 
 
 def _trained(
-    material: Material[RowT],
+    material: Material,
     config: FineTuneConfig,
     checkpoints: Path,
     ranks: Ranks,
@@ -204,7 +162,7 @@ def _trained(
     *,
     resume: bool,
 ) -> TaskModel | None:
-    task = cast(AnyTask, material.task)
+    task = material.task
     model = new_model(material.folder, task, pooling=config.pooling, seed=config.seed)
     examples = _examples(material, config)
     if task.kind == "regress" and isinstance(model, BertForSequenceClassification):
@@ -213,6 +171,7 @@ def _trained(
             model.classifier.bias.fill_(float(np.mean([example.target for example in examples])))
     balanced = config.class_weights == "balanced"
     weights = class_weights([example.target for example in examples], task.labels) if balanced else None
+    validate = (lambda current: primary_metric(measured(task, current, material.dev).figures)) if material.dev else None
     done = fine_tune(
         model,
         examples,
@@ -221,9 +180,7 @@ def _trained(
         checkpoints=checkpoints,
         ranks=ranks,
         records=records,
-        figure=(lambda current: headline(measured(material.task, current, material.dev).figures))
-        if material.dev
-        else None,
+        figure=validate,
         figure_name=f"dev_{PRIMARY[task.kind]}",
         class_weights=weights,
         resume=resume,
@@ -235,8 +192,8 @@ def _trained(
     return model
 
 
-def _examples(material: Material[RowT], config: FineTuneConfig) -> list[TaskExample]:
-    """The training examples, with changed copies and a teacher's logits where they are asked for."""
+def _examples(material: Material, config: FineTuneConfig) -> list[TaskExample]:
+    """The training examples, with augmented copies and a teacher's logits where there are any."""
     teacher = material.teacher
     if not isinstance(material.task, TextTask):
         examples = material.task.examples(material.training)

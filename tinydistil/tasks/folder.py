@@ -18,8 +18,8 @@ from tinydistil.model.heads import (
 )
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.forms import AnyTask
 from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_objective import TaskModel
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import cast
 
 from tinydistil.base.config import assign, from_mapping, shown, to_mapping
-from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import read_json, write_json
+from tinydistil.base.errors import require
+from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks
-from tinydistil.tasks.finetune import Material, RowT, cross_validated, finite_or_none, mean_and_deviation
+from tinydistil.tasks.finetune import Material, cross_validated, mean_and_deviation
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.task import PRIMARY
+from tinydistil.tasks.task_output import finite_or_none, read_figures
 
 # A training of seconds each would take days.
 MOST_COMBINATIONS = 10_000
@@ -47,30 +48,28 @@ def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[Changes]
 
 
 def best_of_grid(
-    material: Material[RowT], config: FineTuneConfig, grid: Sequence[Changes], folds: int, path: Path, ranks: Ranks
+    material: Material, config: FineTuneConfig, grid: Sequence[Changes], folds: int, path: Path, ranks: Ranks
 ) -> FineTuneConfig:
     """`config` with the combination of the best mean over folds; one that is undefined on any fold is the worst.
 
     `path` keeps what is known, fold by fold, and none of it is computed again.
     """
-    known, primary = _known(path, folds), PRIMARY[material.task.kind]
+    known = {name: found[:folds] for name, found in cast(dict[str, list[float]], read_figures(path)).items()}
     began, done, total = time.monotonic(), 0, len(grid) * folds - sum(len(known.get(_name(each), [])) for each in grid)
     print(f"grid: {len(grid):,} combinations x {folds} folds = {len(grid) * folds:,} trainings", flush=True)
     means = []
     for changes in grid:
-        name: str = _name(changes)
-
-        def keep(found: list[float], of: str = name) -> None:
-            nonlocal done
-            known[of], done = found, done + 1
+        name = _name(changes)
+        found = known.setdefault(name, [])
+        # The folds are those of `config`, alike for any changes: `seed` is FIXED.
+        chosen = from_mapping(FineTuneConfig, {**to_mapping(config), **changes})
+        for score in cross_validated(material, chosen, folds=folds, ranks=ranks, done=len(found)):
+            found.append(score)
+            done += 1
             write_json(path, finite_or_none(known))
             left_s = (time.monotonic() - began) / done * (total - done)
-            figure = "undefined" if math.isnan(found[-1]) else f"{found[-1]:.4f}"
-            print(f"grid: {of} fold {len(found)} of {folds}: {primary} {figure}, {left_s:,.0f} s left", flush=True)
-
-        found = cross_validated(
-            material, config, changes, folds=folds, ranks=ranks, found=known.get(name, []), keep=keep
-        )
+            figure = f"{PRIMARY[material.task.kind]} {'undefined' if math.isnan(score) else f'{score:.4f}'}"
+            print(f"grid: {name} fold {len(found)} of {folds}: {figure}, {left_s:,.0f} s left", flush=True)
         mean, deviation = mean_and_deviation(found)
         figure = "undefined on a fold (constant predictions?)" if math.isnan(mean) else f"{mean:.4f} +- {deviation:.4f}"
         print(f"grid: {name}  {figure} over {folds} folds", flush=True)
@@ -83,15 +82,3 @@ def best_of_grid(
 
 def _name(changes: Changes) -> str:
     return json.dumps(changes, sort_keys=True)
-
-
-def _known(path: Path, folds: int) -> dict[str, list[float]]:
-    """Figures by combination, of the first folds; empty where the file is absent or damaged."""
-    try:
-        found = cast(dict[str, list[float | None]], read_json(path))
-        return {
-            name: [math.nan if each is None else float(each) for each in figures][:folds]
-            for name, figures in found.items()
-        }
-    except (InputError, AttributeError, TypeError, ValueError):
-        return {}

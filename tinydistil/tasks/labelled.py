@@ -1,8 +1,11 @@
 """Labelled texts and pairs from CSV, TSV, JSON lines, Parquet and ASSIN's XML."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from xml.parsers import expat
 
@@ -13,7 +16,6 @@ from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.readers import ReadConfig, keeps_ascii
 from tinydistil.corpus.record_stream import DamagedFile, open_stream
 from tinydistil.corpus.text_files import kind_of, plain_name
-from tinydistil.tasks.labels import DECIMALS, class_name, is_missing, number, spelling_notes
 from tinydistil.tasks.task_records import LabelledText, TaskData, checked, existing, is_sound, records_of
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
@@ -21,32 +23,25 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
 LONGEST_LABEL = 1000
 # What such columns are called elsewhere, for a hint.
 _USUAL = {
-    "--text-column": (
-        "texto",
-        "sentence",
-        "sentence1",
-        "premise",
-        "sentenca",
-        "sentença",
-        "frase",
-        "content",
-        "conteudo",
-        "conteúdo",
-        "tweet",
-    ),
-    "--second-column": ("sentence2", "sentence_b", "hypothesis", "hipotese", "hipótese", "texto_b"),
-    "--label-column": ("rotulo", "rótulo", "sentiment", "sentimento", "polarity", "classe", "class", "nota", "score"),
+    "--text-column": "texto sentence sentence1 premise sentenca sentença frase content conteudo conteúdo tweet".split(),
+    "--second-column": "sentence2 sentence_b hypothesis hipotese hipótese texto_b".split(),
+    "--label-column": "rotulo rótulo sentiment sentimento polarity classe class nota score".split(),
 }
 # What ASSIN calls the two sentences of a pair: texto and hipótese.
 _ASSIN_TEXTS = {"t": "text", "h": "second"}
+# As pandas, spreadsheets and databases write what is missing.
+_MISSING = {"", "nan", "none", "null", "n/a", "na", "<na>", "#n/a", "#na", "-nan"}
+_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+DECIMALS = {".": "point", ",": "comma"}
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a file keeps what: column names of tables, keys of JSON lines; ASSIN's XML has names of its own.
+    """Column names of tables and keys of JSON lines (ASSIN's XML has names of its own), and how fields are written.
 
-    second: the column of the second text; None takes "text_b" where the file has it. quotes: whether a field in quotes
-    is what stands between them. decimal: what stands before the fraction of a number, "." or ",".
+    second: None takes "text_b" where the file has it. quotes: whether a field in quotes is what stands between them.
+    decimal: the decimal sign, "." or ",".
     """
 
     text: str = "text"
@@ -135,8 +130,7 @@ def _row(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: b
         spelled = value
     elif len(spelled) > LONGEST_LABEL:
         return f"{columns.label!r} is longer than {LONGEST_LABEL} characters; is it the text? (--label-column)"
-    first, *second = (str(text) for text in texts)
-    return LabelledText(first, second[0] if second else None, spelled)
+    return LabelledText(str(texts[0]), str(texts[1]) if paired else None, spelled)
 
 
 def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) -> str:
@@ -250,3 +244,56 @@ def _assin(path: Path) -> Iterator[tuple[int, int, dict[str, object] | str]]:
     if not found:
         raise InputError(f"{str(path)!r} holds no <pair>; is it an ASSIN file?")
     return iter(found)
+
+
+def is_missing(text: str) -> bool:
+    """Whether `text` stands for a missing value; "na", in small letters, is a word of Portuguese."""
+    return (text := text.strip()).casefold() in _MISSING and text not in ("na", "Na")
+
+
+def class_name(label: str) -> str:
+    """One spelling of a class: composed (NFC), and 1 for 1.0, which pandas makes of 1 beside a missing value."""
+    label = unicodedata.normalize("NFC", label).strip()
+    whole = _WHOLE.fullmatch(label)
+    return whole[1] if whole else label
+
+
+def number(text: str, decimal: str = ".") -> str | None:
+    """A finite number in ASCII digits, with `decimal` before its fraction, as Python spells it; None for anything else.
+
+    No 1_000 and no other digits, which Python would take; nor 1.000,5, whose point may mean either.
+    """
+    if decimal != ".":
+        text = text.replace(".", "?").replace(decimal, ".")
+    return text if _NUMBER.fullmatch(text := text.strip()) and isfinite(float(text)) else None
+
+
+def spelling_notes(labels: Iterable[str]) -> list[str]:
+    """What to say of raw `labels`: spellings taken as one class, and classes that look alike."""
+    spellings: dict[str, set[str]] = {}
+    for label in set(labels):
+        spellings.setdefault(class_name(label), set()).add(label.strip())
+    notes = [
+        f"class {name!r} is also spelled {', '.join(sorted(map(ascii, found - {name})))}"
+        for name, found in sorted(spellings.items())
+        if found != {name}
+    ]
+    alike: dict[object, list[str]] = {}
+    for name in sorted(spellings):
+        alike.setdefault(_rough(name), []).append(name)
+    notes += [
+        f"classes {', '.join(map(repr, names))} are told apart; spell them alike if they are one"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+    # A column of texts, taken for labels by mistake, may have thousands.
+    return notes if len(notes) <= 10 else [*notes[:10], f"and {len(notes) - 10} more such classes"]
+
+
+def _rough(label: str) -> object:
+    """What is left of a label without case, accents, spaces and the spelling of numbers."""
+    plain = "".join(
+        each for each in unicodedata.normalize("NFKD", label.casefold()) if unicodedata.category(each)[0] not in "MZC"
+    )
+    found = number(plain.replace(",", "."))
+    return float(found) if found else plain.replace("_", "")

@@ -24,8 +24,8 @@ def make_task_optimizer(model: TaskModel, config: OptimizerConfig, layer_decay: 
     """
     bert, depth = model.bert, len(model.bert.layers)
     scales = {id(p): layer_decay ** (depth + 1) for p in bert.embeddings.parameters()}
-    for place, layer in enumerate(bert.layers):
-        scales |= {id(p): layer_decay ** (depth - place) for p in layer.parameters()}
+    for number, layer in enumerate(bert.layers):
+        scales |= {id(p): layer_decay ** (depth - number) for p in layer.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:

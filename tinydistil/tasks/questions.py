@@ -21,7 +21,7 @@ def read_squad(path: Path) -> TaskData[Question]:
     """The questions of `path`: SQuAD's JSON, or entries with question, context and answers in a list, as JSON lines or
     in Parquet. Answers that do not stand where the file says are left out.
 
-    Set aside, numbered by line or else by their place in the file: questions without text, without context or without
+    Set aside, by their line or else their number in the file: questions without text, without context or without
     an answer that is left. Raises InputError where the file is no such JSON, or no question is left.
     """
     rows: list[Question] = []
@@ -108,7 +108,7 @@ def _answers(answers: object) -> Iterator[tuple[str, int]]:
 
 
 def _whole(start: object) -> int:
-    """A place as a number, 61.0 or "61" too; -1 for anything else."""
+    """A position as a number, 61.0 or "61" too; -1 for anything else."""
     found = _WHOLE.fullmatch(str(start)) if isinstance(start, int | float | str) else None
     return int(found[1]) if found else -1
 

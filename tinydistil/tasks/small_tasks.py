@@ -12,7 +12,7 @@ from tinydistil.demo.embedded.sentiment import sentiment_texts
 from tinydistil.evaluate.inference import check_match
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.task import headline
+from tinydistil.tasks.task import primary_metric
 from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune
@@ -78,4 +78,4 @@ def text_f1(
             records=Records(None),
         )
     torch.set_rng_state(before)
-    return headline(task.figures(task.evidence(test, task.predict(model, test))))
+    return primary_metric(task.figures(task.evidence(test, task.predict(model, test))))

@@ -1,15 +1,16 @@
-"""One decision a word: tagging. Letters: N sentences, T tokens, C tags."""
+"""Tagging: one tag per word. Shapes: N sentences, T tokens, C tags."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
 from tinydistil.distill.losses import IGNORED
-from tinydistil.evaluate.metrics import count_entities, scores_of
+from tinydistil.evaluate.metrics import count_entities, entities_of, entity_scores_by_type, scores_of
 from tinydistil.tasks.examples import TaskExample
 from tinydistil.tasks.predict import predict
 from tinydistil.tasks.tagged import OUTSIDE
@@ -30,7 +31,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class TagTask:
-    """Tagging by the first piece of each word (Devlin et al. 2019, 5.3); the other pieces are not asked."""
+    """Tagging by the first piece of each word (Devlin et al. 2019, 5.3); the other pieces have no target."""
 
     labels: tuple[str, ...]
     tokenizer: Tokenizer
@@ -50,8 +51,10 @@ class TagTask:
 
     @property
     def changes(self) -> dict[str, object]:
-        """The tags, as config.json's labels."""
         return {"labels": self.labels}
+
+    def labels_of(self, rows: Sequence[TaggedSentence]) -> list[str]:
+        return [tag for row in rows for tag in row.tags]
 
     def examples(self, rows: Sequence[TaggedSentence]) -> list[TaskExample]:
         """The sentences, longer ones in parts of whole words.
@@ -91,6 +94,13 @@ class TagTask:
             "word_accuracy": words,
         }
 
+    def details(self, rows: Sequence[TaggedSentence], predictions: Sequence[Sequence[str]]) -> dict[str, object]:
+        """Precision, recall, F1 and count of each type of entity."""
+        gold = [row.tags for row in rows]
+        counts = Counter(entity.kind for tags in gold for entity in entities_of(tags))
+        scores = entity_scores_by_type(gold, predictions)
+        return {"types": {kind: {**asdict(each), "count": counts[kind]} for kind, each in scores.items()}}
+
     def _parts(self, rows: Sequence[TaggedSentence], *, tagged: bool) -> list[_Part]:
         encodings = self.tokenizer.backend.encode_batch(
             # Composed, as models have read their text, whether a file has been through macOS or not.
@@ -107,10 +117,10 @@ class TagTask:
                     f"sentence {sentence + 1} has the tag {tag!r}, which training did not have{nearest(tag, numbers)}"
                 )
             words = [-1 if word is None else word for word in encoding.word_ids]
-            begins = [place == 0 or words[place - 1] != word for place, word in enumerate(words)]
+            begins = [i == 0 or words[i - 1] != word for i, word in enumerate(words)]
             for start, end in _cuts(words, self.max_length - 2):
-                # + 1: behind [CLS]. A word that fills several parts by itself is asked in the first only.
-                firsts = tuple((place - start + 1, words[place]) for place in range(start, end) if begins[place])
+                # + 1: behind [CLS]. A word that fills several parts by itself has its target in the first only.
+                firsts = tuple((i - start + 1, words[i]) for i in range(start, end) if begins[i])
                 target = np.full(end - start + 2, IGNORED, np.int64)
                 for token, word in firsts if tagged else ():
                     target[token] = numbers[row.tags[word]]

@@ -111,7 +111,7 @@ def read_conll(path: Path, *, encoding: str = "utf-8") -> TaskData[TaggedSentenc
 
 @lru_cache(maxsize=4096)
 def _form(tag: str) -> str:
-    """How a tag tells its place: by a prefix, a suffix, as a letter alone, or not at all ("bare")."""
+    """How a tag marks where an entity begins: by a prefix, a suffix, as a letter alone, or not at all ("bare")."""
     if tag.upper() in _LETTERS:
         return "letter"
     tag = _OTHER_MARKS.sub("-", tag)
@@ -232,9 +232,9 @@ def _count_up(sentences: Sequence[Sequence[_Line]]) -> bool:
     """Whether the words of each sentence are numbers from 0 or 1, or from the last one, upwards."""
     last = 0
     for sentence in sentences:
-        for place, line in enumerate(sentence):
+        for i, line in enumerate(sentence):
             number = int(line.columns[0].split(".")[0].split("-")[0])
-            if number != last + 1 and (place or number > 1):
+            if number != last + 1 and (i or number > 1):
                 return False
             last = number
     return True
@@ -250,8 +250,8 @@ def _usual(counts: Sequence[int], default: int) -> int:
     return Counter(counts).most_common(1)[0][0] if counts else default
 
 
-def _is_number(columns: Sequence[str], place: int) -> bool:
-    return place < len(columns) and bool(_NUMBER.fullmatch(columns[place]))
+def _is_number(columns: Sequence[str], index: int) -> bool:
+    return index < len(columns) and bool(_NUMBER.fullmatch(columns[index]))
 
 
 def _checked(line: _Line, columns: Sequence[str], numbers: int, usual: tuple[int, int]) -> _Line:

@@ -1,6 +1,6 @@
 """What fine-tuning minimises: the loss of the task, and the distance from a fine-tuned teacher where there is one.
 
-Letters: B examples, T tokens, C classes.
+Shapes: B examples, T tokens, C classes.
 """
 
 from collections.abc import Mapping

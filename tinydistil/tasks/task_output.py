@@ -1,18 +1,24 @@
-"""The folder of a fine-tuning run: what it was begun with, by content, and whether it holds work worth keeping."""
+"""The folder of a fine-tuning run: what it was begun with, whether it holds work, its figures and details."""
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 from tinydistil.base.claim import Ownership, refuse_strangers
 from tinydistil.base.config import to_mapping
-from tinydistil.base.errors import require
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_json
 from tinydistil.base.hub import fingerprint_of
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE
 
+Details: TypeAlias = dict[str, object]
+# More does not fit a terminal.
+_WIDEST_MATRIX, _LONGEST_TABLE = 10, 40
 RECORD = "run.json"
 METRICS, CHECKPOINTS, GRID, FIGURES, SUMMARY, DETAILS = (
     "metrics.jsonl", "checkpoints", "grid.json", "figures.json", "summary.json", "details.json",
@@ -93,3 +99,64 @@ def _fingerprint_of_rows(rows: Sequence[object]) -> str:
     for row in rows:
         digest.update(f"{row!r}\n".encode("utf-8", "surrogatepass"))
     return f"{len(rows):,} rows, {digest.hexdigest()[:16]}" if rows else ""
+
+
+def finite_or_none(values: object) -> object:
+    """Nested figures for JSON, which knows no NaN or infinity: null stands for them."""
+    if isinstance(values, Mapping):
+        return {name: finite_or_none(each) for name, each in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite_or_none(each) for each in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def read_figures(path: Path) -> dict[str, dict[str, float] | list[float]]:
+    """The tables or lists of figures in a JSON file, null as NaN; nothing where it is absent or damaged."""
+    try:
+        return {
+            key: {name: _figure(each) for name, each in found.items()}
+            if isinstance(found, dict)
+            else list(map(_figure, cast(list[object], found)))
+            for key, found in read_json(path).items()
+        }
+    except (InputError, TypeError, ValueError):
+        return {}
+
+
+def _figure(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def shown_details(path: Path) -> list[str]:
+    """A file of details as lines for a terminal; none where it is missing or damaged."""
+    try:
+        found = cast(dict[str, Details], read_json(path))
+        return [f"{split:>5} {line}" for split, details in found.items() for line in detail_lines(details)]
+    except (InputError, LookupError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def detail_lines(details: Details) -> Iterator[str]:
+    """A table of classes or types, and the matrix; of what is too long or too wide, the file has the rest."""
+    for part, title in (("classes", "class"), ("types", "entity type")):
+        table = cast(dict[str, dict[str, float]], details.get(part, {}))
+        often = sorted(table, key=lambda name: -table[name]["count"])[:_LONGEST_TABLE]
+        if often:
+            width = max(len(title), *(len(_printable(name)) for name in often))
+            yield f"{title:<{width}}  precision  recall      f1    count"
+        for name in (name for name in table if name in often):
+            each = table[name]
+            scores = f"{each['precision']:9.4f} {each['recall']:7.4f} {each['f1']:7.4f}"
+            yield f"{_printable(name):<{width}}  {scores} {int(each['count']):8,}"
+    if isinstance(auc := details.get("auc"), float):
+        yield f"area under the ROC curve, mean over classes: {auc:.4f}"
+    names = [_printable(name) for name in cast(list[str], details.get("labels", []))]
+    if 0 < len(names) <= _WIDEST_MATRIX:
+        width, title = max(8, *map(len, names)), "gold below, predicted right"
+        yield f"{title:<{max(width, len(title))}} " + " ".join(f"{name:>{width}}" for name in names)
+        for name, row in zip(names, cast(list[list[int]], details["confusion"]), strict=True):
+            yield f"{name:<{max(width, len(title))}} " + " ".join(f"{count:>{width},}" for count in row)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)

@@ -1,4 +1,4 @@
-"""What a fine-tuned teacher says of training examples, as soft targets. Letters: T tokens, C classes."""
+"""A fine-tuned teacher's logits for training examples, as soft targets. Shapes: T tokens, C classes."""
 
 from collections.abc import Sequence
 
@@ -8,30 +8,30 @@ from numpy.typing import NDArray
 from tinydistil.base.errors import InputError, require
 from tinydistil.tasks.examples import TaskExample
 from tinydistil.tasks.folder import FineTuned
-from tinydistil.tasks.forms import AnyTask
 from tinydistil.tasks.predict import predict
+from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 
 
 class SoftTargets:
-    """A fine-tuned teacher's logits for examples of `task`, its classes in that task's order; each is asked once.
+    """A fine-tuned teacher's logits for examples of `task`, its classes in that task's order; each computed once.
 
     Of texts the teacher reads the row with its own tokenizer. Of tags and answers it reads the student's tokens, since
-    what it says is said of tokens. Raises InputError where its classes are others, or there its tokenizer is another.
+    its logits belong to tokens. Raises InputError where its classes are others, or there its tokenizer is another.
     """
 
     def __init__(self, teacher: FineTuned, task: AnyTask) -> None:
-        taught = teacher.task
-        if taught.kind != task.kind or set(taught.labels) != set(task.labels):
+        teacher_task = teacher.task
+        if teacher_task.kind != task.kind or set(teacher_task.labels) != set(task.labels):
             raise InputError(
-                f"the teacher was fine-tuned to {taught.kind} {list(taught.labels)}, the student is asked to "
-                f"{task.kind} {list(task.labels)}"
+                f"the teacher was fine-tuned to {teacher_task.kind} {list(teacher_task.labels)}, "
+                f"the student is asked to {task.kind} {list(task.labels)}"
             )
-        if not isinstance(taught, TextTask):
+        if not isinstance(teacher_task, TextTask):
             _check_tokens(teacher, task)
-        self.model, self.task = teacher.model, taught
-        self._order = [taught.labels.index(label) for label in task.labels]
+        self.model, self.task = teacher.model, teacher_task
+        self._order = [teacher_task.labels.index(label) for label in task.labels]
         self._known: dict[object, NDArray[np.float32]] = {}
 
     def of_texts(self, rows: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
