@@ -14,7 +14,7 @@ from tinydistil.base.console import markdown_table
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_atomic, write_json
 from tinydistil.evaluate.intervals import Figure, Items
-from tinydistil.tasks.finetune import finite_or_none
+from tinydistil.tasks.task_output import finite_or_none
 
 OVERLAP = "word overlap (no model)"
 # What stands beside the models' folders in an output.
