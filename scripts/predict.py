@@ -7,7 +7,7 @@
     python scripts/predict.py tag       --model runs/entities "Maria mora em Belo Horizonte."
     python scripts/predict.py answer    --model runs/answers --context edital.txt "Quando abre a inscrição?"
 
-MODEL is a folder, or a name on the Hugging Face hub. Texts come from the arguments, from --file (one a line), or
+MODEL is a folder, or a name on the Hugging Face hub. Texts come from the arguments, from --file (one per line), or
 from standard input.
 """
 
@@ -121,7 +121,7 @@ def run_embed(
     pooling: str | SentenceVectors,
     args: argparse.Namespace,
 ) -> None:
-    """Write one vector a text: JSON lines on standard output or in a file, or a .npy matrix."""
+    """Write one vector per text: JSON lines on standard output or in a file, or a .npy matrix."""
     vectors = embed(
         model,
         tokenizer,
@@ -158,7 +158,7 @@ def run_tuned(tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace) 
         print(json.dumps(values, ensure_ascii=False) if args.json else line, flush=True)
         count += 1
     seconds = time.perf_counter() - started
-    print(f"{count} texts in {seconds:.2f} s, {count / seconds:.1f} a second", file=sys.stderr)
+    print(f"{count} texts in {seconds:.2f} s, {count / seconds:.1f} per second", file=sys.stderr)
 
 
 def predictions_of(
@@ -226,25 +226,25 @@ def parse_arguments() -> argparse.Namespace:
     shared.add_argument("--model", required=True, help="model folder, or a name on the hub")
     shared.add_argument("--revision", help="branch, tag or commit on the hub")
     shared.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
-    shared.add_argument("--file", help="UTF-8 text, one a line; '-' is standard input")
+    shared.add_argument("--file", help="UTF-8 text, one per line; '-' is standard input")
     shared.add_argument("--device", default="auto", help="auto (default), cpu or cuda[:N]")
     pretrained = Parser(add_help=False, parents=[shared])
     pretrained.add_argument("--truncate", action="store_true", help="cut texts that are too long for the model")
     tuned = Parser(add_help=False, parents=[shared])
-    tuned.add_argument("--json", action="store_true", help="one JSON object a text")
+    tuned.add_argument("--json", action="store_true", help="one JSON object per text")
     tuned.add_argument("--batch-size", type=whole(BATCH), default=32)
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     fill = commands.add_parser("fill-mask", parents=[pretrained], help="guess masked words")
-    fill.add_argument("--top-k", type=whole(Range(1, 10_000_000)), default=5, help="guesses a mask (default 5)")
-    fill.add_argument("--json", action="store_true", help="one JSON object a text")
-    embedding = commands.add_parser("embed", parents=[pretrained], help="one vector a text")
+    fill.add_argument("--top-k", type=whole(Range(1, 10_000_000)), default=5, help="guesses per mask (default 5)")
+    fill.add_argument("--json", action="store_true", help="one JSON object per text")
+    embedding = commands.add_parser("embed", parents=[pretrained], help="one vector per text")
     embedding.add_argument(
         "--pooling", choices=("mean", "cls", "pooler", "max"), help="default: what the folder declares, else mean"
     )
     embedding.add_argument("--output", help="FILE.npy or FILE.jsonl (default: JSON lines on standard output)")
     embedding.add_argument("--batch-size", type=whole(BATCH), default=32)
-    embedding.add_argument("--max-length", type=whole(), help="tokens a text at most (default: the model's limit)")
+    embedding.add_argument("--max-length", type=whole(), help="tokens per text at most (default: the model's limit)")
     embedding.add_argument("--normalize", action="store_true", help="unit vectors")
     commands.add_parser("pooling", parents=[pretrained], help="cosines between CLS, pooler and mean")
     commands.add_parser(

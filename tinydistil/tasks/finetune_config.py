@@ -32,12 +32,12 @@ CLASS_WEIGHTS = ("none", "balanced")
 class FineTuneConfig(Checked):
     """A fine-tuning run; defaults as Devlin et al. 2019 (A.3) had them for BERT-base, others in `settings_for`.
 
-    epochs: passes over the training examples. batch_size: examples a step, in `accumulation` parts. layer_decay: each
+    epochs: passes over the training examples. batch_size: examples per step, in `accumulation` parts. layer_decay: each
     layer's learning rate over that of the layer above (Howard & Ruder 2018, 3.2 call it discriminative), 1 for none.
     freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from below, as they are.
     max_length: tokens of an example at most; stride: tokens that neighbouring windows of a long context share.
     class_weights: "balanced" weighs each class by the inverse of its share. validations: a pass over the development
-    set so many times an epoch; patience: such passes without a better figure before an early stop, 0 for none.
+    set so many times per epoch; patience: such passes without a better figure before an early stop, 0 for none.
     pooling: which vector a text's classifier reads; only "pooler" is what `transformers` computes.
     soft: weight in [0, 1] of a fine-tuned teacher's predictions, 1 - soft of the labels'; temperature: of both.
     """
@@ -68,7 +68,7 @@ class FineTuneConfig(Checked):
         require_parts(self.accumulation, self.batch_size)
 
     def train_config(self, batches_per_epoch: int) -> TrainConfig:
-        """The same for the one loop: validation and checkpoints `validations` times an epoch."""
+        """The same for the one loop: validation and checkpoints `validations` times per epoch."""
         every = max(1, batches_per_epoch // self.validations)
         return TrainConfig(
             epochs=self.epochs,

@@ -101,7 +101,7 @@ def without_blank(lines: Iterable[str]) -> Iterator[str]:
 def text_rows(lines: Iterable[str], *, paired: bool) -> Iterator[LabelledText]:
     """Lines as rows without labels; of a pair the two texts stand with a tab between.
 
-    Raises InputError, by number, for a line that is empty or has not as many texts as the model was tuned for.
+    Raises InputError, by number, for a line that is empty or has another number of texts than the model was tuned for.
     """
     for number, line in enumerate(lines, start=1):
         first, tab, second = line.partition("\t")
