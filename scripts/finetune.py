@@ -29,8 +29,7 @@ from tinydistil.tasks.augment import read_synonyms
 from tinydistil.tasks.checks import check
 from tinydistil.tasks.finetune import Material, run_seed, summary
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
-from tinydistil.tasks.folder import load
-from tinydistil.tasks.forms import KINDS, AnyData, make_task, read_rows
+from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_rows
 from tinydistil.tasks.grid import best_of_grid, grid_of
 from tinydistil.tasks.labelled import Columns
 from tinydistil.tasks.task_output import (

@@ -25,7 +25,7 @@ from tinydistil.evaluate.masked_lm import Span
 from tinydistil.evaluate.models import Model
 from tinydistil.evaluate.parts import ALL_PARTS, PRIMARY, TUNED, TuningJob, files_of
 from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Origin, PartResult
-from tinydistil.tasks.forms import read_rows
+from tinydistil.tasks.folder import read_rows
 from tinydistil.tasks.labelled import Columns
 from tinydistil.tasks.task_records import LabelledText
 

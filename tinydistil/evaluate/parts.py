@@ -25,8 +25,7 @@ from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_fold
 from tinydistil.tasks.checks import check_rows
 from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seed
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
-from tinydistil.tasks.folder import load
-from tinydistil.tasks.forms import AnyData, make_task
+from tinydistil.tasks.folder import AnyData, load, make_task
 from tinydistil.tasks.task_output import FIGURES
 from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tokenizer.tokenizer import Tokenizer

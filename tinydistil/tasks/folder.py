@@ -1,8 +1,12 @@
-"""A fine-tuned model's folder: an ordinary Hugging Face folder, and task.json that says what it was tuned for."""
+"""The four kinds of tasks: which files they read, how rows make a task, which model learns it, and its folder.
 
+A fine-tuned folder is an ordinary Hugging Face folder, with task.json about what it was tuned for.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 
@@ -18,12 +22,18 @@ from tinydistil.model.heads import (
 )
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.tasks.answer_task import AnswerTask
+from tinydistil.tasks.finetune_config import FineTuneConfig
+from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tasks.questions import read_squad
 from tinydistil.tasks.tag_task import TagTask
+from tinydistil.tasks.tagged import read_conll
 from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_objective import TaskModel
+from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence, TaskData
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
+AnyData: TypeAlias = TaskData[LabelledText] | TaskData[TaggedSentence] | TaskData[Question]
 TASK_FILE = "task.json"
 MODELS: dict[str, type[TaskModel]] = {
     "classify": BertForSequenceClassification,
@@ -31,6 +41,7 @@ MODELS: dict[str, type[TaskModel]] = {
     "tag": BertForTokenClassification,
     "answer": BertForQuestionAnswering,
 }
+KINDS = tuple(MODELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,27 @@ class FineTuned:
 
     model: TaskModel
     task: AnyTask
+
+
+def read_rows(kind: str, path: Path, columns: Columns) -> AnyData:
+    """The rows of a task file of this form; of `columns`, CoNLL looks at the encoding only and SQuAD at nothing."""
+    if kind == "answer":
+        return read_squad(path)
+    if kind == "tag":
+        return read_conll(path, encoding=columns.encoding)
+    return read_labelled(path, columns, numbers=kind == "regress")
+
+
+def make_task(kind: str, rows: Sequence[Any], tokenizer: Tokenizer, config: FineTuneConfig) -> AnyTask:
+    """The task that training rows of this form make: labels from them, lengths from `config`.
+
+    Raises InputError where they make none: one class only, pairs and single texts mixed, and so on.
+    """
+    if kind == "answer":
+        return AnswerTask(tokenizer, config.max_length, config.stride)
+    if kind == "tag":
+        return TagTask.of(rows, tokenizer, config.max_length)
+    return TextTask.of(kind, rows, tokenizer, config.max_length)
 
 
 def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskModel:
