@@ -222,7 +222,7 @@ ARGUMENT_CASES = [
     (["embed", "--model", "{model}", "--max-length", "2", "--truncate", "oi"], "max_length must be in 3..32"),
     (["embed", "--model", "{model}", "--pooling", "soma", "oi"], "invalid choice: 'soma'"),
     (["embed", "--model", "{model}", "--device", "tpu", "oi"], "device must be auto, cpu or cuda"),
-    (["embed", "--model", "{model}", "--device", "cuda:99", "oi"], "--device cuda:99 is not there"),
+    (["embed", "--model", "{model}", "--device", "cuda:99", "oi"], "device cuda:99 is not there"),
     (
         ["fill-mask", "--model", "{model}", "--truncate", "[MASK] " + "gato " * 40 + "[MASK]"],
         "text 1 has 2 [MASK], but",
