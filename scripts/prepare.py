@@ -10,18 +10,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from tinydistil.base.arguments import Parser, whole
-from tinydistil.base.config import Range, from_mapping, override, read_toml
-from tinydistil.base.errors import require, run_script
-from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
-from tinydistil.batches.manifest import check_fit
-from tinydistil.batches.shards import verify
-from tinydistil.corpus.pool import available_cores
-from tinydistil.corpus.prepare import Job, prepare
-from tinydistil.corpus.prepare_config import PrepareConfig
-from tinydistil.corpus.progress import Progress
-from tinydistil.corpus.rules_table import describe
-from tinydistil.tokenizer.sides import load_side
+from tinydistil.base.errors import quiet_interrupts, require, run_script
+
+with quiet_interrupts():
+    from tinydistil.base.arguments import Parser, whole
+    from tinydistil.base.config import Range, from_mapping, override, read_toml
+    from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
+    from tinydistil.batches.manifest import check_fit
+    from tinydistil.batches.shards import verify
+    from tinydistil.corpus.pool import available_cores
+    from tinydistil.corpus.prepare import Job, prepare
+    from tinydistil.corpus.prepare_config import PrepareConfig
+    from tinydistil.corpus.progress import Progress
+    from tinydistil.corpus.rules_table import describe
+    from tinydistil.tokenizer.sides import load_side
 
 # Flags that are options of PrepareConfig under another name.
 FLAGS = {

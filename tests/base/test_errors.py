@@ -173,3 +173,15 @@ def test_a_rank_that_meets_nobody_says_so(tmp_path: Path) -> None:
     )
     assert "rank 0 waits for 1 others at localhost:0" in found.stderr and "Traceback" not in found.stderr, found.stderr
     assert found.returncode == 2 and "error: rank 0 has not met the others" in found.stderr
+
+
+@pytest.mark.parametrize(("handler", "code"), [("default_int_handler", 130), ("SIG_IGN", 0)])
+def test_an_interrupt_during_imports_is_one_line(handler: str, code: int) -> None:
+    script = (
+        f"import os, signal; signal.signal(signal.SIGINT, signal.{handler})\n"
+        "from tinydistil.base.errors import quiet_interrupts\n"
+        "with quiet_interrupts():\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        f"assert signal.getsignal(signal.SIGINT) is signal.{handler}\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (code, "interrupted\n" if code else "")

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 # How long a rank that has nothing to say waits for the one that has.
@@ -90,6 +90,27 @@ def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = Fa
         _leave(f"error: out of memory ({reason}); choose a smaller batch, length or model", 2, several=ranks)
     except KeyboardInterrupt:
         _leave("interrupted", 130, several=ranks)
+
+
+@contextmanager
+def quiet_interrupts() -> Iterator[None]:
+    """Ctrl-C inside ends the process as in `run_script`: one line, code 130. For the imports of a script.
+
+    By a handler, not by KeyboardInterrupt, which a library that is being imported may turn into an error of its own.
+    """
+
+    def leave(number: int, _: FrameType | None) -> None:
+        if not _is_silent_rank():
+            print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # ignored under nohup, say, it stays so
+        signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def rank_and_world_size() -> tuple[int, int]:

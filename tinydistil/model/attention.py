@@ -1,7 +1,7 @@
-"""Attention, three ways: written out, by fused kernels over padded sequences, and over real tokens only.
+"""Attention, three ways: written out, by fused kernels over padded sequences, and over valid tokens only.
 
-Shapes: B sequences, T tokens, N real tokens of all sequences, G sequences of one length, L that length, D hidden size,
-H heads, K head size (D = H * K).
+Shapes: B sequences, T tokens, N valid tokens (no padding) of all sequences, G sequences of one length, L that length,
+D hidden size, H heads, K head size (D = H * K).
 """
 
 import math
@@ -31,8 +31,8 @@ class Attention(Protocol):
 class PaddedAttention:
     """Over sequences padded to one length (B, T).
 
-    `bias` (B, 1, 1, T) is added to the scores: 0 at real tokens, the least finite number at padding; None where nothing
-    is padded. written_out: the long way, which returns the weights.
+    `bias` (B, 1, 1, T) is added to the scores: 0 at valid tokens, the least finite number at padding; None where
+    nothing is padded. written_out: the long way, which returns the weights.
     """
 
     bias: Tensor | None
@@ -84,15 +84,15 @@ def attention_bias(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor 
 
 @dataclass(frozen=True, slots=True)
 class PackedAttention:
-    """Over the real tokens alone (N), sequence after sequence, the shortest first.
+    """Over the valid tokens (N), sequence after sequence, the shortest first.
 
-    places (N,): where each stands among the flattened B * T. columns (N,): its place in its own sequence.
+    positions (N,): of each among the flattened B * T. position_ids (N,): in its own sequence.
     groups: each length there is, ascending, and how many sequences have it; those without a token are left out.
     bounds: the lengths of all sequences, added up, (B + 1,).
     """
 
-    places: Tensor
-    columns: Tensor
+    positions: Tensor
+    position_ids: Tensor
     groups: tuple[tuple[int, int], ...]
     bounds: Tensor
 
@@ -102,17 +102,17 @@ class PackedAttention:
         real = attention_mask != 0
         counts = real.sum(1)
         order = counts.argsort(stable=True)
-        row, columns = real[order].nonzero(as_tuple=True)
-        places = order[row] * attention_mask.shape[1] + columns
+        row, position_ids = real[order].nonzero(as_tuple=True)
+        positions = order[row] * attention_mask.shape[1] + position_ids
         lengths = counts[order]
         bounds = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
         sizes = torch.bincount(counts).tolist()
         groups = tuple((length, size) for length, size in enumerate(sizes) if length > 0 and size > 0)
-        return cls(places, columns, groups, bounds)
+        return cls(positions, position_ids, groups, bounds)
 
     def unpack(self, packed: Tensor, shape: torch.Size) -> Tensor:
         """(N, D) back to (B, T, D), zeros at padding; `shape` is (B, T)."""
-        flat = packed.new_zeros(shape.numel(), packed.shape[-1]).index_copy(0, self.places, packed)
+        flat = packed.new_zeros(shape.numel(), packed.shape[-1]).index_copy(0, self.positions, packed)
         return flat.view(*shape, -1)
 
     def __call__(self, qkv: Tensor, *, dropout: float) -> tuple[Tensor, None]:

@@ -1,7 +1,7 @@
 """The encoder of BERT (Devlin et al. 2019), written out.
 
-Shapes: B sequences, T tokens, N real tokens of all sequences, D hidden size, H heads, K head size (D = H * K). Where a
-shape begins with dots, they stand for (B, T) or, where only real tokens are computed, for (N).
+Shapes: B sequences, T tokens, N valid tokens of all sequences, D hidden size, H heads, K head size (D = H * K). Where a
+shape begins with dots, they stand for (B, T) or, where only valid tokens are computed, for (N).
 """
 
 from collections.abc import Mapping
@@ -52,10 +52,10 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout_prob = config.hidden_dropout_prob
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None, columns: Tensor | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None, position_ids: Tensor | None = None) -> Tensor:
         """Ids (..., T) to vectors (..., T, D); without `token_type_ids` all tokens are of the first segment.
 
-        `columns` (T,): each token's place in its sequence; None for 0, 1, 2 ...
+        `position_ids` (T,): each token's position in its sequence; None for 0, 1, 2 ...
         """
         words = _look_up(self.word, input_ids, "input_ids")  # (..., T, D)
         if token_type_ids is None:
@@ -63,7 +63,7 @@ class Embeddings(nn.Module):
             types = self.token_type.weight[0]
         else:
             types = _look_up(self.token_type, token_type_ids, "token_type_ids")
-        positions = self.position.weight[: input_ids.shape[-1]] if columns is None else self.position(columns)
+        positions = self.position.weight[: input_ids.shape[-1]] if position_ids is None else self.position(position_ids)
         hidden = words.add_(types).add_(positions)
         return drop(self.norm(hidden), self.dropout_prob if self.training else 0.0, in_place=True)
 
@@ -141,7 +141,7 @@ class BertModel(Pretrained):
     """Embeddings, L layers and, with `pooler`, a tanh layer over the first token.
 
     `attention` chooses "sdpa" (PyTorch's fused kernels over padded sequences, the default), "packed" (the same where
-    nothing is padded; else only real tokens pass through the layers, and padding comes out as zeros: what our own
+    nothing is padded; else only valid tokens pass through the layers, and padding comes out as zeros: what our own
     loops use) or "eager" (written out).
     """
 
@@ -171,7 +171,7 @@ class BertModel(Pretrained):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> EncoderOutput:
-        """Encode ids (B, T). `attention_mask` (B, T) is 1 at real tokens and 0 at padding; None means no padding.
+        """Encode ids (B, T). `attention_mask` (B, T) is 1 at valid tokens and 0 at padding; None means no padding.
 
         `output_attentions` uses the eager form, the only one that has the weights. Raises InputError for ids
         outside the tables and for sequences longer than the position table.
@@ -199,18 +199,18 @@ class BertModel(Pretrained):
 
     def _attention(self, attention_mask: Tensor | None, *, written_out: bool) -> Attention:
         bias = attention_bias(attention_mask, self.embeddings.norm.weight.dtype)
-        compiling = torch.compiler.is_compiling()  # the number of real tokens would be another graph each time
+        compiling = torch.compiler.is_compiling()  # the number of valid tokens would be another graph each time
         if written_out or self.attention == "sdpa" or compiling or bias is None or attention_mask is None:
             return PaddedAttention(bias, written_out)
         packed = PackedAttention.of(attention_mask)
         return packed if packed.groups else PaddedAttention(bias, written_out)
 
     def _embed(self, input_ids: Tensor, token_type_ids: Tensor | None, attend: Attention) -> Tensor:
-        """Vectors (B, T, D), or those of the real tokens (N, D)."""
+        """Vectors (B, T, D), or those of the valid tokens (N, D)."""
         if not isinstance(attend, PackedAttention):
             return self.embeddings(input_ids, token_type_ids)  # type: ignore[no-any-return]
-        types = None if token_type_ids is None else token_type_ids.flatten()[attend.places]
-        return self.embeddings(input_ids.flatten()[attend.places], types, attend.columns)  # type: ignore[no-any-return]
+        types = None if token_type_ids is None else token_type_ids.flatten()[attend.positions]
+        return self.embeddings(input_ids.flatten()[attend.positions], types, attend.position_ids)  # type: ignore[no-any-return]
 
     def _check(self, input_ids: Tensor, *beside: Tensor | None) -> None:
         require(
