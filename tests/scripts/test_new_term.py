@@ -167,6 +167,14 @@ def test_by_its_class_and_refused_where_it_is_none() -> None:
             Recipe(terms=terms)
 
 
+def test_a_temperature_that_changes_needs_the_whole_distribution() -> None:
+    given: dict[str, object] = {"shards": "s", "teacher": "t", "teacher_cache": "c"}
+    changing = ["recipe.temperature={start = 4.0, end = 1.0}"]
+    with pytest.raises(InputError, match=r"recipe.temperature follows a schedule; choose cache.words=hidden"):
+        resolve_run(override(dict(given), changing))
+    resolve_run(override(dict(given), [*changing, "cache.words=hidden"]))
+
+
 def test_schedules_are_held_to_the_bounds_of_their_numbers() -> None:
     given: dict[str, object] = {"shards": "s", "teacher": "t"}
     with pytest.raises(InputError, match=r"recipe.temperature must be in \(0, 1000\], got 0"):

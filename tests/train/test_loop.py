@@ -1,6 +1,7 @@
 """The loop on one process: resume is bit-identical, budgets, early stop, what a line of metrics says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,16 @@ def test_bad_steps_in_a_row_end_the_run(tmp_path: Path) -> None:
         InputError, match=rf"step 10 was not finite on rank 0 \(hard nan.*\); sequences {named}: 5 such"
     ):
         loop.run()
+
+
+def test_a_run_of_the_old_layout_is_refused_with_one_message(tmp_path: Path) -> None:
+    loop, _ = make_loop(tmp_path, ALONE, steps=2, precision="float32")
+    assert loop.run()
+    found = loop.store.latest()
+    assert found is not None
+    old = {f"projections.{name}": tensor for name, tensor in found.learner.items()}
+    with pytest.raises(InputError, match="it is of an older version of this program, whose layout"):
+        loop.resume(replace(found, learner=old))
 
 
 def test_early_stop(tmp_path: Path) -> None:

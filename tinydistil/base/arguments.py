@@ -108,6 +108,8 @@ def _allowed(hint: object) -> str:
         return str(arguments[1].describe(_allowed(arguments[0])))
     if typing.get_origin(hint) is tuple:
         return f"list of {_allowed(arguments[0])}"
-    if arguments:  # X | None
+    if typing.get_origin(hint) is dict:
+        return "table"
+    if arguments:  # X | None, or a number | a table that makes one
         return _allowed(arguments[0])
     return {bool: "true|false", str: "text", int: "int", float: "number"}[typing.cast(type, hint)]

@@ -47,7 +47,7 @@ class ModelStates:
 
     def decoding_at(self, positions: Tensor) -> Decoding:
         """What logits are made of, at `positions` (R,) of the flattened B * T."""
-        assert isinstance(self.model, BertForMaskedLM), "see Needs.check"
+        assert isinstance(self.model, BertForMaskedLM), "see TermOptions.check"
         return self.model.decoding_at(self.hidden, positions)
 
 
@@ -77,10 +77,6 @@ class State(ABC):
     def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Any:
         """The state from what was kept, empty where the batch has no sequence; `model` is the teacher."""
 
-    def bound(self, cache: CacheConfig) -> dict[str, object]:
-        """The options that what is kept depends on, beside those of the term."""
-        return {}
-
 
 class Vectors(State):
     """Vectors (N, F), each of one sequence, in 16 or 8 bits: codes times steps.
@@ -97,19 +93,15 @@ class Vectors(State):
         self.width, self._take, self.present = width, take, present
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        """The vectors (N, F)."""
         return self._take(teacher, batch)
 
     def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
-        """Numbers, and in 8 bits their steps."""
         return ("vectors", "steps") if cache.vector_bits == 8 else ("vectors",)
 
     def lengths(self, batch: MaskedBatch) -> Tensor:
-        """Vectors of each sequence (B,)."""
         return self.present(batch).view(len(batch.sequence_ids), -1).sum(1)
 
     def keep(self, state: Tensor, batch: MaskedBatch, cache: CacheConfig) -> dict[str, Tensor]:
-        """Those that stand for something."""
         vectors = state[self.present(batch)]
         if cache.vector_bits == 16:
             return {"vectors": vectors.half()}
@@ -117,16 +109,11 @@ class Vectors(State):
         return {"vectors": (vectors / steps).round().to(torch.int8), "steps": steps}
 
     def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Tensor:
-        """The vectors (N, F)."""
         present = self.present(batch)
         vectors = torch.zeros(len(present), self.width, device=present.device)
         if kept:
             vectors[present] = kept["vectors"].float() * kept.get("steps", 1.0)
         return vectors
-
-    def bound(self, cache: CacheConfig) -> dict[str, object]:
-        """The bits."""
-        return {"cache.vector_bits": cache.vector_bits}
 
 
 class LastHidden(Vectors):
@@ -136,15 +123,12 @@ class LastHidden(Vectors):
         super().__init__(width, lambda teacher, _: teacher.hidden.flatten(0, 1), positions_with_text)
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        """(B, T', E)."""
         return teacher.hidden
 
     def keep(self, state: Tensor, batch: MaskedBatch, cache: CacheConfig) -> dict[str, Tensor]:
-        """Those of text."""
         return super().keep(state.flatten(0, 1), batch, cache)
 
     def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Tensor:
-        """(B, T', E)."""
         return super().restore(kept, batch, cache, model).view(*batch.teacher_view.input_ids.shape, self.width)
 
 

@@ -91,6 +91,8 @@ class Loop(Generic[BatchT, TeacherT]):
             self._take_weights(checkpoint)
 
     def _take_weights(self, checkpoint: Checkpoint) -> None:
+        old = any(name.startswith("projections.") for name in checkpoint.learner)
+        require(not old, "it is of an older version of this program, whose layout is no longer read")
         own = self.trainer.module.state_dict()
         other = [n for n, tensor in checkpoint.learner.items() if n in own and own[n].dtype != tensor.dtype]
         require(not other, f"{other[:1]} are numbers of another type")

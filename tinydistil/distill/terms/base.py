@@ -104,8 +104,8 @@ class TermOptions(Checked, table="recipe"):
         """Raise InputError where a cache cannot keep what the term reads; `teacher` is None before it is known."""
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        """What the teacher's states that the term reads depend on, by option."""
-        return {}
+        """What the teacher's states that the term reads depend on, by option; its own, where it prepares them."""
+        return {"cache.vector_bits": cache.vector_bits} if "hidden" in self.needs.teacher else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,15 +22,12 @@ class HiddenOptions(RepresentationOptions, table="recipe"):
 
     @property
     def needs(self) -> Needs:
-        """Of words, any tokens."""
         return Needs(tokens=self.unit == "token")
 
     def reason(self, name: str) -> str:
-        """The unit."""
         return f"recipe.unit is {self.unit!r}"
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        """Also the unit."""
         return {"recipe.unit": self.unit, **super().bound(cache, shapes)}
 
 

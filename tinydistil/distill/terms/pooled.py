@@ -18,7 +18,6 @@ class PooledOptions(RepresentationOptions, table="recipe"):
 
     @property
     def needs(self) -> Needs:
-        """The teacher's vector of a sequence."""
         return Needs(teacher=("pooled",))
 
 

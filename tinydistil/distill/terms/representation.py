@@ -40,17 +40,14 @@ class RepresentationOptions(TermOptions, table="recipe"):
         return self.projection == "pca" or self.centred or self.whitening > 0
 
     def asked_by(self, name: str) -> tuple[str, ...]:
-        """Its weight."""
         return (f"recipe.{name}",)
 
     def check(self, name: str, shapes: Shapes) -> None:
-        """Raise InputError also where the widths do not allow the projection."""
         super().check(name, shapes)
         if shapes.teacher is not None:
             check_projection(self.projection, shapes.student.hidden_size, shapes.teacher.hidden_size)
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        """All that makes the prepared vectors."""
         fields = ("projection", "centred", "whitening", *(("fit_sequences",) * self.is_fitted))
         found: dict[str, object] = {f"recipe.{name}": getattr(self, name) for name in fields}
         if self.projection == "pca":
@@ -96,28 +93,23 @@ class Representation(Term):
         }
 
     def count(self, batch: MaskedBatch) -> int:
-        """Vectors."""
         return int(self.present(batch, batch.num_words).sum())
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
-        """The sum of distances."""
         ours = self.vectors(student.hidden, batch, batch.num_words)
         (name,) = self.needs.teacher
         ours, theirs = self.projection.compare(ours, teacher[name])
         return Loss(self.distance(ours, theirs, self.present(batch, batch.num_words)))
 
     def to_be_fitted(self) -> int:
-        """Sequences for mean and directions."""
         return self.options.fit_sequences if self.options.is_fitted else 0
 
     def observe(self, teacher: ModelStates, batch: MaskedBatch) -> None:
-        """Count vectors in."""
         vectors = self.teacher_vectors(teacher, batch)
         self._moments = self._moments or Moments(vectors.shape[1], vectors.device)
         self._moments.add(vectors[self.present(batch.teacher_view, batch.num_words)])
 
     def fitted(self) -> str:
-        """The projection by what was seen."""
         assert self._moments is not None, "shown at least one batch"
         kept, self._moments = self.projection.fit(self._moments), None
         return f"the projection keeps {kept:.1%} of the teacher's squared length"

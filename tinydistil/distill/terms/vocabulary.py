@@ -56,12 +56,10 @@ class VocabularyOptions(TermOptions, table="recipe"):
 
     @property
     def needs(self) -> Needs:
-        """The student's head; the teacher's where there are soft targets."""
         masks = self.has_hard or self.soft_positions == "masked"
         return Needs(("hidden", "logits"), ("logits",) * self.has_soft, tokens=self.has_soft, masks=masks)
 
     def asked_by(self, name: str) -> tuple[str, ...]:
-        """hard, soft or both."""
         return ("recipe.hard",) * self.has_hard + ("recipe.soft",) * self.has_soft
 
     def described(self, name: str, weight: float | Schedule) -> str:
@@ -70,11 +68,9 @@ class VocabularyOptions(TermOptions, table="recipe"):
         return " + ".join([f"{written(self.hard)} x hard"] * self.has_hard + [soft] * self.has_soft)
 
     def reason(self, name: str) -> str:
-        """Soft targets."""
         return f"recipe.soft is {written(self.soft) if isinstance(self.soft, Schedule) else self.soft}"
 
     def check(self, name: str, shapes: Shapes) -> None:
-        """Raise InputError where the teacher has no head or another vocabulary."""
         require(
             shapes.teacher is None or not self.has_soft or shapes.teacher_has_head,
             f"{self.reason(name)}, but the teacher has no masked language model head to give soft targets; "
@@ -83,7 +79,6 @@ class VocabularyOptions(TermOptions, table="recipe"):
         super().check(name, shapes)
 
     def check_cache(self, cache: CacheConfig, teacher: BertConfig | None) -> None:
-        """Raise InputError where the cache cannot keep the distribution."""
         if not self.has_soft:
             return
         require(
@@ -133,18 +128,15 @@ class Vocabulary(Term):
         self.at(0.0)
 
     def at(self, progress: float) -> None:
-        """Weights and temperature as their schedules have it."""
         options = self.options
         self.hard, self.soft, self.temperature = (
             value_at(each, progress) for each in (options.hard, options.soft, options.temperature)
         )
 
     def numbers(self) -> tuple[str, ...]:
-        """Both, without their weights."""
         return ("hard",) * self.options.has_hard + ("soft",) * self.options.has_soft
 
     def count(self, batch: MaskedBatch) -> int:
-        """Positions."""
         return len(self._positions(batch))
 
     def _positions(self, batch: MaskedBatch) -> Tensor:
@@ -153,7 +145,6 @@ class Vocabulary(Term):
         return batch.valid_mask.flatten().nonzero().squeeze(1)
 
     def states(self) -> Mapping[str, State]:
-        """The teacher's distribution at the same positions."""
         return {name: Distribution(self._positions, self.options.temperature) for name in self.needs.teacher}
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
@@ -193,16 +184,13 @@ class Distribution(State):
         return value_at(self._temperature, 0.0)
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Decoding:
-        """What makes the logits."""
         assert batch.teacher is None, "see TermOptions.check"
         return teacher.decoding_at(self.positions(batch))
 
     def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
-        """Rows, or a sample."""
         return ("rows",) if cache.words == "hidden" else ("ids", "log_probs", "rest")
 
     def lengths(self, batch: MaskedBatch) -> Tensor:
-        """Positions of each sequence (B,)."""
         return torch.bincount(self.positions(batch) // batch.input_ids.shape[1], minlength=len(batch.sequence_ids))
 
     def keep(self, state: Decoding, batch: MaskedBatch, cache: CacheConfig) -> dict[str, Tensor]:
