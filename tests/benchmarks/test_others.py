@@ -86,11 +86,11 @@ def test_liger_is_asked_for_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_loss_that_is_wrong_is_not_timed() -> None:
     def twice_as_hot(*tensors: object, temperature: float, **options: object) -> object:
-        return bench_loss.vocabulary_losses(*tensors, temperature=2 * temperature, **options)  # type: ignore[arg-type]
+        return bench_loss.vocabulary_loss(*tensors, temperature=2 * temperature, **options)  # type: ignore[arg-type]
 
     eager, wrong = (
         LossHere(name, bench_loss.Contestant(small_loss(), loss))
-        for name, loss in (("eager", bench_loss.vocabulary_losses), ("hot", twice_as_hot))
+        for name, loss in (("eager", bench_loss.vocabulary_loss), ("hot", twice_as_hot))
     )
     with pytest.raises(SystemExit, match="by 'hot' is off"):
         bench_loss.check([eager, wrong])
