@@ -53,8 +53,11 @@ def fused_vocabulary_loss(
     numbers = (torch.as_tensor(each, dtype=torch.float64) if isinstance(each, Tensor)
                else torch.full((), each, dtype=torch.float64, device=student.rows.device)
                for each in (hard, soft, temperature))  # fmt: skip
+    hard_scale, soft_scale, heat = numbers
+    exact = torch.float64 if student.rows.dtype == torch.float64 else torch.float32
+    scales = Scales(hard_scale, soft_scale, heat, (soft_scale * heat).to(exact), (1 / heat).to(exact))
     total, hard_sum, soft_sum = _Fused.apply(  # type: ignore[no-untyped-call]
-        student.rows, student.weight, student.bias, targets, teacher if has_soft else None, Scales(*numbers),
+        student.rows, student.weight, student.bias, targets, teacher if has_soft else None, scales,
         Form(has_hard, has_soft, divergence, gradient=False), chunk, compiled,
     )  # fmt: skip
     return VocabularyLoss(total, hard_sum if has_hard else None, soft_sum if has_soft else None)
@@ -158,8 +161,7 @@ class _Sweep:
         if not self.form.gradient:
             return
         if sparse is not None:
-            scale = (self.scales.soft * self.scales.temperature).to(logits.dtype)
-            scaled = torch.where(valid_mask.unsqueeze(1), sparse.weights, 0.0) * scale
+            scaled = torch.where(valid_mask.unsqueeze(1), sparse.weights, 0.0) * self.scales.soft_gradient
             # A token drawn several times is rounded once: all its entries get the same number.
             same = (sparse.ids.unsqueeze(2) == sparse.ids.unsqueeze(1)).to(scaled.dtype)  # (C, N, N)
             shares = (same @ scaled.unsqueeze(2)).squeeze(2)
