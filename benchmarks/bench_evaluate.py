@@ -4,7 +4,7 @@
 
 The model has bert-tiny's shape and random weights, the tokens are drawn at random, since neither changes what is held.
 A quarter of the tokens is measured first: what the second column has over it would grow with the tokens. Linux only.
-Letters: V vocabulary.
+Shapes: V vocabulary.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def row_of(vocab_size: int, tokens: int, batch_size: int) -> tuple[str, ...]:
-    """V, the model's size, the peaks of the whole process, and tokens a second."""
+    """V, the model's size, the peaks of the whole process, and tokens per second."""
     tokenizer = tokenizer_of_size(vocab_size)
     model = BertForMaskedLM(preset("bert-tiny").replace(vocab_size=vocab_size), attention="packed").eval()
     draws = np.random.default_rng(0).integers(len(SPECIAL), vocab_size, (max(1, tokens // LENGTH), LENGTH))
@@ -61,7 +61,7 @@ def row_of(vocab_size: int, tokens: int, batch_size: int) -> tuple[str, ...]:
 
 
 def tokenizer_of_size(vocab_size: int) -> Tokenizer:
-    """A tokenizer of made-up words: only its ids are asked for."""
+    """A tokenizer of made-up words: only its ids are used."""
     with tempfile.TemporaryDirectory() as folder:
         words = [*SPECIAL, *(f"p{number}" for number in range(vocab_size - len(SPECIAL)))]
         (Path(folder) / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
@@ -73,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[2000, 29794, 119547], metavar="V")
-    parser.add_argument("--sequences", type=int, default=32, help="of a batch (default 32)")
+    parser.add_argument("--sequences", type=int, default=32, help="per batch (default 32)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, metavar="FILE", help="append the results to this JSONL file")
     return parser.parse_args()

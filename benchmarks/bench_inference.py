@@ -5,7 +5,7 @@
 
 All tokenize, run the encoder and average its last hidden states over real tokens, 32 sentences at a time. A round is
 a part of the sentences, one candidate after the other. That all give the same vectors is checked first. Latency is that
-of one sentence at a time from text to vector. `--int8` adds the linear layers in int8. Letters: N sentences, D width.
+of one sentence at a time from text to vector. `--int8` adds the linear layers in int8. Shapes: N sentences, D width.
 """
 
 import argparse

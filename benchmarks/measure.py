@@ -24,7 +24,7 @@ from tinydistil.base.console import markdown_table, text_table
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of one candidate over the rounds, in milliseconds a call."""
+    """Times of one candidate over the rounds, in milliseconds per call."""
 
     name: str
     p20_ms: float

@@ -100,7 +100,7 @@ def check_models(models: Sequence[Model], parts: Sequence[str], args: argparse.N
 def held_out(path: str) -> Iterator[str]:
     """The texts of a file as prepare.py reads them: lines of .txt, the field "text" of .jsonl, .csv and .tsv.
 
-    The first five records that cannot be read are said on standard error.
+    The first five records that cannot be read are reported on standard error.
     """
     if not Path(path).is_file():
         raise InputError(f"text file {path!r} does not exist")
@@ -116,7 +116,7 @@ def held_out(path: str) -> Iterator[str]:
 
 
 def parts_of(args: argparse.Namespace) -> list[str]:
-    """The parts asked for, each once; masked words only where there is text. Says which options none of them uses."""
+    """The parts chosen, each once; masked words only where there is text. Reports which options none of them uses."""
     if args.parts is None:
         names = [part for part in ALL_PARTS if part != "masked_lm" or args.text]
     else:
@@ -155,7 +155,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--texts", type=whole(Range(1, 10**9)), default=2000, help="so many of its texts (default 2000)"
     )
-    parser.add_argument("--seeds", type=whole(Range(1, 100_000)), default=1, help="fine-tuning runs a part (default 1)")
+    parser.add_argument(
+        "--seeds", type=whole(Range(1, 100_000)), default=1, help="fine-tuning runs per part (default 1)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a fine-tuning setting")
     parser.add_argument(
         "--pooling",

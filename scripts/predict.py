@@ -87,7 +87,7 @@ def tell(note: str) -> None:
 
 
 def vectors_for(folder: Path, model: BertModel, args: argparse.Namespace) -> str | SentenceVectors:
-    """The pooling asked for, else what the folder declares, else the mean."""
+    """The pooling given, else what the folder declares, else the mean."""
     if args.pooling is not None:
         check_pooling(model, args.pooling)
         if sentence_root(folder) is not None:

@@ -1,19 +1,23 @@
 """scripts/evaluate.py on a few dozen rows: tables, going on part by part, refusals."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.tasks.conftest import Left, opinions
+from tinydistil.evaluate.evaluation import significance
 from tinydistil.evaluate.intervals import Figure
 from tinydistil.evaluate.models import open_models
 from tinydistil.evaluate.parts import sentence_vectors
-from tinydistil.evaluate.results import shown
+from tinydistil.evaluate.results import PartResult, shown
 from tinydistil.evaluate.similarity import cosine_similarity
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig, read_config
@@ -125,6 +129,14 @@ def test_a_prefix_replaces_the_declared_prompt(folder: Path, tmp_path: Path) -> 
         vectors = sentence_vectors(model, None, prefix)
         assert isinstance(vectors, SentenceVectors) and vectors.prompt == prompt
     assert sentence_vectors(model, "max", "passage: ") == "max"
+
+
+def test_undefined_metrics_are_not_compared() -> None:
+    constant = PartResult({"pearson": Figure(math.nan)}, "", np.ones((4, 2)))
+    rising = PartResult({"pearson": Figure(1.0)}, "", np.arange(8.0).reshape(4, 2))
+    models = [SimpleNamespace(name="first"), SimpleNamespace(name="second")]
+    for one, part, known in (constant, "similarity", False), (rising, "masked_lm", False), (rising, "similarity", True):
+        assert bool(significance({"first": {part: one}, "second": {part: rising}}, models)) == known
 
 
 def test_a_name_with_the_tables_own_sign(script: Script, folder: Path, suite_data: Path, tmp_path: Path) -> None:
