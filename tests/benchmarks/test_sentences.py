@@ -45,7 +45,9 @@ def test_the_projection_of_the_last_checkpoint(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / CHECKPOINTS, keep_last=2, say=print)
     for step in (9, 10):
         weights = {"weight": torch.full((3, 2), float(step)), "bias": torch.full((3,), float(step))}
-        store.save(step, {f"terms.pooled.projection.map.{part}": each for part, each in weights.items()}, {}, {}, score=None)
+        store.save(
+            step, {f"terms.pooled.projection.map.{part}": each for part, each in weights.items()}, {}, {}, score=None
+        )
     found = learned_map(tmp_path)
     assert found is not None and found.weight.tolist() == [[10.0, 10.0]] * 3 and found.bias.tolist() == [10.0] * 3
     store.save(11, {"projections.pooled.basis": torch.ones(2)}, {}, {}, score=None)
