@@ -4,7 +4,7 @@
 
 On a busy machine CPU seconds swing by half from one minute to the next; in turn, both see the same neighbours.
 Measured is all that one worker does, from reading to the decision about each document, but for writing shards.
-Without near-duplicates the tokens must be the same, or the line at the end says that they are not.
+Without near-duplicates the tokens must be the same, or the last line reports that they are not.
 """
 
 import argparse
@@ -61,11 +61,11 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 class Server:
-    """One tree at work in a process of its own."""
+    """One tree at work in a process of its own, by its own copy of this file: modules move."""
 
     def __init__(self, tree: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, *sys.argv[1:], "--serve"],
+            [sys.executable, f"{tree}/benchmarks/compare_corpus.py", *sys.argv[1:], "--serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -82,13 +82,13 @@ class Server:
 
 
 def chunks(servers: list[Server]) -> Iterator[list[tuple[float, int, str]]]:
-    """What both say of each megabyte; who begins alternates."""
+    """Figures of both for each megabyte; who begins alternates."""
     for number in count():
         order = servers if number % 2 == 0 else servers[::-1]
-        said = {server: server.next() for server in order}
-        if said[servers[0]][1] == 0:
+        figures = {server: server.next() for server in order}
+        if figures[servers[0]][1] == 0:
             return
-        yield [said[server] for server in servers]
+        yield [figures[server] for server in servers]
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def main() -> None:
     fifth = len(ratios) // 5
     for side, tree in enumerate(arguments.trees):
         seconds, size = (sum(row[side][place] for row in rows) for place in (0, 1))
-        print(f"{tree}: {size / 1e6:.1f} MB in {seconds:.1f} CPU seconds, {size / 1e6 / seconds:.2f} MB a second")
+        print(f"{tree}: {size / 1e6:.1f} MB in {seconds:.1f} CPU seconds, {size / 1e6 / seconds:.2f} MB/s")
     total = sum(old[0] for old, _ in rows) / sum(new[0] for _, new in rows)
     print(
         f"the second is faster {total:.3f} times in all; by megabyte, median {statistics.median(ratios):.3f} "

@@ -3,7 +3,7 @@
     python scripts/prepare.py --input corpus/ --output shards/ --tokenizer bertimbau/
 
 Run it again after an interruption, with the same arguments, and it goes on where it was. Exit codes: 0 done,
-2 wrong input, 75 asked to stop.
+2 wrong input, 75 stopped by a signal.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--student-tokenizer", metavar="DIR", help="tokenize the same words a second time")
     add("--max-length", type=whole(), help="tokens of a sequence with [CLS] and [SEP] (default 128)")
-    add("--workers", type=whole(Range(0, 1024)), default=available_cores(), help="processes (default: one a core)")
+    add("--workers", type=whole(Range(0, 1024)), default=available_cores(), help="processes (default: one per core)")
     add("--eval-set", nargs="+", default=[], metavar="FILE", help="drop documents that overlap with these")
     add(
         "--near-duplicates",
@@ -80,7 +80,7 @@ def job_of(arguments: argparse.Namespace) -> Job:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prepare, with a progress display, and tell the result."""
+    """Prepare, with a progress display, and print the result."""
     job = job_of(arguments)
     if notes := job.notes():
         print(f"note: {notes}", file=sys.stderr)

@@ -197,9 +197,7 @@ def test_bad_lines_among_good_ones_are_counted(
     assert "undecodable bytes replaced: 2 in 1 documents" in shown
 
 
-def test_a_line_of_200_mb_is_passed_over(
-    call: Call, tokenizer: Path, write_corpus: WriteCorpus, tmp_path: Path
-) -> None:
+def test_a_line_of_200_mb_is_skipped(call: Call, tokenizer: Path, write_corpus: WriteCorpus, tmp_path: Path) -> None:
     path = write_corpus(tmp_path / "a.jsonl", 5)
     with path.open("ab") as handle:
         handle.write(b'{"text": "')

@@ -41,7 +41,7 @@ def test_the_whole_commands_time_left(
     assert "with training" not in short and "with what comes after" not in short
     # As if each of them took minutes.
     monkeypatch.setattr(teacher_cache, "_LONG_S", -1.0)
-    monkeypatch.setattr(progress, "_SECONDS_A_LINE", 0.0)
+    monkeypatch.setattr(progress, "_SECONDS_PER_LINE", 0.0)
     long = run("long")
     assert re.search(r"documents/s, .* MB/s, \d+%, \d+ s left, \d+ s with what comes after", long), long
     assert re.search(r"teacher's cache: 1 of \d+ parts, \d+ s left, \d+ s with training", long), long

@@ -43,7 +43,7 @@ def made_with(manifest: Mapping[str, object]) -> list[str]:
 
 
 def number_of(manifest: Mapping[str, object], folder: Path, table: str, name: str, most: int) -> int:
-    """A number of the manifest; `most` where it says nothing of it."""
+    """A number of the manifest; `most` where it is absent."""
     values = manifest.get(table)
     value = values.get(name, most) if isinstance(values, dict) else most if values is None else values
     where = f"{folder / MANIFEST}: {table}.{name}"

@@ -44,7 +44,7 @@ class DocumentSequences:
     """All tokens of one document, in order, and where its sequences end.
 
     For each side, `ids[side]` are the T token ids as bytes. With two sides, `pieces[side]` are the numbers of
-    pieces of the W words, as bytes; with one there are none. `sizes` (S) tells of each sequence its tokens on
+    pieces of the W words, as bytes; with one there are none. `sizes` (S) holds each sequence's tokens on
     each side and, with two sides, its words.
     """
 
@@ -91,7 +91,7 @@ class ShardBuilder:
             ids = b"".join(each.ids[side] for each in self._documents)
             tensors[f"{prefix}tokens"] = np.frombuffer(ids, dtype)
             tensors[f"{prefix}offsets"] = _offsets(sizes[:, side])
-            # With one tokenizer nobody asks which pieces make a word, beyond what "##" says.
+            # With one tokenizer nothing needs to know which pieces make a word, beyond what "##" says.
             if len(self._encoder.token_dtypes) == 2:
                 pieces = b"".join(each.pieces[side] for each in self._documents)
                 tensors[f"{prefix}pieces"] = np.frombuffer(pieces, self._encoder.piece_dtype)
@@ -115,13 +115,6 @@ class WordPair:
     def side(self, number: int) -> tuple[Tokens, Tokens]:
         """Tokens and pieces of one tokenization, 0 or 1."""
         return (self.student_tokens, self.student_pieces) if number else (self.tokens, self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class WordArrays:
-    """All of one shard's words, on each side: the tokens (T) and how many of them each word has (W)."""
-
-    sides: tuple[tuple[Tokens, Tokens], tuple[Tokens, Tokens]]
 
 
 class TokenShards:
@@ -208,11 +201,11 @@ class TokenShards:
             raise self._damaged(index)
         return found
 
-    def word_arrays(self) -> Iterator[WordArrays]:
+    def word_arrays(self) -> Iterator[tuple[tuple[Tokens, Tokens], ...]]:
         """Each shard's words, one after the other; only where the corpus was made with a student tokenizer."""
         for tensors in self._tensors:
             teacher, student = ((tensors[f"{side}tokens"], tensors[f"{side}pieces"]) for side in _PREFIXES)
-            yield WordArrays((teacher, student))
+            yield teacher, student
 
     def lengths(self, side: int = 0) -> NDArray[np.int64]:
         """Tokens of every sequence (S) in one tokenization, 0 or 1, for batching by length."""

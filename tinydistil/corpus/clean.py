@@ -66,7 +66,7 @@ class CleanConfig(Checked, table="clean"):
 
 @dataclass(frozen=True)
 class Measured:
-    """A cleaned text and what the rules ask about it, each measured once and only when needed."""
+    """A cleaned text and what the rules look at, each measured once and only when needed."""
 
     text: str
     lines: Sequence[str] = field(repr=False)

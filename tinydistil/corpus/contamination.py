@@ -22,9 +22,9 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.corpus.ngrams import Hashes, ngram_hashes, ngram_lengths, word_hashes
 from tinydistil.corpus.record_stream import COMPRESSIONS, DamagedFile, open_stream
 
-# Places of the filter for each n-gram: one in 32 foreign n-grams passes it and is looked up exactly.
+# Slots of the filter per n-gram: one in 32 foreign n-grams passes it and is looked up exactly.
 # 200,000 n-grams, as of the four sets in use, make a table of 8 MiB, which workers share after a fork.
-FILTER_PLACES = 32
+FILTER_SLOTS = 32
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class EvaluationNgrams:
         for known, ngrams in zip(self.by_length.values(), ngram_lengths(hashes, self.by_length), strict=True):
             # One byte of a table rules out nearly all; a binary search for each would cost tenfold.
             candidates = ngrams[self.present[ngrams & mask]]
-            # "clip" since a hash above all known ones is placed past the end.
-            places = np.searchsorted(known, candidates)
-            if (known.take(places, mode="clip") == candidates).any():
+            # "clip" since a hash above all known ones lands past the end.
+            positions = np.searchsorted(known, candidates)
+            if (known.take(positions, mode="clip") == candidates).any():
                 return True
         return False
 
@@ -79,7 +79,7 @@ class EvaluationNgrams:
 def _filter(by_length: dict[int, Hashes]) -> NDArray[np.bool_]:
     count = sum(map(len, by_length.values()))
     # 1024 at least, so that a tiny set has no more false candidates than a large one.
-    present = np.zeros(1 << max(10, (FILTER_PLACES * count).bit_length()), np.bool_)
+    present = np.zeros(1 << max(10, (FILTER_SLOTS * count).bit_length()), np.bool_)
     for hashes in by_length.values():
         present[hashes & np.uint64(len(present) - 1)] = True
     return present
@@ -94,7 +94,7 @@ def evaluation_texts(path: Path) -> Iterator[str]:
     if ending not in _READERS:
         raise InputError(f"evaluation set {str(path)!r} is of no known format; known endings: {', '.join(_READERS)}")
     try:
-        # XML says itself which encoding it has.
+        # XML declares its own encoding.
         with open_stream(path, text=ending != ".xml") as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
             yield from _READERS[ending](text)
     except UnicodeDecodeError as error:

@@ -27,7 +27,7 @@ from tinydistil.base.config import from_mapping, table_of
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync, write_atomic, write_json
 from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, entries_of
-from tinydistil.corpus.counts import counts_from
+from tinydistil.corpus.rules_table import counts_from
 from tinydistil.corpus.samples import Sample
 
 CONFIG = "config.json"

@@ -17,7 +17,7 @@ from tinydistil.corpus.sentences import split_sentences
 from tinydistil.corpus.sequences import build_sequences
 from tinydistil.tokenizer.word_encoder import Side, WordEncoder
 
-# Rules decided here and in the parent; the others are named by text.clean.
+# Rules decided here and in the parent; the others are named in clean.
 UNREADABLE = "unreadable"
 EVALUATION_OVERLAP = "evaluation_overlap"
 NO_TOKENS = "no_tokens"

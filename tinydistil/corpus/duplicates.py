@@ -44,7 +44,7 @@ def exact_key(text: str) -> bytes:
 
 
 def signature(text: str, config: DuplicateConfig) -> Signature:
-    """(P,) the MinHash of the word shingles of `text`; equal places estimate the Jaccard similarity.
+    """(P,) the MinHash of the word shingles of `text`; equal positions estimate the Jaccard similarity.
 
     A text of fewer words than a shingle is one shingle; a text without words has the signature all ones.
     """
@@ -56,7 +56,7 @@ def signature(text: str, config: DuplicateConfig) -> Signature:
 def minhash(shingles: Hashes, num_permutations: int) -> Signature:
     """(P,) the least value of (G,) `shingles` under each of P fixed random functions."""
     factors, terms = permutations(num_permutations)
-    # No shingles leave the greatest value everywhere, the signature of nothing.
+    # No shingles leave the largest value everywhere, the signature of nothing.
     least = np.full(num_permutations, np.iinfo(np.uint64).max, np.uint64)
     for start in range(0, len(shingles), BLOCK_SHINGLES):
         permuted = np.multiply.outer(factors, shingles[start : start + BLOCK_SHINGLES])  # (P, <= 512)
@@ -77,7 +77,7 @@ def permutations(count: int) -> tuple[Hashes, Hashes]:
 class HashSet:
     """64-bit numbers in 12 to 24 bytes each, where Python's own set takes 70 to 100.
 
-    Open addressing with linear probing. Keys must be well-mixed hashes: their low bits are the place.
+    Open addressing with linear probing. Keys must be well-mixed hashes: their low bits are the slot.
     """
 
     def __init__(self) -> None:
@@ -94,28 +94,28 @@ class HashSet:
         return self._slots.itemsize * len(self._slots)
 
     def __contains__(self, key: int) -> bool:
-        return self._slots[self._place(key)] != 0
+        return self._slots[self._slot(key)] != 0
 
     def add(self, key: int) -> None:
         """Put `key` (0 <= key < 2**64) in; nothing happens if it is there."""
-        place = self._place(key)
-        if self._slots[place]:
+        slot = self._slot(key)
+        if self._slots[slot]:
             return
-        self._slots[place] = key or 1
+        self._slots[slot] = key or 1
         self._count += 1
         # Above two thirds full the runs to be searched grow quickly (Knuth 6.4: 2 probes a hit, 5 a miss).
         if 3 * self._count > 2 * len(self._slots):
             self._grow()
 
-    def _place(self, key: int) -> int:
-        """Where `key` stands or would stand. 0 marks a free slot, so the key 0 counts as 1."""
+    def _slot(self, key: int) -> int:
+        """The slot of `key`, or the one it would take. 0 marks a free slot, so the key 0 counts as 1."""
         key = key or 1
         # The size is a power of two, so the mask is the remainder.
         slots, mask = self._slots, len(self._slots) - 1
-        place = key & mask
-        while slots[place] and slots[place] != key:
-            place = (place + 1) & mask
-        return place
+        slot = key & mask
+        while slots[slot] and slots[slot] != key:
+            slot = (slot + 1) & mask
+        return slot
 
     def _grow(self) -> None:
         old = self._slots
@@ -123,11 +123,11 @@ class HashSet:
         # Half a second for a million keys; the doublings before it took as long together.
         for key in old:
             if key:
-                self._slots[self._place(key)] = key
+                self._slots[self._slot(key)] = key
 
 
 class DuplicateIndex:
-    """What has been kept so far, as hashes: some 250 bytes a document at most. Rebuilt by adding again.
+    """What has been kept so far, as hashes: some 250 bytes per document at most. Rebuilt by adding again.
 
     Hashes in flat tables: an index of Python sets, one for every band of every document (datasketch's), takes over
     ten times the memory (benchmarks/corpus_quality.py).

@@ -1,4 +1,4 @@
-"""Input files cut into segments and batches, at the same places on every run."""
+"""Input files cut into segments and batches, at the same records on every run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

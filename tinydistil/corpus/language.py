@@ -61,12 +61,12 @@ _SPELLING_LOG_RATES = np.log([[each.get(name, each["other"]) for name in LANGUAG
 
 
 def judge(words: Sequence[bytes]) -> Verdict:
-    """What normalised `words` (see ngrams) say about their language; no words, no advantage."""
+    """The language that normalised `words` (see ngrams) speak for; no words, no advantage."""
     if len(words) > SAMPLE_WORDS:
         words = words[:: -(-len(words) // SAMPLE_WORDS)]
     # take and reduce, since documents are many and small: plain indexing and sum take twice the time.
     evidence = np.add.reduce(_EVIDENCE.take([_ROWS.get(word, 0) for word in words], axis=0), axis=0)  # (L + 1,)
-    # The space in front lets a spelling ask for the beginning of a word.
+    # The space in front lets a spelling require the beginning of a word.
     joined = b" " + b" ".join(words)
     scores = (evidence[:-1] + list(map(joined.count, _SPELLINGS)) @ _SPELLING_LOG_RATES).tolist()
     best = max(scores[1:])  # Portuguese is LANGUAGES[0]

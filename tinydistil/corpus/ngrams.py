@@ -2,7 +2,7 @@
 
 And how much of a document repeats itself (after Rae et al. 2021, Gopher, appendix A.1.1, table A1). Shares are of words
 where Gopher has characters: so a count alone bounds them, and one sort clears nearly every document. Of what stands
-more than once the first occurrence is not counted, so that a text said twice has a share of one half.
+more than once the first occurrence is not counted, so that a text that stands twice has a share of one half.
 Shapes: W words, G n-grams.
 """
 
@@ -37,7 +37,7 @@ CHANCE_COUNT = 5
 MIN_WORDS = 50
 
 
-# The cleaning rules, the exact key, the signature and the contamination of a document ask for the same words
+# The cleaning rules, the exact key, the signature and the contamination of a document need the same words
 # one after the other, so the last text's words and hashes are kept.
 @lru_cache(maxsize=1)
 def split_words(text: str) -> list[bytes]:
@@ -65,7 +65,7 @@ def normalised_words(text: str) -> bytes:
 @lru_cache(maxsize=1)
 def word_numbers(text: str) -> Hashes:
     """(W,) a number below 2^32 for each word of `text`; equal on every machine. Not to be written to."""
-    # 32 bits tell a million words apart but for a hundred pairs; runs of words get all 64 bits.
+    # 32 bits separate a million words but for a hundred pairs; runs of words get all 64 bits.
     words = split_words(text)
     return np.fromiter(map(crc32, words), np.uint64, len(words))
 

@@ -49,7 +49,7 @@ def parquet_rows(
 
 def _require_text(path: Path, column: str, kind: Any, arrow: Any) -> None:
     of = kind.value_type if arrow.types.is_dictionary(kind) else kind
-    # Lists and structures may hold paragraphs, null nothing at all: told row by row.
+    # Lists and structures may hold paragraphs, null nothing at all: decided row by row.
     known = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
     if not (str(of) in known or arrow.types.is_nested(of) or arrow.types.is_fixed_size_binary(of)):
         raise InputError(

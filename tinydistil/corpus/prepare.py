@@ -19,7 +19,6 @@ from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, ShardEntry, chec
 from tinydistil.batches.shards import ShardBuilder, TokenShards
 from tinydistil.corpus.contamination import EvaluationNgrams
 from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
-from tinydistil.corpus.counts import Counts, counts_from
 from tinydistil.corpus.document_step import UNREADABLE, DocumentStep
 from tinydistil.corpus.duplicates import DuplicateIndex
 from tinydistil.corpus.input_batches import cut_batches, read_items
@@ -28,7 +27,7 @@ from tinydistil.corpus.pool import WorkerPool, check_workers
 from tinydistil.corpus.prepare_config import InputFile, Origin, PrepareConfig
 from tinydistil.corpus.readers import looks_wrapped
 from tinydistil.corpus.record_stream import unpacked_bytes
-from tinydistil.corpus.rules_table import make_table, packing_efficiency
+from tinydistil.corpus.rules_table import Counts, counts_from, make_table, packing_efficiency
 from tinydistil.corpus.samples import Sample, Samples
 from tinydistil.corpus.segment import Segment
 from tinydistil.corpus.text_files import find_files, kind_of
@@ -201,7 +200,7 @@ def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[
     counts = _total(folder)
     segments = folder.committed()
     shards = [entry for segment in segments for entry in entries_of(segment, folder.folder)]
-    # The table is there even where the corpus is not: it tells why nothing was kept.
+    # The table is there even where the corpus is not: it shows why nothing was kept.
     table = make_table(counts)
     write_json(folder.folder / TABLE, {"rows": [asdict(row) for row in table]})
     if not shards:

@@ -24,7 +24,7 @@ class PrepareConfig(Checked):
     text holds at least so often becomes a training sequence of its own too, 0 for none (for sentence encoders; it needs
     a second tokenizer). validation_share: of documents, chosen by hash. segment_mb: raw megabytes between two points
     that a restart can go on from. ngram_words: length of the word sequence that a document may not share with an
-    evaluation set. sample_dropped: examples kept a rule.
+    evaluation set. sample_dropped: examples kept per rule.
     """
 
     max_length: Annotated[int, Range(8, LONGEST)] = 128
@@ -49,7 +49,7 @@ class PrepareConfig(Checked):
 
 @dataclass(frozen=True)
 class InputFile:
-    """An input file's name and what tells it from another of that name."""
+    """An input file's name and what distinguishes it from another of that name."""
 
     file: str
     bytes: int

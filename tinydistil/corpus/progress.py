@@ -10,12 +10,12 @@ from tqdm import tqdm
 from tinydistil.base.console import duration
 
 # Seconds between lines in a log: an hour's run fills six screens.
-_SECONDS_A_LINE = 10.0
+_SECONDS_PER_LINE = 10.0
 
 
 class Progress:
     """Counts what is done. `total_bytes` of raw text, which may be an estimate, gives a share done and time left;
-    None where nobody knows it. later: seconds that the command takes after this, asked for once it is worth knowing."""
+    None where it is unknown. later: seconds that the command takes after this, computed once it is worth showing."""
 
     def __init__(
         self, total_bytes: int | None, stream: TextIO | None = None, *, later: Callable[[int], float] | None = None
@@ -32,7 +32,7 @@ class Progress:
         self._began, self._before = time.monotonic(), raw_bytes
         self._spoke = self._began
         if documents:
-            self._say(f"going on after {documents:,} documents ({raw_bytes / 1e6:,.1f} MB) of an earlier run")
+            self._print(f"going on after {documents:,} documents ({raw_bytes / 1e6:,.1f} MB) of an earlier run")
         if self._stream.isatty():
             self._bar = tqdm(total=self._total_bytes, initial=raw_bytes, unit="B", unit_scale=True, file=self._stream)
 
@@ -42,8 +42,8 @@ class Progress:
         self._bytes += raw_bytes
         # monotonic: a clock that is set back must not make a rate negative.
         now = time.monotonic()
-        speaks = now - self._spoke >= _SECONDS_A_LINE
-        if speaks and self._later is not None and self._total_bytes and self._left_s(now) > _SECONDS_A_LINE:
+        speaks = now - self._spoke >= _SECONDS_PER_LINE
+        if speaks and self._later is not None and self._total_bytes and self._left_s(now) > _SECONDS_PER_LINE:
             self._later_s, self._later = self._later(self._total_bytes), None
         if self._bar is not None:
             rate = f"{self._documents / max(1e-9, now - self._began):,.0f} documents/s"
@@ -51,7 +51,7 @@ class Progress:
             self._bar.update(raw_bytes)
         elif speaks:
             self._spoke = now
-            self._say(f"{self._rates(now)}{self._left(now)}")
+            self._print(f"{self._rates(now)}{self._left(now)}")
 
     def _left_s(self, now: float) -> float:
         share = min(1.0, (self._before + self._bytes) / (self._total_bytes or 1))
@@ -66,11 +66,11 @@ class Progress:
         return f", {min(1.0, (self._before + self._bytes) / self._total_bytes):.0%}, {left}{whole}"
 
     def close(self) -> None:
-        """Say the final rates."""
+        """Print the final rates."""
         if self._bar is not None:
             self._bar.close()
         if self._documents:
-            self._say(self._rates(time.monotonic()))
+            self._print(self._rates(time.monotonic()))
 
     def _rates(self, now: float) -> str:
         seconds = max(1e-9, now - self._began)
@@ -79,5 +79,5 @@ class Progress:
             f"{self._documents / seconds:,.0f} documents/s, {self._bytes / seconds / 1e6:,.2f} MB/s"
         )
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)

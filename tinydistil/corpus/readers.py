@@ -51,7 +51,7 @@ class ReadConfig(Checked, table="read"):
         )
         require(
             self.txt_mode in ("lines", "blocks"),
-            f"txt_mode must be 'lines' (a document a line) or 'blocks' (blank lines between them), "
+            f"txt_mode must be 'lines' (one document per line) or 'blocks' (blank lines between them), "
             f"got {shown(self.txt_mode)}",
         )
         require(
@@ -90,7 +90,7 @@ def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]
     try:
         with open_stream(path) as stream:
             for record in _records(stream, file, str(kind), config):
-                # Should the file be damaged, this is the last place known to be good.
+                # Should the file be damaged, this is the last line known to be good.
                 last_line = record.line
                 yield record
     except DamagedFile as error:
@@ -143,12 +143,12 @@ def _blocks(stream: Stream, file: str, limit: int) -> Iterator[Record | BadRecor
 
 
 def parse_record(record: Record, config: ReadConfig) -> Document | BadRecord:
-    """Decode `record` into a document, or say why that cannot be done. Pure; raises only InputError."""
+    """Decode `record` into a document, or give the reason why it cannot be. Pure; raises only InputError."""
     try:
         text, replaced = _decode(record.data, config)
         document = _PARSERS[record.kind](record, text, config)
     except (ValueError, RecursionError, csv.Error) as error:
-        # InputError is a ValueError, but the user's to mend: a table without the column asked for.
+        # InputError is a ValueError, but the user's to mend: a table without the wanted column.
         if isinstance(error, InputError):
             raise
         return BadRecord(record.file, record.line, _reason(error))
@@ -179,7 +179,7 @@ def _reason(error: Exception) -> str:
 
 
 def _whole(record: Record, text: str, config: ReadConfig) -> Document:
-    return Document(_place(record), _stem(record), _newlines(text))
+    return Document(_line_of(record), _stem(record), _newlines(text))
 
 
 def _json(record: Record, text: str, config: ReadConfig) -> Document:
@@ -203,10 +203,10 @@ def _from_fields(record: Record, fields: Mapping[str, object], config: ReadConfi
     text, sentences = _content(value)
     if text is None:
         raise ValueError(f"field {config.text_field!r} is no text but {type(value).__name__}")
-    # Numbers are welcome as identifiers; an empty one gives way to the place in the file.
+    # Numbers are welcome as identifiers; an empty one gives way to the line in the file.
     identifier, source = fields.get(id_field), fields.get(source_field)
     return Document(
-        identifier=_place(record) if identifier in (None, "") else str(identifier),
+        identifier=_line_of(record) if identifier in (None, "") else str(identifier),
         source=_stem(record) if source in (None, "") else str(source),
         text=_newlines(text),
         sentences=sentences,
@@ -237,7 +237,7 @@ def _vertical(record: Record, text: str, config: ReadConfig) -> Document:
     text = _newlines(text)
     attributes, paragraphs = vertical_attributes(text), vertical_paragraphs(text)
     return Document(
-        identifier=attributes.get("docid") or _place(record),
+        identifier=attributes.get("docid") or _line_of(record),
         source=attributes.get("uri") or _stem(record),
         text="\n".join(" ".join(sentences) for sentences in paragraphs),
         sentences=paragraphs,
@@ -254,7 +254,7 @@ _PARSERS: dict[str, Callable[[Record, str, ReadConfig], Document]] = {
 }
 
 
-def _place(record: Record) -> str:
+def _line_of(record: Record) -> str:
     return f"{Path(record.file).name}:{record.line}"
 
 

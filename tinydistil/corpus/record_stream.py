@@ -1,4 +1,4 @@
-"""Files as streams of bounded lines; compression and damage dealt with in one place."""
+"""Files as streams of bounded lines; compression and damage dealt with in one module."""
 
 import gzip
 import io
@@ -109,7 +109,7 @@ def unpacked_bytes(path: Path) -> int:
     except Exception as error:
         if isinstance(error, InputError):
             raise
-        # Damage is told by who reads the file, with its place.
+        # Damage is reported by who reads the file, with its line.
         return size
     # A file of several streams one after the other is judged by its first.
     return size * length // max(1, len(head) - rest)

@@ -3,7 +3,7 @@
 Each is lines -> lines, pure. Only short lines are looked at, and only as a whole: a sentence that speaks of
 cookies or of sharing is longer or goes on differently, so it stays.
 
-The patterns say what the furniture of Portuguese web pages says and match whole lines. Each begins with one of a few
+The patterns of furniture match whole lines of Portuguese web pages. Each begins with one of a few
 words, so a look at the first word spares nearly every line the patterns themselves, which halves the time of the rule.
 """
 
@@ -18,7 +18,7 @@ MAX_MENU_LINE_CHARACTERS = 40
 # Seen from six lines on: tables of contents, casts, polls, link lists; in shorter runs, headings.
 MENU_RUN_LINES, MENU_LINE_WORDS = 6, 4
 
-# A dash at the beginning is left alone, since it opens what somebody says ("— Assine.").
+# A dash at the beginning is left alone, since it opens direct speech ("— Assine.").
 _EDGES = " :;…»«›‹<>|•·*→←▲▼[]"
 # Also what ends a list's item or a heading: those lines belong to a text.
 _SENTENCE_END = (".", "!", "?", ":", ";", ",", "…", "”", '"', "»", ")")
@@ -40,7 +40,7 @@ _DAY = (
 )
 _GAP = r"[\s,|/•·–—()-]*"
 _STAMP = rf"(?:{_WEEKDAY}{_GAP})?{_DAY}(?:{_GAP}{_TIME})?"
-# Names are told from prose by their capitals, so the patterns ignore case but for this one.
+# Capitals tell names from prose, so the patterns ignore case but for this one.
 _NAME = r"(?-i:[A-ZÀ-Þ][\w.'’-]+(?: (?:d[aeo]s? |e )?[A-ZÀ-Þ][\w.'’-]+){0,4})"
 _NETWORK = (
     r"(?:facebook|twitter|whats ?app|instagram|linkedin|pinterest|telegram|google ?\+|orkut|e-?mail"
@@ -187,7 +187,7 @@ def drop_menus(lines: Sequence[str]) -> list[str]:
 
 
 def drop_stutter(lines: Sequence[str]) -> list[str]:
-    """Without lines that say one word over and over: "ha ha ha ha", "null null null null", an annotation's tags."""
+    """Without lines that repeat one word: "ha ha ha ha", "null null null null", an annotation's tags."""
     return [line for line in lines if not _stutters(line)]
 
 

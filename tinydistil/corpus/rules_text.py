@@ -77,18 +77,18 @@ def repair_mojibake(text: str) -> str:
 
 
 def _is_garbled(line: str) -> bool:
-    """Whether garbled letters are not outnumbered by sound ones, which tell a line that speaks of mojibake."""
+    """Whether garbled letters are not outnumbered by sound ones, which mark a line about mojibake."""
     sound, garbled = _MOJIBAKE.subn("", line)
     return garbled > 0 and garbled >= len(_ACCENTED.findall(sound))
 
 
 def _suspicious(text: str) -> bool:
     for lead, followers in _SUSPECTS.items():
-        place = text.find(lead)
-        while place >= 0:
-            if text[place + 1 : place + 2] in followers:
+        position = text.find(lead)
+        while position >= 0:
+            if text[position + 1 : position + 2] in followers:
                 return True
-            place = text.find(lead, place + 1)
+            position = text.find(lead, position + 1)
     return False
 
 
@@ -96,7 +96,7 @@ def strip_html(text: str) -> str:
     """Remove tags, comments, scripts and styles with what is in them, and decode entities.
 
     A tag that prose only speaks of ("o elemento <p> abre um parágrafo") stays: one goes where the text also
-    closes it, or it has attributes, or it breaks a line, unless it is quoted or stands like a word.
+    closes it, or it has attributes, or it breaks a line, unless it is quoted or is used as a word.
     Entities come after tags, so that "&lt;b&gt;" is read as the text "<b>".
     """
     if "<" in text and ">" in text:
@@ -116,7 +116,7 @@ def _untagged(match: re.Match[str], closed: set[str]) -> str:
     if before + after in _QUOTED:
         return match[0]
     if name not in closed:
-        # With a mark right behind it a tag stands like a word: "a marca <br>."
+        # With a mark right behind it a tag is used as a word: "a marca <br>."
         spoken_of = before in (" ", "(") and after in (".", ",", ";", ":", ")")
         if spoken_of or ("=" not in match[3] and name not in ("br", "hr")):
             return match[0]
@@ -131,7 +131,7 @@ def _without_hidden(text: str) -> str:
     kept, position, opening = [], 0, None
     for match in _HIDDEN.finditer(text):
         closing, name, comment, comment_end = match.groups()
-        # A second opening mark takes the first one's place: less is lost if that one was prose.
+        # A second opening mark replaces the first: less is lost if that one was prose.
         if opening is None or not (closing or comment_end):
             if (name and not closing) or comment:
                 opening = match

@@ -64,7 +64,7 @@ class Samples:
 
 
 def _rank(item: Record | BadRecord, seed: int) -> int:
-    # By its place, not by its text: the copies of an exact duplicate must not all be drawn together.
+    # By its line, not by its text: the copies of an exact duplicate must not all be drawn together.
     place = f"{seed} {item.file}:{item.line}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(place, digest_size=6).digest(), "big")
 

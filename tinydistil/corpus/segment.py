@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from tinydistil.batches.manifest import SPLITS
 from tinydistil.batches.shards import ShardBuilder
 from tinydistil.corpus.corpus_folder import DuplicateState
-from tinydistil.corpus.counts import Counts
 from tinydistil.corpus.document_step import EXACT_DUPLICATE, NEAR_DUPLICATE, Kept, Outcome
 from tinydistil.corpus.duplicates import KEY_BYTES, DuplicateIndex
 from tinydistil.corpus.input_batches import Item
 from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.rules_table import Counts
 from tinydistil.corpus.samples import KEPT, Samples
 from tinydistil.tokenizer.word_encoder import WordEncoder
 

@@ -1,6 +1,6 @@
-"""Sequences: whole sentences of one document, packed up to the length asked for.
+"""Sequences: whole sentences of one document, packed up to a maximum length.
 
-Dimensions: S sentences or sequences, W words of a document, T tokens of a document on one side.
+Shapes: S sentences or sequences, W words of a document, T tokens of a document on one side.
 """
 
 from bisect import bisect_right

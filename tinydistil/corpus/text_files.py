@@ -27,12 +27,12 @@ LONGEST_BYTES = 16_000_000
 
 
 def kind_of(path: Path) -> str | None:
-    """The format that `path`'s name tells, None if it tells none of KINDS."""
+    """The format that `path`'s name ends in, None if it is none of KINDS."""
     return KINDS.get(Path(plain_name(path)).suffix)
 
 
 def plain_name(path: Path) -> str:
-    """`path`'s name without what tells a compression, in lower case: .TXT and .JSONL.GZ come from older systems."""
+    """`path`'s name in lower case, without the ending of a compression: .TXT and .JSONL.GZ come from older systems."""
     name = Path(path.name.lower())
     return name.stem if name.suffix in COMPRESSIONS else name.name
 
@@ -71,7 +71,7 @@ def _expand(name: str) -> list[Path]:
 
 
 def _matched(path: Path) -> list[Path]:
-    """A glob's match: folders are left to `**`, other formats passed over, broken links an error."""
+    """A glob's match: folders are left to `**`, other formats skipped, broken links an error."""
     if not _exists(path):
         raise InputError(f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
     return [path] if path.is_file() and kind_of(path) else []

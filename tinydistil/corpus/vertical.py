@@ -85,7 +85,7 @@ def vertical_attributes(text: str) -> dict[str, str]:
 
 def vertical_paragraphs(text: str) -> tuple[tuple[str, ...], ...]:
     """Paragraphs of sentences, tokens joined by a space except around <g/> glue; empty ones left out."""
-    # A line end on both sides lets every pattern ask for one.
+    # A line end on both sides lets every pattern require one.
     paragraphs = (
         tuple(sentence for part in _SENTENCE.split(paragraph) if (sentence := _join(part)))
         for paragraph in _PARAGRAPH.split(f"\n{text}\n")

@@ -39,7 +39,7 @@ def main(descriptor: int) -> None:
         try:
             connection.send(reply)
         except OSError:
-            # The parent has gone; nobody is left to tell.
+            # The parent has gone; nobody is left to report to.
             os._exit(0)
 
 

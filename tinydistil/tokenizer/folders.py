@@ -68,7 +68,7 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, int
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep a Rust panic's own lines off standard error: what it says comes as an exception too."""
+    """Keep a Rust panic's own lines off standard error: its message comes as an exception too."""
     try:
         kept = os.dup(2)
     except OSError:  # closed
@@ -159,7 +159,7 @@ _CONFIG_FIELDS = {
 
 
 def _flags(config: dict[str, object]) -> dict[str, Any]:
-    """What tokenizer_config.json says of normalisation, and no more, under BertNormalizer's names."""
+    """The normalisation flags that tokenizer_config.json holds, and no others, under BertNormalizer's names."""
     flags: dict[str, Any] = {}
     for key, name in _CONFIG_FIELDS.items():
         value = config.get(key)
@@ -189,7 +189,7 @@ def _special_tokens(config: dict[str, object], special_map: dict[str, object]) -
 def extra_tokens(
     config: dict[str, object], special_map: dict[str, object], added: dict[str, object]
 ) -> list[AddedToken]:
-    """Tokens that a user added after the vocabulary was made, from every place where releases have written them.
+    """Tokens that a user added after the vocabulary was made, from every file where releases have written them.
 
     added_tokens.json (token: id), tokenizer_config.json's "added_tokens_decoder" (id: fields), and lists of further
     special tokens; in the order of their ids where they have one. Raises InputError for another form.

@@ -1,7 +1,7 @@
 """Text to token ids and back: a thin, strict front of the `tokenizers` library.
 
 Reads what lies on the hub (vocab.txt with or without tokenizer_config.json, or tokenizer.json) and
-tokenizes as `transformers` does. Letters: B sequences, T tokens.
+tokenizes as `transformers` does. Shapes: B sequences, T tokens.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class TokenBatch:
 
 
 class Tokenizer:
-    """A vocabulary and its rules. Make one with `from_pretrained` or `text.train_wordpiece`.
+    """A vocabulary and its rules. Make one with `from_pretrained` or `train_wordpiece`.
 
     Attributes: `backend` (the `tokenizers.Tokenizer`, neither truncating nor padding), `special` (the
     special tokens' spellings), their ids `cls_id`, `sep_id`, `pad_id`, `mask_id` and `unk_id`, and
@@ -152,7 +152,7 @@ class Tokenizer:
         return self._truncating[1]
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """The text of `ids`, pieces joined and, unless asked for, special tokens left out."""
+        """The text of `ids`, pieces joined and, by default, special tokens left out."""
         with translated("the tokenizer cannot decode these ids", "are they of its vocabulary?"):
             return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
 
