@@ -1,7 +1,7 @@
 """What the benchmarks of distillation work on: real batches, and a teacher and a student with random weights.
 
 Speed does not depend on what the weights are, so none need be at hand: shapes and vocabulary are BERTimbau's and
-bert-tiny's. Text is real where `--data` has it, else from the embedded grammar. Letters: V vocabulary.
+bert-tiny's. Text is real where `--data` has it, else the demonstration's. Letters: V vocabulary.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.sentences import split_sentences
-from tinydistil.demo.embedded.documents import documents
+from tinydistil.demo.text import works
 from tinydistil.distill.learner import Learner, make_learner
 from tinydistil.distill.recipe import recipe
 from tinydistil.model.config import BertConfig
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, rounds: int = 5) -> None:
     add = parser.add_argument
     add("--size", choices=SIZES, default="full", help="small: a few seconds in all, to see that it works")
     add("--text", choices=TEXTS, default="sentences", help="sentences, or full blocks of 128 tokens")
-    add("--data", type=Path, default=DATA, help="folder with corpus/ and models/; without it, embedded text")
+    add("--data", type=Path, default=DATA, help="folder with corpus/ and models/; without it, the demonstration's text")
     add("--teacher-shape", metavar="LxD", help="layers and width of the teacher (full: 12x768)")
     add("--student-shape", metavar="LxD", help="layers and width of the student (full: 2x128)")
     add("--sequences", type=int, help="of a batch (full: 32)")
@@ -108,11 +108,11 @@ def size_of(args: argparse.Namespace) -> Size:
 
 
 def tokenizer_of(args: argparse.Namespace) -> Tokenizer:
-    """BERTimbau's where the data are at hand and the size is full, else one learnt from embedded text."""
+    """BERTimbau's where the data are at hand and the size is full, else one learnt from the demonstration's text."""
     folder = args.data / "models" / "bertimbau-base-cased"
     if args.size == "full" and folder.is_dir():
         return Tokenizer.from_pretrained(folder)
-    return train_wordpiece(list(documents(1, 400)), SMALL_VOCABULARY)
+    return train_wordpiece(list(works()[0].passages), SMALL_VOCABULARY)
 
 
 def sentences_of(args: argparse.Namespace, count: int) -> list[str]:
@@ -123,7 +123,7 @@ def sentences_of(args: argparse.Namespace, count: int) -> list[str]:
             found = [text for line in lines for text in json.loads(line)["text"].split("\n")]
         found = [text for text in found if len(text) >= LEAST_CHARACTERS]
     else:
-        found = [text for each in documents(2, count) for text in split_sentences(each)]
+        found = [text for work in works() for passage in work.passages for text in split_sentences(passage)]
     random.Random(0).shuffle(found)
     require(len(found) >= count, f"the corpus has {len(found)} sentences, {count} are asked for; lower --rounds")
     return found[:count]
@@ -136,7 +136,7 @@ def batches_of(args: argparse.Namespace, tokenizer: Tokenizer, count: int) -> Ma
     if args.text == "sentences":
         rows = _tokens(tokenizer, sentences_of(args, needed))
     else:
-        # A block takes some four real sentences, or 13 of the embedded ones.
+        # A block takes some four sentences.
         joined = np.concatenate(_tokens(tokenizer, sentences_of(args, 20 * needed)))
         inner = MOST_TOKENS - 2
         rows = list(islice((joined[i : i + inner] for i in range(0, len(joined) - inner, inner)), needed))

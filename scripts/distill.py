@@ -1,6 +1,6 @@
 """Distil a teacher into a small student.
 
-    python scripts/distill.py                       # all of it on Portuguese of our own making, offline, in 4 minutes
+    python scripts/distill.py                       # all of it on Machado de Assis, offline, in 4 minutes
     torchrun --nproc-per-node 8 scripts/distill.py --recipe total --teacher neuralmind/bert-base-portuguese-cased \\
         --student google/bert_uncased_L-2_H-128_A-2 --corpus brwac.vert.gz --output runs/total
 
@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--teacher-cache", metavar="DIR", help="write down what the teacher says, or read it where that was done"
     )
-    parser.add_argument("--quick", action="store_true", help="the run on our own Portuguese, small: under 40 s")
+    parser.add_argument("--quick", action="store_true", help="the demonstration in small: under 40 s")
     return parser.parse_args()
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     if options and not arguments.quick:
         run_command(arguments, resolve(arguments))
         return
-    require(not options, f"--quick is the small demonstration on our own Portuguese; it takes no {' '.join(options)}")
+    require(not options, f"--quick is the small demonstration on Machado de Assis; it takes no {' '.join(options)}")
     demonstrate(arguments.output or Path("runs/demo"), quick=arguments.quick, device=arguments.device)
 
 

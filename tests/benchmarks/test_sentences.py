@@ -11,8 +11,8 @@ from torch import nn
 
 from tests.evaluate.conftest import random_model
 from tests.evaluate.test_similarity import FIRST, GOLD, SECOND
+from tests.portuguese import sentences
 from tinydistil.base.config import assign, from_mapping
-from tinydistil.demo.embedded.sentences import sentences
 from tinydistil.evaluate.similarity import cosine_similarity
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.checkpoint import CheckpointStore
@@ -21,7 +21,7 @@ from tinydistil.train.run_config import RunConfig
 
 
 def test_projected_against_scipy() -> None:
-    tokenizer = train_wordpiece(list(sentences(seed=3, count=100)), 300)
+    tokenizer = train_wordpiece(sentences(100), 300)
     encoder = random_model(tokenizer.vocab_size, 0).bert
     torch.manual_seed(0)
     projection = nn.Linear(16, 5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tinydistil.demo.embedded.sentences import sentences
+from tests.portuguese import sentences
 from tinydistil.evaluate.masked_lm import encode_sequences
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
@@ -15,8 +15,8 @@ from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
-    """Two hundred sentences of the embedded Portuguese."""
-    return list(sentences(seed=3, count=200))
+    """Two hundred sentences of Machado de Assis."""
+    return sentences(200)
 
 
 @pytest.fixture(scope="session")

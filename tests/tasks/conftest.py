@@ -1,4 +1,4 @@
-"""A small random model in a folder, and task files of a few dozen rows of the embedded Portuguese."""
+"""A small random model in a folder, and task files of a few dozen rows of simple Portuguese."""
 
 import importlib.util
 import json
@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinydistil.demo.embedded.entailment import entailment_pairs
-from tinydistil.demo.embedded.sentiment import sentiment_texts
-from tinydistil.demo.embedded.similarity import similarity_pairs
+from tests import portuguese
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence
@@ -21,23 +19,23 @@ from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 
 def opinions(count: int, split: str = "train") -> list[LabelledText]:
-    return [LabelledText(each.text, None, each.label) for each in sentiment_texts(1, count, split=split)]
+    return [LabelledText(text, None, label) for text, label in portuguese.opinions(1, count, split)]
 
 
 def entailments(count: int, split: str = "train") -> list[LabelledText]:
-    pairs = entailment_pairs(1, count, split=split)
-    return [LabelledText(p.premise, p.hypothesis, "Entailment" if p.entails else "None") for p in pairs]
+    pairs = portuguese.entailments(count, split)
+    return [LabelledText(first, second, "Entailment" if entails else "None") for first, second, entails in pairs]
 
 
 def similarities(count: int, split: str = "train") -> list[LabelledText]:
-    return [LabelledText(p.first, p.second, str(p.score)) for p in similarity_pairs(1, count, split=split)]
+    return [LabelledText(first, second, str(score)) for first, second, score in portuguese.similarities(count, split)]
 
 
 def tagged(count: int, split: str = "train") -> list[TaggedSentence]:
     """Words that begin with a capital are a name, and so is what follows "de": learnable from spelling alone."""
     rows = []
-    for each in sentiment_texts(2, count, split=split):
-        words = each.text.replace(".", " .").split()
+    for text, _ in portuguese.opinions(2, count, split):
+        words = text.replace(".", " .").split()
         tags = ["B-NOME" if word[0].isupper() else "O" for word in words]
         for place in range(1, len(words)):
             if words[place - 1] == "de":
@@ -48,7 +46,7 @@ def tagged(count: int, split: str = "train") -> list[TaggedSentence]:
 
 def questions(count: int, split: str = "train") -> list[Question]:
     """Contexts of several opinions; asked is the one whose second word the question repeats, answered by that word."""
-    texts = [each.text for each in sentiment_texts(3, 4 * count, split=split)]
+    texts = [text for text, _ in portuguese.opinions(3, 4 * count, split)]
     rows = []
     for number in range(count):
         context = " ".join(texts[4 * number : 4 * number + 4])

@@ -1,1 +1,1 @@
-"""The whole of distillation on Portuguese of our own making: no download, a few minutes on two cores."""
+"""The whole of distillation on Machado de Assis: no download, a few minutes on two cores."""

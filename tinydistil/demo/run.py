@@ -1,65 +1,78 @@
-"""The demonstration: a teacher is pretrained, students learn from it in two ways and without it, all are examined."""
+"""The demonstration: students learn from the package's teacher in two ways, and without it; all are measured."""
 
+import json
+import shutil
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from tinydistil.base.claim import LOCK, Ownership
+from tinydistil.base.console import duration
 from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE
-from tinydistil.demo.corpus import MARK, Texts, claim, make_texts
-from tinydistil.demo.examination import Examination
-from tinydistil.demo.table import Marks, render
+from tinydistil.demo.measures import Measures
+from tinydistil.demo.show import show
+from tinydistil.demo.table import Row, render
+from tinydistil.demo.text import Work, works
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.plan import make_plan
 from tinydistil.train.run import STUDENT, execute, prepare_shards
 from tinydistil.train.run_config import new_shape, resolve_run
 
+RECORD = "demo.json"
+TEACHER = Path(__file__).parent / "teacher"
+_LAYERS, _WIDTH = 2, 64
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything. Steps are of 32 sequences; examples are labelled sentences or pairs of a task."""
+    """How much of everything. Steps are of 32 sequences of up to 64 tokens; passages and sentences are measured on."""
 
-    num_documents: int
-    teacher: str
-    student: str
-    teacher_steps: int
-    student_steps: int
-    num_training_examples: int
-    num_test_examples: int
-    vocab_size: int = 3000
-    max_length: int = 64
+    seeds: int
+    steps: int
+    num_passages: int
+    num_sentences: int
+    vocab_size: int = 4000
+    vocabulary_passages: int = 2000
 
 
-FULL = Scale(10_000, "4x128", "2x64", 360, 240, 600, 600)
-QUICK = Scale(800, "2x64", "1x32", 40, 40, 120, 120, vocab_size=1500)
+FULL = Scale(seeds=3, steps=120, num_passages=225, num_sentences=1500)
+QUICK = Scale(seeds=1, steps=60, num_passages=75, num_sentences=500, vocabulary_passages=500)
 
-# The text is clean and each document told once: no rule that needs an extra package has anything to do.
+# The text is clean and no passage stands in it twice: no rule that needs an extra package has anything to do.
 _PREPARE: dict[str, object] = {
     "clean": {"skip": ["mojibake"]},
     "duplicates": {"near": False},
     "validation_share": 0.02,
+    "max_length": 64,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One run: its row's title, its folder, and what `train.run_config` wants to know. shards: where they are made."""
+    """A row of students that differ in their seeds. shards: the folder of the lesson whose prepared text is read."""
 
     title: str
     folder: str
     recipe: str
-    shape: str
-    steps: int
-    learning_rate: float
-    vocabulary: str
-    teacher: str = ""
-    shards: str = ""
+    taught: bool
+    own_vocabulary: bool
+    shards: str
+
+
+LESSONS = (
+    Lesson("no teacher, own vocabulary", "alone-own", "mlm", False, True, "alone-own-1"),
+    Lesson("partial", "partial", "partial", True, True, "partial-1"),
+    Lesson("no teacher, teacher's vocabulary", "alone-total", "mlm", False, False, "alone-total-1"),
+    Lesson("total", "total", "total", True, False, "alone-total-1"),
+)
 
 
 def demonstrate(output: Path, *, quick: bool, device: str) -> None:
@@ -68,106 +81,128 @@ def demonstrate(output: Path, *, quick: bool, device: str) -> None:
     Raises InputError for an output folder that is not ours.
     """
     began = time.monotonic()
-    scale = QUICK if quick else FULL
     with joined(device) as ranks, ExitStack() as stack:
         if ranks.is_main:
             stack.enter_context(claim(output))
-        texts = _texts(output, scale, ranks)
-        marks = _Demonstration(output, scale, texts, ranks).marks()
+        ranks.barrier()
+        demonstration = Demonstration(output, QUICK if quick else FULL, works(), ranks)
+        rows = demonstration.rows()
         if ranks.is_main:
-            minutes = (time.monotonic() - began) / 60
-            write_json(output / MARK, {"minutes": round(minutes, 2), "rows": [mark.as_json() for mark in marks]})
-            print(render(marks))
-            print(f"{minutes:.1f} minutes. The students lie in {output}/*/{STUDENT}, ordinary Hugging Face folders.")
+            seconds = time.monotonic() - began
+            overlap = demonstration.measures.word_overlap()
+            record = {"minutes": round(seconds / 60, 2), "word_overlap": overlap, "rows": [r.as_json() for r in rows]}
+            write_json(output / RECORD, record)
+            print(render(rows))
+            print(f"next passage: zero-shot recall@10 of {len(demonstration.measures.snippets[0])} passages")
+            columns = [("teacher", TEACHER), ("student (total)", output / "total-1" / STUDENT)]
+            print(show(columns, demonstration.measures.passages))
+            print(f"{duration(seconds)}. The students lie in {output}/*/{STUDENT}, ordinary Hugging Face folders.")
 
 
-def _texts(output: Path, scale: Scale, ranks: Ranks) -> Texts:
-    """The texts: rank 0 writes them, the others wait."""
-    if ranks.is_main:
-        print(f"writing {scale.num_documents:,} documents of our own Portuguese, and two vocabularies", file=sys.stderr)
-        make_texts(output, num_documents=scale.num_documents, vocab_size=scale.vocab_size)
-    ranks.barrier()
-    return Texts(output, num_held_out=scale.num_documents // 40)
+def claim(output: Path) -> AbstractContextManager[None]:
+    """Hold `output`, an empty folder or one with an earlier demonstration, which goes. InputError for any other."""
+
+    def clear() -> None:
+        # The record stays, so that an interrupted demonstration stays known as one.
+        for path in output.iterdir() if (output / RECORD).exists() else ():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (RECORD, LOCK):
+                path.unlink()
+
+    ownership = Ownership(RECORD, ours=lambda name: False, must_agree=lambda name: False)
+    return ownership.claim(output, {}, prepare=clear)
 
 
-class _Demonstration:
-    """The runs one after the other, each examined as soon as it is done."""
+class Demonstration:
+    """The runs one after the other, each measured as soon as it is done."""
 
-    def __init__(self, output: Path, scale: Scale, texts: Texts, ranks: Ranks) -> None:
-        self.output, self.scale, self.texts, self.ranks = output, scale, texts, ranks
-        vocabularies = (texts.teacher_vocabulary, texts.student_vocabulary)
-        self.examination = Examination(
-            texts.held_out, vocabularies, scale.num_training_examples, scale.num_test_examples, ranks.device
+    def __init__(self, output: Path, scale: Scale, texts: list[Work], ranks: Ranks) -> None:
+        self.output, self.scale, self.ranks = output, scale, ranks
+        self.corpus, self.vocabulary = output / "corpus.jsonl", output / "vocabulary"
+        if ranks.is_main:
+            write_texts(texts, self.corpus, self.vocabulary, scale)
+        ranks.barrier()
+        self.measures = Measures(
+            texts,
+            [Tokenizer.from_pretrained(folder) for folder in (TEACHER, self.vocabulary)],
+            num_passages=scale.num_passages,
+            num_sentences=scale.num_sentences,
+            device=ranks.device,
         )
 
-    def marks(self) -> list[Marks]:
-        """A row for each model, teacher last; empty on other ranks than 0."""
-        scale, texts = self.scale, self.texts
-        own, cased = str(texts.student_vocabulary), str(texts.teacher_vocabulary)
-        taught = self._run(Lesson("teacher", "teacher", "mlm", scale.teacher, scale.teacher_steps, 1e-3, cased))
-        teacher, shards = str(self.output / "teacher" / STUDENT), str(self.output / "teacher" / "shards")
-        lessons = (
-            ("no teacher, own words", "alone-own", "mlm", own, "", ""),
-            ("partial", "partial", "partial", own, teacher, ""),
-            ("no teacher, teacher's words", "alone-total", "mlm", cased, "", shards),
-            ("total", "total", "total", "", teacher, shards),
-        )
-        rows = self._untrained()
-        for title, folder, recipe, words, who, text in lessons:
-            rows += self._run(Lesson(title, folder, recipe, scale.student, scale.student_steps, 2e-3, words, who, text))
-        return [*rows, *taught]
+    def rows(self) -> list[Row]:
+        """A row for each lesson between the untrained student and the teacher; empty on other ranks than 0."""
+        rows = [self._row("untrained", [self._untrained()])]
+        for lesson in LESSONS:
+            folders = [self._trained(lesson, seed) for seed in range(1, self.scale.seeds + 1)]
+            rows.append(self._row(lesson.title, folders))
+        rows.append(self._row("teacher", [TEACHER]))
+        return [row for row in rows if row is not None]
 
-    def _run(self, lesson: Lesson) -> list[Marks]:
-        """Train and examine one model."""
-        ranks, folder = self.ranks, self.output / lesson.folder
-        text: dict[str, object] = {"shards": lesson.shards}
-        if not lesson.shards:
-            prepare = {**_PREPARE, "max_length": self.scale.max_length}
-            text = {"corpus": [str(self.texts.corpus)], "prepare": prepare}
+    def _trained(self, lesson: Lesson, seed: int) -> Path:
+        """The student of one run."""
+        ranks, folder, steps = self.ranks, self.output / f"{lesson.folder}-{seed}", self.scale.steps
+        text: dict[str, object] = {"shards": str(self.output / lesson.shards / "shards")}
+        if lesson.shards == folder.name:
+            text = {"corpus": [str(self.corpus)], "prepare": _PREPARE}
         values: dict[str, object] = {
             "recipe": lesson.recipe,
-            "teacher": lesson.teacher,
-            "student": {"model": lesson.shape, "tokenizer": lesson.vocabulary},
+            "teacher": str(TEACHER) if lesson.taught else "",
+            "student": {
+                "model": f"{_LAYERS}x{_WIDTH}",
+                "tokenizer": str(self.vocabulary if lesson.own_vocabulary else "" if lesson.taught else TEACHER),
+            },
             **text,
             "train": {
-                "steps": lesson.steps,
+                "seed": seed,
+                "steps": steps,
                 "batch_size": 32,
-                "optimizer": {"learning_rate": lesson.learning_rate},
-                "log_every": max(1, lesson.steps // 5),
-                "validate_every": lesson.steps,
-                "save_every": lesson.steps,
-                "validation_sequences": 200,
+                "optimizer": {"learning_rate": 3e-3},
+                "log_every": steps,
+                "validate_every": steps,
+                "save_every": steps,
+                "validation_sequences": 100,
             },
         }
-        self._say(f"{lesson.title}: {lesson.steps} steps of recipe {lesson.recipe}")
+        if ranks.is_main:
+            print(f"{lesson.title}, seed {seed}: {steps} steps of recipe {lesson.recipe}", file=sys.stderr, flush=True)
         plan = make_plan(resolve_run(values), folder, resume=False, device=ranks.device.type)
         ranks.barrier()  # nobody writes before all have looked
         prepare_shards(plan, ranks, workers=1, say=lambda table: None)
         ranks.barrier()
         if execute(plan, ranks) is None:
             sys.exit(STOPPED_EXIT_CODE)
-        return self._examined(lesson.title, folder / STUDENT)
+        return folder / STUDENT
 
-    def _untrained(self) -> list[Marks]:
-        """The student before its first step: what words in common alone are worth."""
-        tokenizer = Tokenizer.from_pretrained(self.texts.student_vocabulary)
-        layers, width = map(int, self.scale.student.split("x"))
-        folder = self.output / "untrained" / STUDENT
+    def _untrained(self) -> Path:
+        """The student before its first step: what shared words alone are worth."""
+        folder, tokenizer = self.output / "untrained" / STUDENT, Tokenizer.from_pretrained(self.vocabulary)
         if self.ranks.is_main:
             torch.manual_seed(1)
-            model = BertForMaskedLM(
-                new_shape(layers, width, tokenizer.vocab_size).replace(pad_token_id=tokenizer.pad_id)
-            )
-            model.save_pretrained(folder)
+            shape = new_shape(_LAYERS, _WIDTH, tokenizer.vocab_size).replace(pad_token_id=tokenizer.pad_id)
+            BertForMaskedLM(shape).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        return self._examined("untrained", folder)
+        return folder
 
-    def _examined(self, title: str, folder: Path) -> list[Marks]:
-        """The marks of the model in `folder`, on rank 0; the others wait."""
-        marks = [self.examination(title, folder)] if self.ranks.is_main else []
-        self.ranks.barrier()
-        return marks
-
-    def _say(self, message: str) -> None:
+    def _row(self, title: str, folders: list[Path]) -> Row | None:
+        """The scores of the models in `folders`, on rank 0; the others wait."""
+        row = None
         if self.ranks.is_main:
-            print(message, file=sys.stderr, flush=True)
+            model = BertForMaskedLM.from_pretrained(folders[0])
+            normalizer = Tokenizer.from_pretrained(folders[0]).backend.normalizer
+            vocabulary = "cased" if normalizer.normalize_str("Ã") == "Ã" else "uncased"
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            row = Row(title, parameters, vocabulary, tuple(map(self.measures, folders)))
+        self.ranks.barrier()
+        return row
+
+
+def write_texts(texts: list[Work], corpus: Path, vocabulary: Path, scale: Scale) -> None:
+    """The passages to learn from as JSON lines, and a lower-cased vocabulary, as bert-tiny's is, of some of them."""
+    passages = [passage for work in texts for run in work.training_runs() for passage in run]
+    with corpus.open("w", encoding="utf-8") as stream:
+        for number, passage in enumerate(passages):
+            stream.write(json.dumps({"id": str(number), "text": passage}, ensure_ascii=False) + "\n")
+    some = passages[:: -(-len(passages) // scale.vocabulary_passages)]
+    train_wordpiece(some, scale.vocab_size, lowercase=True, strip_accents=True).save_pretrained(vocabulary)

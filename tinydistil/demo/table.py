@@ -1,55 +1,46 @@
-"""The closing table of a demonstration."""
+"""The closing table of the demonstration."""
 
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+
+from tinydistil.demo.measures import Scores
+
+_COLUMNS = ("model", "parameters", "vocabulary", "MLM loss", "bits/char", "next passage", "work F1", "order")
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """What one model achieved.
-
-    parameters; masked_lm: loss in nats a masked token, to be compared within one vocabulary; bits: a character of
-    hidden words, to be compared between vocabularies; similarity: Pearson of cosines with the true scores, without
-    training for it; sentiment, entailment: F1 (macro; of "entails") after a short fine-tuning.
-    """
+class Row:
+    """A model: its scores for each seed it was trained with, one where there is nothing to draw."""
 
     title: str
     parameters: int
     vocabulary: str
-    masked_lm: float
-    bits: float
-    similarity: float
-    sentiment: float
-    entailment: float
+    scores: tuple[Scores, ...]
+
+    def of(self, measure: str) -> tuple[float, float | None]:
+        """Mean and standard deviation over seeds; the latter None for a single one."""
+        values = [getattr(each, measure) for each in self.scores]
+        return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
         return asdict(self)
 
 
-_COLUMNS = (
-    "model",
-    "parameters",
-    "vocabulary",
-    "MLM loss",
-    "bits/char",
-    "similarity r",
-    "sentiment F1",
-    "entailment F1",
-)
-
-
-def render(rows: Sequence[Marks]) -> str:
+def render(rows: Sequence[Row]) -> str:
     """The table as aligned text."""
     cells = [_COLUMNS]
-    cells += [
-        (row.title, f"{row.parameters / 1e6:.2f} M", row.vocabulary, f"{row.masked_lm:.3f}", f"{row.bits:.3f}",
-         f"{row.similarity:.3f}", f"{row.sentiment:.3f}", f"{row.entailment:.3f}")
-        for row in rows
-    ]  # fmt: skip
+    for row in rows:
+        figures = [_figure(*row.of(field.name)) for field in fields(Scores)]
+        cells.append((row.title, f"{row.parameters / 1e6:.2f} M", row.vocabulary, *figures))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) if place in (0, 2) else cell.rjust(width)
-                  for place, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join(cell.rjust(width) if i == 1 else cell.ljust(width)
+                  for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
         for line in cells
     )  # fmt: skip
+
+
+def _figure(mean: float, deviation: float | None) -> str:
+    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ±{deviation:.3f}"

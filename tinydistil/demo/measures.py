@@ -1,0 +1,191 @@
+"""The four measures of the demonstration, all on held-out passages and none with labels made by people.
+
+Shapes: N texts, D hidden size, C classes.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from tinydistil.corpus.sentences import split_sentences
+from tinydistil.demo.text import Work
+from tinydistil.evaluate.fixed_masks import encode_sequences
+from tinydistil.evaluate.inference import embed
+from tinydistil.evaluate.masked_lm import masked_lm_scores
+from tinydistil.evaluate.metrics import accuracy, precision_recall_f1
+from tinydistil.evaluate.word_loss import choose_words, word_loss
+from tinydistil.model.bert import BertModel
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.tokenizer.tokenizer import Tokenizer
+
+T = TypeVar("T")
+SNIPPET_CHARACTERS, MOST_PAIRS = 230, 500
+_WORD = re.compile(r"\w+")
+_SENTENCE_CHARACTERS = 40
+_MAX_LENGTH = 64  # what the teacher has positions for
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One model's figures.
+
+    masked_lm: nats per masked token, to be compared within one vocabulary; bits: per character of hidden words, to be
+    compared between vocabularies; next_passage: zero-shot recall@10 of the passage that follows, among 500; work: macro
+    F1 of the work a sentence is from; order: accuracy, which of two sentences comes first. The last two by logistic
+    regression on mean vectors.
+    """
+
+    masked_lm: float
+    bits: float
+    next_passage: float
+    work: float
+    order: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentencePairs:
+    """The first two sentences of N paragraphs, and the number of the work that each paragraph is from."""
+
+    first: list[str]
+    second: list[str]
+    works: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, passages: Sequence[tuple[int, str]], most: int) -> "SentencePairs":
+        """At most `most` pairs, evenly from (work, passage). Dialogue is left out: its dashes would tell the order."""
+        found = []
+        for work, passage in passages:
+            for paragraph in passage.split("\n"):
+                sentences = split_sentences(paragraph)[:2]
+                if (
+                    len(sentences) == 2
+                    and "—" not in "".join(sentences)
+                    and min(map(len, sentences)) >= _SENTENCE_CHARACTERS
+                ):
+                    found.append((*sentences, work))
+        chosen = _evenly(found, most)
+        return cls([f for f, _, _ in chosen], [s for _, s, _ in chosen], np.array([w for _, _, w in chosen]))
+
+
+class Measures:
+    """The same questions for every model. `tokenizers` are those of all models, so that words can be hidden in all."""
+
+    def __init__(
+        self,
+        works: Sequence[Work],
+        tokenizers: Sequence[Tokenizer],
+        *,
+        num_passages: int,
+        num_sentences: int,
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        held_out = [passage for work in works for passage in work.held_out()]
+        self.passages = _evenly(held_out, num_passages)
+        self.hidden_words = choose_words(self.passages, tokenizers, max_length=_MAX_LENGTH)
+        pairs = [pair for work in works for run in work.held_out_runs() for pair in snippet_pairs(" ".join(run))]
+        self.snippets = list(zip(*_evenly(pairs, MOST_PAIRS), strict=True))  # queries, what follows each
+        self.training, self.test = (
+            SentencePairs.of([(i, passage) for i, work in enumerate(works) for passage in part(work)], num_sentences)
+            for part in (lambda work: [p for run in work.training_runs() for p in run], Work.held_out)
+        )
+
+    def __call__(self, folder: Path) -> Scores:
+        """Measure the model in `folder` as somebody who was given the folder would."""
+        tokenizer = Tokenizer.from_pretrained(folder)
+        model = BertForMaskedLM.from_pretrained(folder, heads="require", attention="packed").to(self.device)
+        sequences = encode_sequences(self.passages, tokenizer, max_length=_MAX_LENGTH)
+        work, order = self._classified(model.bert, tokenizer)
+        return Scores(
+            masked_lm=masked_lm_scores(model, tokenizer, sequences).loss,
+            bits=word_loss(
+                model, tokenizer, self.passages, self.hidden_words, max_length=_MAX_LENGTH
+            ).bits_per_character,
+            next_passage=recall_at_10(*(vectors(model.bert, tokenizer, side) for side in self.snippets)),
+            work=work,
+            order=order,
+        )
+
+    def word_overlap(self) -> float:
+        """Recall@10 by shared words over all words of a pair, without any model."""
+        queries, candidates = ([set(_WORD.findall(text.lower())) for text in side] for side in self.snippets)
+        shared = np.array([[len(q & c) / max(len(q | c), 1) for c in candidates] for q in queries])
+        return _recall_at_10(shared)
+
+    def _classified(self, encoder: BertModel, tokenizer: Tokenizer) -> tuple[float, float]:
+        """Macro F1 of the work, accuracy of the order."""
+        sides = [vectors(encoder, tokenizer, side) for part in (self.training, self.test)
+                 for side in (part.first, part.second)]  # fmt: skip
+        first, second, test_first, test_second = sides
+        works = [np.concatenate([part.works, part.works]) for part in (self.training, self.test)]
+        guessed = classify(np.concatenate([first, second]), works[0], np.concatenate([test_first, test_second]))
+        # Each pair stands in both orders, so that neither is the likelier one.
+        difference, test_difference = first - second, test_first - test_second
+        orders = [np.repeat([1, 0], len(side)) for side in (first, test_first)]
+        ordered = classify(
+            np.concatenate([difference, -difference]),
+            orders[0],
+            np.concatenate([test_difference, -test_difference]),
+        )
+        return precision_recall_f1(works[1], guessed).f1, accuracy(orders[1], ordered)
+
+
+def _evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of `items`, at equal distances."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
+
+
+def snippet_pairs(text: str) -> list[tuple[str, str]]:
+    """Pieces of `text` of SNIPPET_CHARACTERS, two that follow one another at a time."""
+    pieces = [
+        text[i : i + SNIPPET_CHARACTERS] for i in range(0, len(text) - SNIPPET_CHARACTERS + 1, SNIPPET_CHARACTERS)
+    ]
+    return list(zip(pieces[::2], pieces[1::2], strict=False))
+
+
+def vectors(encoder: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Mean vectors (N, D), cut to `_MAX_LENGTH` tokens."""
+    found = embed(encoder, tokenizer, texts, max_length=_MAX_LENGTH, truncate=True)
+    return np.stack([each.vector for each in found])
+
+
+def recall_at_10(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> float:
+    """How often candidate i is among the ten nearest to query i, of vectors (N, D) by cosine."""
+    units = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (queries, candidates)]
+    return _recall_at_10(units[0] @ units[1].T)
+
+
+def _recall_at_10(similarities: NDArray[np.floating]) -> float:
+    """The same from similarities (N, N); a candidate that is no nearer than the right one counts as farther by half."""
+    right = similarities.diagonal()[:, None]
+    rank = (similarities > right).sum(1) + ((similarities == right).sum(1) - 1) / 2
+    return float((rank < 10).mean())
+
+
+def classify(
+    training: NDArray[np.float32], classes: NDArray[np.int64], test: NDArray[np.float32], *, l2: float = 1e-2
+) -> NDArray[np.int64]:
+    """Classes of `test` (N, D) by multinomial logistic regression on standardised `training` vectors."""
+    mean, deviation = training.mean(0), training.std(0) + 1e-6
+    inputs, held = (torch.from_numpy((each - mean) / deviation).double() for each in (training, test))
+    targets = torch.from_numpy(classes)
+    weight = torch.zeros(inputs.shape[1], int(classes.max()) + 1, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(weight.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(inputs @ weight + bias, targets) + l2 * weight.square().sum() / 2
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        return (held @ weight + bias).argmax(1).numpy()
