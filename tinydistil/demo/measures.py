@@ -60,7 +60,7 @@ class SentencePairs:
     @classmethod
     def of(cls, passages: Sequence[tuple[int, str]], most: int) -> "SentencePairs":
         """At most `most` pairs, evenly from (work, passage). Dialogue is left out: its dashes would tell the order."""
-        found = []
+        found: list[tuple[str, str, int]] = []
         for work, passage in passages:
             for paragraph in passage.split("\n"):
                 sentences = split_sentences(paragraph)[:2]
@@ -69,7 +69,7 @@ class SentencePairs:
                     and "—" not in "".join(sentences)
                     and min(map(len, sentences)) >= _SENTENCE_CHARACTERS
                 ):
-                    found.append((*sentences, work))
+                    found.append((sentences[0], sentences[1], work))
         chosen = _evenly(found, most)
         return cls([f for f, _, _ in chosen], [s for _, s, _ in chosen], np.array([w for _, _, w in chosen]))
 
@@ -170,7 +170,7 @@ def _recall_at_10(similarities: NDArray[np.floating]) -> float:
 
 
 def classify(
-    training: NDArray[np.float32], classes: NDArray[np.int64], test: NDArray[np.float32], *, l2: float = 1e-2
+    training: NDArray[np.float32], classes: NDArray[np.int64], test: NDArray[np.float32], *, l2: float = 3e-3
 ) -> NDArray[np.int64]:
     """Classes of `test` (N, D) by multinomial logistic regression on standardised `training` vectors."""
     mean, deviation = training.mean(0), training.std(0) + 1e-6

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinydistil.demo.measures import vectors
 from tinydistil.evaluate.inference import fill_mask
@@ -42,9 +43,9 @@ def _of(folder: Path, passages: Sequence[str]) -> tuple[list[str], list[str]]:
     return guesses, [passages[i] for i in order]
 
 
-def _units(encoder: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
+def _units(encoder: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
     found = vectors(encoder, tokenizer, texts)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    return np.divide(found, np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _beside(columns: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ class Row:
 
 def render(rows: Sequence[Row]) -> str:
     """The table as aligned text."""
-    cells = [_COLUMNS]
+    cells: list[tuple[str, ...]] = [_COLUMNS]
     for row in rows:
         figures = [_figure(*row.of(field.name)) for field in fields(Scores)]
         cells.append((row.title, f"{row.parameters / 1e6:.2f} M", row.vocabulary, *figures))
