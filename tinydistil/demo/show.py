@@ -49,5 +49,6 @@ def _units(encoder: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> ND
 
 
 def _beside(columns: Sequence[str]) -> str:
-    short = (text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…" for text in columns)
+    lines = (" ".join(text.split("\n")) for text in columns)
+    short = (text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…" for text in lines)
     return "".join(f"  {text.ljust(_WIDTH)}" for text in short).rstrip()
