@@ -16,11 +16,9 @@ from torch.nn import functional as F
 
 from tinydistil.corpus.sentences import split_sentences
 from tinydistil.demo.text import Work
-from tinydistil.evaluate.fixed_masks import encode_sequences
 from tinydistil.evaluate.inference import embed
-from tinydistil.evaluate.masked_lm import masked_lm_scores
+from tinydistil.evaluate.masked_lm import choose_words, encode_sequences, masked_lm_scores, word_loss
 from tinydistil.evaluate.metrics import accuracy, precision_recall_f1
-from tinydistil.evaluate.word_loss import choose_words, word_loss
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -134,7 +132,7 @@ class Measures:
             orders[0],
             np.concatenate([test_difference, -test_difference]),
         )
-        return precision_recall_f1(works[1], guessed).f1, accuracy(orders[1], ordered)
+        return precision_recall_f1(works[1], guessed, average="macro").f1, accuracy(orders[1], ordered)
 
 
 def _evenly(items: Sequence[T], most: int) -> list[T]:
