@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 from tinydistil.corpus.sentences import split_sentences
 from tinydistil.demo.text import Work
@@ -172,18 +173,17 @@ def classify(
 ) -> NDArray[np.int64]:
     """Classes of `test` (N, D) by multinomial logistic regression on standardised `training` vectors."""
     mean, deviation = training.mean(0), training.std(0) + 1e-6
-    inputs, held = (torch.from_numpy((each - mean) / deviation).double() for each in (training, test))
-    targets = torch.from_numpy(classes)
-    weight = torch.zeros(inputs.shape[1], int(classes.max()) + 1, dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(weight.shape[1], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+    inputs, held = (np.insert((each - mean) / deviation, 0, 1, axis=1).astype(np.float64) for each in (training, test))
+    targets = np.eye(int(classes.max()) + 1)[classes]  # (N, C)
+    shape = (inputs.shape[1], targets.shape[1])
+    penalised = l2 * (np.arange(shape[0]) > 0)[:, None]  # all but the bias
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(inputs @ weight + bias, targets) + l2 * weight.square().sum() / 2
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weight = flat.reshape(shape)
+        logs = log_softmax(inputs @ weight, axis=1)
+        gradient = inputs.T @ (np.exp(logs) - targets) / len(inputs) + penalised * weight
+        return float(-(targets * logs).sum() / len(inputs) + (penalised * weight**2).sum() / 2), gradient.ravel()
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        return (held @ weight + bias).argmax(1).numpy()
+    found = minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    guesses: NDArray[np.int64] = (held @ found.x.reshape(shape)).argmax(1)
+    return guesses
