@@ -45,7 +45,8 @@ def _of(folder: Path, passages: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _units(encoder: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
     found = vectors(encoder, tokenizer, texts)
-    return np.divide(found, np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
+    units: NDArray[np.float32] = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return units
 
 
 def _beside(columns: Sequence[str]) -> str:
