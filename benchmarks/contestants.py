@@ -26,7 +26,8 @@ from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.int8 import quantise_teacher
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.vocabulary import Vocabulary
-from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
+from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.train_config import OptimizerConfig
 
 LEARNING_RATE = 5e-4
 TERMS = ("hard", "soft", "hidden")

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from tinydistil.base.arguments import Parser
 from tinydistil.base.errors import require, run_script
-from tinydistil.demo.run import demonstrate
-from tinydistil.train.command import add_run_arguments, given_options, resolve, run_command
-from tinydistil.train.run_config import RunConfig
+from tinydistil.train.command import add_run_arguments, given_options, has_shards, values_of
+from tinydistil.train.run_config import RunConfig, resolve_run
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = Parser(description=__doc__, options=RunConfig)
+    parser = Parser(description=__doc__, options="tinydistil.corpus.raw_config:RawRunConfig")
     parser.add_argument("--recipe", help="total, partial, distilbert or mlm")
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
     parser.add_argument(
@@ -38,10 +37,21 @@ def main() -> None:
     """With a teacher, a corpus or a recipe: that run. With none of them: the demonstration."""
     arguments = parse_arguments()
     options = given_options(arguments)
+    # Imported where they are used: --help needs none of this, a run on shards no preparation, a run no demonstration.
     if options and not arguments.quick:
-        run_command(arguments, resolve(arguments))
+        values = values_of(arguments)
+        if has_shards(values):
+            from tinydistil.train.run import run_command
+
+            run_command(arguments, resolve_run(values, RunConfig))
+        else:
+            from tinydistil.corpus.raw_text import run_raw
+
+            run_raw(arguments, values)
         return
     require(not options, f"--quick is the small demonstration on Machado de Assis; it takes no {' '.join(options)}")
+    from tinydistil.demo.run import demonstrate
+
     demonstrate(arguments.output or Path("runs/demo"), quick=arguments.quick, device=arguments.device)
 
 

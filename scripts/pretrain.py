@@ -12,9 +12,8 @@ import argparse
 from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range, override
 from tinydistil.base.errors import require, run_script
-from tinydistil.train.command import add_run_arguments, run_command, values_of
+from tinydistil.train.command import add_run_arguments, has_shards, values_of
 from tinydistil.train.run_config import RunConfig, resolve_run
-from tinydistil.train.vocabulary import VOCABULARY
 
 # Options of RunConfig that have no effect without a teacher.
 TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
@@ -22,7 +21,7 @@ TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = Parser(description=__doc__, options=RunConfig, without=TEACHING)
+    parser = Parser(description=__doc__, options="tinydistil.corpus.raw_config:RawRunConfig", without=TEACHING)
     parser.add_argument("--model", dest="student", metavar="DIR", help="folder, hub name, or a shape such as 4x256")
     parser.add_argument(
         "--vocab-size", type=whole(Range(1, 10_000_000)), help="train a cased vocabulary of this size on the corpus"
@@ -39,13 +38,23 @@ def main() -> None:
         require(option not in values, f"option {option!r} is for learning from a teacher; use scripts/distill.py")
     values |= {"recipe": {"name": "mlm"}}
     size = arguments.vocab_size
+    # Imported where they are used: --help needs none of this, and a run on shards no preparation.
+    if size is None and has_shards(values):
+        from tinydistil.train.run import run_command
+
+        run_command(arguments, resolve_run(values, RunConfig))
+        return
+    from tinydistil.corpus.raw_config import resolve_raw
+    from tinydistil.corpus.raw_text import run_raw
+    from tinydistil.train.plan import VOCABULARY
+
     if size is not None:
         require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
-        given = bool(resolve_run(values).student.tokenizer)
+        given = bool(resolve_raw(values).student.tokenizer)
         require(not given, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
         require(arguments.output is not None, "--output is missing; name the folder of the run")
         override(values, [], {"student.tokenizer": str(arguments.output / VOCABULARY)})
-    run_command(arguments, resolve_run(values), vocab_size=size)
+    run_raw(arguments, values, vocab_size=size)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from typing import Annotated, Any, get_args, get_origin
 from tests.bad_input.material import SETTINGS, SOUND
 from tinydistil.base.config import hints_of
 from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.raw_config import RawRunConfig
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.train.run_config import RunConfig
 
 Change = Callable[[Path], object]
 
@@ -37,7 +37,7 @@ class Case:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-OPTIONS = {"prepare": PrepareConfig, "distill": RunConfig, "pretrain": RunConfig, "finetune": FineTuneConfig,
+OPTIONS = {"prepare": PrepareConfig, "distill": RawRunConfig, "pretrain": RawRunConfig, "finetune": FineTuneConfig,
            "evaluate": FineTuneConfig}
 _DEEP = "[" * 1000 + "]" * 1000
 _LINES = ['"a\\nb"', '"a\\u0000b"', '"a\\u2028b"']

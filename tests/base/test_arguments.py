@@ -18,8 +18,8 @@ from tinydistil.base.arguments import Parser, number, whole
 from tinydistil.base.config import Range, from_mapping, hints_of, override, read_toml, to_mapping
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.raw_config import RawRunConfig, resolve_raw
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.train.run_config import RunConfig, resolve_run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -90,8 +90,8 @@ def leaves(cls: Any, prefix: str = "") -> Iterator[str]:
     ("script", "cls", "without"),
     [
         ("prepare", PrepareConfig, ()),
-        ("distill", RunConfig, ()),
-        ("pretrain", RunConfig, ("recipe", "teacher", "teacher_cache", "teacher_precision", "cache")),
+        ("distill", RawRunConfig, ()),
+        ("pretrain", RawRunConfig, ("recipe", "teacher", "teacher_cache", "teacher_precision", "cache")),
         ("finetune", FineTuneConfig, ()),
         ("evaluate", FineTuneConfig, ("seed",)),
     ],
@@ -134,7 +134,7 @@ SCALARS = st.one_of(
 VALUES = st.recursive(
     SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=3))
 )
-CLASSES = {"prepare": PrepareConfig, "run": RunConfig, "finetune": FineTuneConfig}
+CLASSES = {"prepare": PrepareConfig, "run": RawRunConfig, "finetune": FineTuneConfig}
 
 
 def tables(cls: Any, prefix: str = "") -> Iterator[str]:
@@ -146,7 +146,7 @@ def tables(cls: Any, prefix: str = "") -> Iterator[str]:
 
 
 def resolved(kind: str, values: dict[str, object]) -> object:
-    return resolve_run(values) if kind == "run" else from_mapping(CLASSES[kind], values)
+    return resolve_raw(values) if kind == "run" else from_mapping(CLASSES[kind], values)
 
 
 def one_line(error: InputError) -> bool:

@@ -14,11 +14,11 @@ from tests.scripts.models import make_models
 from tests.train.processes import RankProcesses
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.train import vocabulary
-from tinydistil.train.plan import Plan, make_plan
-from tinydistil.train.run import execute, make_batches, prepare_shards
-from tinydistil.train.run_config import resolve_run
-from tinydistil.train.vocabulary import make_vocabulary
+from tinydistil.corpus import raw_text
+from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.raw_text import make_vocabulary, plan_raw
+from tinydistil.train.plan import Plan
+from tinydistil.train.run import execute, make_batches
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
     folder = tmp_path_factory.mktemp("parents")
     with contextlib.chdir(folder):
         make_models(folder, write_corpus(folder / "corpus.jsonl", 40))
-        prepare_shards(plan_of(model="1x8", corpus=["corpus.jsonl"]), ALONE, workers=0, say=print)
+        plan_of(model="1x8", corpus=["corpus.jsonl"]).text.prepare(ALONE, workers=0, say=print)
         yield folder
 
 
@@ -44,7 +44,7 @@ def plan_of(
         values |= {"prepare": {"max_length": 32}}
     else:
         values |= {"shards": "made/shards"}
-    return make_plan(resolve_run(values | options), Path(output), resume=True, device="cpu")
+    return plan_raw(resolve_raw(values | options), Path(output), resume=True, device="cpu")
 
 
 def batches_of(split: str = "train", **changes: str | int) -> MaskedBatches:
@@ -123,18 +123,18 @@ class Made:
     apart: bool
 
     def __call__(self) -> None:
-        vocabulary._SEEN_WITHIN_S = 1.0
+        raw_text._SEEN_WITHIN_S = 1.0
         with joined("cpu") as ranks:
             output = self.folder / (f"out-{ranks.rank}" if self.apart else "out")
             os.chdir(self.folder)
             if ranks.is_main:
                 time.sleep(2)
-            config = resolve_run({
+            config = resolve_raw({
                 "recipe": "mlm", "student": {"model": "1x8", "tokenizer": str(output / "vocabulary")},
                 "corpus": ["corpus.jsonl"], "train": {"batch_size": 6}, "prepare": {"max_length": 32},
             })  # fmt: skip
             make_vocabulary(config, output, 200, ranks, resume=True)
-            prepare_shards(make_plan(config, output, resume=True, device="cpu"), ranks, workers=0, say=print)
+            plan_raw(config, output, resume=True, device="cpu").text.prepare(ranks, workers=0, say=print)
 
 
 def test_ranks_wait_for_the_files_of_the_first(folder: Path, tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from tinydistil.base.files import read_json
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.tokenizer.sides import load_side
 from tinydistil.train import sources
-from tinydistil.train.plan import make_plan
-from tinydistil.train.run_config import resolve_run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -353,6 +353,6 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_asked_for(
         (1_000_000, 4, ""),
     ):
         monkeypatch.setattr(sources, "memory_there", lambda there=there: there)
-        config = resolve_run(values | {"train": {"batch_size": batch}})
+        config = resolve_raw(values | {"train": {"batch_size": batch}})
         with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
-            make_plan(config, Path("never"), resume=False, device="cpu")
+            plan_raw(config, Path("never"), resume=False, device="cpu")

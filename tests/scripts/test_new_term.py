@@ -21,13 +21,14 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.batches.batch import MaskedBatch
+from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.states import ModelStates
 from tinydistil.distill.terms.base import Loss, Shapes, Term, TermOptions, register
 from tinydistil.train import run as run_module
-from tinydistil.train.plan import Plan, make_plan
-from tinydistil.train.run import build, prepare_shards
-from tinydistil.train.run_config import resolve_run
+from tinydistil.train.plan import Plan
+from tinydistil.train.run import build
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
     before = Path.cwd()
     os.chdir(folder)
     try:
-        prepare_shards(plan_of("made", "", corpus=["corpus.jsonl"]), ALONE, workers=0, say=print)
+        plan_of("made", "", corpus=["corpus.jsonl"]).text.prepare(ALONE, workers=0, say=print)
         (folder / "made" / "shards").rename(folder / "shards")
     finally:
         os.chdir(before)
@@ -87,7 +88,7 @@ def plan_of(output: str, cache: str, *, corpus: list[str] | None = None) -> Plan
     values |= {"corpus": corpus, "prepare": {"max_length": 32}} if corpus else {"shards": "shards"}
     if cache:
         values |= {"teacher_cache": cache, "cache": {"words": "hidden"}}
-    return make_plan(resolve_run(override(values, SET)), Path(output), resume=True, device="cpu")
+    return plan_raw(resolve_raw(override(values, SET)), Path(output), resume=True, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -171,17 +172,17 @@ def test_a_temperature_that_changes_needs_the_whole_distribution() -> None:
     given: dict[str, object] = {"shards": "s", "teacher": "t", "teacher_cache": "c"}
     changing = ["recipe.temperature={start = 4.0, end = 1.0}"]
     with pytest.raises(InputError, match=r"recipe.temperature follows a schedule; choose cache.words=hidden"):
-        resolve_run(override(dict(given), changing))
-    resolve_run(override(dict(given), [*changing, "cache.words=hidden"]))
+        resolve_raw(override(dict(given), changing))
+    resolve_raw(override(dict(given), [*changing, "cache.words=hidden"]))
 
 
 def test_schedules_are_held_to_the_bounds_of_their_numbers() -> None:
     given: dict[str, object] = {"shards": "s", "teacher": "t"}
     with pytest.raises(InputError, match=r"recipe.temperature must be in \(0, 1000\], got 0"):
-        resolve_run(override(dict(given), ["recipe.temperature={start = 4.0}"]))
+        resolve_raw(override(dict(given), ["recipe.temperature={start = 4.0}"]))
     with pytest.raises(InputError, match=r"schedule.points are pairs"):
-        resolve_run(override(dict(given), ["recipe.hidden={shape = 'points', points = [[0.5, 1], [0.2, 3]]}"]))
-    recipe = resolve_run(
+        resolve_raw(override(dict(given), ["recipe.hidden={shape = 'points', points = [[0.5, 1], [0.2, 3]]}"]))
+    recipe = resolve_raw(
         override(dict(given), ["recipe.hidden={shape = 'points', points = [[0.2, 1], [0.6, 3]]}"])
     ).recipe
     assert [round(recipe.hidden.at(each), 9) for each in (0.0, 0.2, 0.4, 0.6, 1.0)] == [1, 1, 2, 3, 3]

@@ -20,15 +20,16 @@ from tinydistil.base import errors
 from tinydistil.base import ranks as ranks_module
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
+from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.projection import Moments
 from tinydistil.distill.teacher.cached import OWNERSHIP, TeacherCache
 from tinydistil.model import quantised
 from tinydistil.train import run as run_module
 from tinydistil.train import teaching
 from tinydistil.train.checkpoint import CheckpointStore
-from tinydistil.train.plan import Plan, make_plan
-from tinydistil.train.run import build, execute, prepare_shards
-from tinydistil.train.run_config import resolve_run
+from tinydistil.train.plan import Plan
+from tinydistil.train.run import build, execute
 from tinydistil.train.teacher_cache import bound_to, hash_of_weights
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -65,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
     before = Path.cwd()
     os.chdir(folder)
     try:
-        prepare_shards(plan_of("made", {"corpus": ["corpus.jsonl"], "shards": ""}), ALONE, workers=0, say=print)
+        plan_of("made", {"corpus": ["corpus.jsonl"], "shards": ""}).text.prepare(ALONE, workers=0, say=print)
         (folder / "made" / "shards").rename(folder / "shards")
     finally:
         os.chdir(before)
@@ -93,7 +94,7 @@ def plan_of(output: str, changes: Mapping[str, object]) -> Plan:
         for section in sections:
             table = table.setdefault(section, {})  # type: ignore[assignment]
         table[name] = value
-    return make_plan(resolve_run(nested), Path(output), resume=True, device="cpu")
+    return plan_raw(resolve_raw(nested), Path(output), resume=True, device="cpu")
 
 
 def differing(changes: Mapping[str, object], fingerprint: str = "f") -> set[str]:
@@ -334,11 +335,14 @@ def test_ranks_that_read_other_files_end_together(
 def test_a_cache_is_for_one_writer_and_many_readers() -> None:
     changes: dict[str, object] = {"teacher_cache": "shared", "train.mask.epochs": 2}
     plan = plan_of("run-shared", changes)
-    bound = bound_to(plan, hash_of_weights(teaching.load_teacher(plan)))
-    with OWNERSHIP.claim(plan.teacher_cache, bound), pytest.raises(InputError, match=r"'shared' is being written by"):
+    bound, folder = bound_to(plan, hash_of_weights(teaching.load_teacher(plan))), Path(plan.config.teacher_cache)
+    with (
+        OWNERSHIP.claim(folder, bound),
+        pytest.raises(InputError, match=r"'shared' is being written by"),
+    ):
         build(plan, ALONE)
     build(plan, ALONE).records.close()
-    with OWNERSHIP.claim(plan.teacher_cache, bound):
+    with OWNERSHIP.claim(folder, bound):
         build(plan, ALONE).records.close()
 
 

@@ -14,12 +14,13 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.tokenizer.sides import load_side
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.estimate import estimate
-from tinydistil.train.plan import Plan, make_plan
+from tinydistil.train.plan import Plan
 from tinydistil.train.run import execute, make_batches
-from tinydistil.train.run_config import resolve_run
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 # Shards by the tokenizers they are made with, in this order.
@@ -64,7 +65,7 @@ def plan_of(name: str, shards: str, output: str) -> Plan:
             inner[key] = value
         else:
             values[key] = value
-    return make_plan(resolve_run(values), Path(output), resume=False, device="cpu")
+    return plan_raw(resolve_raw(values), Path(output), resume=False, device="cpu")
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -81,11 +82,11 @@ def test_each_model_reads_its_own_tokens(name: str, folder: Path) -> None:
         batches = make_batches(plan, "train")
         assert batches is not None
         batch = batches.collate(batches.candidates[:5], 0)
-        assert int(batch.original_ids.max()) < plan.shape.vocab_size
+        assert int(batch.original_ids.max()) < plan.student.shape.vocab_size
         if plan.teacher is not None:
             read = [
                 [_folded(tokenizer, row) for row in view.original_ids.tolist()]
-                for tokenizer, view in ((plan.tokenizer, batch), (plan.teacher.tokenizer, batch.teacher_view))
+                for tokenizer, view in ((plan.student.tokenizer, batch), (plan.teacher.tokenizer, batch.teacher_view))
             ]
             assert read[0] == read[1] and len(read[0][0]) > 20
 

@@ -23,7 +23,8 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.optimizer import OptimizerConfig, make_optimizer
+from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.train_config import OptimizerConfig
 
 TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3
 CASES: dict[str, Recipe] = {

@@ -23,9 +23,8 @@ from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.step import StepResult
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
-from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.records import Records
-from tinydistil.train.train_config import TrainConfig
+from tinydistil.train.train_config import OptimizerConfig, TrainConfig
 from tinydistil.train.validation import masked_lm_loss
 
 

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import importlib
 import re
 import sys
 import typing
@@ -18,10 +19,13 @@ from tinydistil.base.files import is_utf8
 class Parser(argparse.ArgumentParser):
     """A parser that reports through InputError, takes no abbreviations, and shows the script's docstring as it is.
 
-    options: the configuration class whose fields --set may name, for --help; `without` these tables and fields.
+    options: the configuration class whose fields --set may name, for --help; `without` these tables and fields. Named
+    by "module:Class", it is imported for --help alone.
     """
 
-    def __init__(self, *args: Any, options: type | None = None, without: tuple[str, ...] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, options: type | str | None = None, without: tuple[str, ...] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.formatter_class, self.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
         self.options, self.without = options, without
@@ -56,7 +60,11 @@ class Parser(argparse.ArgumentParser):
         """The help, and the options of --set where the script has it."""
         if self.options is not None:
             flags = " and ".join(flag for flag in ("--set", "--config") if flag in self._option_string_actions)
-            self.epilog = "\n".join([f"options of {flags}:", *_option_lines(self.options, self.without)])
+            options = self.options
+            if isinstance(options, str):
+                module, _, name = options.partition(":")
+                options = typing.cast(type, getattr(importlib.import_module(module), name))
+            self.epilog = "\n".join([f"options of {flags}:", *_option_lines(options, self.without)])
         return super().format_help()
 
 

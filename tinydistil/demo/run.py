@@ -15,6 +15,8 @@ from tinydistil.base.console import duration
 from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE
+from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.demo.measures import Measures
 from tinydistil.demo.show import show
 from tinydistil.demo.table import Row, render
@@ -22,9 +24,8 @@ from tinydistil.demo.text import Work, works
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.plan import make_plan
-from tinydistil.train.run import STUDENT, execute, prepare_shards
-from tinydistil.train.run_config import new_shape, resolve_run
+from tinydistil.train.run import STUDENT, execute
+from tinydistil.train.sources import new_shape
 
 RECORD = "demo.json"
 TEACHER = Path(__file__).parent / "teacher"
@@ -168,9 +169,9 @@ class Demonstration:
         }
         if ranks.is_main:
             print(f"{lesson.title}, seed {seed}: {steps} steps of recipe {lesson.recipe}", file=sys.stderr, flush=True)
-        plan = make_plan(resolve_run(values), folder, resume=False, device=ranks.device.type)
+        plan = plan_raw(resolve_raw(values), folder, resume=False, device=ranks.device.type)
         ranks.barrier()  # nobody writes before all have looked
-        prepare_shards(plan, ranks, workers=1, say=lambda table: None)
+        plan.text.prepare(ranks, workers=1, say=lambda table: None)
         ranks.barrier()
         if execute(plan, ranks) is None:
             sys.exit(STOPPED_EXIT_CODE)

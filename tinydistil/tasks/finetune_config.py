@@ -21,9 +21,8 @@ from tinydistil.base.config import (
 from tinydistil.model.config import BertConfig
 from tinydistil.model.operations import POOLINGS
 from tinydistil.tasks.augment import AugmentConfig
-from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import ScheduleConfig
-from tinydistil.train.train_config import TrainConfig, require_parts
+from tinydistil.train.train_config import OptimizerConfig, TrainConfig, require_parts
 
 CLASS_WEIGHTS = ("none", "balanced")
 

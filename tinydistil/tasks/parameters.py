@@ -5,7 +5,7 @@ from torch import nn
 
 from tinydistil.base.errors import require
 from tinydistil.tasks.task_objective import TaskModel
-from tinydistil.train.optimizer import OptimizerConfig
+from tinydistil.train.train_config import OptimizerConfig
 
 
 def freeze(model: TaskModel, *, embeddings: bool, layers: int) -> None:

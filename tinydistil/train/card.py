@@ -57,7 +57,7 @@ def model_card(plan: Plan, student: BertForMaskedLM, outcome: Outcome) -> str:
         if plan.teacher is not None and recipe.needs.teacher
         else "Trained as a masked language model, without a teacher,"
     )
-    uses = _VECTORS if head == "none" else _FILL_MASK.format(mask=plan.tokenizer.special.mask_token)
+    uses = _VECTORS if head == "none" else _FILL_MASK.format(mask=plan.student.tokenizer.special.mask_token)
     rows = {
         "teacher": "none" if plan.teacher is None else _parent(plan.teacher, content.get("teacher")),
         "student's start": _start_of(plan, content.get("student")),
@@ -72,7 +72,7 @@ def model_card(plan: Plan, student: BertForMaskedLM, outcome: Outcome) -> str:
     lines = [
         "---", *front, "---", "",
         f"# A Portuguese BERT of {parameters / 1e6:.1f} million parameters", "",
-        f"{_shape(student.config)} ({_spelling(plan.tokenizer)}).",
+        f"{_shape(student.config)} ({_spelling(plan.student.tokenizer)}).",
         f"{how} with recipe `{recipe.name}` ({terms_of(recipe)}): {outcome.steps:,} steps.", "",
         "## Measured on held-out text of the same corpus", "", *_measured(outcome, recipe), "",
         "## Use", "", "In this folder, or with its path or hub name in place of the dot:", "",
@@ -145,7 +145,7 @@ def _parent(model: ModelFolder, fingerprint: object) -> str:
 
 
 def _start(plan: Plan) -> Path | None:
-    return plan.student_folder if plan.config.student.start == "own" else None
+    return plan.student.folder if plan.config.student.start == "own" else None
 
 
 def _start_of(plan: Plan, fingerprint: object) -> str:
@@ -154,14 +154,14 @@ def _start_of(plan: Plan, fingerprint: object) -> str:
         return "every n-th layer of the teacher"
     if folder is None:
         return "random weights"
-    respelled = "; embeddings for another vocabulary" if plan.respelled else ""
+    respelled = "; embeddings for another vocabulary" if plan.student.respelled else ""
     return f"{_code(name_of(model, folder))}{_marked(fingerprint)}{respelled}"
 
 
 def _text(plan: Plan, fingerprint: object) -> str:
-    if plan.config.corpus:
-        return ", ".join(_code(Path(path).name) for path in plan.config.corpus)
-    return f"token shards {_code(name_of(str(plan.shards), plan.shards))}{_marked(fingerprint)}"
+    if plan.text.raw:
+        return ", ".join(_code(Path(path).name) for path in plan.text.raw)
+    return f"token shards {_code(name_of(str(plan.text.shards), plan.text.shards))}{_marked(fingerprint)}"
 
 
 def _marked(fingerprint: object) -> str:

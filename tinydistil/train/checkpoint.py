@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, readable, sha256_of, sync, write_json
@@ -138,40 +137,3 @@ def _score(folder: Path) -> float:
 def _sync(file: Path) -> None:
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors, "moment/parameter"; parameters it has not stepped yet are absent."""
-    return {
-        f"{kind}/{name}": tensor
-        for name, parameter in module.named_parameters()
-        for kind, tensor in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put `optimizer_tensors` back.
-
-    Raises InputError where they are not those of `module`, one of each kind for a parameter: the kernel of AdamW reads
-    as many numbers as the parameter has, whatever is there.
-    """
-    parameters = dict(module.named_parameters())
-    kinds = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, torch.optim.AdamW) else set()
-    found: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        kind, _, name = key.partition("/")
-        if name not in parameters:
-            raise InputError(f"the checkpoint's optimizer knows {name!r}, this model does not; start anew")
-        parameter = parameters[name]
-        wanted = (torch.Size(), torch.float32) if kind == "step" else (parameter.shape, parameter.dtype)
-        require(
-            kind in kinds and (tensor.shape, tensor.dtype) == wanted,
-            f"the checkpoint's optimizer has {key!r} of shape {list(tensor.shape)} in {tensor.dtype}, where "
-            f"{list(wanted[0])} in {wanted[1]} belongs; start anew",
-        )
-        # AdamW's step counter stays on the CPU unless the kernel is a fused CUDA one
-        device = parameter.device if tensor.dim() or parameter.is_cuda else tensor.device
-        found.setdefault(name, {})[kind] = tensor.to(device).clone()
-    for name, state in found.items():
-        require(state.keys() == kinds, f"the checkpoint's optimizer lacks numbers of {name!r}; start anew")
-        optimizer.state[parameters[name]].update(state)

@@ -1,24 +1,11 @@
-"""The command line of a run, shared by scripts/distill.py and scripts/pretrain.py."""
+"""The command line of a run, shared by scripts/distill.py and scripts/pretrain.py; imported without torch."""
 
 import argparse
-import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tinydistil.base.arguments import Parser, number, whole
 from tinydistil.base.config import Range, override, read_toml
-from tinydistil.base.console import duration
-from tinydistil.base.errors import require
-from tinydistil.base.ranks import attempt, joined
-from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped
-from tinydistil.train.estimate import estimate, seconds_after
-from tinydistil.train.plan import make_plan, ownership
-from tinydistil.train.run import STUDENT, execute, prepare_shards
-from tinydistil.train.run_config import RunConfig, resolve_run
-from tinydistil.train.vocabulary import make_vocabulary, with_trial_vocabulary
 
 # Flags that stand for an option of RunConfig.
 FLAGS: Mapping[str, str] = {
@@ -103,52 +90,6 @@ def values_of(arguments: argparse.Namespace) -> dict[str, object]:
     return override(values, arguments.set, flags)
 
 
-def run_command(arguments: argparse.Namespace, config: RunConfig, *, vocab_size: int | None = None) -> None:
-    """Check, prepare, train, say where the student is. Leaves with exit code 75 where it was asked to stop before.
-
-    vocab_size: train a vocabulary of that size on the corpus first, in the folder that is the student's tokenizer.
-    """
-    require(arguments.output is not None, "--output is missing; name the folder of the run")
-    workers = 2 if arguments.workers is None else arguments.workers
-    require(
-        arguments.workers is None or bool(config.corpus),
-        "--workers prepare raw text, but there is no --corpus; drop it",
-    )
-    # A restart by torchrun runs the same command, and finds what it began.
-    resume = arguments.resume == "auto" or attempt() > 0
-    with joined(arguments.device) as ranks, ExitStack() as stack:
-        if vocab_size is not None and arguments.dry_run:
-            config = with_trial_vocabulary(config, vocab_size, Path(stack.enter_context(TemporaryDirectory())))
-        elif vocab_size is not None:
-            make_vocabulary(config, arguments.output, vocab_size, ranks, resume=resume)
-        # All look before one writes: what is found wrong is found by every rank, and told by one.
-        with ranks.agreed():
-            plan = make_plan(config, arguments.output, resume=resume, device=arguments.device)
-        if arguments.dry_run:
-            if ranks.is_main:
-                print(estimate(plan, ranks.device))
-            return
-        with ranks.agreed():
-            if ranks.is_main:
-                # The record is written once the models are built: a command that is refused leaves none.
-                owner = ownership(config, plan.output)
-                stack.enter_context(owner.claim(plan.output, plan.origin, resume=resume, record_now=False))
-        try:
-            prepare_shards(plan, ranks, workers=workers, say=print, later=partial(seconds_after, plan, ranks))
-            outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for
-        except Stopped as stop:
-            print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
-            sys.exit(STOPPED_EXIT_CODE)
-    if outcome is None:
-        if ranks.is_main:
-            print("stopped; go on with the same command and --resume auto", file=sys.stderr)
-        sys.exit(STOPPED_EXIT_CODE)
-    if ranks.is_main:
-        took = f"{outcome.steps:,} steps, {outcome.tokens:,} tokens in {duration(outcome.seconds)}"
-        print("; ".join([took, *filter(None, [outcome.said])]))
-        print(f"student: {arguments.output / STUDENT}")
-
-
-def resolve(arguments: argparse.Namespace) -> RunConfig:
-    """The configuration that file, --set and flags make together."""
-    return resolve_run(values_of(arguments))
+def has_shards(values: Mapping[str, object]) -> bool:
+    """Whether a run reads token shards alone, and no option is about raw text."""
+    return bool(values.get("shards")) and not {"corpus", "evaluation_sets", "prepare"} & values.keys()

@@ -104,7 +104,7 @@ def estimate(plan: Plan, device: torch.device) -> str:
     held = trained + (0 if teacher is None else weight_bytes(teacher))
     step = (trial.seconds + trial.teacher_seconds) * config.train.batch_size
     lines = [
-        f"student   {config.student.model}: {_described(student)}, vocabulary {plan.tokenizer.vocab_size:,} "
+        f"student   {config.student.model}: {_described(student)}, vocabulary {plan.student.tokenizer.vocab_size:,} "
         f"({config.student_vocabulary})",
         f"teacher   {taught_by}" + (f", in {config.teacher_precision}" if config.teacher_precision else ""),
         f"recipe    {config.recipe.name}: {terms_of(config.recipe)}",
@@ -165,8 +165,8 @@ def _described_memory(plan: Plan, trainer: _Trainer, trial: _Trial, device: torc
 
 def _longest(plan: Plan, count: int) -> MaskedBatch:
     """`count` sequences of a batch with many tokens: of the text where it is prepared, else as long as they can be."""
-    if not (plan.shards / MANIFEST).exists():
-        return _batches(plan, count, plan.config.prepare.max_length).collate(np.arange(count), 0)
+    if not (plan.text.shards / MANIFEST).exists():
+        return _batches(plan, count, plan.text.longest).collate(np.arange(count), 0)
     batches = make_batches(plan, "train")
     assert batches is not None, "only validation may have too few sequences"
     lengths = batches.lengths()
@@ -188,9 +188,11 @@ def _most_bytes(device: torch.device) -> int:
 def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
     config = plan.config
     other = plan.teacher.tokenizer if plan.teacher is not None and plan.sides.apart else None
-    sizes = [each.vocab_size for each in (other, plan.tokenizer) if each is not None]
+    sizes = [each.vocab_size for each in (other, plan.student.tokenizer) if each is not None]
     text = _RandomText(count, max(1, round(tokens) - 2), sizes)
-    return MaskedBatches(text, plan.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other)
+    return MaskedBatches(
+        text, plan.student.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other
+    )
 
 
 def _trial(trainer: _Trainer, batches: MaskedBatches) -> _Trial:
@@ -222,8 +224,8 @@ def _trial(trainer: _Trainer, batches: MaskedBatches) -> _Trial:
 
 def _text_of(plan: Plan) -> _Text:
     """What an epoch reads, of what is prepared; a guess of its tokens before."""
-    if not (plan.shards / MANIFEST).exists():
-        return _Text(None, plan.config.prepare.capacity * _FILLED + 2)
+    if not (plan.text.shards / MANIFEST).exists():
+        return _Text(None, (plan.text.longest - 2) * _FILLED + 2)
     batches = make_batches(plan, "train")
     assert batches is not None, "only validation may have too few sequences"
     return _Text(len(batches.candidates), float(batches.lengths()[batches.candidates].mean()))
@@ -237,11 +239,8 @@ def _described(model: Pretrained) -> str:
 
 def _described_text(plan: Plan, text: _Text) -> str:
     if text.sequences is not None:
-        return f"{plan.shards}: {text.sequences:,} sequences of {text.tokens:.0f} tokens on average"
-    assert plan.job is not None
-    return (
-        f"{len(plan.job.files)} files, not prepared yet, sequences of at most {plan.config.prepare.max_length} tokens"
-    )
+        return f"{plan.text.shards}: {text.sequences:,} sequences of {text.tokens:.0f} tokens on average"
+    return f"{plan.text.files} files, not prepared yet, sequences of at most {plan.text.longest} tokens"
 
 
 def _described_time(plan: Plan, trial: _Trial, text: _Text) -> str:

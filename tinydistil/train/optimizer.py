@@ -1,25 +1,12 @@
-"""AdamW with weight decay where it belongs."""
+"""AdamW with weight decay where it belongs; its moments by parameter name, for checkpoints."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tinydistil.base.config import Checked, NonNegative, Positive, Range
-
-
-@dataclass(frozen=True)
-class OptimizerConfig(Checked, table="optimizer"):
-    """AdamW (Loshchilov & Hutter 2019) as BERT used it; `clip_norm` limits the whole gradient's norm, 0 does not."""
-
-    learning_rate: Positive = 5e-4
-    weight_decay: NonNegative = 0.01
-    beta1: Annotated[float, Range(0, 1, without=(1,))] = 0.9
-    beta2: Annotated[float, Range(0, 1, without=(1,))] = 0.999
-    epsilon: Positive = 1e-8
-    clip_norm: NonNegative = 1.0
+from tinydistil.base.errors import InputError, require
+from tinydistil.train.train_config import OptimizerConfig
 
 
 def make_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> torch.optim.AdamW:
@@ -35,3 +22,40 @@ def make_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> tor
     return torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
     )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors, "moment/parameter"; parameters it has not stepped yet are absent."""
+    return {
+        f"{kind}/{name}": tensor
+        for name, parameter in module.named_parameters()
+        for kind, tensor in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put `optimizer_tensors` back.
+
+    Raises InputError where they are not those of `module`, one of each kind for a parameter: the kernel of AdamW reads
+    as many numbers as the parameter has, whatever is there.
+    """
+    parameters = dict(module.named_parameters())
+    kinds = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, torch.optim.AdamW) else set()
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, name = key.partition("/")
+        if name not in parameters:
+            raise InputError(f"the checkpoint's optimizer knows {name!r}, this model does not; start anew")
+        parameter = parameters[name]
+        wanted = (torch.Size(), torch.float32) if kind == "step" else (parameter.shape, parameter.dtype)
+        require(
+            kind in kinds and (tensor.shape, tensor.dtype) == wanted,
+            f"the checkpoint's optimizer has {key!r} of shape {list(tensor.shape)} in {tensor.dtype}, where "
+            f"{list(wanted[0])} in {wanted[1]} belongs; start anew",
+        )
+        # AdamW's step counter stays on the CPU unless the kernel is a fused CUDA one
+        device = parameter.device if tensor.dim() or parameter.is_cuda else tensor.device
+        found.setdefault(name, {})[kind] = tensor.to(device).clone()
+    for name, state in found.items():
+        require(state.keys() == kinds, f"the checkpoint's optimizer lacks numbers of {name!r}; start anew")
+        optimizer.state[parameters[name]].update(state)

@@ -1,21 +1,25 @@
-"""A run from its plan to the student's folder: prepare, load, build, train, write."""
+"""A run from its plan to the student's folder: load, build, train, write."""
 
+import argparse
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import torch
 
-from tinydistil.base.errors import InputError
-from tinydistil.base.ranks import Ranks
-from tinydistil.base.stop import stopping
+from tinydistil.base.console import duration
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.ranks import Ranks, attempt, joined
+from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.shards import TokenShards
-from tinydistil.corpus.prepare import Job, prepare
-from tinydistil.corpus.progress import Progress
-from tinydistil.corpus.rules_table import describe
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.states import TeacherStates
@@ -27,43 +31,80 @@ from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.export import Head, Outcome, environment, held_out_loss, watched_by, write_records, write_student
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import make_optimizer
-from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan
+from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, make_plan, ownership
 from tinydistil.train.prefetch import Prefetched
 from tinydistil.train.records import Records
+from tinydistil.train.run_config import RunConfig
 from tinydistil.train.teacher_cache import bytes_of, cached_teacher, fit, hash_of_weights
 from tinydistil.train.teaching import live_teacher, load_teacher
 from tinydistil.train.validation import masked_lm_loss, objective_loss
-from tinydistil.train.vocabulary import require_seen
 
 STUDENT = "student"
 METRICS = "metrics.jsonl"
 OUTCOME = "outcome.json"
 
+_Config = TypeVar("_Config", bound=RunConfig)
 
-def prepare_shards(
-    plan: Plan, ranks: Ranks, *, workers: int, say: Callable[[str], None], later: Callable[[int], float] | None = None
+
+def run_command(
+    arguments: argparse.Namespace,
+    config: _Config,
+    *,
+    plan_of: Callable[..., Plan] = make_plan,
+    vocabulary: Callable[[_Config, Ranks, bool, Path | None], _Config] | None = None,
 ) -> None:
-    """Make the shards of a plan that begins with raw text, or find them finished. Rank 0 works, the others wait.
+    """Check, prepare, train, print where the student is. Leaves with exit code 75 where it was asked to stop before.
 
-    later: seconds that the command takes after so many bytes of text, for the time left of the whole.
+    plan_of: `make_plan`, or what takes its place for raw text. vocabulary: makes the student's vocabulary first, in the
+    folder of the run, or in a temporary one for a dry run; called with configuration, ranks, whether an earlier start
+    may be gone on from, and the temporary folder.
     """
-    if plan.job is None:
-        return
-    with ranks.agreed("prepare the corpus"):
+    require(arguments.output is not None, "--output is missing; name the folder of the run")
+    workers = 2 if arguments.workers is None else arguments.workers
+    require(
+        arguments.workers is None or bool(getattr(config, "corpus", ())),
+        "--workers prepare raw text, but there is no --corpus; drop it",
+    )
+    # A restart by torchrun runs the same command, and finds what it began.
+    resume = arguments.resume == "auto" or attempt() > 0
+    with joined(arguments.device) as ranks, ExitStack() as stack:
+        if vocabulary is not None:
+            trial = Path(stack.enter_context(TemporaryDirectory())) if arguments.dry_run else None
+            config = vocabulary(config, ranks, resume, trial)
+        # All look before one writes: what is found wrong is found by every rank, and told by one.
+        with ranks.agreed():
+            plan = plan_of(config, arguments.output, resume=resume, device=arguments.device)
+        if arguments.dry_run:
+            if ranks.is_main:
+                from tinydistil.train.estimate import estimate  # which few runs need
+
+                print(estimate(plan, ranks.device))
+            return
+        with ranks.agreed():
+            if ranks.is_main:
+                # The record is written once the models are built: a command that is refused leaves none.
+                owner = ownership(config, plan.output)
+                stack.enter_context(owner.claim(plan.output, plan.origin, resume=resume, record_now=False))
+        try:
+            plan.text.prepare(ranks, workers=workers, say=print, later=partial(_seconds_after, plan, ranks))
+            outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for
+        except Stopped as stop:
+            print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
+            sys.exit(STOPPED_EXIT_CODE)
+    if outcome is None:
         if ranks.is_main:
-            progress = Progress(plan.job.plain_bytes(), later=later)
-            _prepare(plan, plan.job, progress, workers=workers, say=say)
-    require_seen(plan.shards / MANIFEST, ranks)
+            print("stopped; go on with the same command and --resume auto", file=sys.stderr)
+        sys.exit(STOPPED_EXIT_CODE)
+    if ranks.is_main:
+        took = f"{outcome.steps:,} steps, {outcome.tokens:,} tokens in {duration(outcome.seconds)}"
+        print("; ".join([took, *filter(None, [outcome.said])]))
+        print(f"student: {arguments.output / STUDENT}")
 
 
-def _prepare(plan: Plan, job: Job, progress: Progress, *, workers: int, say: Callable[[str], None]) -> None:
-    try:
-        with stopping():
-            prepared = prepare(job, plan.shards, workers=workers, progress=progress)
-    finally:
-        progress.close()
-    if not prepared.was_finished:
-        say(describe(prepared.manifest))
+def _seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
+    from tinydistil.train.estimate import seconds_after
+
+    return seconds_after(plan, ranks, raw_bytes)
 
 
 def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
@@ -104,11 +145,12 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherStates]:
     learner = Learner(student, config.recipe, plan.shapes).to(ranks.device)
     # Each rank has read files of its own, maybe from a disk that they do not share.
     ranks.require_same("the configuration", [repr(config).encode()])
-    ranks.require_same(f"corpus {str(plan.shards)!r}", [(plan.shards / MANIFEST).read_bytes()])
+    ranks.require_same(f"corpus {str(plan.text.shards)!r}", [(plan.text.shards / MANIFEST).read_bytes()])
     ranks.require_same(f"teacher {config.teacher!r}", bytes_of({} if teacher is None else teacher.state_dict()))
-    records = Records(plan.output / METRICS if ranks.is_main else None, events=plan.events)
+    events = plan.output / "tensorboard" if config.train.tensorboard else None
+    records = Records(plan.output / METRICS if ranks.is_main else None, events=events)
     pooling = None if plan.teacher is None else plan.teacher.pooling
-    if pooling not in (None, plan.teacher_pooling):
+    if pooling not in (None, plan.shapes.teacher_pooling):
         records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
     # before it is quantised, which leaves no weights to look at
     fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
@@ -148,7 +190,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherStates]:
 
 def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:
     """The student before its first step, in training mode, drawn from torch's global generator where random."""
-    config, shape = plan.config.student, plan.shape
+    config, shape = plan.config.student, plan.student.shape
     if config.start == "layers":
         assert isinstance(teacher, BertForMaskedLM), "the plan refuses layers of another kind of teacher"
         # A decoder apart from the embeddings, whatever the teacher's config.json says of it, is taken over too.
@@ -160,29 +202,31 @@ def build_student(plan: Plan, teacher: BertForMaskedLM | BertModel | None) -> Be
         "hidden_dropout_prob": shape.hidden_dropout_prob,
         "attention_probs_dropout_prob": shape.attention_probs_dropout_prob,
     }
-    own = plan.student_folder if config.start == "own" else None
+    own = plan.student.folder if config.start == "own" else None
     if own is None:
         student = BertForMaskedLM(shape, attention="packed")
     else:
         student = BertForMaskedLM.from_pretrained(own, changes=dropout, attention="packed")
         if config.layers:
             student = student_from_layers(student, config.layers)
-    if plan.respelled:
-        assert plan.own_tokenizer is not None, "a plan property"
-        student = student_respelled(student, plan.own_tokenizer, plan.tokenizer)
+    if plan.student.respelled:
+        assert plan.student.own_tokenizer is not None, "a plan property"
+        student = student_respelled(student, plan.student.own_tokenizer, plan.student.tokenizer)
     if plan.config.student_vocabulary == "teacher":
         assert plan.teacher is not None and teacher is not None
         narrower = teacher.config.hidden_size < shape.hidden_size
         # What measured best: see the README's table.
         embeddings = config.embeddings or ("spelling" if own is not None else "random" if narrower else "pca")
-        student = student_for_vocabulary(student, plan.own_tokenizer, teacher, plan.teacher.tokenizer, embeddings)
+        student = student_for_vocabulary(
+            student, plan.student.own_tokenizer, teacher, plan.teacher.tokenizer, embeddings
+        )
     return student.train()
 
 
 def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     """The batches of a split; None where validation has too few sequences to be one."""
     config = plan.config
-    shards = TokenShards.open(plan.shards, split=split)
+    shards = TokenShards.open(plan.text.shards, split=split)
     if split == "validation" and len(shards) == 0:
         return None
     training = split == "train"
@@ -191,7 +235,7 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     parents = ("teacher",) if config.teacher_cache else ("teacher", "student")
     return MaskedBatches(
         shards,
-        plan.tokenizer,
+        plan.student.tokenizer,
         config.train.mask,
         batch_size=config.train.batch_size if training else min(micro, len(shards)),
         # Held-out masks are always the same, so that losses of runs compare.
@@ -235,7 +279,7 @@ def finish(plan: Plan, loop: Loop[MaskedBatch, TeacherStates], outcome: Outcome)
         loop.records.say("no term of the recipe trains the masked LM head: the student is written without one")
     try:
         card = model_card(plan, student, outcome)
-        write_student(folder, student.bert if outcome.head == "none" else student, plan.tokenizer, card)
+        write_student(folder, student.bert if outcome.head == "none" else student, plan.student.tokenizer, card)
         write_records(plan.output, OUTCOME, asdict(outcome))
     except OSError as error:
         raise InputError(

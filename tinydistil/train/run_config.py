@@ -1,17 +1,15 @@
-"""Everything a run is told: recipe, teacher, student, corpus, budget; from TOML and the command line."""
+"""Every option of a run on token shards: recipe, teacher, student, budget; from TOML and the command line."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from tinydistil.base.config import Checked, OneOf, Range, from_mapping, nearest, shown, table_of, to_mapping
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.distill.initialise import EMBEDDINGS
 from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.distill.states import CacheConfig
-from tinydistil.model.config import BertConfig, fitting
 from tinydistil.train.train_config import TrainConfig
 
 STARTS = ("own", "random", "layers")
@@ -64,7 +62,7 @@ class StudentConfig(Checked, table="student"):
 
 @dataclass(frozen=True)
 class RunConfig(Checked):
-    """A whole run. Its text comes from `shards` (made by scripts/prepare.py) or from `corpus`, prepared on the way.
+    """A whole run on `shards`, which scripts/prepare.py makes; see `RawRunConfig` for one that begins with raw text.
 
     teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
     masks; "" asks the teacher itself each time. cache: how it is kept.
@@ -77,9 +75,6 @@ class RunConfig(Checked):
     teacher_precision: str = ""
     student: StudentConfig = field(default_factory=StudentConfig)
     shards: str = ""
-    corpus: tuple[str, ...] = ()
-    evaluation_sets: tuple[str, ...] = ()
-    prepare: PrepareConfig = field(default_factory=PrepareConfig)
     teacher_cache: str = ""
     cache: CacheConfig = field(default_factory=CacheConfig)
 
@@ -98,15 +93,7 @@ class RunConfig(Checked):
             bool(self.teacher) or not self.teacher_precision,
             f"teacher_precision is {shown(self.teacher_precision)}, but there is no teacher; leave it out",
         )
-        require(
-            not (self.shards and self.corpus),
-            "give --corpus (raw text) or --shards (prepared by scripts/prepare.py), not both",
-        )
-        require(bool(self.shards or self.corpus), "no text: give --corpus FILE ... or --shards DIR")
-        require(
-            not (self.shards and self.evaluation_sets),
-            "--eval-set cleans raw text of evaluation texts; shards are made already: give it to scripts/prepare.py",
-        )
+        self._check_text()
         self._check_cache()
         require(
             not (student.start == "layers" and not self.teacher),
@@ -130,6 +117,9 @@ class RunConfig(Checked):
             "choose student.vocabulary teacher, or recipe partial",
         )
 
+    def _check_text(self) -> None:
+        require(bool(self.shards), "no text: give --corpus FILE ... or --shards DIR")
+
     def _check_cache(self) -> None:
         if not self.teacher_cache:
             require(self.cache == CacheConfig(), "options of cache are for a --teacher-cache, and there is none")
@@ -147,27 +137,10 @@ class RunConfig(Checked):
         return self.student.vocabulary or ("teacher" if self.recipe.needs.tokens else "own")
 
 
-def new_shape(layers: int, width: int, vocab_size: int) -> BertConfig:
-    """A BERT of this shape as the released ones are: heads of 64, a feed-forward layer four times as wide.
-
-    Raises InputError for a shape that cannot be.
-    """
-    require(layers >= 1 and width >= 8, f"a shape needs at least 1 layer and a width of 8, got {layers}x{width}")
-    # Narrower than a head of 64, or no multiple of it: two heads, as bert-tiny has.
-    heads = width // 64 if width % 64 == 0 else 2
-    require(width % heads == 0, f"width must be even, got {width}")
-    return fitting(
-        BertConfig(
-            vocab_size=vocab_size,
-            num_hidden_layers=layers,
-            hidden_size=width,
-            num_attention_heads=heads,
-            intermediate_size=4 * width,
-        )
-    )
+_Config = TypeVar("_Config", bound=RunConfig)
 
 
-def resolve_run(values: Mapping[str, object]) -> RunConfig:
+def resolve_run(values: Mapping[str, object], kind: type[_Config]) -> _Config:
     """The configuration from nested values; a recipe's name brings its defaults, other fields of it are changes.
 
     Raises InputError for whatever is unknown, of a wrong type, out of range or contradictory.
@@ -187,8 +160,4 @@ def resolve_run(values: Mapping[str, object]) -> RunConfig:
     if values.get("teacher_cache"):
         train = dict(table_of(values["train"], "train"))
         values["train"] = train | {"mask": {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))}
-    require(
-        not (values.get("shards") and values.get("prepare")),
-        "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",
-    )
-    return from_mapping(RunConfig, values)
+    return from_mapping(kind, values)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def cached_teacher(
     """
     config, bound = plan.config, bound_to(plan, fingerprint)
     seed = zlib.crc32(json.dumps(bound, sort_keys=True).encode())
-    cache = TeacherCache(plan.teacher_cache, batches.candidates, config.train.mask.epochs, seed)
+    cache = TeacherCache(Path(plan.config.teacher_cache), batches.candidates, config.train.mask.epochs, seed)
     with ExitStack() as held:
         with ranks.agreed("look at the teacher's cache"):
             if ranks.is_main:
@@ -151,9 +152,9 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
-        "teacher's pooling": plan.teacher_pooling,
+        "teacher's pooling": plan.shapes.teacher_pooling,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
-        "student's tokenizer": plan.tokenizer.fingerprint,
+        "student's tokenizer": plan.student.tokenizer.fingerprint,
         "shards": _hash_of_shards(plan),
         "train.seed": config.train.seed,
         "train.order.sequences": config.train.order.sequences,
@@ -186,7 +187,7 @@ def hash_of_weights(model: nn.Module) -> str:
 
 def _hash_of_shards(plan: Plan) -> str:
     """Of the manifest's lines, each of which holds the hash of its shard."""
-    return hashlib.sha256(repr(read_json(plan.shards / MANIFEST).get("shards")).encode()).hexdigest()
+    return hashlib.sha256(repr(read_json(plan.text.shards / MANIFEST).get("shards")).encode()).hexdigest()
 
 
 def _by_length(batches: MaskedBatches, ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

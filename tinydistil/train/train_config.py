@@ -3,12 +3,23 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from tinydistil.base.config import Checked, Count, Range, Seed, Whole
+from tinydistil.base.config import Checked, Count, NonNegative, Positive, Range, Seed, Whole
 from tinydistil.base.errors import require
 from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.order import OrderConfig
-from tinydistil.train.optimizer import OptimizerConfig
 from tinydistil.train.schedule import ScheduleConfig
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Checked, table="optimizer"):
+    """AdamW (Loshchilov & Hutter 2019) as BERT used it; `clip_norm` limits the whole gradient's norm, 0 does not."""
+
+    learning_rate: Positive = 5e-4
+    weight_decay: NonNegative = 0.01
+    beta1: Annotated[float, Range(0, 1, without=(1,))] = 0.9
+    beta2: Annotated[float, Range(0, 1, without=(1,))] = 0.999
+    epsilon: Positive = 1e-8
+    clip_norm: NonNegative = 1.0
 
 
 @dataclass(frozen=True)

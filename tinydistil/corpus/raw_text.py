@@ -1,9 +1,10 @@
-"""A vocabulary trained on a run's own corpus, for a model that starts from nothing."""
+"""Raw text that a run begins with: its vocabulary and its token shards are made before the first step."""
 
+import argparse
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tinydistil.base.claim import difference
@@ -11,16 +12,24 @@ from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
 from tinydistil.base.ranks import Ranks
+from tinydistil.base.stop import stopping
+from tinydistil.batches.manifest import MANIFEST
 from tinydistil.corpus.clean import clean_document
 from tinydistil.corpus.document import BadRecord
+from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import InputFile, PrepareConfig
+from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.raw_config import RawRunConfig, resolve_raw
 from tinydistil.corpus.readers import parse_record, read_records
+from tinydistil.corpus.rules_table import describe
 from tinydistil.corpus.text_files import find_files
+from tinydistil.tokenizer.sides import NamedSide
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.plan import CONFIG_FILE, ownership
-from tinydistil.train.run_config import RunConfig
+from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, make_plan, ownership
+from tinydistil.train.run import run_command
+from tinydistil.train.sources import TokenText
 
-VOCABULARY = "vocabulary"
 _RECORD = "trained_on.json"
 # Word counts have settled long before; and the trainer holds every distinct word in memory.
 MOST_CHARACTERS = 100_000_000
@@ -28,7 +37,67 @@ MOST_CHARACTERS = 100_000_000
 _SEEN_WITHIN_S = 30.0
 
 
-def make_vocabulary(config: RunConfig, output: Path, size: int, ranks: Ranks, *, resume: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawText(TokenText):
+    """Text that becomes token shards by `job`."""
+
+    job: Job
+
+    def prepare(
+        self, ranks: Ranks, *, workers: int, say: Callable[[str], None], later: Callable[[int], float] | None = None
+    ) -> None:
+        """Make the shards, or find them finished. Rank 0 works, the others wait.
+
+        later: seconds that the command takes after so many bytes of text, for the time left of the whole.
+        """
+        with ranks.agreed("prepare the corpus"):
+            if ranks.is_main:
+                progress = Progress(self.job.plain_bytes(), later=later)
+                try:
+                    with stopping():
+                        prepared = prepare(self.job, self.shards, workers=workers, progress=progress)
+                finally:
+                    progress.close()
+                if not prepared.was_finished:
+                    say(describe(prepared.manifest))
+        _require_seen(self.shards / MANIFEST, ranks)
+
+
+def plan_raw(config: RawRunConfig, output: Path, *, resume: bool, device: str = "auto") -> Plan:
+    """`make_plan` for a run that may begin with raw text."""
+
+    def described(tokenizers: Sequence[tuple[str, Tokenizer]]) -> TokenText:
+        sides = [NamedSide.of(name, each.backend, each.special) for name, each in tokenizers]
+        job = Job.of(config.corpus, sides, config.prepare, config.evaluation_sets)
+        return RawText(
+            shards=output / SHARDS,
+            fingerprints=tuple(side.name.fingerprint for side in sides),
+            longest=config.prepare.max_length,
+            mean_tokens=0.0,
+            raw=config.corpus,
+            files=len(job.files),
+            job=job,
+        )
+
+    return make_plan(config, output, resume=resume, device=device, text=described if config.corpus else None)
+
+
+def run_raw(arguments: argparse.Namespace, values: Mapping[str, object], *, vocab_size: int | None = None) -> None:
+    """The run of a command line whose option values are `values`. vocab_size: of a vocabulary to be trained first."""
+
+    def vocabulary(config: RawRunConfig, ranks: Ranks, resume: bool, trial: Path | None) -> RawRunConfig:
+        assert vocab_size is not None
+        if trial is None:
+            make_vocabulary(config, arguments.output, vocab_size, ranks, resume=resume)
+            return config
+        _train(config, trial, vocab_size)
+        return replace(config, student=replace(config.student, tokenizer=str(trial / VOCABULARY)))
+
+    make_first = None if vocab_size is None else vocabulary
+    run_command(arguments, resolve_raw(values), plan_of=plan_raw, vocabulary=make_first)
+
+
+def make_vocabulary(config: RawRunConfig, output: Path, size: int, ranks: Ranks, *, resume: bool) -> None:
     """A cased WordPiece vocabulary of at most `size` tokens in `output`/vocabulary, trained on the corpus of `config`.
 
     Rank 0 works, the others wait for it. One of an earlier start is taken as it is; where that began no run, any other
@@ -38,16 +107,10 @@ def make_vocabulary(config: RunConfig, output: Path, size: int, ranks: Ranks, *,
         if ranks.is_main:
             with ownership(config, output).claim(output, to_mapping(config), resume=resume, record_now=False):
                 _train(config, output, size)
-    require_seen(output / VOCABULARY / _RECORD, ranks)
+    _require_seen(output / VOCABULARY / _RECORD, ranks)
 
 
-def with_trial_vocabulary(config: RunConfig, size: int, folder: Path) -> RunConfig:
-    """`config` with a vocabulary as `make_vocabulary` would make it, in a `folder` that is soon thrown away."""
-    _train(config, folder, size)
-    return replace(config, student=replace(config.student, tokenizer=str(folder / VOCABULARY)))
-
-
-def require_seen(path: Path, ranks: Ranks) -> None:
+def _require_seen(path: Path, ranks: Ranks) -> None:
     """Raise InputError, on every rank, where a rank does not see the file `path` that rank 0 has written."""
     with ranks.agreed(f"see {path.name}"):
         until = time.monotonic() + _SEEN_WITHIN_S
@@ -60,7 +123,7 @@ def require_seen(path: Path, ranks: Ranks) -> None:
         )
 
 
-def _train(config: RunConfig, output: Path, size: int) -> None:
+def _train(config: RawRunConfig, output: Path, size: int) -> None:
     folder = output / VOCABULARY
     files = find_files(config.corpus)
     record: dict[str, object] = {

@@ -1,0 +1,29 @@
+"""How much of the package a run enters: what a reader has to follow."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.scripts.conftest import write_corpus  # noqa: F401  (a fixture)
+from tests.scripts.models import make_models
+from tinydistil.corpus.prepare import Job, prepare
+from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.progress import Progress
+from tinydistil.tokenizer.sides import load_side
+
+TRACE = Path(__file__).parent / "trace_step.py"
+LIMITS = {"step files": 12, "step functions": 45, "start files": 35, "start imported": 60}
+
+
+def test_a_run_enters_few_files(tmp_path: Path, write_corpus: Callable[[Path, int], Path]) -> None:  # noqa: F811
+    make_models(tmp_path, write_corpus(tmp_path / "corpus.jsonl", 40))
+    job = Job.of([str(tmp_path / "corpus.jsonl")], [load_side(tmp_path / "teacher")], PrepareConfig(max_length=32))
+    prepare(job, tmp_path / "shards", workers=0, progress=Progress(None))
+    command = [sys.executable, str(TRACE), "--json", "--teacher", "teacher", "--student", "1x8", "--shards", "shards",
+               "--output", "run", "--steps", "3", "--batch-size", "4", "--device", "cpu"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads(done.stdout.splitlines()[-1])
+    assert all(numbers[name] <= limit for name, limit in LIMITS.items()), numbers
