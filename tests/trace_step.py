@@ -2,9 +2,9 @@
 
     python tests/trace_step.py --teacher bertimbau/ --student 2x128 --shards shards/ --output runs/traced --steps 3
 
-Takes the options of scripts/distill.py, runs it in this process and prints, for each of the two, every function with its
-calls, by file; also the files that were imported. A step is the second one, batch included, on whichever thread. What
-Python makes of a comprehension, and what dataclasses generate, is no function.
+Takes the options of scripts/distill.py, runs it in this process and prints, for each of the two, every function with
+its calls, by file; also the files that were imported. A step is the second one, batch included, on whichever thread.
+What Python makes of a comprehension, and what dataclasses generate, is no function.
 """
 
 import json

@@ -14,7 +14,8 @@ from tests.train.toy_loop import make_loop
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import sha256_of
 from tinydistil.base.ranks import Ranks
-from tinydistil.train.checkpoint import CheckpointStore, optimizer_tensors, restore_optimizer
+from tinydistil.train.checkpoint import CheckpointStore
+from tinydistil.train.optimizer import optimizer_tensors, restore_optimizer
 
 
 def trained(steps: int) -> tuple[nn.Linear, torch.optim.AdamW]:

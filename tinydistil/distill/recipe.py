@@ -5,6 +5,7 @@ A recipe is no loop of its own. `mlm`, `total`, `partial` and `distilbert` are c
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Annotated, TypeVar
 
 from tinydistil.base.config import Checked, OneOf, Table, from_mapping, nearest
@@ -62,7 +63,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         super().__post_init__()
         require(bool(self.parts), "recipe: one of hard, soft, hidden, pooled must be > 0, or terms given")
 
-    @property
+    @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The terms, those whose weight is ever above 0."""
         words = self._options(VocabularyOptions)
