@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 
 from tests.scripts.models import make_models
+from tinydistil.base.console import figure
 from tinydistil.base.hub import fingerprint_of
 from tinydistil.train.card import hub_name, name_of
 
@@ -89,7 +90,7 @@ def test_an_untrained_head_is_not_written(
     outcome = json.loads((tmp_path / "run" / "outcome.json").read_text())
     assert outcome["head"] == "none" and outcome["masked_lm_loss"] is None and outcome["validation"] == "objective"
     assert "fill-mask" not in card and "pipeline_tag: sentence-similarity\n" in card
-    assert "Masked LM loss:" not in card and f": {outcome['validation_loss']:.4f}. It is no masked LM loss." in card
+    assert "Masked LM loss:" not in card and f": {figure(outcome['validation_loss'])}. It is no masked LM loss." in card
     assert "this folder has none: it is an encoder" in card
     assert "held-out objective" in said.out and "the student is written without one" in said.err
     assert not any("cls." in name for name in names_of(student))

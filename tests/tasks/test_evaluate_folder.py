@@ -325,7 +325,7 @@ def test_a_seeds_damaged_figures_are_not_believed(
     done = script("evaluate", *call)
     figures, path = (tmp_path / "out" / "m" / name for name in ("sentiment/seed-1/figures.json", "sentiment.json"))
     origin = results.load(path)[0]
-    for content, code in (("", 0), ("[]", 0), ('{"test": 3}', 0), ("{}", 2), ('{"test": {"accuracy": 1}}', 2)):
+    for content, code in (("", 0), ("[]", 0), ('{"test": 3}', 0), ("{}", 0), ('{"test": {"accuracy": 1}}', 2)):
         results.begin(path, origin)
         figures.write_text(content)
         left = script("evaluate", *call)

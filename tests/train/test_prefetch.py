@@ -15,8 +15,8 @@ SHARE = dict(rank=1, world_size=2, accumulation=2)
 
 def same(first: MaskedBatch, second: MaskedBatch) -> bool:
     """Whether every tensor of two batches is equal."""
-    ours = [getattr(first, name) for name in ("input_ids", "targets", "rows", "sequence_ids")]
-    theirs = [getattr(second, name) for name in ("input_ids", "targets", "rows", "sequence_ids")]
+    ours = [getattr(first, name) for name in ("input_ids", "targets", "positions", "sequence_ids")]
+    theirs = [getattr(second, name) for name in ("input_ids", "targets", "positions", "sequence_ids")]
     return first.epoch == second.epoch and all(map(torch.equal, ours, theirs))
 
 

@@ -131,7 +131,7 @@ def open_lines(path: str | None) -> Iterator[str]:
     """
     name = "standard input" if path in (None, "-") else repr(path)
     if path in (None, "-") and sys.stdin is None:
-        raise InputError("standard input is closed; give texts as arguments or with --file")
+        raise InputError("standard input is closed; give texts as arguments, or predict.py --file")
     try:
         stream = sys.stdin.buffer if path is None or path == "-" else Path(path).open("rb")  # noqa: SIM115
     except FileNotFoundError:

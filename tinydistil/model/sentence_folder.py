@@ -94,7 +94,7 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
         raise InputError(
             f"{str(root / MODULES)!r} declares {', '.join(kinds)}; followed are Transformer, Pooling and then "
             f"{', '.join(_FOLLOWED)}. To take the encoder alone, choose a pooling yourself "
-            "(--pooling), or for a teacher remove that file"
+            "(predict.py --pooling), or for a teacher remove that file"
         )
     pooling = _Values(root / modules[1].path / "config.json")
     poolings = _poolings(pooling)

@@ -134,7 +134,7 @@ def question_rows(lines: Iterable[str], context: str | None) -> Iterator[Questio
         question, _, own = line.partition("\t")
         text = own if context is None else context
         if not question.strip() or not text.strip():
-            raise InputError(f"text {number} must be a question, a tab and its context (or give --context)")
+            raise InputError(f"text {number} must be a question, a tab and its context (or give predict.py --context)")
         if len(text) > LONGEST_TEXT:
             raise InputError(f"the context of text {number} has {len(text):,} characters; cut it to {LONGEST_TEXT:,}")
         yield Question(str(number), question, text, ())
