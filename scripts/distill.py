@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--teacher-cache", metavar="DIR", help="write down what the teacher says, or read it where that was done"
     )
-    parser.add_argument("--quick", action="store_true", help="the demonstration in small: under 40 s")
+    parser.add_argument("--quick", action="store_true", help="the demonstration in small: about a minute")
     return parser.parse_args()
 
 
