@@ -11,6 +11,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.learner import Learner, make_learner
+from tinydistil.distill.projection import Moments
 from tinydistil.distill.recipe import Recipe, recipe
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Shapes
@@ -89,6 +90,9 @@ def test_fit_against_numpy(term: str, centred: bool) -> None:
     np.testing.assert_allclose(ours.T @ ours, theirs.T @ theirs, atol=1e-6)  # the same subspace
     share = float((singular[:8] ** 2).sum() / (singular**2).sum())
     assert kept[term] == f"the projection keeps {share:.1%} of the teacher's squared length"
+    moments = Moments(12)
+    moments.add(torch.from_numpy(found))
+    assert projection.fit(moments) == pytest.approx(share)
 
 
 def test_fit_draws_no_more_than_it_needs() -> None:

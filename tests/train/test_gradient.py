@@ -63,6 +63,10 @@ def test_counts_known_before_are_those_of_the_losses(case: str) -> None:
         teacher = None if trainer.teacher is None else trainer.teacher(batch)
         counts = learner.counts(batch)
         assert counts.keys() == learner.at(0.0).keys() == learner(batch, teacher).keys()
+        for name in {"vocabulary", "hard"} & counts.keys():
+            masked = name == "hard" or learner.recipe.soft_positions == "masked" or not learner.recipe.has_soft
+            expected = batch.targets != IGNORED if masked else batch.valid_mask
+            assert counts[name] == int(expected.sum()), name
         for name, state in ((n, s) for n, states in learner.states().items() for s in states.values()):
             if len(batch.sequence_ids):
                 assert int(state.lengths(batch).sum()) == counts[name], name
