@@ -3,7 +3,6 @@
 Shapes: N texts, D hidden size, C classes.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ from tinydistil.demo.text import Work
 from tinydistil.evaluate.inference import embed
 from tinydistil.evaluate.masked_lm import choose_words, encode_sequences, masked_lm_scores, word_loss
 from tinydistil.evaluate.metrics import accuracy, precision_recall_f1
+from tinydistil.evaluate.similarity import jaccard, words_of
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 T = TypeVar("T")
 SNIPPET_CHARACTERS, MOST_PAIRS = 230, 500
-_WORD = re.compile(r"\w+")
 _SENTENCE_CHARACTERS = 40
 _MAX_LENGTH = 64  # what the teacher has positions for
 
@@ -114,8 +113,8 @@ class Measures:
 
     def word_overlap(self) -> float:
         """Recall@10 by shared words over all words of a pair, without any model."""
-        queries, candidates = ([set(_WORD.findall(text.lower())) for text in side] for side in self.snippets)
-        shared = np.array([[len(q & c) / max(len(q | c), 1) for c in candidates] for q in queries])
+        queries, candidates = (list(map(words_of, side)) for side in self.snippets)
+        shared = np.array([[jaccard(query, candidate) for candidate in candidates] for query in queries])
         return _recall_at_10(shared)
 
     def _classified(self, encoder: BertModel, tokenizer: Tokenizer) -> tuple[float, float]:

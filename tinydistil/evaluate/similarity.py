@@ -69,11 +69,20 @@ def cosine_similarity(
     return _scores(gold, (left * right).sum(1), anisotropy(vectors))
 
 
+def words_of(text: str) -> set[str]:
+    """The different words of a text, in lower case."""
+    return set(_WORD.findall(text.lower()))
+
+
+def jaccard(one: set[str], other: set[str]) -> float:
+    """Shared words over all words of both; 0 where there are none."""
+    return len(one & other) / max(len(one | other), 1)
+
+
 def word_overlap(first: Sequence[str], second: Sequence[str], gold: ArrayLike) -> SimilarityScores:
     """The floor without a model: shared words over all words of a pair (Jaccard), in lower case."""
     _check_pairs(first, second, gold)
-    words = [[set(_WORD.findall(text.lower())) for text in pair] for pair in zip(first, second, strict=True)]
-    overlaps = [len(one & other) / max(len(one | other), 1) for one, other in words]
+    overlaps = [jaccard(words_of(one), words_of(other)) for one, other in zip(first, second, strict=True)]
     return _scores(gold, np.array(overlaps), float("nan"))
 
 
