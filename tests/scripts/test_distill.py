@@ -139,6 +139,27 @@ def test_every_second_layer(run: Run, folder: Path) -> None:
     torch.testing.assert_close(copied[name], own[name], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(("recipe", "teacher"), [("total", "teacher"), ("partial", "teacher"), ("partial", "encoder")])
+def test_the_teachers_weights_in_fewer_dimensions(run: Run, folder: Path, recipe: str, teacher: str) -> None:
+    """Nearer to the teacher than a random start, the same when gone on with, and a folder like any other."""
+    changed = {"--recipe": recipe, "--teacher": teacher, "--student": "2x8"}
+    options = [
+        word for name, value in zip(TOTAL[::2], TOTAL[1::2], strict=True) for word in (name, changed.get(name, value))
+    ]
+    options += ["--resume", "auto", "--set", "train.schedule.shape=constant", "--set", "train.schedule.warmup_share=0"]
+    options += ["--set", "student.tokenizer=student"] if recipe == "partial" else []
+    projected = [*options, "--set", "student.start=projected"]
+    name = f"projected-{recipe}-{teacher}"
+    run("distill.py", *projected, "--output", f"{name}-whole", "--steps", "4")
+    for steps in ("2", "4"):
+        run("distill.py", *projected, "--output", name, "--steps", steps)
+    run("distill.py", *options, "--output", f"{name}-random", "--steps", "4")
+    whole, parts = weights(folder / f"{name}-whole"), weights(folder / name)
+    assert all(torch.equal(whole[each], parts[each]) for each in whole)
+    position = "bert.embeddings.position_embeddings.weight"
+    assert not torch.equal(whole[position], weights(folder / f"{name}-random")[position])
+
+
 def test_broken_off_and_gone_on_equals_unbroken(run: Run, folder: Path) -> None:
     run("distill.py", *TOTAL, "--output", "whole", "--steps", "6", "--set", "train.schedule.shape=constant",
         "--set", "train.schedule.warmup_share=0")  # fmt: skip

@@ -126,6 +126,23 @@ CASES = {
     "layers that do not divide": Case(
         r"3 does not divide the teacher's 2", ["--student", "3x16", *options("student.start=layers")]
     ),
+    "projected to more dimensions": Case(
+        r"student.start 'projected' reduces the teacher \(2x16\) to the student, which is larger \(2x32\)",
+        ["--student", "2x32", *options("student.start=projected")],
+    ),
+    "projected to more layers": Case(
+        r"reduces the teacher \(2x16\) to the student, which is larger \(3x8\)",
+        ["--student", "3x8", *options("student.start=projected")],
+    ),
+    "projected embeddings": Case(
+        r"student.embeddings is of no use with student.start 'projected'",
+        ["--student", "2x8", *options("student.start=projected", "student.embeddings=pca")],
+    ),
+    "projected from nothing": Case(
+        r"student.start 'projected' takes the teacher's weights, and there is none",
+        ["--recipe", "mlm", "--student", "2x8", *options("student.start=projected", "student.tokenizer=student")],
+        without=("--teacher",),
+    ),
     "own layers that do not divide": Case(
         r"student.layers must divide the 1 of 'student', got 2",
         ["--student", "student", *options("student.layers=2")],

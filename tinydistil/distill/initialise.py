@@ -41,11 +41,11 @@ def student_for_vocabulary(
         if embeddings == "spelling":
             require(student_tokenizer is not None, "student.embeddings 'spelling' needs the student's own tokenizer")
             assert student_tokenizer is not None
-            table[: teacher_tokenizer.vocab_size] = _by_spelling(old, student_tokenizer, teacher_tokenizer)
+            table[: teacher_tokenizer.vocab_size] = by_spelling(old, student_tokenizer, teacher_tokenizer)
         elif embeddings == "pca":
             encoder = teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher
             table.copy_(_by_pca(encoder.embeddings.word.weight.detach(), old))
-        _clear_padding(rebuilt)
+        clear_padding(rebuilt)
     return rebuilt
 
 
@@ -53,8 +53,8 @@ def student_for_vocabulary(
 def student_respelled(student: BertForMaskedLM, old: Tokenizer, new: Tokenizer) -> BertForMaskedLM:
     """`student` rebuilt with the vocabulary `new`: its layers stay, each word is the mean of its pieces in `old`."""
     rebuilt = _with_new_table(student, new.vocab_size, new.pad_id)
-    rebuilt.bert.embeddings.word.weight.copy_(_by_spelling(student.bert.embeddings.word.weight.detach(), old, new))
-    _clear_padding(rebuilt)
+    rebuilt.bert.embeddings.word.weight.copy_(by_spelling(student.bert.embeddings.word.weight.detach(), old, new))
+    clear_padding(rebuilt)
     return rebuilt
 
 
@@ -68,12 +68,13 @@ def _with_new_table(student: BertForMaskedLM, vocab_size: int, pad_token_id: int
     return rebuilt
 
 
-def _clear_padding(model: BertForMaskedLM) -> None:
+def clear_padding(model: BertForMaskedLM) -> None:
+    """Make the padding token's word vector zeros."""
     if model.config.pad_token_id is not None:
         model.bert.embeddings.word.weight[model.config.pad_token_id] = 0.0
 
 
-def _by_spelling(old: Tensor, old_tokenizer: Tokenizer, new_tokenizer: Tokenizer) -> Tensor:
+def by_spelling(old: Tensor, old_tokenizer: Tokenizer, new_tokenizer: Tokenizer) -> Tensor:
     """(V, D): for every new token the mean of the old vectors of the pieces that spell it."""
     special = dict(zip(new_tokenizer.special.spellings(), old_tokenizer.special.spellings(), strict=True))
     tokens = [new_tokenizer.token(i) for i in range(new_tokenizer.vocab_size)]

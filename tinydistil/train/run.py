@@ -36,7 +36,7 @@ from tinydistil.train.prefetch import Prefetched
 from tinydistil.train.records import Records
 from tinydistil.train.run_config import RunConfig
 from tinydistil.train.teacher_cache import bytes_of, cached_teacher, fit, hash_of_weights
-from tinydistil.train.teaching import live_teacher, load_teacher
+from tinydistil.train.teaching import live_teacher, load_teacher, start_projected
 from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 STUDENT = "student"
@@ -152,17 +152,19 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherStates]:
     pooling = None if plan.teacher is None else plan.teacher.pooling
     if pooling not in (None, plan.shapes.teacher_pooling):
         records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
-    # before it is quantised, which leaves no weights to look at
+    store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
+    checkpoint = store.latest()
+    held = b"" if checkpoint is None else (checkpoint.folder / "hashes.json").read_bytes()
+    ranks.require_same(f"the latest checkpoint in {str(store.folder)!r}", [held])
+    # What reads the teacher's weights comes before it is quantised, which leaves none.
+    if config.student.start == "projected" and teacher is not None and checkpoint is None:
+        start_projected(plan, student, teacher, train, ranks)
     fingerprint = hash_of_weights(teacher) if teacher is not None and config.teacher_cache else ""
     live = None if teacher is None else live_teacher(plan, teacher, learner, train, ranks, records.say)
     source: Callable[[MaskedBatch], TeacherStates] | None = live
     if live is not None and config.teacher_cache:
         with stopping():
             source = cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint=fingerprint)
-    store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
-    checkpoint = store.latest()
-    held = b"" if checkpoint is None else (checkpoint.folder / "hashes.json").read_bytes()
-    ranks.require_same(f"the latest checkpoint in {str(store.folder)!r}", [held])
     if live is not None and checkpoint is None and not config.teacher_cache:
         fit(learner, live, train, ranks, records.say)
     trainer = Trainer(

@@ -12,7 +12,7 @@ from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.distill.states import CacheConfig
 from tinydistil.train.train_config import TrainConfig
 
-STARTS = ("own", "random", "layers")
+STARTS = ("own", "random", "layers", "projected")
 VOCABULARIES = ("own", "teacher")
 # The student of Sanh et al. 2019: every second layer of its teacher.
 HALF = "half"
@@ -24,13 +24,14 @@ class StudentConfig(Checked, table="student"):
     """Who learns, and from where.
 
     model: a folder, a hub name, a shape "LAYERSxWIDTH" such as "2x128" for a new model, or "half": as the teacher, with
-    half its layers. start: its "own" weights, "random" ones of its shape, or "layers" of the teacher, taken evenly (a
-    shape as wide as the teacher). vocabulary: its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer:
-    folder of its own vocabulary where `model` brings none, or of another that its own weights are to learn to read
-    with: each word then starts as the mean of its pieces. layers: of its own weights keep so many layers, taken evenly;
-    0 for all. embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling"
-    for a student with weights of its own, "pca" for a new one. dropout: in training; a small student that sees each
-    text once needs none, and config.json keeps what is usual for fine-tuning.
+    half its layers. start: its "own" weights, "random" ones of its shape, "layers" of the teacher, taken evenly (a
+    shape as wide as the teacher), or "projected": the teacher's weights in fewer dimensions (a shape no wider), see
+    `distill.projected`. vocabulary: its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer: folder of its
+    own vocabulary where `model` brings none, or of another that its own weights are to learn to read with: each word
+    then starts as the mean of its pieces. layers: of its own weights keep so many layers, taken evenly; 0 for all.
+    embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling" for a
+    student with weights of its own, "pca" for a new one. dropout: in training; a small student that sees each text once
+    needs none, and config.json keeps what is usual for fine-tuning.
     """
 
     model: str = "2x128"
@@ -96,8 +97,8 @@ class RunConfig(Checked):
         self._check_text()
         self._check_cache()
         require(
-            not (student.start == "layers" and not self.teacher),
-            "student.start 'layers' copies layers of the teacher, and there is none; choose own or random",
+            not (student.start in ("layers", "projected") and not self.teacher),
+            f"student.start {student.start!r} takes the teacher's weights, and there is none; choose own or random",
         )
         require(
             not (self.student_vocabulary == "teacher" and not self.teacher),
@@ -106,6 +107,10 @@ class RunConfig(Checked):
         require(
             not (self.student_vocabulary == "own" and student.embeddings),
             "student.embeddings says how a new vocabulary starts, but this student keeps its own; leave it out",
+        )
+        require(
+            not (student.start == "projected" and student.embeddings),
+            "student.embeddings is of no use with student.start 'projected', which makes them too; leave it out",
         )
         require(
             not (self.student_vocabulary == "teacher" and student.tokenizer and student.shape),

@@ -116,6 +116,15 @@ def student_of(config: RunConfig, teacher: ModelFolder | None) -> Student:
     if student.start == "layers":
         assert teacher is not None, "checked by RunConfig"
         _check_layers(config, shape, teacher)
+    if student.start == "projected":
+        assert teacher is not None, "checked by RunConfig"
+        require(
+            shape.hidden_size <= teacher.config.hidden_size
+            and shape.num_hidden_layers <= teacher.config.num_hidden_layers,
+            f"student.start 'projected' reduces the teacher ({teacher.config.num_hidden_layers}x"
+            f"{teacher.config.hidden_size}) to the student, which is larger ({shape.num_hidden_layers}x"
+            f"{shape.hidden_size}); choose student.start random, or a smaller student.model",
+        )
     require(
         not (shared and given is not None) or (own_start and not brings),
         "student.tokenizer is of no use to a student that reads with the teacher's vocabulary and brings its own, or "

@@ -9,6 +9,7 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.learner import Learner
+from tinydistil.distill.projected import project_teacher
 from tinydistil.distill.teacher.int8 import quantise_teacher
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.model.bert import BertModel
@@ -19,6 +20,8 @@ from tinydistil.train.train_config import TrainConfig
 # For int8 to see how large channels get.
 _CALIBRATION_SEQUENCES = 32
 _TRIAL_SEQUENCES = 8
+# For a projected start: some 15,000 tokens, where a feed-forward layer of 2 x 128 has 512 neurons to be fitted.
+_PROJECTION_SEQUENCES = 256
 
 
 def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
@@ -27,6 +30,21 @@ def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
     if plan.teacher.predicts_words:
         return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require", attention="packed")
     return BertModel.from_pretrained(plan.teacher.folder, attention="packed")
+
+
+def start_projected(
+    plan: Plan, student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel, batches: MaskedBatches, ranks: Ranks
+) -> None:
+    """Give `student` its teacher's weights in fewer dimensions, the same on every rank."""
+    assert plan.teacher is not None, "checked by RunConfig"
+    own = plan.config.student_vocabulary == "own"
+    project_teacher(
+        student,
+        teacher.to(ranks.device),
+        _sample(batches, _PROJECTION_SEQUENCES).to(ranks.device).teacher_view,
+        (plan.teacher.tokenizer, plan.student.tokenizer) if own else None,
+    )
+    ranks.broadcast_(tensor.data for tensor in student.parameters())
 
 
 def live_teacher(

@@ -1,0 +1,101 @@
+"""A projected start against the teacher itself, numpy's least squares, and a random start."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.distill.test_initialise import NEW, OLD, TEACHER, model
+from tinydistil.batches.batch import TeacherView
+from tinydistil.demo.run import TEACHER as DEMO_TEACHER
+from tinydistil.demo.text import works
+from tinydistil.distill.projected import _fit, _fit_norm, _project_attention, project_teacher
+from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores
+from tinydistil.model.attention import PackedAttention
+from tinydistil.model.bert import SelfAttention
+from tinydistil.model.config import BertConfig
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.train.sources import new_shape
+
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
+
+
+def view(input_ids: Tensor, attention_mask: Tensor) -> TeacherView:
+    return TeacherView(input_ids, input_ids, attention_mask, attention_mask.bool(), torch.zeros_like(input_ids))
+
+
+def attention(width: int, heads: int) -> SelfAttention:
+    return SelfAttention(BertConfig(hidden_size=width, num_attention_heads=heads, intermediate_size=8, vocab_size=9))
+
+
+@pytest.mark.parametrize(("width", "heads"), [(16, 2), (8, 1)])
+def test_attention_is_the_teachers_where_its_hidden_states_have_no_more_dimensions(width: int, heads: int) -> None:
+    torch.manual_seed(width)
+    teacher, own = attention(16, 2), attention(width, heads)
+    nn.init.normal_(teacher.qkv.bias)
+    basis = torch.linalg.qr(torch.randn(16, 16))[0][:width]
+    rest = torch.randn(16)
+    rest -= basis.T @ (basis @ rest)
+    hidden = torch.randn(12, width)
+    attend = PackedAttention.of(MASK)
+    qkv = teacher.qkv(hidden @ basis + rest).unflatten(-1, (3, 2, 8))
+    contexts = [attend(qkv[..., head : head + 1, :], dropout=0.0)[0] for head in range(2)]
+    by_head = [context @ teacher.output.weight[:, 8 * head : 8 * head + 8].T for head, context in enumerate(contexts)]
+    with torch.no_grad():
+        _project_attention(own, teacher, basis, rest)
+        context, _ = attend(own.qkv(hidden).unflatten(-1, (3, heads, -1)), dropout=0.0)
+        wanted = [sum(by_head) @ basis.T] if heads == 2 else [each @ basis.T for each in by_head]
+        found = [_fit(own.output, context, each) for each in wanted]
+    assert min(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=True)) < 2e-3
+
+
+def test_fits_against_numpy() -> None:
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(200, 6) + 3, torch.randn(200, 4)
+    linear, norm = nn.Linear(6, 4), nn.LayerNorm(4)
+    with torch.no_grad():
+        _fit(linear, inputs, targets)
+        plain = nn.functional.layer_norm(inputs[:, :4], (4,))
+        _fit_norm(norm, inputs[:, :4], targets)
+    reference = np.linalg.lstsq(np.insert(inputs.double().numpy(), 6, 1, 1), targets.double().numpy(), rcond=None)[0]
+    np.testing.assert_allclose(linear.weight.detach().numpy(), reference[:6].T, atol=1e-4)
+    np.testing.assert_allclose(linear.bias.detach().numpy(), reference[6], atol=5e-4)
+    for i in range(4):
+        slope, shift = np.polyfit(plain[:, i].double().numpy(), targets[:, i].double().numpy(), 1)
+        assert norm.weight[i].item() == pytest.approx(slope, abs=1e-5)
+        assert norm.bias[i].item() == pytest.approx(shift, abs=1e-5)
+
+
+def test_words_of_another_vocabulary_are_means_of_the_teachers() -> None:
+    student, twin = model(8, OLD.vocab_size), model(8, NEW.vocab_size + 3)
+    torch.manual_seed(1)
+    sample = view(torch.randint(5, NEW.vocab_size, (40, 12)), torch.ones(40, 12, dtype=torch.int64))
+    project_teacher(student, TEACHER, sample, (NEW, OLD))
+    project_teacher(twin, TEACHER, sample)
+    pieces = NEW.encode("caso", add_special=False).ids
+    token = OLD.backend.token_to_id("caso")
+    own, teachers = student.bert.embeddings.word.weight, twin.bert.embeddings.word.weight
+    torch.testing.assert_close(own[token], teachers[pieces].mean(0))
+    torch.testing.assert_close(student.masked_lm.bias[token], twin.masked_lm.bias[pieces].mean())
+    for each, tokenizer in ((own, OLD), (teachers, NEW)):
+        assert float(each[tokenizer.pad_id].detach().abs().max()) == 0.0
+    layer = "bert.layers.1.down.weight"
+    assert torch.equal(student.state_dict()[layer], twin.state_dict()[layer])
+
+
+def test_it_starts_near_its_teacher() -> None:
+    teacher = BertForMaskedLM.from_pretrained(DEMO_TEACHER, heads="require", attention="packed").float()
+    tokenizer = Tokenizer.from_pretrained(DEMO_TEACHER)
+    passages = [passage for run in works()[0].training_runs() for passage in run]
+    held_out = encode_sequences(works()[0].held_out()[:24], tokenizer, max_length=64)
+    ids = [encoding.ids[:64] for encoding in tokenizer.encode_all(passages[:200])]
+    padded = torch.full((len(ids), 64), tokenizer.pad_id)
+    for line, each in zip(padded, ids, strict=True):
+        line[: len(each)] = torch.tensor(each)
+    torch.manual_seed(0)
+    random = BertForMaskedLM(new_shape(2, 128, tokenizer.vocab_size), attention="packed")
+    student = BertForMaskedLM(random.config, attention="packed")
+    project_teacher(student, teacher, view(padded, (padded != tokenizer.pad_id).long()))
+    losses = [masked_lm_scores(each.eval(), tokenizer, held_out).loss for each in (teacher, student, random)]
+    assert losses[0] < losses[1] < losses[0] + 0.4 * (losses[2] - losses[0])

@@ -1,0 +1,176 @@
+"""A student that starts as its teacher seen through the principal components of the teacher's hidden states.
+
+Every weight is the teacher's, in fewer dimensions: attention and word vectors in closed form, as in SliceGPT (Ashkboos
+et al. 2024) but with heads of reduced rank, and each dense layer by least squares on the teacher's own activations.
+Shapes: N tokens, D student width, E teacher width, V vocabulary, H heads, K head size.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from tinydistil.batches.batch import MaskedBatch, TeacherView
+from tinydistil.distill.initialise import by_spelling, clear_padding
+from tinydistil.distill.projection import Moments
+from tinydistil.model.attention import PackedAttention
+from tinydistil.model.bert import BertModel, Layer, SelfAttention
+from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.operations import activate
+from tinydistil.tokenizer.tokenizer import Tokenizer
+
+# Dense inputs of the head's activation stand so many deviations above 0, where GELU is nearly linear.
+_OFFSET = 2.0
+_RIDGE = 1e-4
+
+
+@torch.no_grad()
+def project_teacher(
+    student: BertForMaskedLM,
+    teacher: BertForMaskedLM | BertModel,
+    sample: MaskedBatch | TeacherView,
+    tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
+) -> None:
+    """Overwrite every weight of `student`; without a masked LM head in the teacher, the student's stays as it was.
+
+    sample: text in the teacher's tokens. tokenizers: the teacher's and the student's, where the student has a
+    vocabulary of its own; each of its tokens is then the mean of the teacher's tokens for its spelling. The student is
+    no wider than the teacher and takes its first layers.
+    """
+    encoder = (teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher).eval()
+    attend = PackedAttention.of(sample.attention_mask)
+    ids = sample.input_ids.flatten()[attend.positions]
+    states, traces = [encoder.embeddings(ids, None, attend.position_ids)], []
+    for layer in encoder.layers:
+        assert isinstance(layer, Layer)
+        traces.append(_Trace(layer, states[-1], attend))
+        states.append(traces[-1].output)
+    basis, rest = _basis(states, student.config.hidden_size)
+    words = encoder.embeddings.word.weight @ basis.T  # (V, D)
+
+    own = student.bert.embeddings
+    for table, source in (
+        (own.position.weight, encoder.embeddings.position.weight),
+        (own.token_type.weight, encoder.embeddings.token_type.weight),
+    ):
+        table[: len(source)] = (source @ basis.T)[: len(table)]
+    hidden = words[ids] + own.position(attend.position_ids) + own.token_type.weight[0]
+    hidden = _fit_norm(own.norm, hidden, states[0] @ basis.T)
+    for layer, trace in zip(student.bert.layers, traces, strict=False):
+        assert isinstance(layer, Layer)
+        hidden = _project_layer(layer, trace, hidden, attend, basis, rest)
+
+    bias = torch.zeros(len(words), device=words.device)
+    if isinstance(teacher, BertForMaskedLM):
+        bias = _project_head(student, teacher, hidden, states[-1], words)
+    if tokenizers is not None:
+        spelled = by_spelling(torch.cat([words, bias[:, None]], 1), *tokenizers)
+        words, bias = spelled[:, :-1], spelled[:, -1]
+    own.word.weight[: len(words)] = words
+    student.masked_lm.bias[: len(bias)] = bias
+    clear_padding(student)
+
+
+class _Trace:
+    """One layer of the teacher at work: what each part of it gave, (N, E)."""
+
+    def __init__(self, layer: Layer, hidden: Tensor, attend: PackedAttention) -> None:
+        self.layer = layer
+        self.attended, _ = layer.attention(hidden, attend)
+        self.normed = layer.attention_norm(self.attended + hidden)
+        self.fed = layer.feed_forward(self.normed)
+        self.output = layer.output_norm(self.fed + self.normed)
+
+    def before_activation(self, count: int) -> Tensor:
+        """Inputs of the activations of the `count` neurons with the largest weights, (N, count)."""
+        up, down = self.layer.up, self.layer.down
+        order = (up.weight.norm(dim=1) * down.weight.norm(dim=0)).argsort(descending=True)
+        return up(self.normed)[:, order[:count]]  # type: ignore[no-any-return]
+
+
+def _basis(states: list[Tensor], width: int) -> tuple[Tensor, Tensor]:
+    """Orthonormal directions (D, E) of all hidden states, and what they miss of their mean, (E,)."""
+    moments = Moments(states[0].shape[1], states[0].device)
+    for state in states:  # each layer counts the same, however large its numbers are
+        moments.add(state / (state - state.mean(0)).norm() * len(state) ** 0.5)
+    directions, _ = moments.directions(centred=True)
+    basis = directions[:width].to(states[0].dtype)
+    mean = torch.stack([state.mean(0) for state in states]).mean(0)
+    return basis, mean - basis.T @ (basis @ mean)
+
+
+def _project_layer(
+    own: Layer, trace: _Trace, hidden: Tensor, attend: PackedAttention, basis: Tensor, rest: Tensor
+) -> Tensor:
+    """Fit each part of a layer to the output of the teacher's, given the student's own input (N, D); its output."""
+    attention = own.attention
+    _project_attention(attention, trace.layer.attention, basis, rest)
+    context, _ = attend(attention.qkv(hidden).unflatten(-1, (3, attention.num_heads, -1)), dropout=0.0)
+    attended = _fit(attention.output, context, trace.attended @ basis.T)
+    normed = _fit_norm(own.attention_norm, attended + hidden, trace.normed @ basis.T)
+    up = _fit(own.up, normed, trace.before_activation(own.up.out_features))
+    fed = _fit(own.down, activate(own.hidden_act, up), trace.fed @ basis.T)
+    return _fit_norm(own.output_norm, fed + normed, trace.output @ basis.T)
+
+
+def _project_attention(own: SelfAttention, teacher: SelfAttention, basis: Tensor, rest: Tensor) -> None:
+    """Scores and values of the teacher's heads that say most, each as the nearest of rank K (Eckart and Young 1936).
+
+    A head has two bilinear forms, query to key and hidden state to output; a constant 1 beside the hidden state takes
+    the biases in.
+    """
+    (width, wide), heads = basis.shape, teacher.num_heads
+    lift = basis.new_zeros(wide + 1, width + 1)  # from a student's state and 1 to a teacher's and 1
+    lift[:wide, :width], lift[:wide, width], lift[wide, width] = basis.T, rest, 1
+    qkv = torch.cat([teacher.qkv.weight, teacher.qkv.bias[:, None]], 1) @ lift  # (3E, D + 1)
+    query, key, value = qkv.view(3, heads, -1, width + 1).unbind(0)
+    output = (basis @ teacher.output.weight).view(width, heads, -1).transpose(0, 1)  # (H, D, K)
+    values = output @ value  # (H, D, D + 1)
+    scores = query.transpose(1, 2) @ key / query.shape[1] ** 0.5  # (H, D + 1, D + 1)
+    chosen = values[..., :width].flatten(1).norm(dim=1).argsort(descending=True)[: own.num_heads]
+    size = width // own.num_heads
+    weights, biases = own.qkv.weight.view(3, -1, size, width), own.qkv.bias.view(3, -1, size)
+    for head, source in enumerate(chosen.tolist()):
+        left, strength, right = torch.linalg.svd(scores[source] * size**0.5)
+        roots = strength[:size].sqrt()[:, None]
+        _, along, read = torch.linalg.svd(values[source])
+        parts = (left.T[:size] * roots, right[:size] * roots, read[:size] * along[:size, None].sqrt())
+        for i, part in enumerate(parts):
+            weights[i, head], biases[i, head] = part[:, :width], part[:, width]
+
+
+def _project_head(
+    student: BertForMaskedLM, teacher: BertForMaskedLM, hidden: Tensor, teacher_hidden: Tensor, words: Tensor
+) -> Tensor:
+    """Fit the head, so that its products with `words` (V, D) are near the teacher's logits; returns their bias (V,)."""
+    own, head, embedding = student.masked_lm, teacher.masked_lm, teacher.bert.embeddings.word.weight
+    decoder = embedding if head.decoder is None else head.decoder
+    decoded = head.norm(activate(head.hidden_act, head.dense(teacher_hidden)))  # (N, E)
+    # By normal equations: `lstsq` does not give the same bits twice. (D, E): the decoder is nearly words @ shared.
+    exact = words.double()
+    gram = exact.T @ exact
+    gram.diagonal().add_(1e-9 * gram.diagonal().mean() + 1e-12)
+    shared = torch.linalg.solve(gram, exact.T @ decoder.double()).to(words.dtype)
+    targets = decoded @ shared.T
+    raised = (targets - targets.mean(0)) / targets.std() + _OFFSET
+    _fit_norm(own.norm, activate(own.hidden_act, _fit(own.dense, hidden, raised)), targets)
+    return head.bias + (decoder - words @ shared) @ decoded.mean(0)  # type: ignore[no-any-return]
+
+
+def _fit(linear: nn.Linear, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Ridge regression of (N, F) on (N, D), written into `linear`; returns what it now makes of `inputs`."""
+    mean, centre = inputs.double().mean(0), targets.double().mean(0)
+    centred = inputs.double() - mean
+    gram = centred.T @ centred
+    gram.diagonal().add_(_RIDGE * gram.diagonal().mean() + 1e-12)
+    weight = torch.linalg.solve(gram, centred.T @ (targets.double() - centre)).T
+    linear.weight.copy_(weight)
+    linear.bias.copy_(centre - weight @ mean)
+    return linear(inputs)  # type: ignore[no-any-return]
+
+
+def _fit_norm(norm: nn.LayerNorm, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The same for scale and shift of a LayerNorm."""
+    plain = nn.functional.layer_norm(inputs, norm.normalized_shape, eps=norm.eps)
+    varying, wanted = plain - plain.mean(0), targets - targets.mean(0)
+    norm.weight.copy_((varying * wanted).sum(0) / varying.square().sum(0).clamp(min=1e-12))
+    norm.bias.copy_(targets.mean(0) - norm.weight * plain.mean(0))
+    return norm(inputs)  # type: ignore[no-any-return]
