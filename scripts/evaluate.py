@@ -15,20 +15,59 @@ from pathlib import Path
 
 from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range, from_mapping, nearest, override
-from tinydistil.base.errors import InputError, require, run_script
-from tinydistil.base.files import write_json, write_text
-from tinydistil.base.ranks import Ranks, device_of
-from tinydistil.base.stop import STOPPED_EXIT_CODE
-from tinydistil.corpus.document import BadRecord
-from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
-from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
-from tinydistil.evaluate.masked_lm import choose_words
-from tinydistil.evaluate.models import Model, open_models
-from tinydistil.evaluate.parts import ALL_PARTS, PAIRS, TUNED, files_of
-from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
-from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.task_records import LabelledText
+from tinydistil.base.errors import InputError, importing, require, run_script
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__, options="tinydistil.tasks.finetune_config:FineTuneConfig", without=("seed",))
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[NAME=]MODEL",
+        help="folder or hub name, several times; NAME is for the tables",
+    )
+    parser.add_argument("--data", required=True, metavar="DIR", help="the tasks' files")
+    parser.add_argument("--output", required=True, metavar="DIR", help="results, part by part, and the tables")
+    parser.add_argument(
+        "--parts",
+        help="some of speed,masked_lm,similarity,entailment,similarity_tuned,sentiment,entities,answers "
+        "(default: all that can be)",
+    )
+    parser.add_argument("--text", metavar="FILE", help="held-out text for masked words (.txt, .jsonl, .csv, .tsv)")
+    parser.add_argument(
+        "--texts", type=whole(Range(1, 10**9)), default=2000, help="so many of its texts (default 2000)"
+    )
+    parser.add_argument(
+        "--seeds", type=whole(Range(1, 100_000)), default=1, help="fine-tuning runs per part (default 1)"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a fine-tuning setting")
+    parser.add_argument(
+        "--pooling",
+        choices=("mean", "max", "cls", "pooler"),
+        help="zero-shot vectors (default: what a model's folder declares, else mean)",
+    )
+    parser.add_argument("--prefix", help='before every sentence, zero-shot ("query: " for E5 models)')
+    parser.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    return parser.parse_args()
+
+
+with importing(parse_arguments):
+    from tinydistil.base.files import write_json, write_text
+    from tinydistil.base.ranks import Ranks, device_of
+    from tinydistil.base.stop import STOPPED_EXIT_CODE
+    from tinydistil.corpus.document import BadRecord
+    from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
+    from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
+    from tinydistil.evaluate.masked_lm import choose_words
+    from tinydistil.evaluate.models import Model, open_models
+    from tinydistil.evaluate.parts import ALL_PARTS, PAIRS, TUNED, files_of
+    from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
+    from tinydistil.tasks.finetune_config import FineTuneConfig
+    from tinydistil.tasks.labelled import Columns, read_labelled
+    from tinydistil.tasks.task_records import LabelledText
 
 TEXT_READING = ReadConfig()
 # What an output's record says; there may be other suites one day.
@@ -136,38 +175,6 @@ def parts_of(args: argparse.Namespace) -> list[str]:
     for option in [option for option, is_unused in unused.items() if is_unused]:
         print(f"{option} has no effect on the parts {','.join(names)}", file=sys.stderr)
     return names
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(description=__doc__, options=FineTuneConfig, without=("seed",))
-    parser.add_argument(
-        "--model",
-        action="append",
-        required=True,
-        metavar="[NAME=]MODEL",
-        help="folder or hub name, several times; NAME is for the tables",
-    )
-    parser.add_argument("--data", required=True, metavar="DIR", help="the tasks' files")
-    parser.add_argument("--output", required=True, metavar="DIR", help="results, part by part, and the tables")
-    parser.add_argument("--parts", help=f"some of {','.join(ALL_PARTS)} (default: all that can be)")
-    parser.add_argument("--text", metavar="FILE", help="held-out text for masked words (.txt, .jsonl, .csv, .tsv)")
-    parser.add_argument(
-        "--texts", type=whole(Range(1, 10**9)), default=2000, help="so many of its texts (default 2000)"
-    )
-    parser.add_argument(
-        "--seeds", type=whole(Range(1, 100_000)), default=1, help="fine-tuning runs per part (default 1)"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a fine-tuning setting")
-    parser.add_argument(
-        "--pooling",
-        choices=("mean", "max", "cls", "pooler"),
-        help="zero-shot vectors (default: what a model's folder declares, else mean)",
-    )
-    parser.add_argument("--prefix", help='before every sentence, zero-shot ("query: " for E5 models)')
-    parser.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

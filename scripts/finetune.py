@@ -19,32 +19,72 @@ from pathlib import Path
 
 from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import from_mapping, override, read_toml, to_mapping
-from tinydistil.base.errors import InputError, require, run_script
-from tinydistil.base.files import write_json
-from tinydistil.base.hub import resolve_folder
-from tinydistil.base.ranks import Ranks, device_of
-from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
-from tinydistil.model.config import read_config
-from tinydistil.tasks.augment import read_synonyms
-from tinydistil.tasks.checks import check
-from tinydistil.tasks.finetune import Material, run_seed, summary
-from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
-from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_rows
-from tinydistil.tasks.grid import best_of_grid, grid_of
-from tinydistil.tasks.labelled import Columns
-from tinydistil.tasks.task_output import (
-    DETAILS,
-    GRID,
-    SUMMARY,
-    check_output,
-    claimed,
-    finite_or_none,
-    origin_of,
-    shown_details,
-)
-from tinydistil.tasks.task_teacher import SoftTargets
-from tinydistil.tasks.text_task import TextTask
-from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.base.errors import InputError, importing, require, run_script
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__, options="tinydistil.tasks.finetune_config:FineTuneConfig")
+    parser.add_argument("--model", required=True, help="model folder, or a name on the hub")
+    parser.add_argument("--task", required=True, choices=("classify", "regress", "tag", "answer"))
+    parser.add_argument("--train", required=True, metavar="FILE")
+    parser.add_argument("--dev", metavar="FILE", help="chooses the best weights")
+    parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting (defaults: BERT-base's)"
+    )
+    parser.add_argument("--seeds", metavar="1,2,3", help="several runs, mean and standard deviation")
+    parser.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="try every combination first")
+    parser.add_argument("--folds", type=whole(), help="parts of the training rows for --grid (default 5)")
+    parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
+    parser.add_argument("--synonyms", metavar="FILE", help="for augment.replace: word, tab, synonyms with commas")
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", choices=("auto",), help="go on with an interrupted run in --output"
+    )
+    parser.add_argument("--text-column", default="text")
+    parser.add_argument("--second-column", help="second text of a pair (default: text_b where there is one)")
+    parser.add_argument("--label-column", default="label")
+    parser.add_argument("--delimiter", default=",", help="of .csv files")
+    parser.add_argument(
+        "--quotes", action=argparse.BooleanOptionalAction, default=True,
+        help="a field of .csv and .tsv in quotes is what stands between them (default); with --no-quotes all of it",
+    )  # fmt: skip
+    parser.add_argument("--decimal", default=".", choices=(".", ","), help="decimal sign of numbers (default .)")
+    parser.add_argument("--encoding", default="utf-8", help="of .csv, .tsv, .jsonl and CoNLL files")
+    parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    parser.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    return parser.parse_args()
+
+
+with importing(parse_arguments):
+    from tinydistil.base.files import write_json
+    from tinydistil.base.hub import resolve_folder
+    from tinydistil.base.ranks import Ranks, device_of
+    from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
+    from tinydistil.model.config import read_config
+    from tinydistil.tasks.augment import read_synonyms
+    from tinydistil.tasks.checks import check
+    from tinydistil.tasks.finetune import Material, run_seed, summary
+    from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
+    from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_rows
+    from tinydistil.tasks.grid import best_of_grid, grid_of
+    from tinydistil.tasks.labelled import Columns
+    from tinydistil.tasks.task_output import (
+        DETAILS,
+        GRID,
+        SUMMARY,
+        check_output,
+        claimed,
+        finite_or_none,
+        origin_of,
+        shown_details,
+    )
+    from tinydistil.tasks.task_teacher import SoftTargets
+    from tinydistil.tasks.text_task import TextTask
+    from tinydistil.tokenizer.tokenizer import Tokenizer
 
 
 def main() -> None:
@@ -175,43 +215,6 @@ def whole_numbers(text: str, option: str) -> list[int]:
         len(set(numbers)) == len(numbers) and min(numbers) >= 0, f"{option} must be different and >= 0, got {text!r}"
     )
     return numbers
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(description=__doc__, options=FineTuneConfig)
-    parser.add_argument("--model", required=True, help="model folder, or a name on the hub")
-    parser.add_argument("--task", required=True, choices=KINDS)
-    parser.add_argument("--train", required=True, metavar="FILE")
-    parser.add_argument("--dev", metavar="FILE", help="chooses the best weights")
-    parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
-    parser.add_argument("--output", required=True, metavar="DIR")
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting (defaults: BERT-base's)"
-    )
-    parser.add_argument("--seeds", metavar="1,2,3", help="several runs, mean and standard deviation")
-    parser.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="try every combination first")
-    parser.add_argument("--folds", type=whole(), help="parts of the training rows for --grid (default 5)")
-    parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
-    parser.add_argument("--synonyms", metavar="FILE", help="for augment.replace: word, tab, synonyms with commas")
-    parser.add_argument(
-        "--resume", nargs="?", const="auto", choices=("auto",), help="go on with an interrupted run in --output"
-    )
-    parser.add_argument("--text-column", default="text")
-    parser.add_argument("--second-column", help="second text of a pair (default: text_b where there is one)")
-    parser.add_argument("--label-column", default="label")
-    parser.add_argument("--delimiter", default=",", help="of .csv files")
-    parser.add_argument(
-        "--quotes", action=argparse.BooleanOptionalAction, default=True,
-        help="a field of .csv and .tsv in quotes is what stands between them (default); with --no-quotes all of it",
-    )  # fmt: skip
-    parser.add_argument("--decimal", default=".", choices=(".", ","), help="decimal sign of numbers (default .)")
-    parser.add_argument("--encoding", default="utf-8", help="of .csv, .tsv, .jsonl and CoNLL files")
-    parser.add_argument("--revision", help="branch, tag or commit on the hub")
-    parser.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -23,28 +23,70 @@ from tqdm import tqdm
 
 from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range
-from tinydistil.base.errors import InputError, require, run_script
-from tinydistil.base.hub import MODULES, notes_on, resolve_folder, sentence_root
-from tinydistil.base.ranks import device_of
-from tinydistil.corpus.text_files import open_lines
-from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
-from tinydistil.evaluate.metrics import Entity, entities_of
-from tinydistil.evaluate.vector_files import check_output, open_vector_writer
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
-from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.folder import FineTuned, load
-from tinydistil.tasks.predict import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
-from tinydistil.tasks.tag_task import TagTask
-from tinydistil.tasks.tagged import OUTSIDE
-from tinydistil.tasks.text_task import TextTask
-from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.base.errors import InputError, importing, require, run_script
 
 # Texts whose vectors are held at once.
 BATCH = Range(1, 100_000)
 # The kinds of fine-tuned models of each command.
 TUNED = {"classify": ("classify", "regress"), "tag": ("tag",), "answer": ("answer",)}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    shared = Parser(add_help=False)
+    shared.add_argument("texts", nargs="*", metavar="TEXT")
+    shared.add_argument("--model", required=True, help="model folder, or a name on the hub")
+    shared.add_argument("--revision", help="branch, tag or commit on the hub")
+    shared.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
+    shared.add_argument("--file", help="UTF-8 text, one per line; '-' is standard input")
+    shared.add_argument("--device", default="auto", help="auto (default), cpu or cuda[:N]")
+    pretrained = Parser(add_help=False, parents=[shared])
+    pretrained.add_argument("--truncate", action="store_true", help="cut texts that are too long for the model")
+    tuned = Parser(add_help=False, parents=[shared])
+    tuned.add_argument("--json", action="store_true", help="one JSON object per text")
+    tuned.add_argument("--batch-size", type=whole(BATCH), default=32)
+    parser = Parser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fill = commands.add_parser("fill-mask", parents=[pretrained], help="guess masked words")
+    fill.add_argument("--top-k", type=whole(Range(1, 10_000_000)), default=5, help="guesses per mask (default 5)")
+    fill.add_argument("--json", action="store_true", help="one JSON object per text")
+    embedding = commands.add_parser("embed", parents=[pretrained], help="one vector per text")
+    embedding.add_argument(
+        "--pooling", choices=("mean", "cls", "pooler", "max"), help="default: what the folder declares, else mean"
+    )
+    embedding.add_argument("--output", help="FILE.npy or FILE.jsonl (default: JSON lines on standard output)")
+    embedding.add_argument("--batch-size", type=whole(BATCH), default=32)
+    embedding.add_argument("--max-length", type=whole(), help="tokens per text at most (default: the model's limit)")
+    embedding.add_argument("--normalize", action="store_true", help="unit vectors")
+    commands.add_parser("pooling", parents=[pretrained], help="cosines between CLS, pooler and mean")
+    commands.add_parser(
+        "classify",
+        parents=[tuned],
+        help="class or number of each text, cut to the length that was tuned for",
+    )
+    commands.add_parser("tag", parents=[tuned], help="a tag for each word")
+    asking = commands.add_parser("answer", parents=[tuned], help="answers from a context")
+    asking.add_argument("--context", metavar="FILE", help="text that all questions are about (else behind a tab)")
+    return parser.parse_args()
+
+
+with importing(parse_arguments):
+    from tinydistil.base.hub import MODULES, notes_on, resolve_folder, sentence_root
+    from tinydistil.base.ranks import device_of
+    from tinydistil.corpus.text_files import open_lines
+    from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
+    from tinydistil.evaluate.metrics import Entity, entities_of
+    from tinydistil.evaluate.vector_files import check_output, open_vector_writer
+    from tinydistil.model.bert import BertModel
+    from tinydistil.model.heads import BertForMaskedLM
+    from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
+    from tinydistil.tasks.answer_task import AnswerTask
+    from tinydistil.tasks.folder import FineTuned, load
+    from tinydistil.tasks.predict import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
+    from tinydistil.tasks.tag_task import TagTask
+    from tinydistil.tasks.tagged import OUTSIDE
+    from tinydistil.tasks.text_task import TextTask
+    from tinydistil.tokenizer.tokenizer import Tokenizer
 
 
 def main() -> None:
@@ -217,45 +259,6 @@ def texts_of(args: argparse.Namespace) -> Iterator[str]:
         raise InputError("no text: give it as an argument, with --file, or on standard input")
     lines = open_lines(args.file)
     return lines if args.command == "embed" else without_blank(lines)  # vectors stay beside their lines
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    shared = Parser(add_help=False)
-    shared.add_argument("texts", nargs="*", metavar="TEXT")
-    shared.add_argument("--model", required=True, help="model folder, or a name on the hub")
-    shared.add_argument("--revision", help="branch, tag or commit on the hub")
-    shared.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
-    shared.add_argument("--file", help="UTF-8 text, one per line; '-' is standard input")
-    shared.add_argument("--device", default="auto", help="auto (default), cpu or cuda[:N]")
-    pretrained = Parser(add_help=False, parents=[shared])
-    pretrained.add_argument("--truncate", action="store_true", help="cut texts that are too long for the model")
-    tuned = Parser(add_help=False, parents=[shared])
-    tuned.add_argument("--json", action="store_true", help="one JSON object per text")
-    tuned.add_argument("--batch-size", type=whole(BATCH), default=32)
-    parser = Parser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    fill = commands.add_parser("fill-mask", parents=[pretrained], help="guess masked words")
-    fill.add_argument("--top-k", type=whole(Range(1, 10_000_000)), default=5, help="guesses per mask (default 5)")
-    fill.add_argument("--json", action="store_true", help="one JSON object per text")
-    embedding = commands.add_parser("embed", parents=[pretrained], help="one vector per text")
-    embedding.add_argument(
-        "--pooling", choices=("mean", "cls", "pooler", "max"), help="default: what the folder declares, else mean"
-    )
-    embedding.add_argument("--output", help="FILE.npy or FILE.jsonl (default: JSON lines on standard output)")
-    embedding.add_argument("--batch-size", type=whole(BATCH), default=32)
-    embedding.add_argument("--max-length", type=whole(), help="tokens per text at most (default: the model's limit)")
-    embedding.add_argument("--normalize", action="store_true", help="unit vectors")
-    commands.add_parser("pooling", parents=[pretrained], help="cosines between CLS, pooler and mean")
-    commands.add_parser(
-        "classify",
-        parents=[tuned],
-        help="class or number of each text, cut to the length that was tuned for",
-    )
-    commands.add_parser("tag", parents=[tuned], help="a tag for each word")
-    asking = commands.add_parser("answer", parents=[tuned], help="answers from a context")
-    asking.add_argument("--context", metavar="FILE", help="text that all questions are about (else behind a tab)")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

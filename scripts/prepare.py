@@ -10,11 +10,41 @@ import argparse
 import sys
 from pathlib import Path
 
-from tinydistil.base.errors import quiet_interrupts, require, run_script
+from tinydistil.base.arguments import Parser, whole
+from tinydistil.base.config import Range, from_mapping, override, read_toml
+from tinydistil.base.errors import importing, require, run_script
 
-with quiet_interrupts():
-    from tinydistil.base.arguments import Parser, whole
-    from tinydistil.base.config import Range, from_mapping, override, read_toml
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__, options="tinydistil.corpus.prepare_config:PrepareConfig")
+    add = parser.add_argument
+    add("--input", nargs="+", metavar="PATH", help="files, folders or glob patterns")
+    add("--output", required=True, type=Path, metavar="DIR", help="folder of the shards, empty or ours")
+    add(
+        "--tokenizer",
+        metavar="DIR",
+        help="folder or hub name of the tokenizer (the teacher's, if there are two)",
+    )
+    add("--student-tokenizer", metavar="DIR", help="tokenize the same words a second time")
+    add("--max-length", type=whole(), help="tokens of a sequence with [CLS] and [SEP] (default 128)")
+    add("--workers", type=whole(Range(0, 1024)), help="processes (default: one per core)")
+    add("--eval-set", nargs="+", default=[], metavar="FILE", help="drop documents that overlap with these")
+    add(
+        "--near-duplicates",
+        action=argparse.BooleanOptionalAction,
+        help="look for near-duplicates (default yes)",
+    )
+    add("--config", type=Path, metavar="FILE.toml", help="options, see PrepareConfig")
+    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option, over --config")
+    add("--sample-dropped", type=whole(), metavar="K", help="write K examples of each rule to samples.jsonl")
+    add("--seed", type=whole(), help="of the split and the samples (default 0)")
+    add("--overwrite", action="store_true", help="discard what an earlier run left in --output")
+    add("--verify", action="store_true", help="only check the shards in --output against their hashes")
+    return parser.parse_args()
+
+
+with importing(parse_arguments):
     from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
     from tinydistil.batches.manifest import check_fit
     from tinydistil.batches.shards import verify
@@ -32,35 +62,6 @@ FLAGS = {
     "sample_dropped": "sample_dropped",
     "near_duplicates": "duplicates.near",
 }
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(description=__doc__, options=PrepareConfig)
-    add = parser.add_argument
-    add("--input", nargs="+", metavar="PATH", help="files, folders or glob patterns")
-    add("--output", required=True, type=Path, metavar="DIR", help="folder of the shards, empty or ours")
-    add(
-        "--tokenizer",
-        metavar="DIR",
-        help="folder or hub name of the tokenizer (the teacher's, if there are two)",
-    )
-    add("--student-tokenizer", metavar="DIR", help="tokenize the same words a second time")
-    add("--max-length", type=whole(), help="tokens of a sequence with [CLS] and [SEP] (default 128)")
-    add("--workers", type=whole(Range(0, 1024)), default=available_cores(), help="processes (default: one per core)")
-    add("--eval-set", nargs="+", default=[], metavar="FILE", help="drop documents that overlap with these")
-    add(
-        "--near-duplicates",
-        action=argparse.BooleanOptionalAction,
-        help="look for near-duplicates (default yes)",
-    )
-    add("--config", type=Path, metavar="FILE.toml", help="options, see PrepareConfig")
-    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option, over --config")
-    add("--sample-dropped", type=whole(), metavar="K", help="write K examples of each rule to samples.jsonl")
-    add("--seed", type=whole(), help="of the split and the samples (default 0)")
-    add("--overwrite", action="store_true", help="discard what an earlier run left in --output")
-    add("--verify", action="store_true", help="only check the shards in --output against their hashes")
-    return parser.parse_args()
 
 
 def resolve_config(arguments: argparse.Namespace) -> PrepareConfig:
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         prepared = prepare(
             job,
             arguments.output,
-            workers=arguments.workers,
+            workers=available_cores() if arguments.workers is None else arguments.workers,
             progress=progress,
             overwrite=arguments.overwrite,
         )

@@ -179,8 +179,8 @@ def test_a_rank_that_meets_nobody_says_so(tmp_path: Path) -> None:
 def test_an_interrupt_during_imports_is_one_line(handler: str, code: int) -> None:
     script = (
         f"import os, signal; signal.signal(signal.SIGINT, signal.{handler})\n"
-        "from tinydistil.base.errors import quiet_interrupts\n"
-        "with quiet_interrupts():\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "from tinydistil.base.errors import importing\n"
+        "with importing():\n    os.kill(os.getpid(), signal.SIGINT)\n"
         f"assert signal.getsignal(signal.SIGINT) is signal.{handler}\n"
     )
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -55,7 +55,7 @@ def optional(package: str, *, needed_by: str, extra: str) -> ModuleType:
         ) from None
 
 
-def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = False) -> None:
+def run_script(main: Callable[[], object], *, ranks: bool = False, pipe: bool = False) -> None:
     """Call a script's `main` and leave with its exit code.
 
     0 done; 2 the input is at fault (one line on standard error, no traceback); 75 asked to stop, saved;
@@ -93,11 +93,14 @@ def run_script(main: Callable[[], None], *, ranks: bool = False, pipe: bool = Fa
 
 
 @contextmanager
-def quiet_interrupts() -> Iterator[None]:
-    """Ctrl-C inside ends the process as in `run_script`: one line, code 130. For the imports of a script.
+def importing(parse: Callable[[], object] | None = None) -> Iterator[None]:
+    """Round the slow imports of a script: Ctrl-C in them ends the process as in `run_script`, with one line, code 130.
 
     By a handler, not by KeyboardInterrupt, which a library that is being imported may turn into an error of its own.
+    parse: the script's parser, which answers --help before them.
     """
+    if parse is not None and {"-h", "--help"} & {*sys.argv[1:]}:
+        run_script(parse, ranks=True)
 
     def leave(number: int, _: FrameType | None) -> None:
         if not _is_silent_rank():

@@ -9,8 +9,10 @@ from typing import Annotated
 from tinydistil.base.config import Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json
-from tinydistil.model.operations import ACTIVATIONS, POOLINGS
 
+# Here and not beside their functions: options are listed (--help) without torch.
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu", "gelu_pytorch_tanh", "swish")
+POOLINGS = ("pooler", "cls", "mean", "max")
 # The head alone would hold half of BERT-base's weights.
 MOST_LABELS = 100_000
 Dropout = Annotated[float, Range(0, 1, without=(1,))]
@@ -29,7 +31,7 @@ class BertConfig(Checked):
     num_hidden_layers: Annotated[int, Range(1, 1000)] = 12
     num_attention_heads: Annotated[int, Range(1, 65_536)] = 12
     intermediate_size: Annotated[int, Range(1, 1_000_000)] = 3072
-    hidden_act: Annotated[str, OneOf(tuple(ACTIVATIONS))] = "gelu"
+    hidden_act: Annotated[str, OneOf(ACTIVATIONS)] = "gelu"
     hidden_dropout_prob: Dropout = 0.1
     attention_probs_dropout_prob: Dropout = 0.1
     max_position_embeddings: Annotated[int, Range(1, 1_000_000)] = 512

@@ -21,7 +21,6 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tens
     "silu": (F.silu, partial(F.silu, inplace=True)),
 }
 ACTIVATIONS |= {"gelu_pytorch_tanh": ACTIVATIONS["gelu_new"], "swish": ACTIVATIONS["silu"]}
-POOLINGS = ("pooler", "cls", "mean", "max")
 # Those of sentence-transformers; the last three are read from its folders only.
 REDUCTIONS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 

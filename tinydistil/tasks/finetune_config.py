@@ -18,8 +18,7 @@ from tinydistil.base.config import (
     from_mapping,
     to_mapping,
 )
-from tinydistil.model.config import BertConfig
-from tinydistil.model.operations import POOLINGS
+from tinydistil.model.config import POOLINGS, BertConfig
 from tinydistil.tasks.augment import AugmentConfig
 from tinydistil.train.schedule import ScheduleConfig
 from tinydistil.train.train_config import OptimizerConfig, TrainConfig, require_parts
