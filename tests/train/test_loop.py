@@ -14,7 +14,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.distill.stopwatch import PARTS
-from tinydistil.train.schedule import learning_rate_share
+from tinydistil.train.optimizer import learning_rate_share
 from tinydistil.train.train_config import OptimizerConfig
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

@@ -8,9 +8,8 @@ from torch import nn
 from tinydistil.base.errors import InputError
 from tinydistil.model.config import preset
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.train.optimizer import make_optimizer
-from tinydistil.train.schedule import SHAPES, ScheduleConfig, learning_rate_share
-from tinydistil.train.train_config import OptimizerConfig
+from tinydistil.train.optimizer import learning_rate_share, make_optimizer
+from tinydistil.train.train_config import SHAPES, OptimizerConfig, ScheduleConfig
 
 
 def reference(name: str, warmup: int, total: int) -> list[float]:

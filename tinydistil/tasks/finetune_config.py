@@ -20,8 +20,7 @@ from tinydistil.base.config import (
 )
 from tinydistil.model.config import POOLINGS, BertConfig
 from tinydistil.tasks.augment import AugmentConfig
-from tinydistil.train.schedule import ScheduleConfig
-from tinydistil.train.train_config import OptimizerConfig, TrainConfig, require_parts
+from tinydistil.train.train_config import OptimizerConfig, ScheduleConfig, TrainConfig, require_parts
 
 CLASS_WEIGHTS = ("none", "balanced")
 

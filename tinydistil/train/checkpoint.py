@@ -3,7 +3,7 @@
 checkpoints/step-00001200/
     learner.safetensors     student and projection
     optimizer.safetensors   AdamW's moments, by parameter name
-    state.json              where the run stands
+    state.json              where the run stands, and "score", the validation loss of these very weights
     hashes.json             SHA-256 of the three others
 """
 
@@ -18,10 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError
 from tinydistil.base.files import read_json, readable, sha256_of, sync, write_json
 
-_SCORE = "score"
 _FILES = ("learner.safetensors", "optimizer.safetensors", "state.json")
 
 
@@ -39,7 +38,6 @@ class CheckpointStore:
     """The checkpoints of one run. Keeps the last `keep_last` and the one of the lowest score."""
 
     def __init__(self, folder: Path, *, keep_last: int, say: Callable[[str], None]) -> None:
-        require(keep_last >= 1, f"checkpoint.keep_last must be >= 1, got {keep_last}")
         self.folder, self.keep_last, self.say = folder, keep_last, say
 
     def save(
@@ -53,8 +51,8 @@ class CheckpointStore:
     ) -> Path:
         """Write a checkpoint: first under a temporary name, synced to disk, then renamed.
 
-        score: the validation loss of these very weights, None where they were not validated. A failure (a full disk,
-        say) raises InputError and leaves the older checkpoints as they were.
+        score: None where these weights were not validated. A failure (a full disk, say) raises InputError and leaves
+        the older checkpoints as they were.
         """
         target, partial = self.folder / f"step-{step:08d}", self.folder / f".partial-{os.getpid()}"
         # What a killed run left half-written. Only one process writes to a run's folder.
@@ -62,15 +60,15 @@ class CheckpointStore:
             shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
-            for name, tensors in (("learner", learner), ("optimizer", optimizer)):
+            for file, tensors in zip(_FILES, (learner, optimizer), strict=False):
                 plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-                with readable(partial / f"{name}.safetensors"):
-                    save_file(plain, partial / f"{name}.safetensors")
-            write_json(partial / "state.json", {**state, _SCORE: score})
+                with readable(partial / file):
+                    save_file(plain, partial / file)
+            write_json(partial / "state.json", {**state, "score": score})
             write_json(partial / "hashes.json", {file: sha256_of(partial / file) for file in _FILES})
             # Without it a power cut may keep the rename and lose the bytes.
-            for file in partial.iterdir():
-                _sync(file)
+            for path in partial.iterdir():
+                sync(path)
             # A run that goes on from before comes by here again; rename replaces no folder that holds something.
             shutil.rmtree(target, ignore_errors=True)
             partial.replace(target)
@@ -82,15 +80,20 @@ class CheckpointStore:
                 f"cannot write checkpoint {str(target)!r}: {error}; free some space, then run it again, training with "
                 "--resume auto"
             ) from None
-        self._forget_old()
+        folders = self._folders()
+        best = min(folders, key=_score)
+        for folder in folders[: -self.keep_last]:
+            # Where nothing was validated there is no best, and the oldest is no better than others.
+            if folder != best or _score(folder) == math.inf:
+                shutil.rmtree(folder, ignore_errors=True)
         return target
 
     def latest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; damaged ones are passed over, said aloud. None where there is none."""
+        """The newest whole checkpoint, None where there is none; damaged ones are skipped with a warning."""
         return self._first_whole(reversed(self._folders()))
 
     def best(self) -> Checkpoint | None:
-        """The checkpoint of the lowest validation loss, the newest of equals, damaged ones passed over, said aloud."""
+        """The whole checkpoint of the lowest validation loss, the newest of equals."""
         return self._first_whole(sorted(reversed(self._folders()), key=_score))
 
     def load(self, folder: Path) -> Checkpoint:
@@ -100,7 +103,7 @@ class CheckpointStore:
             if not (folder / file).is_file() or sha256_of(folder / file) != hashes.get(file):
                 raise InputError(f"checkpoint {str(folder)!r}: {file} is missing or damaged")
         try:
-            learner, optimizer = (load_file(folder / f"{name}.safetensors") for name in ("learner", "optimizer"))
+            learner, optimizer = (load_file(folder / file) for file in _FILES[:2])
         except SafetensorError as error:
             raise InputError(f"checkpoint {str(folder)!r}: {error}") from None
         return Checkpoint(folder, learner, optimizer, read_json(folder / "state.json"))
@@ -116,24 +119,11 @@ class CheckpointStore:
     def _folders(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if path.is_dir())
 
-    def _forget_old(self) -> None:
-        folders = self._folders()
-        best = min(folders, key=_score)
-        for folder in folders[: -self.keep_last]:
-            # Where nothing was validated there is no best, and the oldest is no better than others.
-            if folder != best or _score(folder) == float("inf"):
-                shutil.rmtree(folder, ignore_errors=True)
-
 
 def _score(folder: Path) -> float:
     """The validation loss that a checkpoint was saved with; infinite where there is none."""
     try:
-        score = read_json(folder / "state.json").get(_SCORE)
+        score = read_json(folder / "state.json").get("score")
     except (OSError, InputError):
-        return float("inf")
-    return float(score) if isinstance(score, int | float) and math.isfinite(score) else float("inf")
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
+        return math.inf
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else math.inf

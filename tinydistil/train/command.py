@@ -8,7 +8,7 @@ from tinydistil.base.arguments import Parser, number, whole
 from tinydistil.base.config import Range, override, read_toml
 
 # Flags that stand for an option of RunConfig.
-FLAGS: Mapping[str, str] = {
+FLAGS = {
     "recipe": "recipe.name",
     "teacher": "teacher",
     "teacher_precision": "teacher_precision",
@@ -19,32 +19,19 @@ FLAGS: Mapping[str, str] = {
     "corpus": "corpus",
     "eval_set": "evaluation_sets",
     "max_length": "prepare.max_length",
-    "steps": "train.steps",
-    "tokens": "train.tokens",
-    "minutes": "train.minutes",
-    "epochs": "train.epochs",
-    "batch_size": "train.batch_size",
-    "accumulation": "train.accumulation",
+    **{name: f"train.{name}" for name in ("steps", "tokens", "minutes", "epochs", "batch_size", "accumulation")},
     "learning_rate": "train.optimizer.learning_rate",
     "precision": "train.precision",
     "seed": "train.seed",
 }
 
 
-# Processes; more than this many no machine has cores for.
-WORKERS = Range(0, 1024)
-
-
 def add_run_arguments(parser: Parser) -> None:
     """Add the flags that every training command has."""
     add = parser.add_argument
+    raw = "raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way"
     add("--tokenizer", metavar="DIR", help="the student's vocabulary, where it brings none")
-    add(
-        "--corpus",
-        nargs="+",
-        metavar="PATH",
-        help="raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way",
-    )
+    add("--corpus", nargs="+", metavar="PATH", help=raw)
     add("--shards", metavar="DIR", help="a corpus that scripts/prepare.py made")
     add("--eval-set", nargs="+", metavar="FILE", help="with --corpus: drop documents that overlap with these")
     add("--output", type=Path, metavar="DIR", help="folder of the run, new or with --resume auto")
@@ -52,22 +39,17 @@ def add_run_arguments(parser: Parser) -> None:
     add("--tokens", type=whole(), help="budget in tokens of the student")
     add("--minutes", type=number, help="budget in minutes")
     add("--epochs", type=number, help="budget in passes over the corpus (default 1, where no other is given)")
-    add("--batch-size", type=whole(), help="sequences a step, over all ranks (default 64)")
-    add("--accumulation", type=whole(), help="micro-batches a step and rank (default 1)")
+    add("--batch-size", type=whole(), help="sequences per step, over all ranks (default 64)")
+    add("--accumulation", type=whole(), help="micro-batches per step and rank (default 1)")
     add("--max-length", type=whole(), help="with --corpus: tokens of a sequence (default 128)")
     add("--learning-rate", type=number, help="its peak (default 5e-4)")
     add("--precision", help="float32 (default), bfloat16 or float16 (CUDA)")
     add("--seed", type=whole(), help="of weights, order, masks and dropout (default 1)")
     add("--device", default="auto", help="auto (default), cpu or cuda")
-    add("--workers", type=whole(WORKERS), help="with --corpus: processes that prepare it (default 2)")
-    add(
-        "--resume",
-        nargs="?",
-        const="auto",
-        choices=("never", "auto"),
-        default="never",
-        help="auto: go on from the latest whole checkpoint",
-    )
+    # more than this many processes no machine has cores for
+    add("--workers", type=whole(Range(0, 1024)), help="with --corpus: processes that prepare it (default 2)")
+    going_on = "auto: go on from the latest whole checkpoint"
+    add("--resume", nargs="?", const="auto", choices=("never", "auto"), default="never", help=going_on)
     add("--dry-run", action="store_true", help="check everything, estimate memory and time, train nothing")
     add("--config", type=Path, metavar="FILE.toml", help="options, see RunConfig; flags and --set go over it")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option")
@@ -83,11 +65,10 @@ def given_options(arguments: argparse.Namespace) -> list[str]:
 
 def values_of(arguments: argparse.Namespace) -> dict[str, object]:
     """Nested option values: the file's, then --set, then flags."""
-    flags = {option: getattr(arguments, flag, None) for flag, option in FLAGS.items()}
     values = read_toml(arguments.config)
     if isinstance(values.get("recipe"), str):
         values["recipe"] = {"name": values["recipe"]}
-    return override(values, arguments.set, flags)
+    return override(values, arguments.set, {option: getattr(arguments, flag, None) for flag, option in FLAGS.items()})
 
 
 def has_shards(values: Mapping[str, object]) -> bool:

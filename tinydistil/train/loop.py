@@ -18,9 +18,8 @@ from tinydistil.base.stop import Interrupted, StopRequest
 from tinydistil.distill.objective import Batches, BatchT, TeacherT
 from tinydistil.distill.step import StepResult, Trainer
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore
-from tinydistil.train.optimizer import optimizer_tensors, restore_optimizer
+from tinydistil.train.optimizer import learning_rate_share, optimizer_tensors, restore_optimizer
 from tinydistil.train.records import Pace, Records
-from tinydistil.train.schedule import learning_rate_share
 from tinydistil.train.state import LoopState, Window, restored, state_from
 from tinydistil.train.train_config import TrainConfig
 

@@ -1,12 +1,31 @@
-"""AdamW with weight decay where it belongs; its moments by parameter name, for checkpoints."""
+"""AdamW with weight decay where it belongs, its learning rate, and its moments by parameter name, for checkpoints."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.train.train_config import OptimizerConfig
+from tinydistil.train.train_config import OptimizerConfig, ScheduleConfig
+
+
+def learning_rate_share(config: ScheduleConfig, step: int, total_steps: int) -> float:
+    """The share of the peak learning rate for step 0 <= `step` < `total_steps`; later steps get the last one's.
+
+    A pure function: nothing to save, nothing to restore. Step 0 of a warm-up is not 0 but its first fraction: a step at
+    rate 0 would be a wasted one.
+    """
+    warmup = round(config.warmup_share * total_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if config.shape == "constant":
+        return 1.0
+    start = round((1 - config.decay_share) * total_steps) if config.shape == "wsd" else warmup
+    # From 1 at the first step of the descent to `final` at the step after the last.
+    progress = min(max(step - start, 0) / max(total_steps - start, 1), 1.0)
+    fall = (1 + math.cos(math.pi * progress)) / 2 if config.shape == "cosine" else 1 - progress
+    return config.final + (1 - config.final) * fall
 
 
 def make_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> torch.optim.AdamW:

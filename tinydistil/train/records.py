@@ -23,10 +23,9 @@ _SHOWN = {
 
 
 class Records:
-    """Writes the metrics of rank 0; on other ranks it is silent.
+    """Writes the metrics of rank 0; without a `path`, as on other ranks, it is silent.
 
-    With `events`, a folder, TensorBoard can show the same figures. After a resume, lines of steps that the checkpoint
-    does not know yet are dropped, so each step stands there once. label: what the lines on the terminal begin with.
+    events: a folder in which TensorBoard finds the same figures. label: what the lines on the terminal begin with.
     still_to_come: work of the same command after this run, as a multiple of it, for the time left.
     """
 
@@ -36,8 +35,7 @@ class Records:
         self._path, self._label, self._still_to_come = path, f"{label}: " if label else "", still_to_come
         self._events = None
         if path is not None and events is not None:
-            # Not at the top: TensorBoard is an optional extra, and slow to import.
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter  # an optional extra, and slow to import
 
             self._events = SummaryWriter(events)
         self._bar: tqdm[object] | None = None
@@ -50,8 +48,8 @@ class Records:
         if self._path.is_file():
             lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
             # A killed run may have written further than its last checkpoint, and half a line, or zeros.
-            kept = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
-            write_atomic(self._path, "".join(f"{line}\n" for line in kept).encode())
+            kept = [f"{line}\n" for line in lines if (step := _step_of(line)) is not None and step <= first_step]
+            write_atomic(self._path, "".join(kept).encode())
         if sys.stderr.isatty():
             self._bar = tqdm(
                 desc=self._label.removesuffix(": ") or None,
@@ -96,14 +94,12 @@ class Records:
 
     def close(self) -> None:
         """Leave the terminal tidy."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._events is not None:
-            self._events.close()
+        for each in (self._bar, self._events):
+            if each is not None:
+                each.close()
 
 
 def _step_of(line: str) -> int | None:
-    """The step of a metrics line; None for half a line, as a kill leaves it."""
     try:
         step = json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):

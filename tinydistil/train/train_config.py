@@ -1,13 +1,14 @@
-"""How long a run lasts, and when it looks, saves and speaks."""
+"""How long a run lasts, how it learns, and when it logs, validates and saves."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from tinydistil.base.config import Checked, Count, NonNegative, Positive, Range, Seed, Whole
+from tinydistil.base.config import Checked, Count, NonNegative, OneOf, Positive, Range, Seed, Share, Whole
 from tinydistil.base.errors import require
 from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.order import OrderConfig
-from tinydistil.train.schedule import ScheduleConfig
+
+SHAPES = ("linear", "cosine", "wsd", "constant")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,28 @@ class OptimizerConfig(Checked, table="optimizer"):
     beta2: Annotated[float, Range(0, 1, without=(1,))] = 0.999
     epsilon: Positive = 1e-8
     clip_norm: NonNegative = 1.0
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(Checked, table="schedule"):
+    """Warm-up from 0 over a share of the steps, then a shape down to `final` (a share of the peak).
+
+    linear    straight down (Devlin et al. 2019)
+    cosine    half a cosine wave (Loshchilov & Hutter 2017)
+    wsd       at the peak until the last `decay_share`, then straight down (Hu et al. 2024)
+    constant  at the peak
+    """
+
+    shape: Annotated[str, OneOf(SHAPES)] = "linear"
+    warmup_share: Share = 0.06
+    decay_share: Share = 0.2
+    final: Share = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = self.warmup_share + self.decay_share
+        message = f"schedule.warmup_share + schedule.decay_share must be <= 1, got {shares}"
+        require(self.shape != "wsd" or shares <= 1, message)
 
 
 @dataclass(frozen=True)
@@ -60,18 +83,23 @@ class TrainConfig(Checked, table="train"):
         super().__post_init__()
         require_parts(self.accumulation, self.batch_size, "train.")
 
-    def seconds_at(self, pace_s: float, sequences: int, tokens: float) -> float:
-        """Seconds of the whole budget at `pace_s` a sequence, of `sequences` in the corpus with `tokens` on average."""
-        counted = self.counted_sequences(tokens)
-        found = [] if counted is None else [pace_s * counted]
-        found += [60 * self.minutes] if self.minutes else []
-        return min(found or [pace_s * self.epochs * sequences])
+    @property
+    def micro_batch(self) -> int:
+        """Sequences that one process has in memory at a time, at the most."""
+        return -(-self.batch_size // self.accumulation)
 
     def counted_sequences(self, tokens: float) -> float | None:
         """Sequences of the budget in steps or tokens, with `tokens` in one on average; None where there is neither."""
         found = [float(self.steps * self.batch_size)] if self.steps else []
         found += [self.tokens / tokens] if self.tokens else []
         return min(found, default=None)
+
+    def seconds_at(self, pace_s: float, sequences: int, tokens: float) -> float:
+        """Seconds of the whole budget at `pace_s` per sequence, with `sequences` in the corpus."""
+        counted = self.counted_sequences(tokens)
+        found = [] if counted is None else [pace_s * counted]
+        found += [60 * self.minutes] if self.minutes else []
+        return min(found or [pace_s * self.epochs * sequences])
 
 
 def require_parts(accumulation: int, batch_size: int, table: str = "") -> None:

@@ -24,12 +24,12 @@ VALIDATION_EPOCH = 2**32 - 1
 
 
 def masked_lm_loss(student: BertForMaskedLM, batches: MaskedBatches, ranks: Ranks, *, sequences: int) -> float:
-    """Loss a masked token, in nats, over `sequences` of a split."""
+    """Loss per masked token, in nats, over `sequences` of a split."""
     sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     with _evaluating(student):
         for batch in _share(batches, ranks, sequences):
             hidden = student(batch.input_ids, batch.attention_mask).last_hidden
-            # In chunks of rows: all logits of a batch would take more memory than a step of training.
+            # In chunks of positions: all logits of a batch would take more memory than a step of training.
             decoding = student.decoding_at(hidden, batch.positions)
             found = fused_vocabulary_loss(decoding, batch.targets, None, hard=1.0, soft=0.0, compiled=False)
             sums[0] += found.total
@@ -51,14 +51,13 @@ def objective_loss(
     sums = torch.zeros(len(weights), 2, dtype=torch.float64, device=ranks.device)
     with _evaluating(learner):
         for batch in _share(batches, ranks, sequences):
-            counts = learner.counts(batch)
-            losses = learner(batch, teacher(batch))
-            for place, name in enumerate(weights):
-                sums[place, 0] += losses[name].total
-                sums[place, 1] += counts[name]
+            counts, losses = learner.counts(batch), learner(batch, teacher(batch))
+            for number, name in enumerate(weights):
+                sums[number, 0] += losses[name].total
+                sums[number, 1] += counts[name]
     totals, counted = ranks.sum_(sums).T
-    means = totals / counted.clamp(min=1)
-    return float(sum(weight * mean for weight, mean in zip(weights.values(), means.tolist(), strict=True)))
+    means = (totals / counted.clamp(min=1)).tolist()
+    return float(sum(weight * mean for weight, mean in zip(weights.values(), means, strict=True)))
 
 
 @contextmanager
