@@ -20,7 +20,7 @@ from workload import LEARNED, batch_at, batches_of, forward_flops, models_of, st
 from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.losses import vocabulary_loss
-from tinydistil.distill.states import CacheConfig
+from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.int8 import quantise_teacher

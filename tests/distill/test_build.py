@@ -11,10 +11,10 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.learner import Learner, make_learner
+from tinydistil.distill.options import Shapes
 from tinydistil.distill.projection import Moments
 from tinydistil.distill.recipe import Recipe, recipe
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.terms.base import Shapes
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 

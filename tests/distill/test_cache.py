@@ -17,7 +17,8 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import SparseTargets
-from tinydistil.distill.states import CacheConfig, TeacherStates
+from tinydistil.distill.options import CacheConfig
+from tinydistil.distill.states import TeacherStates
 from tinydistil.distill.teacher import cached as cache_module
 from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, kinds_of
 from tinydistil.distill.teacher.live import LiveTeacher

@@ -16,7 +16,8 @@ from tinydistil.base.errors import InputError
 from tinydistil.distill import fused
 from tinydistil.distill.chunk import COMPILED_FROM, CompiledChunk, compute_chunk
 from tinydistil.distill.fused import fused_vocabulary_loss
-from tinydistil.distill.losses import DIVERGENCES, IGNORED, SparseTargets, sparse_targets, vocabulary_loss
+from tinydistil.distill.losses import IGNORED, SparseTargets, sparse_targets, vocabulary_loss
+from tinydistil.distill.options import DIVERGENCES
 from tinydistil.model.heads import Decoding
 
 # R, V and K as batches and vocabularies have them: nothing, one, primes, a chunk and one more, BERTimbau's.

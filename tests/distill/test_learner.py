@@ -12,11 +12,11 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.learner import make_learner
 from tinydistil.distill.losses import vocabulary_loss
+from tinydistil.distill.options import HiddenOptions, PooledOptions, Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.terms.base import Shapes
-from tinydistil.distill.terms.hidden import Hidden, HiddenOptions
-from tinydistil.distill.terms.pooled import Pooled, PooledOptions
+from tinydistil.distill.terms.hidden import Hidden
+from tinydistil.distill.terms.pooled import Pooled
 from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM

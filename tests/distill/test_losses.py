@@ -8,7 +8,6 @@ from torch import Tensor
 
 from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import (
-    DIVERGENCES,
     IGNORED,
     cosine,
     masked_lm,
@@ -16,6 +15,7 @@ from tinydistil.distill.losses import (
     soft_targets,
     word_means,
 )
+from tinydistil.distill.options import DIVERGENCES
 
 ALL = torch.ones(6, dtype=torch.bool)
 

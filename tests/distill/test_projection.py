@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tinydistil.base.errors import InputError
-from tinydistil.distill.projection import Moments, Projection, check_projection
+from tinydistil.distill.options import check_projection
+from tinydistil.distill.projection import Moments, Projection
 
 torch.manual_seed(0)
 VECTORS = torch.randn(400, 9, dtype=torch.float64) @ torch.randn(9, 9, dtype=torch.float64) + 3

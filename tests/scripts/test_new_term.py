@@ -23,9 +23,10 @@ from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.corpus.raw_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
+from tinydistil.distill.options import Shapes, TermOptions
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.states import ModelStates
-from tinydistil.distill.terms.base import Loss, Shapes, Term, TermOptions, register
+from tinydistil.distill.terms.base import Loss, Term, register
 from tinydistil.train import run as run_module
 from tinydistil.train.plan import Plan
 from tinydistil.train.run import build

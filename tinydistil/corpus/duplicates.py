@@ -13,7 +13,6 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import beta, betainc
 
 from tinydistil.base.config import Checked, Range
 from tinydistil.base.errors import require
@@ -176,6 +175,8 @@ def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
     A pair of similarity s is missed with probability (1 - s^rows)^bands, whose integral over s from 0 to t is an
     incomplete beta function: B(t^rows; 1 / rows, bands + 1) / rows. Raises InputError where one band alone would do.
     """
+    from scipy.special import beta, betainc  # which takes longer to import than --help to print
+
     total = config.num_permutations
     bands, rows = (each.ravel() for each in np.mgrid[1 : total + 1, 1 : total + 1])
     bands, rows = bands[bands * rows <= total], rows[bands * rows <= total]

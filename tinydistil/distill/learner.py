@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from tinydistil.batches.batch import MaskedBatch
+from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.scheduled import value_at
 from tinydistil.distill.states import ModelStates, State, TeacherStates
-from tinydistil.distill.terms.base import Loss, Shapes, Term
+from tinydistil.distill.terms.base import Loss, Term
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
+from tinydistil.distill.options import DIVERGENCES, check_sparse
 from tinydistil.model.heads import Decoding
 
 IGNORED = -100  # the target of a position that is filled in, as in torch's cross-entropy
-DIVERGENCES = ("forward", "reverse", "jensen-shannon")
 
 
 def masked_lm(logits: Tensor, targets: Tensor) -> Tensor:
@@ -142,11 +142,8 @@ def check_divergence(divergence: str, temperature: float | Tensor, *, sparse: bo
     require(isinstance(temperature, Tensor) or temperature > 0, f"temperature must be > 0, got {temperature}")
     if divergence not in DIVERGENCES:
         raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
-    require(
-        not sparse or divergence == "forward",
-        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
-        "sample; choose cache.words=hidden, or the forward divergence",
-    )
+    if sparse:
+        check_sparse(divergence)
 
 
 def cosine(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:

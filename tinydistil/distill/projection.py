@@ -6,10 +6,8 @@ Letters: D student width, E teacher width, N vectors.
 import torch
 from torch import Tensor, nn
 
-from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError, require
-
-PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
+from tinydistil.base.errors import require
+from tinydistil.distill.options import check_projection
 
 
 class Projection(nn.Module):
@@ -86,22 +84,6 @@ class Projection(nn.Module):
         scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
         self.basis.copy_((directions * scales[:, None])[:needed])
         return float(squares[:needed].sum() / squares.sum().clamp(min=1e-300))
-
-
-def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
-    """Raise InputError for an unknown kind of projection or one that these widths do not allow."""
-    if kind not in PROJECTIONS:
-        raise InputError(f"recipe.projection {kind!r} is unknown{nearest(kind, PROJECTIONS)}")
-    require(
-        kind != "none" or student_width == teacher_width,
-        f"recipe.projection must not be 'none' where widths differ ({student_width} and {teacher_width}); "
-        "choose student-to-teacher, teacher-to-student or pca",
-    )
-    require(
-        kind != "pca" or teacher_width >= student_width,
-        f"recipe.projection {kind!r} reduces the teacher ({teacher_width}) to the student ({student_width}), "
-        "which is wider; choose student-to-teacher",
-    )
 
 
 class Moments:

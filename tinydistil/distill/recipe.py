@@ -6,29 +6,44 @@ A recipe is no loop of its own. `mlm`, `total`, `partial` and `distilbert` are c
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tinydistil.base.config import Checked, OneOf, Table, from_mapping, nearest
 from tinydistil.base.errors import InputError, require
+from tinydistil.distill.options import (
+    CacheConfig,
+    HiddenOptions,
+    Needs,
+    PooledOptions,
+    Shapes,
+    TermOptions,
+    VocabularyOptions,
+    Weight,
+)
 from tinydistil.distill.scheduled import Schedule, values_of
-from tinydistil.distill.states import CacheConfig
-from tinydistil.distill.terms.base import Needs, Shapes, Term, TermOptions, term_of
-from tinydistil.distill.terms.hidden import HiddenOptions
-from tinydistil.distill.terms.pooled import PooledOptions
-from tinydistil.distill.terms.vocabulary import VocabularyOptions, Weight
-from tinydistil.model.config import BertConfig
+
+if TYPE_CHECKING:  # these need torch
+    from tinydistil.distill.terms.base import Term
+    from tinydistil.model.config import BertConfig
 
 _Options = TypeVar("_Options", bound=TermOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One term of a recipe: what it is called, its class, its weight and its options."""
+    """One term of a recipe: what it is called here, its class by name or as "module:Class", its weight and options."""
 
     name: str
-    term: type[Term]
+    kind: str
     weight: float | Schedule
     options: TermOptions
+
+    @property
+    def term(self) -> "type[Term]":
+        """Its class, which needs torch."""
+        from tinydistil.distill.terms import term_of
+
+        return term_of(self.kind)
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
             found.append(("vocabulary", "vocabulary", 1.0, words))
         found.append(("hidden", "hidden", self.hidden, self._options(HiddenOptions)))
         found.append(("pooled", "pooled", self.pooled, self._options(PooledOptions)))
-        known = [Part(name, term_of(term), *rest) for name, term, *rest in found]  # type: ignore[arg-type]
+        known = [Part(*each) for each in found]
         parts = [each for each in (*known, *map(self._part, self.terms)) if max(values_of(each.weight)) > 0]
         names = [each.name for each in parts]
         require(len(set(names)) == len(names), f"recipe.terms: two terms of one name among {', '.join(names)}")
@@ -90,9 +105,13 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         options: dict[str, object] = dict(given) if isinstance(given, Mapping) else {"weight": given}
         where, path = f"recipe.terms.{name}.", options.pop("class", "")
         require(isinstance(path, str) and name.isidentifier(), f"{where}class must be text, and the name one word")
-        term = term_of(name, str(path))
+        require(not path or ":" in str(path), f"{where}class {path!r} cannot be imported; write module:Class")
+        from tinydistil.distill.terms import term_of  # needs torch
+
+        kind = str(path) or name
+        term = term_of(kind, f"{where}class" if path else "recipe.terms:")
         weight = from_mapping(_Weight, {"weight": options.pop("weight", 1.0)}, where=where).weight
-        return Part(name, term, weight, from_mapping(term.Options, options, where=where))
+        return Part(name, kind, weight, from_mapping(term.Options, options, where=where))
 
     @property
     def needs(self) -> Needs:
@@ -118,7 +137,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         for part in self.parts:
             part.options.check(part.name, shapes)
 
-    def check_cache(self, cache: CacheConfig, teacher: BertConfig | None) -> None:
+    def check_cache(self, cache: CacheConfig, teacher: "BertConfig | None") -> None:
         """Raise InputError where a cache cannot keep what a term reads."""
         for part in self.parts:
             part.options.check_cache(cache, teacher)

@@ -6,36 +6,18 @@ Shapes: B sequences, T tokens, D width, N vectors, F width of a kept vector, R p
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tinydistil.base.config import Checked, OneOf, Range
 from tinydistil.batches.batch import MaskedBatch
+from tinydistil.distill.options import CacheConfig
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 
 # By the name of a term, then of a state that it needs.
 TeacherStates = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class CacheConfig(Checked, table="cache"):
-    """What is kept of a teacher, and how finely.
-
-    words: of each masked token the `top` likeliest words, and so many `drawn` from the rest, whose mass they share
-    ("top"), or the "hidden" row that all of them come from, exactly. vector_bits: of each number of the vectors that
-    are compared, 16, or 8 with a scale for each vector.
-    """
-
-    words: Annotated[str, OneOf(("top", "hidden"))] = "top"
-    # Held-out masked LM loss of 2 x 128 after 200 steps of `total`, the live teacher's 6.798: 8 and 64 6.804, 32 and 32
-    # 6.806; with the rest as one outcome, none drawn, 8 6.811, 32 6.823, 128 6.839; shaped like the mean word 6.856.
-    # No vocabulary has a hundred thousand words whose rows would not be kept whole (words=hidden) for less.
-    top: Annotated[int, Range(1, 100_000)] = 8
-    drawn: Annotated[int, Range(1, 100_000)] = 64
-    vector_bits: Annotated[int, OneOf((8, 16))] = 16
 
 
 @dataclass(frozen=True, slots=True)

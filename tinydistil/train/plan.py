@@ -14,10 +14,10 @@ from tinydistil.base.hub import fingerprint_of
 from tinydistil.base.ranks import device_of
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import Sides, sides_of
+from tinydistil.distill.options import Shapes
 from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher.cached import MOST_PARTS
 from tinydistil.distill.teacher.live import check_teacher_precision
-from tinydistil.distill.terms.base import Shapes
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import RunConfig
 from tinydistil.train.sources import (

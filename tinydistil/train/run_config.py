@@ -7,9 +7,8 @@ from typing import Annotated, TypeVar
 
 from tinydistil.base.config import Checked, OneOf, Range, from_mapping, nearest, shown, table_of, to_mapping
 from tinydistil.base.errors import InputError, require
-from tinydistil.distill.initialise import EMBEDDINGS
+from tinydistil.distill.options import EMBEDDINGS, CacheConfig
 from tinydistil.distill.recipe import RECIPES, Recipe
-from tinydistil.distill.states import CacheConfig
 from tinydistil.train.train_config import TrainConfig
 
 STARTS = ("own", "random", "layers", "projected")

@@ -24,7 +24,7 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.states import CacheConfig
+from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, kinds_of
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.teacher.part import checksum, numbers_of

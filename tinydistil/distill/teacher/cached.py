@@ -20,7 +20,8 @@ from torch import Tensor
 from tinydistil.base.claim import Ownership
 from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch
-from tinydistil.distill.states import CacheConfig, State, TeacherStates
+from tinydistil.distill.options import CacheConfig
+from tinydistil.distill.states import State, TeacherStates
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.teacher.part import Part, read_sealed, write_part, write_sealed
 

@@ -1,34 +1,13 @@
 """Last hidden states, token by token or word by word. Shapes: B sequences, T tokens, W words, D width, N vectors."""
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import torch
 from torch import Tensor
 
-from tinydistil.base.config import OneOf
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.losses import word_means
-from tinydistil.distill.states import CacheConfig
-from tinydistil.distill.terms.base import Needs, Shapes, register
-from tinydistil.distill.terms.representation import Representation, RepresentationOptions
-
-
-@dataclass(frozen=True)
-class HiddenOptions(RepresentationOptions, table="recipe"):
-    """unit: what is compared, each "token" or "word" (the mean of its tokens, which needs no common vocabulary)."""
-
-    unit: Annotated[str, OneOf(("token", "word"))] = "token"
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(tokens=self.unit == "token")
-
-    def reason(self, name: str) -> str:
-        return f"recipe.unit is {self.unit!r}"
-
-    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        return {"recipe.unit": self.unit, **super().bound(cache, shapes)}
+from tinydistil.distill.options import HiddenOptions
+from tinydistil.distill.terms.base import register
+from tinydistil.distill.terms.representation import Representation
 
 
 @register("hidden")

@@ -1,24 +1,14 @@
 """Whole sequences, each as one vector. Shapes: B sequences, T tokens, D width."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.losses import word_means
+from tinydistil.distill.options import PooledOptions
 from tinydistil.distill.states import ModelStates
-from tinydistil.distill.terms.base import Needs, register
-from tinydistil.distill.terms.representation import Representation, RepresentationOptions
-
-
-@dataclass(frozen=True)
-class PooledOptions(RepresentationOptions, table="recipe"):
-    """The options of any representation."""
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(teacher=("pooled",))
+from tinydistil.distill.terms.base import register
+from tinydistil.distill.terms.representation import Representation
 
 
 @register("pooled")

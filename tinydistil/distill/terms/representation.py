@@ -5,54 +5,18 @@ Shapes: B sequences, T tokens, W words, N vectors, D student width, E teacher wi
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from torch import Tensor
 
-from tinydistil.base.config import OneOf, Range, Share
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.losses import cosine, mean_squared_error
-from tinydistil.distill.projection import PROJECTIONS, Moments, Projection, check_projection
-from tinydistil.distill.states import CacheConfig, ModelStates, State, Vectors
-from tinydistil.distill.terms.base import Loss, Shapes, Term, TermOptions
+from tinydistil.distill.options import DISTANCES, RepresentationOptions, Shapes
+from tinydistil.distill.projection import Moments, Projection
+from tinydistil.distill.states import ModelStates, State, Vectors
+from tinydistil.distill.terms.base import Loss, Term
 
-_DISTANCES = {"cosine": cosine, "mse": mean_squared_error}
-
-
-@dataclass(frozen=True)
-class RepresentationOptions(TermOptions, table="recipe"):
-    """distance: of two vectors. projection: brings them to one width: "student-to-teacher" (a learned D -> E map, which
-    cannot collapse), "teacher-to-student" (learned, E -> D: it can learn to flatter the student), "pca" (the teacher's
-    own first components, fixed) or "none". centred: the teacher's mean vector is taken off first, which otherwise makes
-    all cosines large and alike. whitening: in [0, 1], evens out the teacher's directions, see `Projection`.
-    fit_sequences: of the training text, for mean and directions."""
-
-    distance: Annotated[str, OneOf(tuple(_DISTANCES))] = "cosine"
-    projection: Annotated[str, OneOf(PROJECTIONS)] = "none"
-    centred: bool = False
-    whitening: Share = 0.0
-    fit_sequences: Annotated[int, Range(1, 10_000_000)] = 2048
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether a sample of the teacher's vectors must be seen before training."""
-        return self.projection == "pca" or self.centred or self.whitening > 0
-
-    def asked_by(self, name: str) -> tuple[str, ...]:
-        return (f"recipe.{name}",)
-
-    def check(self, name: str, shapes: Shapes) -> None:
-        super().check(name, shapes)
-        if shapes.teacher is not None:
-            check_projection(self.projection, shapes.student.hidden_size, shapes.teacher.hidden_size)
-
-    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        fields = ("projection", "centred", "whitening", *(("fit_sequences",) * self.is_fitted))
-        found: dict[str, object] = {f"recipe.{name}": getattr(self, name) for name in fields}
-        if self.projection == "pca":
-            found["student's width"] = shapes.student.hidden_size
-        return found | {"cache.vector_bits": cache.vector_bits}
+_DISTANCES = dict(zip(DISTANCES, (cosine, mean_squared_error), strict=True))
 
 
 class Representation(Term):

@@ -5,112 +5,20 @@ Shapes: R positions, E teacher width, V vocabulary, N tokens of sparse targets, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tinydistil.base.config import OneOf, Range
-from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
-from tinydistil.distill.losses import (
-    DIVERGENCES,
-    SparseTargets,
-    check_divergence,
-    sparse_targets,
-)
-from tinydistil.distill.scheduled import Schedule, value_at, values_of, written
-from tinydistil.distill.states import CacheConfig, ModelStates, State
-from tinydistil.distill.terms.base import Loss, Needs, Shapes, Term, TermOptions, register
-from tinydistil.model.config import BertConfig
+from tinydistil.distill.losses import SparseTargets, sparse_targets
+from tinydistil.distill.options import CacheConfig, Shapes, VocabularyOptions
+from tinydistil.distill.scheduled import Schedule, value_at
+from tinydistil.distill.states import ModelStates, State
+from tinydistil.distill.terms.base import Loss, Term, register
 from tinydistil.model.heads import BertForMaskedLM, Decoding
-
-# Beyond these, a term drowns all others in float32, whose numbers have 7 digits.
-Weight = Annotated[float, Range(0, 1e7)] | Schedule
-Temperature = Annotated[float, Range(0, 1000, without=(0,))] | Schedule
-
-
-@dataclass(frozen=True)
-class VocabularyOptions(TermOptions, table="recipe"):
-    """hard, soft: weights of cross-entropy and divergence; 0 leaves one out. temperature, divergence, soft_positions
-    ("masked" or "all"): of the soft targets."""
-
-    hard: Weight = 1.0
-    soft: Weight = 0.0
-    temperature: Temperature = 2.0
-    divergence: Annotated[str, OneOf(DIVERGENCES)] = "forward"
-    soft_positions: Annotated[str, OneOf(("masked", "all"))] = "masked"
-
-    @property
-    def has_hard(self) -> bool:
-        """Whether cross-entropy is ever weighed."""
-        return max(values_of(self.hard)) > 0
-
-    @property
-    def has_soft(self) -> bool:
-        """Whether the divergence is."""
-        return max(values_of(self.soft)) > 0
-
-    @property
-    def needs(self) -> Needs:
-        masks = self.has_hard or self.soft_positions == "masked"
-        return Needs(("hidden", "logits"), ("logits",) * self.has_soft, tokens=self.has_soft, masks=masks)
-
-    def asked_by(self, name: str) -> tuple[str, ...]:
-        return ("recipe.hard",) * self.has_hard + ("recipe.soft",) * self.has_soft
-
-    def described(self, name: str, weight: float | Schedule) -> str:
-        """Both parts, as in "1 x hard + 1 x soft (T = 2)"."""
-        soft = f"{written(self.soft)} x soft (T = {written(self.temperature)})"
-        return " + ".join([f"{written(self.hard)} x hard"] * self.has_hard + [soft] * self.has_soft)
-
-    def reason(self, name: str) -> str:
-        return f"recipe.soft is {written(self.soft) if isinstance(self.soft, Schedule) else self.soft}"
-
-    def check(self, name: str, shapes: Shapes) -> None:
-        require(
-            shapes.teacher is None or not self.has_soft or shapes.teacher_has_head,
-            f"{self.reason(name)}, but the teacher has no masked language model head to give soft targets; "
-            "set recipe.soft=0, or choose a teacher that has the head",
-        )
-        super().check(name, shapes)
-
-    def check_cache(self, cache: CacheConfig, teacher: BertConfig | None) -> None:
-        if not self.has_soft:
-            return
-        require(
-            self.soft_positions == "masked",
-            "--teacher-cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
-        )
-        if cache.words == "hidden":
-            return
-        require(
-            not isinstance(self.temperature, Schedule),
-            "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "
-            "choose cache.words=hidden",
-        )
-        if teacher is None:
-            return
-        require(
-            cache.top < teacher.vocab_size,
-            f"cache.top must be below the teacher's vocabulary ({teacher.vocab_size}), got {cache.top}",
-        )
-        require(
-            cache.drawn <= teacher.vocab_size,
-            f"cache.drawn must be <= the teacher's vocabulary ({teacher.vocab_size}), got {cache.drawn}; "
-            "cache.words=hidden keeps the whole distribution",
-        )
-        check_divergence(self.divergence, 1.0, sparse=True)
-
-    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        """Whole rows depend on nothing else; a sample of tokens does."""
-        if cache.words == "hidden":
-            return {"cache.words": cache.words}
-        sample: dict[str, object] = {"cache.top": cache.top, "cache.drawn": cache.drawn}
-        return {"cache.words": cache.words, "recipe.temperature": self.temperature, **sample}
 
 
 @register("vocabulary")

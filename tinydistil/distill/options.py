@@ -1,0 +1,287 @@
+"""The options of all terms of this package, and what a plan asks of a term: read by --help, so without torch.
+
+Shapes: D student width, E teacher width.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of, nearest
+from tinydistil.base.errors import InputError, require
+from tinydistil.distill.scheduled import Schedule, values_of, written
+
+if TYPE_CHECKING:  # needs torch
+    from tinydistil.model.config import BertConfig
+
+DISTANCES = ("cosine", "mse")
+DIVERGENCES = ("forward", "reverse", "jensen-shannon")
+EMBEDDINGS = ("random", "spelling", "pca")
+PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
+# Beyond these, a term drowns all others in float32, whose numbers have 7 digits.
+Weight = Annotated[float, Range(0, 1e7)] | Schedule
+Temperature = Annotated[float, Range(0, 1000, without=(0,))] | Schedule
+
+
+@dataclass(frozen=True)
+class CacheConfig(Checked, table="cache"):
+    """What is kept of a teacher, and how finely.
+
+    words: of each masked token the `top` likeliest words, and so many `drawn` from the rest, whose mass they share
+    ("top"), or the "hidden" row that all of them come from, exactly. vector_bits: of each number of the vectors that
+    are compared, 16, or 8 with a scale for each vector.
+    """
+
+    words: Annotated[str, OneOf(("top", "hidden"))] = "top"
+    # Held-out masked LM loss of 2 x 128 after 200 steps of `total`, the live teacher's 6.798: 8 and 64 6.804, 32 and 32
+    # 6.806; with the rest as one outcome, none drawn, 8 6.811, 32 6.823, 128 6.839; shaped like the mean word 6.856.
+    # No vocabulary has a hundred thousand words whose rows would not be kept whole (words=hidden) for less.
+    top: Annotated[int, Range(1, 100_000)] = 8
+    drawn: Annotated[int, Range(1, 100_000)] = 64
+    vector_bits: Annotated[int, OneOf((8, 16))] = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a term reads, known before a model is loaded.
+
+    student, teacher: the states, by name, of "hidden" and "logits"; of the teacher also "pooled", the vector of a
+    sequence as the teacher's folder declares it. tokens: both must read the same tokens. masks: it is about masked
+    positions alone, and has nothing to say where none is masked.
+    """
+
+    student: tuple[str, ...] = ("hidden",)
+    teacher: tuple[str, ...] = ("hidden",)
+    tokens: bool = False
+    masks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Student and teacher as far as their folders tell; the teacher is None where there is none."""
+
+    student: "BertConfig"
+    teacher: "BertConfig | None" = None
+    teacher_has_head: bool = False
+    teacher_pooling: str = "mean"
+
+
+@dataclass(frozen=True)
+class TermOptions(Checked, table="recipe"):
+    """The options of a term; what a plan asks of it before there are models. Subclasses add fields."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, hint in hints_of(cast(type, type(self))).items():
+            if isinstance(scheduled := getattr(self, name), Schedule):
+                limits = [each for kind in get_args(hint) for each in get_args(kind) if isinstance(each, Range)]
+                for value in scheduled.values:
+                    for limit in limits:
+                        limit.check(value, f"{self._table}{name}")
+
+    @property
+    def needs(self) -> Needs:
+        """What the term reads."""
+        return Needs()
+
+    def asked_by(self, name: str) -> tuple[str, ...]:
+        """The options that ask for the term, which is called `name`, for messages."""
+        return (f"recipe.terms.{name}",)
+
+    def described(self, name: str, weight: float | Schedule) -> str:
+        """The term in a formula, as in "100 x hidden"."""
+        return f"{written(weight)} x {name}"
+
+    def reason(self, name: str) -> str:
+        """Why it needs what it needs, as a message begins."""
+        return f"{self.asked_by(name)[0]} asks for it"
+
+    def check(self, name: str, shapes: Shapes) -> None:
+        """Raise InputError where student and teacher cannot give what the term needs."""
+        needs, asked, teacher = self.needs, " and ".join(self.asked_by(name)), shapes.teacher
+        if teacher is None:
+            require(not needs.teacher, f"{asked} needs a teacher; give one, or choose recipe mlm")
+            return
+        require(
+            "logits" not in needs.teacher or shapes.teacher_has_head,
+            f"{asked} reads logits, but the teacher has no masked language model head; leave the term out, or choose "
+            "a teacher that has the head",
+        )
+        require(
+            not needs.tokens or shapes.student.vocab_size == teacher.vocab_size,
+            f"{self.reason(name)}, which compares token by token, but the vocabularies have "
+            f"{shapes.student.vocab_size} (student) and {teacher.vocab_size} tokens; give the student the teacher's "
+            "vocabulary (recipe total), or set recipe.soft=0 and recipe.unit=word (recipe partial)",
+        )
+
+    def check_cache(self, cache: CacheConfig, teacher: "BertConfig | None") -> None:
+        """Raise InputError where a cache cannot keep what the term reads; `teacher` is None before it is known."""
+
+    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
+        """What the teacher's states that the term reads depend on, by option; its own, where it prepares them."""
+        return {"cache.vector_bits": cache.vector_bits} if "hidden" in self.needs.teacher else {}
+
+
+@dataclass(frozen=True)
+class RepresentationOptions(TermOptions, table="recipe"):
+    """distance: of two vectors. projection: brings them to one width: "student-to-teacher" (a learned D -> E map, which
+    cannot collapse), "teacher-to-student" (learned, E -> D: it can learn to flatter the student), "pca" (the teacher's
+    own first components, fixed) or "none". centred: the teacher's mean vector is taken off first, which otherwise makes
+    all cosines large and alike. whitening: in [0, 1], evens out the teacher's directions, see `Projection`.
+    fit_sequences: of the training text, for mean and directions."""
+
+    distance: Annotated[str, OneOf(DISTANCES)] = "cosine"
+    projection: Annotated[str, OneOf(PROJECTIONS)] = "none"
+    centred: bool = False
+    whitening: Share = 0.0
+    fit_sequences: Annotated[int, Range(1, 10_000_000)] = 2048
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether a sample of the teacher's vectors must be seen before training."""
+        return self.projection == "pca" or self.centred or self.whitening > 0
+
+    def asked_by(self, name: str) -> tuple[str, ...]:
+        return (f"recipe.{name}",)
+
+    def check(self, name: str, shapes: Shapes) -> None:
+        super().check(name, shapes)
+        if shapes.teacher is not None:
+            check_projection(self.projection, shapes.student.hidden_size, shapes.teacher.hidden_size)
+
+    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
+        fields = ("projection", "centred", "whitening", *(("fit_sequences",) * self.is_fitted))
+        found: dict[str, object] = {f"recipe.{name}": getattr(self, name) for name in fields}
+        if self.projection == "pca":
+            found["student's width"] = shapes.student.hidden_size
+        return found | {"cache.vector_bits": cache.vector_bits}
+
+
+@dataclass(frozen=True)
+class HiddenOptions(RepresentationOptions, table="recipe"):
+    """unit: what is compared, each "token" or "word" (the mean of its tokens, which needs no common vocabulary)."""
+
+    unit: Annotated[str, OneOf(("token", "word"))] = "token"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(tokens=self.unit == "token")
+
+    def reason(self, name: str) -> str:
+        return f"recipe.unit is {self.unit!r}"
+
+    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
+        return {"recipe.unit": self.unit, **super().bound(cache, shapes)}
+
+
+@dataclass(frozen=True)
+class PooledOptions(RepresentationOptions, table="recipe"):
+    """The options of any representation."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(teacher=("pooled",))
+
+
+@dataclass(frozen=True)
+class VocabularyOptions(TermOptions, table="recipe"):
+    """hard, soft: weights of cross-entropy and divergence; 0 leaves one out. temperature, divergence, soft_positions
+    ("masked" or "all"): of the soft targets."""
+
+    hard: Weight = 1.0
+    soft: Weight = 0.0
+    temperature: Temperature = 2.0
+    divergence: Annotated[str, OneOf(DIVERGENCES)] = "forward"
+    soft_positions: Annotated[str, OneOf(("masked", "all"))] = "masked"
+
+    @property
+    def has_hard(self) -> bool:
+        """Whether cross-entropy is ever weighed."""
+        return max(values_of(self.hard)) > 0
+
+    @property
+    def has_soft(self) -> bool:
+        """Whether the divergence is."""
+        return max(values_of(self.soft)) > 0
+
+    @property
+    def needs(self) -> Needs:
+        masks = self.has_hard or self.soft_positions == "masked"
+        return Needs(("hidden", "logits"), ("logits",) * self.has_soft, tokens=self.has_soft, masks=masks)
+
+    def asked_by(self, name: str) -> tuple[str, ...]:
+        return ("recipe.hard",) * self.has_hard + ("recipe.soft",) * self.has_soft
+
+    def described(self, name: str, weight: float | Schedule) -> str:
+        """Both parts, as in "1 x hard + 1 x soft (T = 2)"."""
+        soft = f"{written(self.soft)} x soft (T = {written(self.temperature)})"
+        return " + ".join([f"{written(self.hard)} x hard"] * self.has_hard + [soft] * self.has_soft)
+
+    def reason(self, name: str) -> str:
+        return f"recipe.soft is {written(self.soft) if isinstance(self.soft, Schedule) else self.soft}"
+
+    def check(self, name: str, shapes: Shapes) -> None:
+        require(
+            shapes.teacher is None or not self.has_soft or shapes.teacher_has_head,
+            f"{self.reason(name)}, but the teacher has no masked language model head to give soft targets; "
+            "set recipe.soft=0, or choose a teacher that has the head",
+        )
+        super().check(name, shapes)
+
+    def check_cache(self, cache: CacheConfig, teacher: "BertConfig | None") -> None:
+        if not self.has_soft:
+            return
+        require(
+            self.soft_positions == "masked",
+            "--teacher-cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
+        )
+        if cache.words == "hidden":
+            return
+        require(
+            not isinstance(self.temperature, Schedule),
+            "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "
+            "choose cache.words=hidden",
+        )
+        if teacher is None:
+            return
+        require(
+            cache.top < teacher.vocab_size,
+            f"cache.top must be below the teacher's vocabulary ({teacher.vocab_size}), got {cache.top}",
+        )
+        require(
+            cache.drawn <= teacher.vocab_size,
+            f"cache.drawn must be <= the teacher's vocabulary ({teacher.vocab_size}), got {cache.drawn}; "
+            "cache.words=hidden keeps the whole distribution",
+        )
+        check_sparse(self.divergence)
+
+    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
+        """Whole rows depend on nothing else; a sample of tokens does."""
+        if cache.words == "hidden":
+            return {"cache.words": cache.words}
+        sample: dict[str, object] = {"cache.top": cache.top, "cache.drawn": cache.drawn}
+        return {"cache.words": cache.words, "recipe.temperature": self.temperature, **sample}
+
+
+def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
+    """Raise InputError for an unknown kind of projection or one that these widths do not allow."""
+    if kind not in PROJECTIONS:
+        raise InputError(f"recipe.projection {kind!r} is unknown{nearest(kind, PROJECTIONS)}")
+    require(
+        kind != "none" or student_width == teacher_width,
+        f"recipe.projection must not be 'none' where widths differ ({student_width} and {teacher_width}); "
+        "choose student-to-teacher, teacher-to-student or pca",
+    )
+    require(
+        kind != "pca" or teacher_width >= student_width,
+        f"recipe.projection {kind!r} reduces the teacher ({teacher_width}) to the student ({student_width}), "
+        "which is wider; choose student-to-teacher",
+    )
+
+
+def check_sparse(divergence: str) -> None:
+    """Raise InputError for a divergence that a sample of the teacher's distribution cannot give."""
+    require(
+        divergence == "forward",
+        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
+        "sample; choose cache.words=hidden, or the forward divergence",
+    )
