@@ -10,14 +10,14 @@ import pytest
 
 from tinydistil.corpus.duplicates import HashSet
 from tinydistil.corpus.ngrams import (
-    ngram_hashes,
-    ngram_lengths,
+    mixed,
     ngrams_repeat,
     normalised_words,
     repeated_line_shares,
     repeated_share,
     split_words,
     word_hashes,
+    word_runs,
 )
 
 TEXT = "“Olá,” disse-lhe o João — às 10h30 —, «com 3.000 razões»… Não é?\nE a 1ª vez foi boa; e\u00a0só."
@@ -54,12 +54,12 @@ def test_ngram_hashes_agree_with_tuples_of_words() -> None:
     draw = random.Random(3)
     text = " ".join(draw.choices(["a", "b", "c"], k=200))
     words, hashes = text.split(), word_hashes(text)
-    for length, found in zip((1, 2, 5, 9), ngram_lengths(hashes, (1, 2, 5, 9)), strict=True):
+    for length, found in zip((1, 2, 5, 9), map(mixed, word_runs(hashes, (1, 2, 5, 9))), strict=True):
         runs = list(zip(*(words[offset:] for offset in range(length)), strict=False))
-        assert len(found) == len(runs) and (found == ngram_hashes(hashes, length)).all()
+        assert len(found) == len(runs) and (found == mixed(next(word_runs(hashes, [length])))).all()
         # One hash for each different run, and another for every other.
         assert len(set(zip(runs, found.tolist(), strict=True))) == len(set(runs)) == len(set(found.tolist()))
-    assert len(ngram_hashes(hashes[:3], 4)) == 0 and len(ngram_hashes(hashes[:0], 1)) == 0
+    assert all(len(next(word_runs(hashes[:count], [length]))) == 0 for count, length in ((3, 4), (0, 1), (1, 9)))
 
 
 def test_hash_set_agrees_with_a_set() -> None:
@@ -99,7 +99,7 @@ def test_repetition_agrees_with_a_plain_count(vocabulary: int) -> None:
         words += words[start : start + draw.randrange(200)]
         hashes = word_hashes(" ".join(words))
         for length in (5, 10):
-            assert repeated_share(hashes, length) == pytest.approx(slow_share(words, length))
+            assert repeated_share(next(word_runs(hashes, [length])), length) == pytest.approx(slow_share(words, length))
         counts = [max(Counter(zip(*(words[i:] for i in range(n)), strict=False)).values()) for n in (2, 3, 4)]
         expected = any(
             count > max(5, int(limit * len(words) / n)) for count, limit, n in zip(counts, tops, (2, 3, 4), strict=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tinydistil.base.config import Checked, Range
 from tinydistil.base.errors import require
-from tinydistil.corpus.ngrams import Hashes, mixed, ngram_hashes, normalised_words, word_hashes
+from tinydistil.corpus.ngrams import Hashes, mixed, normalised_words, word_hashes, word_runs
 
 Signature = NDArray[np.uint32]
 
@@ -48,15 +48,9 @@ def signature(text: str, config: DuplicateConfig) -> Signature:
     A text of fewer words than a shingle is one shingle; a text without words has the signature all ones.
     """
     hashes = word_hashes(text)
-    shingles = ngram_hashes(hashes, max(1, min(config.shingle_words, len(hashes))))
-    return minhash(shingles, config.num_permutations)
-
-
-def minhash(shingles: Hashes, num_permutations: int) -> Signature:
-    """(P,) the least value of (G,) `shingles` under each of P fixed random functions."""
-    factors, terms = permutations(num_permutations)
-    # No shingles leave the largest value everywhere, the signature of nothing.
-    least = np.full(num_permutations, np.iinfo(np.uint64).max, np.uint64)
+    shingles = mixed(next(word_runs(hashes, [max(1, min(config.shingle_words, len(hashes)))])))  # (G,)
+    factors, terms = permutations(config.num_permutations)
+    least = np.full(config.num_permutations, np.iinfo(np.uint64).max, np.uint64)
     for start in range(0, len(shingles), BLOCK_SHINGLES):
         permuted = np.multiply.outer(factors, shingles[start : start + BLOCK_SHINGLES])  # (P, <= 512)
         permuted += terms[:, None]
@@ -104,7 +98,10 @@ class HashSet:
         self._count += 1
         # Above two thirds full the runs to be searched grow quickly (Knuth 6.4: 2 probes a hit, 5 a miss).
         if 3 * self._count > 2 * len(self._slots):
-            self._grow()
+            old = self._slots
+            self._slots = array("Q", bytes(2 * self.bytes_held))
+            for each in filter(None, old):
+                self._slots[self._slot(each)] = each
 
     def _slot(self, key: int) -> int:
         """The slot of `key`, or the one it would take. 0 marks a free slot, so the key 0 counts as 1."""
@@ -115,14 +112,6 @@ class HashSet:
         while slots[slot] and slots[slot] != key:
             slot = (slot + 1) & mask
         return slot
-
-    def _grow(self) -> None:
-        old = self._slots
-        self._slots = array("Q", bytes(2 * old.itemsize * len(old)))
-        # Half a second for a million keys; the doublings before it took as long together.
-        for key in old:
-            if key:
-                self._slots[self._slot(key)] = key
 
 
 class DuplicateIndex:
@@ -139,7 +128,7 @@ class DuplicateIndex:
 
     def seen_exact(self, key: bytes) -> bool:
         """Whether a text with this exact_key was added."""
-        return self._short(key) in self._exact
+        return _short(key) in self._exact
 
     def seen_near(self, signature: Signature) -> bool:
         """Whether a signature that agrees in all rows of some band was added."""
@@ -147,7 +136,7 @@ class DuplicateIndex:
 
     def add(self, key: bytes, signature: Signature | None = None) -> None:
         """Remember a document by its exact_key and, where near-duplicates are looked for, its signature."""
-        self._exact.add(self._short(key))
+        self._exact.add(_short(key))
         for band_key in [] if signature is None else self._band_keys(signature):
             self._bands.add(band_key)
 
@@ -156,17 +145,16 @@ class DuplicateIndex:
         """Memory of the index."""
         return self._exact.bytes_held + self._bands.bytes_held
 
-    @staticmethod
-    def _short(key: bytes) -> int:
-        # 64 bits: among brWaC's 3.5 million documents a false match has odds of 3 in 10 million.
-        return int.from_bytes(key[:8], "little")
-
     def _band_keys(self, signature: Signature) -> list[int]:
         used = signature[: self.bands * self.rows].astype(np.uint64).reshape(self.bands, self.rows)
         # Sums of values times fixed odd factors, which differ from band to band: one table holds all bands.
         factors, _ = permutations(self.bands * self.rows)
-        keys = mixed((used * factors.reshape(used.shape)).sum(axis=1))
-        return [int(key) for key in keys]
+        return list(map(int, mixed((used * factors.reshape(used.shape)).sum(axis=1))))
+
+
+def _short(key: bytes) -> int:
+    # 64 bits: among brWaC's 3.5 million documents a false match has odds of 3 in 10 million.
+    return int.from_bytes(key[:8], "little")
 
 
 def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
@@ -175,7 +163,7 @@ def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
     A pair of similarity s is missed with probability (1 - s^rows)^bands, whose integral over s from 0 to t is an
     incomplete beta function: B(t^rows; 1 / rows, bands + 1) / rows. Raises InputError where one band alone would do.
     """
-    from scipy.special import beta, betainc  # which takes longer to import than --help to print
+    from scipy.special import beta, betainc  # 0.8 s, which neither --help nor a worker waits for
 
     total = config.num_permutations
     bands, rows = (each.ravel() for each in np.mgrid[1 : total + 1, 1 : total + 1])

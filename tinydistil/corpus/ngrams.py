@@ -76,20 +76,18 @@ def word_hashes(text: str) -> Hashes:
     return mixed(word_numbers(text))
 
 
-def ngram_hashes(hashes: Hashes, length: int) -> Hashes:
-    """(G,) hashes of all runs of `length` words; G = W - length + 1, or 0 where there are fewer words."""
-    return next(ngram_lengths(hashes, [length]))
+def word_runs(hashes: Hashes, lengths: Iterable[int]) -> Iterator[Hashes]:
+    """(G,) for each of the ascending `lengths`: a number for each run of so many words, equal for equal runs.
 
-
-def ngram_lengths(hashes: Hashes, lengths: Iterable[int]) -> Iterator[Hashes]:
-    """The ngram_hashes for each of the ascending `lengths`, the shorter ones extended to the longer."""
-    combined, done = np.zeros(len(hashes), np.uint64), 0
+    G = W - length + 1, or 0 where there are fewer words. `mixed`, they are hashes. Not to be written to.
+    """
+    combined, done = hashes, 1
     for length in lengths:
         for offset in range(done, min(length, len(hashes) + 1)):
             combined = combined[: len(hashes) - offset] * STEP
             combined += hashes[offset:]
         done = length
-        yield mixed(combined)
+        yield combined
 
 
 def mixed(values: Hashes) -> Hashes:
@@ -116,25 +114,20 @@ def ngrams_repeat(hashes: Hashes, top_limits: Sequence[float], repeated_limits: 
     and a repeated run of five holds four repeated pairs.
     """
     count = len(hashes)
-    pairs = np.sort(_runs(hashes, 2))
+    # Only equality counts here, so the runs are not mixed.
+    pairs = np.sort(next(word_runs(hashes, [2])))
     if top_limits and _has_count(pairs, max(CHANCE_COUNT, min(top_limits) * count / TOP_LENGTHS[-1])):
-        for length, limit in zip(TOP_LENGTHS, top_limits, strict=False):
-            if _has_count(np.sort(_runs(hashes, length)), max(CHANCE_COUNT, limit * count / length)):
+        for length, limit, runs in zip(TOP_LENGTHS, top_limits, word_runs(hashes, TOP_LENGTHS), strict=False):
+            if _has_count(np.sort(runs), max(CHANCE_COUNT, limit * count / length)):
                 return True
     if count < MIN_WORDS or not repeated_limits or _repeats(pairs) <= 0.8 * min(repeated_limits) * count:
         return False
     return any(
-        _repeats(np.sort(_runs(hashes, length))) * length > limit * count and repeated_share(hashes, length) > limit
-        for length, limit in zip(REPEATED_LENGTHS, repeated_limits, strict=False)
+        _repeats(np.sort(runs)) * length > limit * count and repeated_share(runs, length) > limit
+        for length, limit, runs in zip(
+            REPEATED_LENGTHS, repeated_limits, word_runs(hashes, REPEATED_LENGTHS), strict=False
+        )
     )
-
-
-def _runs(hashes: Hashes, length: int) -> Hashes:
-    # Only equality counts here, so the mixing of ngram_hashes would be wasted.
-    combined = hashes
-    for offset in range(1, length):
-        combined = combined[:-1] * STEP + hashes[offset:]
-    return combined
 
 
 def _repeats(ordered: Hashes) -> int:
@@ -148,13 +141,12 @@ def _has_count(ordered: Hashes, limit: float) -> bool:
     return apart < len(ordered) and bool((ordered[apart:] == ordered[: len(ordered) - apart]).any())
 
 
-def repeated_share(hashes: Hashes, length: int) -> float:
-    """The share of the (W,) words that stand in a run of `length` words which occurred before."""
-    runs = _runs(hashes, length)
+def repeated_share(runs: Hashes, length: int) -> float:
+    """The share of a text's words that stand in one of its (G,) `runs` of `length` words which occurred before."""
     # Stable, so that of equal runs the first in the text comes first and is left out.
     order = np.argsort(runs, kind="stable")
     again = order[1:][runs[order[1:]] == runs[order[:-1]]]
-    covered = np.zeros(len(hashes) + 1, np.int64)
+    covered = np.zeros(len(runs) + length, np.int64)  # (W + 1,)
     # +1 where a run begins, -1 after its end; each start stands once in `again`, so plain indexing adds up.
     covered[again] += 1
     covered[again + length] -= 1
