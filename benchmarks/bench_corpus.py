@@ -29,10 +29,9 @@ from tinydistil.corpus.clean import clean_document
 from tinydistil.corpus.document import BadRecord, Document, Record
 from tinydistil.corpus.document_step import sentences_of
 from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
-from tinydistil.corpus.input_batches import read_items
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
-from tinydistil.corpus.readers import parse_record
+from tinydistil.corpus.readers import parse_record, read_items
 from tinydistil.corpus.sequences import build_sequences
 from tinydistil.tokenizer.sides import load_side
 

@@ -36,9 +36,9 @@ def serve(arguments: argparse.Namespace) -> None:
     import gc
 
     from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex
-    from tinydistil.corpus.input_batches import read_items
     from tinydistil.corpus.prepare import Job
     from tinydistil.corpus.prepare_config import PrepareConfig
+    from tinydistil.corpus.readers import read_items
     from tinydistil.tokenizer.sides import load_side
 
     gc.disable()  # as `prepare` does

@@ -15,9 +15,9 @@ import pytest
 from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.document_step import Outcome
 from tinydistil.corpus.duplicates import DuplicateIndex
-from tinydistil.corpus.input_batches import read_items
 from tinydistil.corpus.prepare import Job
 from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.readers import read_items
 from tinydistil.corpus.segment import Segment
 from tinydistil.tokenizer.sides import NamedSide, TokenizerName
 from tinydistil.tokenizer.word_encoder import Side

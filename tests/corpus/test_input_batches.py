@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tinydistil.corpus.document import BadRecord, Record
-from tinydistil.corpus.input_batches import Batch, Item, cut_batches, read_items
-from tinydistil.corpus.readers import ReadConfig
+from tinydistil.corpus.pool import Batch, Item, cut_batches
+from tinydistil.corpus.readers import ReadConfig, read_items
 
 
 def make_items(count: int, seed: int = 0) -> list[Item]:
@@ -31,7 +31,7 @@ def segments_of(batches: list[Batch]) -> list[list[Item]]:
 
 
 def test_nothing_is_lost_and_segments_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinydistil.corpus.input_batches._BATCH_BYTES", 3000)
+    monkeypatch.setattr("tinydistil.corpus.pool._BATCH_BYTES", 3000)
     for seed in range(20):
         items = make_items(200, seed)
         batches = list(cut_batches(iter(items), 20_000))
@@ -47,7 +47,7 @@ def test_nothing_is_lost_and_segments_are_full(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_restart_cuts_the_rest_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinydistil.corpus.input_batches._BATCH_BYTES", 3000)
+    monkeypatch.setattr("tinydistil.corpus.pool._BATCH_BYTES", 3000)
     items = make_items(300)
     segments = segments_of(list(cut_batches(iter(items), 20_000)))
     assert len(segments) > 5
@@ -59,13 +59,13 @@ def test_a_restart_cuts_the_rest_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_batch_size_changes_no_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     items, results = make_items(300), []
     for size in (1, 3000, 10**9):
-        monkeypatch.setattr("tinydistil.corpus.input_batches._BATCH_BYTES", size)
+        monkeypatch.setattr("tinydistil.corpus.pool._BATCH_BYTES", size)
         results.append(segments_of(list(cut_batches(iter(items), 20_000))))
     assert results[0] == results[1] == results[2]
 
 
 def test_bad_records_alone_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinydistil.corpus.input_batches._BATCH_ITEMS", 10)
+    monkeypatch.setattr("tinydistil.corpus.pool._BATCH_ITEMS", 10)
     items: list[Item] = [BadRecord("a.txt", line, "bad") for line in range(25)]
     assert [len(batch.items) for batch in cut_batches(iter(items), 1000)] == [10, 10, 5]
 

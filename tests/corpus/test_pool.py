@@ -12,8 +12,7 @@ import pytest
 from tests.corpus.pool_steps import lengths, troubled
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.document import Record
-from tinydistil.corpus.input_batches import Batch
-from tinydistil.corpus.pool import WorkerPool
+from tinydistil.corpus.pool import Batch, worker_pool
 
 
 def make_batches(words: list[str]) -> list[Batch]:
@@ -26,8 +25,8 @@ def make_batches(words: list[str]) -> list[Batch]:
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 def test_results_come_in_order(workers: int) -> None:
     batches = make_batches(["x" * (number % 13) for number in range(60)])
-    with WorkerPool(lengths, workers) as pool:
-        results = list(pool.map(batches))
+    with worker_pool(lengths, workers) as mapped:
+        results = list(mapped(batches))
     assert [batch for batch, _ in results] == batches
     assert [[outcome.dropped_by for outcome in outcomes] for _, outcomes in results] == [[str(n)] for n in range(60)]
 
@@ -41,38 +40,38 @@ def test_input_is_read_only_so_far_ahead() -> None:
             read += 1
             yield batch
 
-    with WorkerPool(lengths, 2) as pool:
-        for done, _ in enumerate(pool.map(source()), start=1):
+    with worker_pool(lengths, 2) as mapped:
+        for done, _ in enumerate(mapped(source()), start=1):
             assert read <= done + 8
 
 
 def test_large_messages_both_ways_do_not_block() -> None:
     # 4 MB a batch is far more than a socket holds: with a worker that reads only between batches, both wait.
     batches = make_batches(["x" * 4_000_000] * 12)
-    with WorkerPool(lengths, 2) as pool:
-        assert [outcomes[0].characters for _, outcomes in pool.map(batches)] == [4_000_000] * 12
+    with worker_pool(lengths, 2) as mapped:
+        assert [outcomes[0].characters for _, outcomes in mapped(batches)] == [4_000_000] * 12
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_users_mistake_arrives_as_such(workers: int) -> None:
-    with pytest.raises(InputError, match="campo 'texto' falta"), WorkerPool(troubled, workers) as pool:
-        list(pool.map(make_batches(["ok", "input", "ok"])))
+    with pytest.raises(InputError, match="campo 'texto' falta"), worker_pool(troubled, workers) as mapped:
+        list(mapped(make_batches(["ok", "input", "ok"])))
 
 
 def test_a_bug_arrives_with_the_workers_traceback() -> None:
     with (
         pytest.raises(RuntimeError, match=r"(?s)worker failed.*pool_steps.*KeyError: 'bug'"),
-        WorkerPool(troubled, 2) as pool,
+        worker_pool(troubled, 2) as mapped,
     ):
-        list(pool.map(make_batches(["ok", "bug"])))
+        list(mapped(make_batches(["ok", "bug"])))
 
 
 def test_a_killed_worker_is_told() -> None:
     with (
         pytest.raises(InputError, match=r"worker process was ended \(signal 9\).*fewer --workers"),
-        WorkerPool(troubled, 2) as pool,
+        worker_pool(troubled, 2) as mapped,
     ):
-        list(pool.map(make_batches(["ok"] * 5 + ["kill"] + ["ok"] * 50)))
+        list(mapped(make_batches(["ok"] * 5 + ["kill"] + ["ok"] * 50)))
 
 
 def alive(process: int) -> bool:
@@ -92,8 +91,8 @@ def wait_until_gone(processes: list[int]) -> None:
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
 def test_no_worker_outlives_an_exception() -> None:
     processes: list[int] = []
-    with pytest.raises(ZeroDivisionError), WorkerPool(troubled, 2) as pool:
-        for _, outcomes in pool.map(make_batches(["ok"] * 6 + ["sleep"] * 4)):
+    with pytest.raises(ZeroDivisionError), worker_pool(troubled, 2) as mapped:
+        for _, outcomes in mapped(make_batches(["ok"] * 6 + ["sleep"] * 4)):
             processes.append(int(str(outcomes[0].dropped_by)))
             if len(processes) == 6:
                 raise ZeroDivisionError
@@ -105,9 +104,9 @@ ORPHANAGE = """
 import os, signal
 from tests.corpus.pool_steps import troubled
 from tests.corpus.test_pool import make_batches
-from tinydistil.corpus.pool import WorkerPool
-with WorkerPool(troubled, 2) as pool:
-    for done, (_, outcomes) in enumerate(pool.map(make_batches(["ok"] * 6 + ["sleep"] * 4)), start=1):
+from tinydistil.corpus.pool import worker_pool
+with worker_pool(troubled, 2) as mapped:
+    for done, (_, outcomes) in enumerate(mapped(make_batches(["ok"] * 6 + ["sleep"] * 4)), start=1):
         print(outcomes[0].dropped_by, flush=True)
         if done == 6:
             os.kill(os.getpid(), signal.SIGKILL)

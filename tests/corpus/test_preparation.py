@@ -50,7 +50,7 @@ def named(side: Side, name: str = "cased") -> NamedSide:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinydistil.corpus.input_batches._BATCH_BYTES", 4000)
+    monkeypatch.setattr("tinydistil.corpus.pool._BATCH_BYTES", 4000)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -28,26 +28,19 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync, write_atomic, write_json
 from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, entries_of
 from tinydistil.corpus.rules_table import counts_from
-from tinydistil.corpus.samples import Sample
+from tinydistil.corpus.segment import Committed, Sample
 
 CONFIG = "config.json"
 TABLE = "table.json"
 SAMPLES = "samples.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicateState:
-    """What later documents are compared with: keys (N, 16) uint8, signatures (N, P) or (0, 0) uint32."""
-
-    keys: NDArray[np.uint8]
-    signatures: NDArray[np.uint32]
-
-
 class OutputFolder:
-    """An output folder that this process holds."""
+    """An output folder that this process holds. `committed`: its segments, in order."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.committed: list[Committed] = []
         self._segments = folder / "segments"
 
     @classmethod
@@ -70,52 +63,48 @@ class OutputFolder:
         """Whether the corpus is whole."""
         return (self.folder / MANIFEST).exists()
 
-    def committed(self) -> list[dict[str, object]]:
-        """What `commit` was given for each committed segment, in order. Raises InputError where it is not that."""
-        return [_segment(path) for path in self._committed_paths()]
-
-    def states(self) -> Iterator[DuplicateState]:
+    def states(self) -> Iterator[dict[str, NDArray[np.unsignedinteger]]]:
         """The duplicate state of each committed segment, in order."""
-        for path in self._committed_paths():
-            state = path.with_suffix(".state")
+        for number, segment in enumerate(self.committed):
+            path = self._segments / f"{number:06d}.state"
             try:
-                data = state.read_bytes()
+                data = path.read_bytes()
                 arrays = load(data)
             except (OSError, SafetensorError) as error:
-                raise InputError(f"{state} is damaged ({error}); {AGAIN}") from None
-            sound = hashlib.sha256(data).hexdigest() == _segment(path)["state_sha256"]
-            require(sound and {"keys", "signatures"} <= arrays.keys(), f"{state} is damaged; {AGAIN}")
-            yield DuplicateState(arrays["keys"], arrays["signatures"])
+                raise InputError(f"{path} is damaged ({error}); {AGAIN}") from None
+            sound = hashlib.sha256(data).hexdigest() == segment.state_sha256
+            require(sound and {"keys", "signatures"} <= arrays.keys(), f"{path} is damaged; {AGAIN}")
+            yield arrays
 
-    def commit(self, number: int, values: Mapping[str, object], state: DuplicateState) -> None:
-        """Make segment `number` final; its shards are written already."""
+    def commit(self, segment: Committed, state: dict[str, NDArray[np.unsignedinteger]]) -> None:
+        """Make the next segment final; its shards are written already."""
         self._segments.mkdir(exist_ok=True)
         # The state first: it is no harm without the JSON, which would be without it.
-        name, data = f"{number:06d}", save({"keys": state.keys, "signatures": state.signatures})
+        name, data = f"{len(self.committed):06d}", save(state)
+        segment = replace(segment, state_sha256=hashlib.sha256(data).hexdigest())
         write_atomic(self._segments / f"{name}.state", data)
-        write_json(self._segments / f"{name}.json", {**values, "state_sha256": hashlib.sha256(data).hexdigest()})
+        write_json(self._segments / f"{name}.json", asdict(segment))
+        self.committed.append(segment)
 
     def finish(self, manifest: Mapping[str, object]) -> None:
         """Write the manifest, which makes the corpus whole, and remove what only a restart needs."""
         write_json(self.folder / MANIFEST, manifest)
         self._discard_uncommitted()
 
-    def _committed_paths(self) -> list[Path]:
-        paths = sorted(self._segments.glob("*.json"))
-        for number, path in enumerate(paths):
-            expected = path.with_name(f"{number:06d}.json")
-            # Over a gap, its shards would be thrown away as nobody's, and later segments be made twice.
-            require(path == expected, f"{expected} is missing, {path.name} is there; {AGAIN}")
-        return paths
-
     def _discard_uncommitted(self) -> None:
         """Remove what a run that was ended left behind; damage to what it had committed is an error."""
         if self.finished:
             shutil.rmtree(self._segments, ignore_errors=True)
             return
+        paths = sorted(self._segments.glob("*.json"))
+        for number, path in enumerate(paths):
+            expected = path.with_name(f"{number:06d}.json")
+            # Over a gap, its shards would be thrown away as nobody's, and later segments be made twice.
+            require(path == expected, f"{expected} is missing, {path.name} is there; {AGAIN}")
+        self.committed = list(map(_read_segment, paths))
+        listed = {entry.file: entry for segment in self.committed for entry in segment.shards}
         # Shards of the segment in work when the last run ended; it is done again, from its beginning.
-        listed = {entry.file: entry for each in self.committed() for entry in entries_of(each, self.folder)}
-        for path in self._shards():
+        for path in [path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors")]:
             if path.name not in listed:
                 path.unlink()
         for name, entry in listed.items():
@@ -130,34 +119,26 @@ class OutputFolder:
             path.unlink()
 
     def _clear(self) -> None:
+        ours = [path for path in self.folder.iterdir() if path.is_file() and OWNERSHIP.is_ours(path.name)]
         # The manifest first: without it nobody takes the rest for a corpus.
-        for path in (self.folder / MANIFEST, *self._ours()):
+        for path in (self.folder / MANIFEST, *(path for path in ours if path.name != LOCK)):
             path.unlink(missing_ok=True)
         shutil.rmtree(self._segments, ignore_errors=True)
         sync(self.folder)
 
-    def _shards(self) -> list[Path]:
-        return [path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors")]
 
-    def _ours(self) -> list[Path]:
-        files = (path for path in self.folder.iterdir() if path.is_file() and path.name != LOCK)
-        return [path for path in files if OWNERSHIP.is_ours(path.name)]
-
-
-def _segment(path: Path) -> dict[str, object]:
+def _read_segment(path: Path) -> Committed:
     """The segment that JSON file `path` commits."""
     values = read_json(path, remedy=AGAIN)
     try:
-        counts_from(values.get("counts"))
-        entries_of(values, path.parent)
-        samples = values.get("samples")
+        counts, shards = counts_from(values.get("counts")), entries_of(values, path.parent)
+        samples, sha256 = values.get("samples"), values.get("state_sha256")
         require(isinstance(samples, list), "samples must be a list")
-        for sample in cast(list[object], samples):
-            from_mapping(Sample, table_of(sample, "samples"))
-        require(isinstance(values.get("state_sha256"), str), "state_sha256 must be text")
+        read = [from_mapping(Sample, table_of(sample, "samples")) for sample in cast(list[object], samples)]
+        require(isinstance(sha256, str), "state_sha256 must be text")
     except InputError as error:
         raise InputError(f"{path} is damaged ({error}); {AGAIN}") from None
-    return values
+    return Committed(counts, shards, read, cast(str, sha256))
 
 
 def _is_ours(name: str) -> bool:

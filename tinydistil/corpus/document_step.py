@@ -17,7 +17,7 @@ from tinydistil.corpus.sentences import split_sentences
 from tinydistil.corpus.sequences import build_sequences
 from tinydistil.tokenizer.word_encoder import Side, WordEncoder
 
-# Rules decided here and in the parent; the others are named in clean.
+# Rules decided here and in the segment; the others are named in clean.
 UNREADABLE = "unreadable"
 EVALUATION_OVERLAP = "evaluation_overlap"
 NO_TOKENS = "no_tokens"
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class DocumentStep:
-    """Reads, cleans, hashes, signs, checks, tokenizes and cuts one document; see `__call__`."""
+    """Reads, cleans, hashes, signs, checks, tokenizes and cuts one document."""
 
     def __init__(self, config: PrepareConfig, sides: Sequence[Side], evaluation: EvaluationNgrams | None) -> None:
         self.config = config
@@ -67,26 +67,23 @@ class DocumentStep:
         # Counted as it came, before any rule: so the table's rows add up to what was read.
         characters, replaced = len(document.text), document.replaced
         cleaned = clean_document(document, self.config.clean)
+        document, dropped_by = cleaned.document, cleaned.dropped_by
         # The cleaned text, as the evaluation sets are text without markup; and only of what is still there.
-        dropped_by = cleaned.dropped_by
-        if dropped_by is None and self.evaluation is not None and self.evaluation.hit(cleaned.document.text):
+        if dropped_by is None and self.evaluation is not None and self.evaluation.hit(document.text):
             dropped_by = EVALUATION_OVERLAP
         if dropped_by is not None:
             return Outcome(characters, dropped_by=dropped_by, replaced=replaced)
-        kept = self._kept(cleaned.document, cleaned.removed)
-        if not kept.sequences.sizes:
-            return Outcome(characters, dropped_by=NO_TOKENS, replaced=replaced)
-        return Outcome(characters, replaced=replaced, kept=kept)
-
-    def _kept(self, document: Document, removed: tuple[tuple[str, int], ...]) -> Kept:
         duplicates = self.config.duplicates
-        return Kept(
+        kept = Kept(
             characters=len(document.text),
-            removed=removed,
+            removed=cleaned.removed,
             key=exact_key(document.text),
             signature=signature(document.text, duplicates) if duplicates.near else None,
             sequences=build_sequences(sentences_of(document), self.encoder, packed=self.config.pack),
         )
+        if not kept.sequences.sizes:
+            return Outcome(characters, dropped_by=NO_TOKENS, replaced=replaced)
+        return Outcome(characters, replaced=replaced, kept=kept)
 
 
 def sentences_of(document: Document) -> list[str]:

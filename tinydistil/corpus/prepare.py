@@ -9,42 +9,31 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Protocol, cast
 
-from tinydistil.base.config import from_mapping, to_mapping
+from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, optional, require
 from tinydistil.base.files import read_json, write_atomic, write_json
-from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, ShardEntry, check_fit, entries_of
+from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, ShardEntry, check_fit
 from tinydistil.batches.shards import ShardBuilder, TokenShards
 from tinydistil.corpus.contamination import EvaluationNgrams
 from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
 from tinydistil.corpus.document_step import UNREADABLE, DocumentStep
 from tinydistil.corpus.duplicates import DuplicateIndex
-from tinydistil.corpus.input_batches import cut_batches, read_items
 from tinydistil.corpus.lexicon import single_words
-from tinydistil.corpus.pool import WorkerPool, check_workers
-from tinydistil.corpus.prepare_config import InputFile, Origin, PrepareConfig
-from tinydistil.corpus.readers import looks_wrapped
+from tinydistil.corpus.pool import check_workers, cut_batches, worker_pool
+from tinydistil.corpus.prepare_config import PrepareConfig, described
+from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.readers import looks_wrapped, read_items
 from tinydistil.corpus.record_stream import unpacked_bytes
-from tinydistil.corpus.rules_table import Counts, counts_from, make_table, packing_efficiency
-from tinydistil.corpus.samples import Sample, Samples
-from tinydistil.corpus.segment import Segment
+from tinydistil.corpus.rules_table import Counts, make_table, packing_efficiency
+from tinydistil.corpus.segment import Samples, Segment
 from tinydistil.corpus.text_files import find_files, kind_of
 from tinydistil.tokenizer.sides import NamedSide
 
 # Raw bytes of one unit of the option segment_mb.
 _MEGABYTE = 1_000_000
-
-
-class Progress(Protocol):
-    """Somebody who wants to know how far the work is."""
-
-    def start(self, documents: int, raw_bytes: int) -> None:
-        """That many were done by earlier runs; the work begins."""
-
-    def advance(self, documents: int, raw_bytes: int) -> None:
-        """That many more are done."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +84,17 @@ class Job:
                     )
         return ""
 
-    def origin(self) -> Origin:
-        """Everything that the bytes of the corpus depend on."""
-        names = [side.name for side in self.sides]
-        return Origin(
-            version=FORMAT_VERSION,
-            tokenizer=names[0],
-            student_tokenizer=names[1] if len(names) == 2 else None,
-            inputs=tuple(map(InputFile.of, self.files)),
-            evaluation_sets=tuple(map(InputFile.of, self.evaluation_files)),
-            config=self.config,
-        )
+    def origin(self) -> dict[str, object]:
+        """Everything that the bytes of the corpus depend on: runs with equal origins write equal bytes."""
+        names = [to_mapping(side.name) for side in self.sides]
+        return {
+            "version": FORMAT_VERSION,
+            "tokenizer": names[0],
+            "student_tokenizer": names[1] if len(names) == 2 else None,
+            "inputs": list(map(described, self.files)),
+            "evaluation_sets": list(map(described, self.evaluation_files)),
+            "config": to_mapping(self.config),
+        }
 
     def step(self) -> DocumentStep:
         """The work on one document; reads the evaluation sets."""
@@ -132,7 +121,7 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
     """
     check_workers(workers)
     # Both may refuse; only then is the output folder touched.
-    step, origin = job.step(), _under_old_names(to_mapping(job.origin()), output)
+    step, origin = job.step(), _under_old_names(job.origin(), output)
     with OutputFolder.claim(output, origin, overwrite=overwrite) as folder, _without_cycle_search():
         was_finished = folder.finished
         if not was_finished:
@@ -171,65 +160,59 @@ def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: 
     # Exactly what an uninterrupted run would know here: the kept documents, in their order.
     index = DuplicateIndex(job.config.duplicates)
     for state in folder.states():
-        for row, key in enumerate(state.keys):
-            index.add(key.tobytes(), state.signatures[row] if len(state.signatures) else None)
-    number = len(folder.committed())
+        signatures = state["signatures"]
+        for number, key in enumerate(state["keys"]):
+            index.add(key.tobytes(), signatures[number] if len(signatures) else None)
     segment = Segment(job.config, step.encoder, index)
     # Skipping decompresses again, at some 80 MB/s; positions in a .gz would save that and cost an index.
     items = read_items(job.files, job.config.read)
-    with WorkerPool(step, workers) as pool:
-        for batch, outcomes in pool.map(cut_batches(items, round(job.config.segment_mb * _MEGABYTE), skip=done.items)):
+    with worker_pool(step, workers) as mapped:
+        for batch, outcomes in mapped(cut_batches(items, round(job.config.segment_mb * _MEGABYTE), skip=done.items)):
             for item, outcome in zip(batch.items, outcomes, strict=True):
                 segment.take(item, outcome)
             segment.counts.bytes += batch.bytes
             progress.advance(len(outcomes), batch.bytes)
             if batch.ends_segment:
-                folder.commit(number, segment.write(folder.folder, number), segment.state())
-                number, segment = number + 1, Segment(job.config, step.encoder, index)
+                folder.commit(segment.write(folder.folder, len(folder.committed)), segment.state())
+                segment = Segment(job.config, step.encoder, index)
 
 
 def _total(folder: OutputFolder) -> Counts:
     total = Counts()
-    for segment in folder.committed():
-        total.merge(counts_from(segment.get("counts")))
+    for segment in folder.committed:
+        total.merge(segment.counts)
     return total
 
 
 def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[str, object]) -> None:
     """Table, samples, words alone and, last, the manifest."""
     counts = _total(folder)
-    segments = folder.committed()
-    shards = [entry for segment in segments for entry in entries_of(segment, folder.folder)]
+    shards = [entry for segment in folder.committed for entry in segment.shards]
     # The table is there even where the corpus is not: it shows why nothing was kept.
-    table = make_table(counts)
-    write_json(folder.folder / TABLE, {"rows": [asdict(row) for row in table]})
+    write_json(folder.folder / TABLE, {"rows": list(map(asdict, make_table(counts)))})
     if not shards:
         # Not in a `require`: the notes look into every file.
         reasons = "; ".join(filter(None, [_worst(counts), job.notes()]))
         raise InputError(f"no document of {counts.read.documents:,} was kept; {reasons}")
     if job.config.sample_dropped:
-        _write_samples(job, folder, segments)
+        samples = Samples(job.config)
+        for sample in chain.from_iterable(segment.samples for segment in folder.committed):
+            samples.add(sample)
+        text = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
+        write_atomic(folder.folder / SAMPLES, text.encode("utf-8", "replace"))
     efficiency = packing_efficiency(shards, job.config.capacity)
     if job.config.single_words:
-        shards += _write_words(job, step, folder, shards, len(segments))
-    folder.finish(
-        {
-            **origin,
-            "counts": asdict(counts),
-            "packing_efficiency": efficiency,
-            "shards": [asdict(entry) for entry in shards],
-        }
-    )
+        shards += _write_words(job, step, folder, shards)
+    manifest = {"counts": asdict(counts), "packing_efficiency": efficiency, "shards": list(map(asdict, shards))}
+    folder.finish({**origin, **manifest})
 
 
-def _write_words(
-    job: Job, step: DocumentStep, folder: OutputFolder, shards: Sequence[ShardEntry], number: int
-) -> list[ShardEntry]:
+def _write_words(job: Job, step: DocumentStep, folder: OutputFolder, shards: Sequence[ShardEntry]) -> list[ShardEntry]:
     """A training shard behind those of all segments, which holds the training text's words one by one."""
     train = TokenShards(folder.folder, "train", [each for each in shards if each.split == "train"])
     builder = ShardBuilder(step.encoder)
     builder.add(single_words(train, job.config.single_words))
-    entry = builder.write(folder.folder, "train", number)
+    entry = builder.write(folder.folder, "train", len(folder.committed))
     return [] if entry is None else [entry]
 
 
@@ -242,11 +225,3 @@ def _worst(counts: Counts) -> str:
     if rule == "undecodable":
         first = "; if the files have another encoding, say so: read.encoding, perhaps cp1252"
     return f"{counts.dropped[rule].documents:,} were dropped by rule {rule!r}{first}; see {TABLE}"
-
-
-def _write_samples(job: Job, folder: OutputFolder, segments: Sequence[Mapping[str, object]]) -> None:
-    samples = Samples(job.config)
-    for segment in segments:
-        samples.merge(from_mapping(Sample, each) for each in cast(list[dict[str, object]], segment["samples"]))
-    text = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
-    write_atomic(folder.folder / SAMPLES, text.encode("utf-8", "replace"))

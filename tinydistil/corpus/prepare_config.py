@@ -9,10 +9,6 @@ from tinydistil.base.files import sha256_of_ends
 from tinydistil.corpus.clean import CleanConfig
 from tinydistil.corpus.duplicates import DuplicateConfig
 from tinydistil.corpus.readers import ReadConfig
-from tinydistil.tokenizer.sides import TokenizerName
-
-# Positions that [CLS] and [SEP] will take in every sequence.
-SPECIAL_TOKENS = 2
 
 
 @dataclass(frozen=True)
@@ -43,32 +39,11 @@ class PrepareConfig(Checked):
 
     @property
     def capacity(self) -> int:
-        """Tokens of text in a full sequence."""
-        return self.max_length - SPECIAL_TOKENS
+        """Tokens of text in a full sequence, which [CLS] and [SEP] are added to."""
+        return self.max_length - 2
 
 
-@dataclass(frozen=True)
-class InputFile:
-    """An input file's name and what distinguishes it from another of that name."""
-
-    file: str
-    bytes: int
-    sha256_of_ends: str
-
-    @classmethod
-    def of(cls, path: Path) -> "InputFile":
-        """Describe `path` by its size and a hash of its ends: instant for files of any size."""
-        # Not the time of change, which a copy alters, nor all bytes, which would be read twice.
-        return cls(str(path), path.stat().st_size, sha256_of_ends(path))
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Everything a corpus depends on. Two runs with equal origins write equal bytes."""
-
-    version: int
-    tokenizer: TokenizerName
-    student_tokenizer: TokenizerName | None
-    inputs: tuple[InputFile, ...]
-    evaluation_sets: tuple[InputFile, ...]
-    config: PrepareConfig
+def described(path: Path) -> dict[str, object]:
+    """An input file's name and what distinguishes it from another of that name; instant for files of any size."""
+    # Not the time of change, which a copy alters, nor a hash of all bytes, which would be read twice.
+    return {"file": str(path), "bytes": path.stat().st_size, "sha256_of_ends": sha256_of_ends(path)}

@@ -29,8 +29,8 @@ class Progress:
 
     def start(self, documents: int, raw_bytes: int) -> None:
         """Show what earlier runs did; rates count from here."""
-        self._began, self._before = time.monotonic(), raw_bytes
-        self._spoke = self._began
+        self._began = self._spoke = time.monotonic()
+        self._before = raw_bytes
         if documents:
             self._print(f"going on after {documents:,} documents ({raw_bytes / 1e6:,.1f} MB) of an earlier run")
         if self._stream.isatty():
@@ -43,27 +43,27 @@ class Progress:
         # monotonic: a clock that is set back must not make a rate negative.
         now = time.monotonic()
         speaks = now - self._spoke >= _SECONDS_PER_LINE
-        if speaks and self._later is not None and self._total_bytes and self._left_s(now) > _SECONDS_PER_LINE:
-            self._later_s, self._later = self._later(self._total_bytes), None
+        if self._bar is None and not speaks:
+            return
+        left = self._left(now, settle=speaks)
         if self._bar is not None:
             rate = f"{self._documents / max(1e-9, now - self._began):,.0f} documents/s"
-            self._bar.set_postfix_str(f"{rate}{self._left(now)}", refresh=False)
+            self._bar.set_postfix_str(f"{rate}{left}", refresh=False)
             self._bar.update(raw_bytes)
-        elif speaks:
+        else:
             self._spoke = now
-            self._print(f"{self._rates(now)}{self._left(now)}")
+            self._print(f"{self._rates(now)}{left}")
 
-    def _left_s(self, now: float) -> float:
-        share = min(1.0, (self._before + self._bytes) / (self._total_bytes or 1))
-        return (now - self._began) / max(self._bytes, 1) * (self._total_bytes or 0) * (1 - share)
-
-    def _left(self, now: float) -> str:
-        """Share done and time left, of the whole command where that is known."""
+    def _left(self, now: float, *, settle: bool) -> str:
+        """Share done and time left, of the whole command where that is known or can be `settle`d now."""
         if not self._total_bytes:
             return ""
-        left = f"{duration(self._left_s(now))} left"
-        whole = f", {duration(self._left_s(now) + self._later_s)} with what comes after" if self._later_s else ""
-        return f", {min(1.0, (self._before + self._bytes) / self._total_bytes):.0%}, {left}{whole}"
+        share = min(1.0, (self._before + self._bytes) / self._total_bytes)
+        left_s = (now - self._began) / max(self._bytes, 1) * self._total_bytes * (1 - share)
+        if settle and self._later is not None and left_s > _SECONDS_PER_LINE:
+            self._later_s, self._later = self._later(self._total_bytes), None
+        whole = f", {duration(left_s + self._later_s)} with what comes after" if self._later_s else ""
+        return f", {share:.0%}, {duration(left_s)} left{whole}"
 
     def close(self) -> None:
         """Print the final rates."""

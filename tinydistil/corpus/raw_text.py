@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinydistil.base.claim import difference
@@ -17,7 +17,7 @@ from tinydistil.batches.manifest import MANIFEST
 from tinydistil.corpus.clean import clean_document
 from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.prepare import Job, prepare
-from tinydistil.corpus.prepare_config import InputFile, PrepareConfig
+from tinydistil.corpus.prepare_config import PrepareConfig, described
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.raw_config import RawRunConfig, resolve_raw
 from tinydistil.corpus.readers import parse_record, read_records
@@ -66,7 +66,7 @@ class RawText(TokenText):
 def plan_raw(config: RawRunConfig, output: Path, *, resume: bool, device: str = "auto") -> Plan:
     """`make_plan` for a run that may begin with raw text."""
 
-    def described(tokenizers: Sequence[tuple[str, Tokenizer]]) -> TokenText:
+    def raw_text(tokenizers: Sequence[tuple[str, Tokenizer]]) -> TokenText:
         sides = [NamedSide.of(name, each.backend, each.special) for name, each in tokenizers]
         job = Job.of(config.corpus, sides, config.prepare, config.evaluation_sets)
         return RawText(
@@ -79,7 +79,7 @@ def plan_raw(config: RawRunConfig, output: Path, *, resume: bool, device: str = 
             job=job,
         )
 
-    return make_plan(config, output, resume=resume, device=device, text=described if config.corpus else None)
+    return make_plan(config, output, resume=resume, device=device, text=raw_text if config.corpus else None)
 
 
 def run_raw(arguments: argparse.Namespace, values: Mapping[str, object], *, vocab_size: int | None = None) -> None:
@@ -128,7 +128,7 @@ def _train(config: RawRunConfig, output: Path, size: int) -> None:
     files = find_files(config.corpus)
     record: dict[str, object] = {
         "vocab_size": size,
-        "corpus": [asdict(InputFile.of(path)) for path in files],
+        "corpus": list(map(described, files)),
         "read": to_mapping(config.prepare.read),
         "clean": to_mapping(config.prepare.clean),
     }

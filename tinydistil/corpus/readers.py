@@ -7,7 +7,7 @@ decoding and runs in the workers. Nothing holds more than one document and one b
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -95,6 +95,11 @@ def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]
                 yield record
     except DamagedFile as error:
         yield BadRecord(file, last_line + 1, str(error))
+
+
+def read_items(files: Sequence[Path], config: ReadConfig) -> Iterator[Record | BadRecord]:
+    """Every record of `files`, one file after the other: of two duplicates the first in this order is kept."""
+    return chain.from_iterable(read_records(path, config) for path in files)
 
 
 def _records(stream: Stream, file: str, kind: str, config: ReadConfig) -> Iterator[Record | BadRecord]:
