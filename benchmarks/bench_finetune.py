@@ -21,10 +21,10 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate.metrics import precision_recall_f1
 from tinydistil.model.config import preset
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model, save
 from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -40,7 +40,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     tasks = args.data / "tasks" / "assin2"
     training, dev = (
-        read_labelled(tasks / f"assin2-{split}.xml", Columns(), numbers=False).rows for split in ("train-only", "dev")
+        read_labelled(tasks / f"assin2-{split}.xml", Columns(), numbers=False).examples
+        for split in ("train-only", "dev")
     )
     # The files are sorted by label: a few of all, not the first few.
     training, dev = (rows[:: max(1, len(rows) // args.pairs)][: args.pairs] for rows in (training, dev))
@@ -83,7 +84,7 @@ def train_ours(
     model = new_model(start, task, pooling="pooler", seed=1)
     started = time.perf_counter()
     fine_tune(
-        model, task.examples(training), config, pad_id=task.tokenizer.pad_id, checkpoints=work / "checkpoints",
+        model, task.encode(training), config, pad_id=task.tokenizer.pad_id, checkpoints=work / "checkpoints",
         ranks=Ranks(0, 1, torch.device("cpu")), records=Records(None),
     )  # fmt: skip
     seconds = time.perf_counter() - started

@@ -61,7 +61,7 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     files = [args.data / "tasks" / "assin2" / f"assin2-{split}.xml" for split in args.splits]
-    pairs = columns([row for file in files for row in read_labelled(file, Columns(), numbers=True).rows])
+    pairs = columns([row for file in files for row in read_labelled(file, Columns(), numbers=True).examples])
     rows = [("shared words, no model", f"{word_overlap(*pairs).pearson:.3f}", "-")]
     for name, settings in ROWS.items():
         folder = args.runs / name.replace(", ", "-").replace(" ", "-")

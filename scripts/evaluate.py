@@ -65,9 +65,9 @@ with importing(parse_arguments):
     from tinydistil.evaluate.models import Model, open_models
     from tinydistil.evaluate.parts import ALL_PARTS, PAIRS, TUNED, files_of
     from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
+    from tinydistil.tasks.examples import LabelledText
     from tinydistil.tasks.finetune_config import FineTuneConfig
     from tinydistil.tasks.labelled import Columns, read_labelled
-    from tinydistil.tasks.task_records import LabelledText
 
 TEXT_READING = ReadConfig()
 # What an output's record says; there may be other suites one day.
@@ -110,7 +110,7 @@ def request_of(
     """What is to be measured: test pairs of ASSIN 2, held-out texts, the words to hide from every model."""
     pairs: Sequence[LabelledText] = ()
     if {"speed", "similarity"} & set(parts):
-        pairs = read_labelled(Path(args.data) / PAIRS, Columns(), numbers=True).rows
+        pairs = read_labelled(Path(args.data) / PAIRS, Columns(), numbers=True).examples
     texts: list[str] = []
     if "masked_lm" in parts:
         texts = list(islice(held_out(args.text), args.texts))

@@ -66,10 +66,9 @@ with importing(parse_arguments):
     from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.model.config import read_config
     from tinydistil.tasks.augment import read_synonyms
-    from tinydistil.tasks.checks import check
-    from tinydistil.tasks.finetune import Material, run_seed, summary
+    from tinydistil.tasks.finetune import Material, check, mean_and_deviation, run_seed
     from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
-    from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_rows
+    from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_examples
     from tinydistil.tasks.grid import best_of_grid, grid_of
     from tinydistil.tasks.labelled import Columns
     from tinydistil.tasks.task_output import (
@@ -103,9 +102,9 @@ def main() -> None:
     check_output(output, origin_of(chosen, config, folder=folder), resume=resume)
     material, teacher = material_of(args, folder, config, ranks)
     check(material, configs, folds)
-    rows = {"train": material.training, "dev": material.dev, "test": material.test}
-    rows["synonyms"] = sorted(material.synonyms.items())
-    origin = origin_of(chosen, config, folder=folder, labels=material.task.labels, rows=rows, teacher=teacher)
+    examples = {"train": material.training, "dev": material.dev, "test": material.test}
+    examples["synonyms"] = sorted(material.synonyms.items())
+    origin = origin_of(chosen, config, folder=folder, labels=material.task.labels, examples=examples, teacher=teacher)
     print(f"settings: {shown_settings(config)}", file=sys.stderr)
     with claimed(output, origin, resume=resume):
         try:
@@ -135,13 +134,13 @@ def main() -> None:
 def material_of(
     args: argparse.Namespace, folder: Path, config: FineTuneConfig, ranks: Ranks
 ) -> tuple[Material, Path | None]:
-    """Task and rows that the arguments name, and the teacher's folder; what was read is printed on standard error."""
+    """Task and examples that the arguments name, and the teacher's folder; says on standard error what was read."""
     training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
     assert training is not None
-    task = make_task(args.task, training.rows, Tokenizer.from_pretrained(folder), config)
+    task = make_task(args.task, training.examples, Tokenizer.from_pretrained(folder), config)
     of_texts = isinstance(task, TextTask)
     require(of_texts or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
-    if counts := Counter(task.labels_of(training.rows)):
+    if counts := Counter(task.labels_of(training.examples)):
         labels = ", ".join(f"{number} {label!r} ({counts[label]:,})" for number, label in enumerate(task.labels))
         print(f"labels of {args.train}: {labels}", file=sys.stderr)
     if of_texts and config.pooling != "pooler":
@@ -157,15 +156,15 @@ def material_of(
         tuned = load(teacher_folder, KINDS)
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
-    others = [data.rows if data else [] for data in (dev, test)]
-    return Material(folder, task, training.rows, *others, synonyms, teacher), teacher_folder
+    others = [data.examples if data else [] for data in (dev, test)]
+    return Material(folder, task, training.examples, *others, synonyms, teacher), teacher_folder
 
 
 def read(path: str, args: argparse.Namespace) -> AnyData:
-    """The rows of a task file; how many, and what was set aside, is printed on standard error."""
+    """What a task file holds; how many, and what was set aside, is printed on standard error."""
     names = (args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
     columns = Columns(*names, quotes=args.quotes, decimal=args.decimal)
-    data = read_rows(args.task, Path(path), columns)
+    data = read_examples(args.task, Path(path), columns)
     print(f"{path}: {data.report()}", file=sys.stderr)
     return data
 
@@ -191,7 +190,10 @@ def shown_settings(config: FineTuneConfig) -> str:
 
 def report(runs: Sequence[dict[str, dict[str, float]]], seeds: Sequence[int], output: Path) -> None:
     """Print each figure, with several seeds its mean and deviation, which summary.json keeps too, and the folder."""
-    several = summary(runs)
+    several = {
+        split: {name: mean_and_deviation([run[split][name] for run in runs]) for name in runs[0][split]}
+        for split in runs[0]
+    }
     if len(runs) > 1:
         kept = {"seeds": list(seeds), "mean_and_deviation": several, "runs": list(runs)}
         write_json(output / SUMMARY, finite_or_none(kept))

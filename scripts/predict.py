@@ -82,7 +82,14 @@ with importing(parse_arguments):
     from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
     from tinydistil.tasks.answer_task import AnswerTask
     from tinydistil.tasks.folder import FineTuned, load
-    from tinydistil.tasks.predict import question_rows, sentence_rows, stream, text_rows, without_blank, word_spans
+    from tinydistil.tasks.predict import (
+        question_examples,
+        sentence_examples,
+        stream,
+        text_examples,
+        without_blank,
+        word_spans,
+    )
     from tinydistil.tasks.tag_task import TagTask
     from tinydistil.tasks.tagged import OUTSIDE
     from tinydistil.tasks.text_task import TextTask
@@ -210,7 +217,7 @@ def predictions_of(
     task, model = tuned.task, tuned.model
     if isinstance(task, TagTask):
         texts, lines = itertools.tee(texts)
-        found = stream(task, model, sentence_rows(texts), batch_size=args.batch_size)
+        found = stream(task, model, sentence_examples(texts), batch_size=args.batch_size)
         for text, (row, tags) in zip(lines, found, strict=True):
             # Bare tags without "O", such as parts of speech, are no entities.
             entities = [entity_values(text, each) for each in entities_of(tags) if OUTSIDE in task.labels]
@@ -218,7 +225,7 @@ def predictions_of(
             grouped = "".join(f"\t{each['type']}: {each['text']}" for each in entities)
             yield words + grouped, {"words": [*row.words], "tags": tags, "entities": entities}
     elif isinstance(task, AnswerTask):
-        for row, found in stream(task, model, question_rows(texts, args.context), batch_size=args.batch_size):
+        for row, found in stream(task, model, question_examples(texts, args.context), batch_size=args.batch_size):
             values = {"question": row.question, "answer": found.text, "probability": found.probability}
             yield f"{found.probability:7.2%}  {found.text:<30} {row.question}", values
     else:
@@ -237,7 +244,7 @@ def decisions(
     task: TextTask, tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """The likeliest class with all probabilities, or the number, of each text or pair."""
-    for row, found in stream(task, tuned.model, text_rows(texts, paired=task.paired), batch_size=args.batch_size):
+    for row, found in stream(task, tuned.model, text_examples(texts, paired=task.paired), batch_size=args.batch_size):
         values: dict[str, object] = {"text": row.text} | ({"text_b": row.second} if task.paired else {})
         shown = row.text if row.second is None else f"{row.text} | {row.second}"
         if task.kind == "regress":

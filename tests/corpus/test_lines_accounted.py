@@ -44,7 +44,7 @@ def rows_of(path: Path, columns: Columns | None = None) -> int:
         # Refused: then all were set aside, and the message says how many.
         text = str(error)
         return int(text.split("the first of ")[1].split()[0]) if "the first of" in text else 0
-    return len(data.rows) + len(data.bad)
+    return len(data.examples) + len(data.bad)
 
 
 @quick
@@ -93,7 +93,7 @@ def test_what_python_writes_is_read(tmp_path: Path, rows: Sequence[tuple[str, st
     path.write_bytes(stream.getvalue().encode())
     data = read_labelled(path, Columns(delimiter=delimiter), numbers=False) if rows else None
     if data:
-        assert [(row.text, row.label) for row in data.rows] == [(text, class_name(label)) for text, label in rows]
+        assert [(row.text, row.label) for row in data.examples] == [(text, class_name(label)) for text, label in rows]
     assert rows_of(path, Columns(delimiter=delimiter)) == len(rows)
 
 
@@ -167,7 +167,7 @@ def test_a_quote_costs_no_row_of_a_tsv(tmp_path: Path, lines: list[str]) -> None
     path = tmp_path / "a.tsv"
     path.write_text("\n".join(["text\tlabel", *lines]), encoding="utf-8")
     data = read_labelled(path, Columns(), numbers=False)
-    assert [[row.text, row.label] for row in data.rows] == [line.split("\t") for line in lines] and not data.bad
+    assert [[row.text, row.label] for row in data.examples] == [line.split("\t") for line in lines] and not data.bad
     assert [document.text for document in read(path)[0]] == [line.split("\t")[0] for line in lines]
 
 
@@ -175,17 +175,17 @@ def test_a_quote_of_a_csv_is_named_with_the_option(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(["text,label", '"Bom dia,pos', "Não,neg", '"Nada demais,neg', "Tudo,pos"]))
     data = read_labelled(path, Columns(), numbers=False)
-    assert [row.text for row in data.rows] == ["Não", "Tudo"] and [bad.line for bad in data.bad] == [2, 4]
+    assert [row.text for row in data.examples] == ["Não", "Tudo"] and [bad.line for bad in data.bad] == [2, 4]
     assert "--no-quotes" in data.report() and "16,000,000" not in data.report()
     data = read_labelled(path, Columns(quotes=False), numbers=False)
-    assert [row.text for row in data.rows] == ['"Bom dia', "Não", '"Nada demais', "Tudo"] and not data.bad
+    assert [row.text for row in data.examples] == ['"Bom dia', "Não", '"Nada demais', "Tudo"] and not data.bad
 
 
 def test_fields_of_several_lines_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('text,label\n"um\n\ndois",a\ntrês,a\n', encoding="utf-8")
     data = read_labelled(path, Columns(), numbers=False)
-    assert [row.text for row in data.rows] == ["um\n\ndois", "três"]
+    assert [row.text for row in data.examples] == ["um\n\ndois", "três"]
     assert "several lines, in quotes: 1, the first from line 2" in data.report()
 
 
@@ -216,7 +216,7 @@ def test_excels_first_line_names_the_delimiter(tmp_path: Path, first: str, row: 
     delimiter = first.strip('"')[-1]
     path.write_text(f'{first}\ntext{delimiter}label\n{row}\n"c{delimiter}\nd"{delimiter}y\n')
     data = read_labelled(path, Columns(), numbers=False)
-    assert [(each.text, each.label) for each in data.rows] == [("a,b", "x"), (f"c{delimiter}\nd", "y")]
+    assert [(each.text, each.label) for each in data.examples] == [("a,b", "x"), (f"c{delimiter}\nd", "y")]
     assert texts(path) == ["a,b", f"c{delimiter}\nd"]
 
 
@@ -243,7 +243,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str, content:
 def test_two_columns_that_nobody_asked_for_may_have_one_name(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,,,label\na,1,2,x\n")
-    assert len(read_labelled(path, Columns(), numbers=False).rows) == 1
+    assert len(read_labelled(path, Columns(), numbers=False).examples) == 1
 
 
 def test_a_json_object_with_two_fields_of_one_name_is_set_aside(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_delimiters_are_characters_of_the_encoding(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes('text§label\n"um\n§ dois"§é\n'.encode("cp1252"))
     data = read_labelled(path, Columns(delimiter="§", encoding="cp1252"), numbers=False)
-    assert [(row.text, row.label) for row in data.rows] == [("um\n§ dois", "é")]
+    assert [(row.text, row.label) for row in data.examples] == [("um\n§ dois", "é")]
     for delimiter, encoding in (("\udcff", "utf-8"), ("§", "ascii"), ("→", "cp1252")):
         with pytest.raises(InputError, match="csv_delimiter"):
             read_labelled(path, Columns(delimiter=delimiter, encoding=encoding), numbers=False)

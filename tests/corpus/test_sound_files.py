@@ -34,14 +34,14 @@ def labelled(path: Path, content: str | bytes, columns: Columns | None = None, *
 @pytest.mark.parametrize("value", ["None", "null", "NULL", "N/A", "n/a", "NA", "nan", "NaN", "<NA>", "#N/A", " None "])
 def test_what_stands_for_no_value_is_set_aside(tmp_path: Path, value: str) -> None:
     data = labelled(tmp_path / "a.csv", f"text,label\na,{value}\n{value},x\nb,x\n")
-    assert [(row.text, row.label) for row in data.rows] == [("b", "x")]
+    assert [(row.text, row.label) for row in data.examples] == [("b", "x")]
     assert [bad.line for bad in data.bad] == [2, 3] and "stands for no value" in data.bad[0].reason
 
 
 def test_words_and_assins_class_are_no_missing_values(tmp_path: Path) -> None:
     assert not any(map(is_missing, ("na", "Na", "nada", "nenhum", "0", "-", "nulo")))
     data = labelled(tmp_path / "a.xml", '<c><pair entailment="None"><t>a</t><h>na</h></pair></c>')
-    assert [(row.label, row.second) for row in data.rows] == [("None", "na")]
+    assert [(row.label, row.second) for row in data.examples] == [("None", "na")]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_words_and_assins_class_are_no_missing_values(tmp_path: Path) -> None:
 def test_spellings_of_one_class_are_one_with_a_note(tmp_path: Path, spellings: tuple[str, ...], name: str) -> None:
     rows = "".join(f"t,{label}\n" for label in spellings)
     data = labelled(tmp_path / "a.csv", f"text,label\n{rows}")
-    assert {row.label for row in data.rows} == {name} == {class_name(label) for label in spellings}
+    assert {row.label for row in data.examples} == {name} == {class_name(label) for label in spellings}
     assert ("is also spelled" in data.report()) == (len({label.strip() for label in spellings}) > 1)
 
 
@@ -64,7 +64,11 @@ def test_numbers_and_floats_of_json_are_one_class(tmp_path: Path) -> None:
     data = labelled(
         tmp_path / "a.jsonl", '{"text":"a","label":1}\n{"text":"b","label":1.0}\n{"text":"c","label":"1"}\n'
     )
-    assert [row.label for row in data.rows] == ["1", "1", "1"] and "class '1' is also spelled '1.0'" in data.report()
+    assert [row.label for row in data.examples] == [
+        "1",
+        "1",
+        "1",
+    ] and "class '1' is also spelled '1.0'" in data.report()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_numbers_and_floats_of_json_are_one_class(tmp_path: Path) -> None:
 )
 def test_classes_that_look_alike_are_named(tmp_path: Path, pair: tuple[str, str]) -> None:
     data = labelled(tmp_path / "a.tsv", f"text\tlabel\na\t{pair[0]}\nb\t{pair[1]}\n")
-    assert [row.label for row in data.rows] == list(pair)
+    assert [row.label for row in data.examples] == list(pair)
     assert all(repr(label) in data.notes[0] for label in pair) and "told apart" in data.notes[0]
 
 
@@ -82,7 +86,7 @@ def test_classes_that_differ_get_no_note(tmp_path: Path) -> None:
 
 def test_labels_that_no_file_can_hold_are_set_aside(tmp_path: Path) -> None:
     data = labelled(tmp_path / "a.jsonl", '{"text":"a","label":"\\ud800"}\n{"text":"b","label":"x"}\n')
-    assert len(data.rows) == 1 and data.bad[0].line == 1 and "\\ud800" in data.bad[0].reason
+    assert len(data.examples) == 1 and data.bad[0].line == 1 and "\\ud800" in data.bad[0].reason
 
 
 # Numbers
@@ -114,12 +118,12 @@ def test_a_column_of_the_other_decimal_sign_is_refused_once(tmp_path: Path, sign
     with pytest.raises(InputError, match=rf"column 'label' with a decimal .*--decimal '\{other}'"):
         labelled(path, content, Columns(decimal=sign), numbers=True)
     data = labelled(path, content, Columns(decimal=other), numbers=True)
-    assert [float(row.label) for row in data.rows] == [float(label.replace(",", ".")) for label in labels]
+    assert [float(row.label) for row in data.examples] == [float(label.replace(",", ".")) for label in labels]
 
 
 def test_both_decimal_signs_in_one_column_are_told(tmp_path: Path) -> None:
     data = labelled(tmp_path / "a.tsv", "text\tlabel\na\t1,5\nb\t2.5\nc\t3\n", numbers=True)
-    assert [row.label for row in data.rows] == [
+    assert [row.label for row in data.examples] == [
         "2.5",
         "3",
     ] and "with a decimal comma: 1, the first in line 2" in data.report()
@@ -146,12 +150,12 @@ def test_a_missing_column_names_the_flag(tmp_path: Path, names: str, flag: str) 
 def test_columns_are_compared_composed_and_without_space(tmp_path: Path) -> None:
     content = unicodedata.normalize("NFD", " text ;rótulo\na;x\n")
     data = labelled(tmp_path / "a.csv", content, Columns(label="rótulo", delimiter=";"))
-    assert [(row.text, row.label) for row in data.rows] == [("a", "x")]
+    assert [(row.text, row.label) for row in data.examples] == [("a", "x")]
 
 
 def test_marks_inside_assins_sentences_divide_nothing(tmp_path: Path) -> None:
     content = '<c><pair entailment="E"><t>um <b>gato</b> só</t> x <h>é <i/>isso</h></pair></c>'
-    row = labelled(tmp_path / "a.xml", content).rows[0]
+    row = labelled(tmp_path / "a.xml", content).examples[0]
     assert (row.text, row.second) == ("um gato só", "é isso")
 
 
@@ -166,12 +170,12 @@ def test_a_file_of_another_encoding_is_refused_once(tmp_path: Path, name: str) -
     with pytest.raises(InputError, match=r"3 rows, and every one with accents, are not utf-8.*--encoding"):
         labelled(tmp_path / name, content.encode("cp1252"))
     data = labelled(tmp_path / name, content.encode("cp1252"), Columns(encoding="cp1252"))
-    assert [row.text for row in data.rows] == texts_
+    assert [row.text for row in data.examples] == texts_
 
 
 def test_one_damaged_row_costs_one_row(tmp_path: Path) -> None:
     data = labelled(tmp_path / "a.csv", b"text,label\n" + b"a,x\n" * 40 + "não,x\n".encode("cp1252"))
-    assert len(data.rows) == 40 and [bad.line for bad in data.bad] == [42]
+    assert len(data.examples) == 40 and [bad.line for bad in data.bad] == [42]
 
 
 # Containers
@@ -242,7 +246,7 @@ def test_other_nesting_is_set_aside(tmp_path: Path, value: object) -> None:
 def test_compressed_xml(tmp_path: Path) -> None:
     content = '<c><pair entailment="E"><t>Ação</t><h>b</h></pair></c>'
     path = tmp_path / "a.xml.gz"
-    assert labelled(path, gzip.compress(content.encode())).rows[0].text == "Ação"
+    assert labelled(path, gzip.compress(content.encode())).examples[0].text == "Ação"
     with pytest.raises(InputError, match=r"no whole XML.*damaged gzip"):
         labelled(path, content)
 
@@ -301,11 +305,11 @@ def test_parquet_dates_out_of_range_cost_no_row(tmp_path: Path) -> None:
 def test_parquet_for_tasks(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", text=["a", "b", None], label=[1.0, 2.0, 3.0])
     data = read_labelled(path, Columns(), numbers=False)
-    assert [(row.text, row.label) for row in data.rows] == [("a", "1"), ("b", "2")] and [
+    assert [(row.text, row.label) for row in data.examples] == [("a", "1"), ("b", "2")] and [
         bad.line for bad in data.bad
     ] == [3]
     parquet(path, text=["a"], label=[decimal.Decimal("3.75")])
-    assert read_labelled(path, Columns(), numbers=True).rows[0].label == "3.75"
+    assert read_labelled(path, Columns(), numbers=True).examples[0].label == "3.75"
     with pytest.raises(InputError, match="--label-column"):
         read_labelled(path, Columns(label="nota"), numbers=True)
 
@@ -344,7 +348,7 @@ def test_xml_says_its_encoding(tmp_path: Path, encoding: str) -> None:
     text = "um grupo de meninos que brinca no quintal da casa" + (" é só" if encoding != "us-ascii" else "")
     path = tmp_path / "a.xml"
     content = f'<?xml version="1.0" encoding="{encoding}"?><c><pair entailment="E"><t>{text}</t><h>b</h></pair></c>'
-    assert labelled(path, content.encode(encoding)).rows[0].text == text
+    assert labelled(path, content.encode(encoding)).examples[0].text == text
     assert text in list(evaluation_texts(path))
 
 

@@ -82,7 +82,7 @@ def test_refusals(small_model: BertForMaskedLM, vocabulary: Tokenizer) -> None:
 @pytest.mark.skipif("TINYDISTIL_LONG" not in os.environ, reason="45 s of CPU; set TINYDISTIL_LONG=1")
 def test_known_figures_on_assin2(shared_data: Path) -> None:
     """Zero-shot on the test pairs: 0.785 for e5-small-pt with its prefix, above the floor of shared words."""
-    rows = read_labelled(shared_data / "tasks" / "assin2" / "assin2-test.xml", Columns(), numbers=True).rows
+    rows = read_labelled(shared_data / "tasks" / "assin2" / "assin2-test.xml", Columns(), numbers=True).examples
     first, second, gold = [p.text for p in rows], [str(p.second) for p in rows], [float(p.label) for p in rows]
     folder = shared_data / "models" / "e5-small-pt"
     encoder, tokenizer = BertModel.from_pretrained(folder), Tokenizer.from_pretrained(folder)

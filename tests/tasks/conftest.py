@@ -13,7 +13,7 @@ import torch
 from tests import portuguese
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence
+from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
@@ -37,9 +37,9 @@ def tagged(count: int, split: str = "train") -> list[TaggedSentence]:
     for text, _ in portuguese.opinions(2, count, split):
         words = text.replace(".", " .").split()
         tags = ["B-NOME" if word[0].isupper() else "O" for word in words]
-        for place in range(1, len(words)):
-            if words[place - 1] == "de":
-                tags[place] = "I-NOME" if tags[place - 1] != "O" else "B-NOME"
+        for position in range(1, len(words)):
+            if words[position - 1] == "de":
+                tags[position] = "I-NOME" if tags[position - 1] != "O" else "B-NOME"
         rows.append(TaggedSentence(tuple(words), tuple(tags)))
     return rows
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.tasks.conftest import QUICK, Left
+from tinydistil.tasks.examples import LabelledText, TaggedSentence
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task_output import detail_lines, shown_details
-from tinydistil.tasks.task_records import LabelledText, TaggedSentence
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -35,7 +35,7 @@ def test_names_that_are_no_utf_8(script: Callable[..., Left], folder: Path, tmp_
 
 def test_classes(vocabulary: Tokenizer) -> None:
     """Also a label that training did not have: it is of no column, and counts as missed."""
-    task = TextTask("classify", ("não", "sim"), False, vocabulary, 16)
+    task = TextTask("classify", ("não", "sim"), vocabulary, 16, False)
     rows = [LabelledText("a", None, label) for label in ("não", "sim", "sim", "talvez")]
     found = task.details(rows, [np.array(p) for p in ([0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3])])
     assert json.loads(json.dumps(found)) == found
@@ -61,9 +61,9 @@ def test_types(vocabulary: Tokenizer) -> None:
 
 
 def test_numbers_and_undefined_areas(vocabulary: Tokenizer) -> None:
-    numbers = TextTask("regress", ("number",), False, vocabulary, 16)
+    numbers = TextTask("regress", ("number",), vocabulary, 16, False)
     assert numbers.details([LabelledText("a", None, "1")], [np.ones(1)]) == {} and not list(detail_lines({}))
-    task = TextTask("classify", ("a", "b"), False, vocabulary, 16)
+    task = TextTask("classify", ("a", "b"), vocabulary, 16, False)
     assert task.details([LabelledText("a", None, "b")], [np.array([0.2, 0.8])])["auc"] is None
 
 

@@ -66,7 +66,7 @@ def test_all_parts_and_the_tables(
     assert "2 seeds" in first["entailment"]["protocol"]
     assert table["p_against_first"].keys() == parts - {"speed", "masked_lm"}
 
-    pairs = read_labelled(suite_data / "assin2" / "assin2-test.xml", Columns(), numbers=True).rows
+    pairs = read_labelled(suite_data / "assin2" / "assin2-test.xml", Columns(), numbers=True).examples
     expected = cosine_similarity(
         BertModel.from_pretrained(folder), Tokenizer.from_pretrained(folder), [p.text for p in pairs],
         [str(p.second) for p in pairs], [float(p.label) for p in pairs],

@@ -16,9 +16,9 @@ from tests.tasks.conftest import QUICK, Left, classify, opinions, write_csv
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.tasks.augment import AugmentConfig, augmented, read_synonyms
+from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import Material, cross_validated
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
@@ -160,7 +160,7 @@ def test_no_copy_of_a_held_out_row_is_learnt(
     )
     material = Material(folder, task, rows, [], [])
     scores = list(cross_validated(material, config, folds=4, ranks=Ranks(0, 1, torch.device("cpu"))))
-    everything = {each.ids.tobytes() for each in task.examples(rows)}
+    everything = {each.ids.tobytes() for each in task.encode(rows)}
     assert len(scores) == 4 and [len(part) for part in learnt] == [9] * 4
     held_out = [everything - part for part in learnt]
     assert set().union(*held_out) == everything and sum(map(len, held_out)) == 12

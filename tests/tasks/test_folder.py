@@ -25,7 +25,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tuned")
     tokenizer = train_wordpiece(["O gato dorme no sofá."] * 3, 60)
     tasks: list[AnyTask] = [
-        TextTask("classify", ("não", "sim"), False, tokenizer, 16),
+        TextTask("classify", ("não", "sim"), tokenizer, 16, False),
         TagTask(("O", "B-X", "I-X"), tokenizer, 16),
         AnswerTask(tokenizer, 16, 4),
     ]

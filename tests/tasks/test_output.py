@@ -17,11 +17,11 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks import finetune as runs
+from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import mean_and_deviation
 from tinydistil.tasks.finetune_config import settings_for
 from tinydistil.tasks.folder import new_model
 from tinydistil.tasks.task_output import finite_or_none
-from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -325,6 +325,6 @@ def test_what_takes_long_says_how_long(
 ) -> None:
     task = TextTask.of("classify", opinions(40), vocabulary, 48)
     model = new_model(folder, task, pooling="mean", seed=0)
-    monkeypatch.setattr("tinydistil.tasks.predict.SAY_EVERY_S", 0.0)
+    monkeypatch.setattr("tinydistil.tasks.task.SAY_EVERY_S", 0.0)
     task.predict(model, opinions(40), batch_size=20)
     assert re.match("predicted 20 of 40 examples, [0-9]+ s left", capsys.readouterr().err)

@@ -18,11 +18,11 @@ from tests.tasks.conftest import Left, opinions, questions, tagged
 from tinydistil.base.errors import InputError
 from tinydistil.evaluate.metrics import exact_match
 from tinydistil.tasks.answer_task import AnswerTask, _best, _candidates
+from tinydistil.tasks.examples import Question
 from tinydistil.tasks.folder import new_model, save
-from tinydistil.tasks.predict import question_rows, sentence_rows, without_blank, word_spans
+from tinydistil.tasks.predict import question_examples, sentence_examples, without_blank, word_spans
 from tinydistil.tasks.questions import read_squad
 from tinydistil.tasks.tag_task import TagTask
-from tinydistil.tasks.task_records import Question
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 CONTEXT = "O céu é azul."
@@ -50,7 +50,7 @@ def flat(answers: object, **changes: object) -> dict[str, object]:
 def test_answers_in_many_spellings(tmp_path: Path, answers: object) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps([flat(answers)]))
-    assert read_squad(path).rows == (BLUE,)
+    assert read_squad(path).examples == (BLUE,)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_answers_that_are_none(tmp_path: Path, answers: object) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text("\n".join(json.dumps(each) for each in (flat(answers), flat({"text": "azul", "answer_start": 8}))))
     data = read_squad(path)
-    assert data.rows == (BLUE,) and [bad.line for bad in data.bad] == [1]
+    assert data.examples == (BLUE,) and [bad.line for bad in data.bad] == [1]
 
 
 def squad_of(*entries: dict[str, object]) -> dict[str, object]:
@@ -100,7 +100,7 @@ ANSWER = {"id": "a", "question": "Cor?", "answers": [{"text": "azul", "answer_st
 )
 def test_layouts(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
-    assert read_squad(tmp_path / name).rows == (BLUE,)
+    assert read_squad(tmp_path / name).examples == (BLUE,)
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_parquet(tmp_path: Path) -> None:
     rows = [flat({"text": ["azul"], "answer_start": [8]}), flat({"text": [], "answer_start": []})]
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "x.parquet")
     data = read_squad(tmp_path / "x.parquet")
-    assert data.rows == (BLUE,) and [bad.line for bad in data.bad] == [2]
+    assert data.examples == (BLUE,) and [bad.line for bad in data.bad] == [2]
 
 
 ENTRIES = st.one_of(
@@ -135,7 +135,7 @@ def test_lines_in_are_kept_or_set_aside(lines: list[str]) -> None:
             sound = json.dumps(flat({"text": "azul", "answer_start": 8}))
             assert sound not in lines and "Traceback" not in str(error)
             return
-    assert len(data.rows) + len(data.bad) == len(lines)
+    assert len(data.examples) + len(data.bad) == len(lines)
 
 
 def test_windows_are_those_of_the_tokenizers_package(vocabulary: Tokenizer) -> None:
@@ -148,7 +148,7 @@ def test_windows_are_those_of_the_tokenizers_package(vocabulary: Tokenizer) -> N
         question.truncate(task._half)
         context.truncate(max_length - 3 - len(question.ids), stride=stride)
         theirs = [backend.post_process(question, part) for part in (context, *context.overflowing)]
-        ours = task._windows([row])
+        ours = task.encode([row], labelled=False)
         assert [window.ids.tolist() for window in ours] == [window.ids for window in theirs]
         assert [window.type_ids.tolist() for window in ours] == [window.type_ids for window in theirs]
         for window, other in zip(ours, theirs, strict=True):
@@ -161,12 +161,12 @@ def test_the_best_answer_is_that_of_trying_all(vocabulary: Tokenizer) -> None:
     """Against loops over every pair of ends, a passage that two windows offer counted once."""
     (row,) = questions(1)
     task, random = AnswerTask(vocabulary, 24, 5), np.random.default_rng(0)
-    windows = task._windows([row])
+    windows = task.encode([row], labelled=False)
     logits = [random.normal(size=(len(window.ids), 2)) for window in windows]
     best: dict[tuple[int, int], float] = {}
     for window, each in zip(windows, logits, strict=True):
-        inside = [place for place, (start, _) in enumerate(window.spans) if start >= 0]
-        firsts, lasts = (sorted(inside, key=lambda place: -each[place, side])[:20] for side in (0, 1))
+        inside = [position for position, (start, _) in enumerate(window.spans) if start >= 0]
+        firsts, lasts = (sorted(inside, key=lambda position: -each[position, side])[:20] for side in (0, 1))
         for first in firsts:
             for last in (last for last in lasts if first <= last < first + 30):
                 passage = (int(window.spans[first, 0]), int(window.spans[last, 1]))
@@ -187,7 +187,7 @@ def test_contexts_of_ten_megabytes_are_refused_at_once(tmp_path: Path) -> None:
     (bad,) = read_squad(path).bad
     assert "characters; cut it to at most 1,000,000" in bad.reason and time.monotonic() - start < 10
     with pytest.raises(InputError, match=r"context of text 1 has 9,999,\d+ characters"):
-        list(question_rows(["Cor?"], long))
+        list(question_examples(["Cor?"], long))
 
 
 def test_many_questions_on_one_long_context(vocabulary: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,12 +203,12 @@ def test_many_questions_on_one_long_context(vocabulary: Tokenizer, monkeypatch: 
         return encode_all(self, texts, *others, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Tokenizer, "encode_all", counting)
-    assert len([example for row in rows for example in task.examples([row])]) >= len(rows)
+    assert len([example for row in rows for example in task.encode([row])]) >= len(rows)
     assert sum(length == len(context) for length in encoded) == 1
     held: list[int] = []
-    monkeypatch.setattr("tinydistil.tasks.answer_task.predict",
+    monkeypatch.setattr("tinydistil.tasks.task.logits_of",
                         lambda model, examples, **_: held.append(len(examples)) or [np.zeros((len(e.ids), 2)) for e in examples])  # fmt: skip  # noqa: E501
-    monkeypatch.setattr("tinydistil.tasks.task_records.LONGEST_TEXT", 3 * len(context))
+    monkeypatch.setattr("tinydistil.tasks.examples.LONGEST_TEXT", 3 * len(context))
     assert len(task.predict(None, rows)) == len(rows) and len(held) == len(rows) // 3  # type: ignore[arg-type]
 
 
@@ -222,7 +222,7 @@ def test_taggers_without_room(vocabulary: Tokenizer, max_length: int) -> None:
 
 def test_the_smallest_tagger(vocabulary: Tokenizer) -> None:
     task = TagTask(("B-NOME", "I-NOME", "O"), vocabulary, 3)
-    assert all(len(example.ids) == 3 for example in task.examples(tagged(3)))
+    assert all(len(example.ids) == 3 for example in task.encode(tagged(3)))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_words_keep_their_marks(text: str, words: list[str]) -> None:
         assert [unicodedata.normalize("NFC", word) for word in found] == [
             unicodedata.normalize("NFC", w) for w in words
         ]
-    assert next(sentence_rows([text])).words == tuple(words)
+    assert next(sentence_examples([text])).words == tuple(words)
 
 
 def test_decomposed_text_is_tagged_and_answered_as_composed(vocabulary: Tokenizer, folder: Path) -> None:
@@ -253,7 +253,7 @@ def test_decomposed_text_is_tagged_and_answered_as_composed(vocabulary: Tokenize
     model = new_model(folder, task, pooling="pooler", seed=0)
     texts = [row.text for row in opinions(8)]
     found = [
-        task.predict(model, [*sentence_rows(unicodedata.normalize(form, text) for text in texts)])
+        task.predict(model, [*sentence_examples(unicodedata.normalize(form, text) for text in texts)])
         for form in ("NFC", "NFD")
     ]
     assert found[0] == found[1]

@@ -17,8 +17,8 @@ from seqeval.scheme import BILOU, IOB2, IOBES
 
 from tinydistil.base.errors import InputError
 from tinydistil.evaluate.metrics import count_entities, entities_of, scores_of
+from tinydistil.tasks.examples import TaggedSentence
 from tinydistil.tasks.tagged import read_conll
-from tinydistil.tasks.task_records import TaggedSentence
 
 TWO = "Maria B-PER\nmora O\n"
 MARIA = TaggedSentence(("Maria", "mora"), ("B-PER", "O"))
@@ -30,7 +30,7 @@ def read(folder: Path, content: str | bytes, *, name: str = "x.conll", encoding:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     data = read_conll(path, encoding=encoding)
     assert not data.bad, data.report()
-    return list(data.rows)
+    return list(data.examples)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_lists_of_words_and_tags(tmp_path: Path, name: str) -> None:
     else:
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in [*rows, HALF]) + "{broken\n[1]\n")
     data = read_conll(tmp_path / name)
-    assert data.rows == (MARIA,)
+    assert data.examples == (MARIA,)
     assert [bad.line for bad in data.bad] == ([2, 3, 4, 5] if name == "x.parquet" else [*range(2, 10)])
 
 
@@ -249,7 +249,7 @@ def test_files_in_any_scheme_give_the_f1_of_seqeval(case: tuple) -> None:
             data.write_text("\n\n".join(map("\n".join, lines)) + "\n")
             rows.append(read_conll(data))
     assert not rows[0].bad and not rows[1].bad
-    ours = scores_of(count_entities(*([row.tags for row in side.rows] for side in rows))).f1
+    ours = scores_of(count_entities(*([row.tags for row in side.examples] for side in rows))).f1
     theirs = [[seqeval_tags(sentence, spelling) for sentence in side] for side in (gold, predicted)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -286,10 +286,10 @@ def test_any_tags_are_as_seqeval_has_them_or_set_aside(sentences: list[list[str]
         except InputError as error:
             assert "no usable row" in str(error) or "holds no tags" in str(error)
             return
-    assert len(data.rows) + len(data.bad) == len(sentences)
-    tags = [tag for row in data.rows for tag in row.tags if tag != "O"]
+    assert len(data.examples) + len(data.bad) == len(sentences)
+    tags = [tag for row in data.examples for tag in row.tags if tag != "O"]
     bare = any(tag not in ("B", "I") and tag[:2] not in ("B-", "I-") for tag in tags)
-    for row in data.rows:
+    for row in data.examples:
         theirs = [f"I-{tag}" if bare and tag != "O" else tag for tag in row.tags]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -317,4 +317,4 @@ def test_every_sentence_is_kept_or_set_aside(content: str) -> None:
             blocks.append([])
     full = sum(any(not line.startswith("#") for line in block) for block in blocks)
     anything = sum(map(bool, blocks))
-    assert full <= len(data.rows) + len(data.bad) <= anything
+    assert full <= len(data.examples) + len(data.bad) <= anything

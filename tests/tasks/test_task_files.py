@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tinydistil.base.errors import InputError
+from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.questions import read_squad
 from tinydistil.tasks.tagged import read_conll
-from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -31,7 +31,7 @@ def test_csv_with_quotes_pairs_and_bad_rows(tmp_path: Path) -> None:
         "Chão,b,B".encode(),
     ]
     data = read_labelled(write(tmp_path / "x.csv", b"\n".join(rows)), Columns(), numbers=False)
-    assert data.rows == (
+    assert data.examples == (
         LabelledText('Ele disse "sim", e saiu.', "Saiu.", "A"),
         LabelledText("Linha um\nlinha dois", "b", "A"),
         LabelledText("Chão", "b", "B"),
@@ -44,7 +44,7 @@ def test_csv_with_quotes_pairs_and_bad_rows(tmp_path: Path) -> None:
 def test_columns_delimiter_and_encoding_as_named(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "id;frase;nota\n1;Não é só isso;2,5\n2;Ação;3.5\n".encode("cp1252"))
     data = read_labelled(path, Columns("frase", None, "nota", ";", "cp1252"), numbers=True)
-    assert data.rows == (LabelledText("Ação", None, "3.5"),)
+    assert data.examples == (LabelledText("Ação", None, "3.5"),)
     assert "no finite number" in data.bad[0].reason and data.bad[0].line == 2
 
 
@@ -53,13 +53,13 @@ def test_json_lines(tmp_path: Path) -> None:
             {"text": "c", "label": True}, {"text": "\ud800", "label": "x"}, {"text": "d", "label": 2.5}]  # fmt: skip
     path = write(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)) + "\n{broken\n")
     data = read_labelled(path, Columns(), numbers=True)
-    assert data.rows == (LabelledText("a", None, "1"), LabelledText("d", None, "2.5"))
+    assert data.examples == (LabelledText("a", None, "1"), LabelledText("d", None, "2.5"))
     assert [bad.line for bad in data.bad] == [2, 3, 4, 5, 6, 7, 9]
 
 
 def test_json_booleans_are_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": false}\n')
-    assert [row.label for row in read_labelled(path, Columns(), numbers=False).rows] == ["true", "false"]
+    assert [row.label for row in read_labelled(path, Columns(), numbers=False).examples] == ["true", "false"]
 
 
 def test_assin(tmp_path: Path) -> None:
@@ -74,15 +74,18 @@ def test_assin(tmp_path: Path) -> None:
 </entailment-corpus>"""
     path = write(tmp_path / "x.xml", content)
     numbers = read_labelled(path, Columns(), numbers=True)
-    assert numbers.rows == (LabelledText("Um gato & um cão", "Um gato", "4.9"),)
+    assert numbers.examples == (LabelledText("Um gato & um cão", "Um gato", "4.9"),)
     assert [bad.line for bad in numbers.bad] == [7, 8]
-    assert [row.label for row in read_labelled(path, Columns(), numbers=False).rows] == ["Entailment", "None"]
+    assert [row.label for row in read_labelled(path, Columns(), numbers=False).examples] == ["Entailment", "None"]
 
 
 def test_conll(tmp_path: Path) -> None:
     content = "-DOCSTART- O\n\nMaria B-PESSOA\nSilva I-PESSOA\n\nRio NOUN LOCAL\nBrasil X-LOCAL\n\nsó\n\nfim\tO\n"
     data = read_conll(write(tmp_path / "x.conll", content))
-    assert data.rows == (TaggedSentence(("Maria", "Silva"), ("B-PESSOA", "I-PESSOA")), TaggedSentence(("fim",), ("O",)))
+    assert data.examples == (
+        TaggedSentence(("Maria", "Silva"), ("B-PESSOA", "I-PESSOA")),
+        TaggedSentence(("fim",), ("O",)),
+    )
     assert [(bad.line, bad.reason.split()[0]) for bad in data.bad] == [(7, "tag"), (9, "no")]
     latin = write(tmp_path / "y.conll", "ação O\n\nação B-\n\nb O\n".encode("cp1252"))
     assert [bad.line for bad in read_conll(latin, encoding="cp1252").bad] == [3]
@@ -104,7 +107,7 @@ def test_squad(tmp_path: Path) -> None:
         {"id": "e", "question": "Cor?", "answers": [{"text": "azul", "answer_start": -5}]},
     )
     data = read_squad(write(tmp_path / "x.json", content))
-    assert data.rows == (Question("a", "Cor?", "O céu é azul.", (("azul", 8),)),)
+    assert data.examples == (Question("a", "Cor?", "O céu é azul.", (("azul", 8),)),)
     assert [bad.line for bad in data.bad] == [2, 3, 4, 5]
 
 

@@ -14,12 +14,12 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.files import read_json, write_json
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.examples import collate
+from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
 from tinydistil.tasks.folder import load, new_model, save
-from tinydistil.tasks.predict import predict, question_rows, sentence_rows, stream, text_rows
+from tinydistil.tasks.predict import question_examples, sentence_examples, stream, text_examples
 from tinydistil.tasks.tag_task import TagTask
-from tinydistil.tasks.task import AnyTask
-from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence
+from tinydistil.tasks.task import AnyTask, logits_of
+from tinydistil.tasks.task_batches import collate
 from tinydistil.tasks.text_task import NUMBER, TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -48,7 +48,7 @@ def test_folders_open_in_transformers(kind: str, folder: Path, vocabulary: Token
     model = new_model(folder, task, pooling="pooler", seed=0).eval()
     save(model, task, tmp_path)
     rows = {"classify": entailments(9), "regress": similarities(9), "tag": tagged(9), "answer": questions(9)}[kind]
-    batch = collate(task.examples(rows), vocabulary.pad_id)  # type: ignore[arg-type]
+    batch = collate(task.encode(rows), vocabulary.pad_id)  # type: ignore[arg-type]
     inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
     theirs, notes = THEIRS[kind].from_pretrained(tmp_path, output_loading_info=True)
     assert not notes["missing_keys"] and not notes["unexpected_keys"]
@@ -71,12 +71,12 @@ def test_folders_open_in_transformers(kind: str, folder: Path, vocabulary: Token
 def test_prediction_does_not_depend_on_batches_or_order(folder: Path, vocabulary: Tokenizer) -> None:
     task = TextTask.of("classify", opinions(20), vocabulary, 64)
     model = new_model(folder, task, pooling="max", seed=0)
-    examples = task.examples(opinions(20))
-    at_once = predict(model, examples, pad_id=vocabulary.pad_id, batch_size=20)
-    one_by_one = predict(model, examples, pad_id=vocabulary.pad_id, batch_size=1)
+    examples = task.encode(opinions(20))
+    at_once = logits_of(model, examples, pad_id=vocabulary.pad_id, batch_size=20)
+    one_by_one = logits_of(model, examples, pad_id=vocabulary.pad_id, batch_size=1)
     np.testing.assert_allclose(at_once, one_by_one, atol=1e-6)
     assert not model.training  # it came in eval mode
-    assert predict(model.train(), examples[:1], pad_id=0)[0].shape == (3,) and model.training
+    assert logits_of(model.train(), examples[:1], pad_id=0)[0].shape == (3,) and model.training
 
 
 def test_text_figures(vocabulary: Tokenizer) -> None:
@@ -96,11 +96,11 @@ def test_long_sentences_are_tagged_in_parts(folder: Path, vocabulary: Tokenizer)
     rows = [TaggedSentence(row.words * 4, row.tags * 4) for row in tagged(6)]
     long_word = TaggedSentence(("a" * 90, "fim"), ("O", "B-NOME"))
     task = TagTask.of(tagged(9), vocabulary, 24)
-    examples = task.examples([*rows, long_word])
+    examples = task.encode([*rows, long_word])
     assert max(len(example.ids) for example in examples) <= 24 and len(examples) > 2 * len(rows)
     asked = sum(int((example.target >= 0).sum()) for example in examples)
     assert asked == sum(len(row.words) for row in [*rows, long_word])
-    targets = [t for e in task.examples(rows[:1]) for t in e.target.tolist() if t >= 0]
+    targets = [t for e in task.encode(rows[:1]) for t in e.target.tolist() if t >= 0]
     assert tuple(task.labels[t] for t in targets) == rows[0].tags
     model = new_model(folder, task, pooling="pooler", seed=0)
     found = task.predict(model, [*rows, TaggedSentence(("\u200b", "sim"), ())])
@@ -128,7 +128,7 @@ def test_windows_overlap_and_hold_every_answer(vocabulary: Tokenizer) -> None:
         rows.append(Question(str(number), "Onde?", context, ((word, start),)))
     task = AnswerTask(vocabulary, 48, 12)
     for row in rows:
-        found = task.examples([row])
+        found = task.encode([row])
         assert 1 <= len(found) <= 2, row.answers
         for example in found:
             first, last = example.target
@@ -142,17 +142,17 @@ def test_windows_of_any_size_cover_the_context(vocabulary: Tokenizer) -> None:
     for max_length in (9, 10, 13, 30):
         for stride in range(1, (max_length - 3) // 2):
             covered: set[int] = set()
-            for window in AnswerTask(vocabulary, max_length, stride)._windows([row]):
+            for window in AnswerTask(vocabulary, max_length, stride).encode([row], labelled=False):
                 assert len(window.ids) <= max_length
-                covered.update(place for first, end in window.spans.tolist() for place in range(first, end))
-            missing = {place for place, letter in enumerate(row.context) if not letter.isspace()} - covered
+                covered.update(position for first, end in window.spans.tolist() for position in range(first, end))
+            missing = {position for position, letter in enumerate(row.context) if not letter.isspace()} - covered
             assert not missing, (max_length, stride)
 
 
 def test_long_questions_are_cut(vocabulary: Tokenizer, folder: Path) -> None:
     row = replace(questions(1)[0], question="Onde " * 200)
     task = AnswerTask(vocabulary, 48, 12)
-    assert all(len(example.ids) <= 48 for example in task.examples([row]))
+    assert all(len(example.ids) <= 48 for example in task.encode([row]))
     assert len(task.predict(new_model(folder, task, pooling="pooler", seed=0), [row])) == 1
 
 
@@ -166,7 +166,7 @@ def test_the_best_passage_wins(vocabulary: Tokenizer, folder: Path, monkeypatch:
 
     def pointing(model: object, examples: list, **_: object) -> list[np.ndarray]:
         logits = []
-        for window in task._windows([row]):
+        for window in task.encode([row], labelled=False):
             inside = (
                 (window.spans[:, 0] >= start) & (window.spans[:, 1] <= start + len(word)) & (window.spans[:, 0] >= 0)
             )
@@ -177,7 +177,7 @@ def test_the_best_passage_wins(vocabulary: Tokenizer, folder: Path, monkeypatch:
             logits.append(each)
         return logits
 
-    monkeypatch.setattr("tinydistil.tasks.answer_task.predict", pointing)
+    monkeypatch.setattr("tinydistil.tasks.task.logits_of", pointing)
     (answer,) = task.predict(None, [row])  # type: ignore[arg-type]
     assert answer.text == word and answer.probability > 0.5
     assert task.figures(task.evidence([row], [answer])) == {"word_f1": 1.0, "exact_match": 1.0}
@@ -187,16 +187,16 @@ def test_streams_keep_their_order(folder: Path, vocabulary: Tokenizer) -> None:
     task = TextTask.of("classify", opinions(9), vocabulary, 64)
     model = new_model(folder, task, pooling="mean", seed=0).eval()
     texts = [row.text for row in opinions(50)]
-    streamed = list(stream(task, model, text_rows(texts, paired=False), batch_size=2))
+    streamed = list(stream(task, model, text_examples(texts, paired=False), batch_size=2))
     assert [row.text for row, _ in streamed] == texts
     expected = task.predict(model, [LabelledText(text, None, "") for text in texts])
     np.testing.assert_allclose([found for _, found in streamed], expected, atol=1e-6)
-    assert next(sentence_rows(["Olá, Zé!"])).words == ("Olá", ",", "Zé", "!")
+    assert next(sentence_examples(["Olá, Zé!"])).words == ("Olá", ",", "Zé", "!")
     for lines, paired in ((["a\tb"], False), (["a"], True), ([" "], False)):
         with pytest.raises(InputError, match="text 1 must be"):
-            list(text_rows(lines, paired=paired))
+            list(text_examples(lines, paired=paired))
     with pytest.raises(InputError, match="text 2 must be a question"):
-        list(question_rows(["a\tb", "c"], None))
+        list(question_examples(["a\tb", "c"], None))
 
 
 def test_refused_folders(folder: Path, vocabulary: Tokenizer, tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification
 from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.examples import TaskExample, collate
 from tinydistil.tasks.folder import FineTuned, new_model, save
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask
+from tinydistil.tasks.task_batches import EncodedExample, collate
 from tinydistil.tasks.task_objective import TaskObjective
 from tinydistil.tasks.task_teacher import SoftTargets
 from tinydistil.tasks.text_task import TextTask
@@ -42,27 +42,27 @@ SHORT = (
 
 
 @pytest.fixture
-def tagging(vocabulary: Tokenizer) -> tuple[TagTask, list[TaskExample]]:
+def tagging(vocabulary: Tokenizer) -> tuple[TagTask, list[EncodedExample]]:
     rows = [*tagged(3), replace(tagged(1)[0], words=("Oi",), tags=("O",))]  # lengths far apart
     task = TagTask.of(rows, vocabulary, 64)
-    return task, task.examples(rows)
+    return task, task.encode(rows)
 
 
 @pytest.fixture
-def answering(vocabulary: Tokenizer) -> tuple[AnswerTask, list[TaskExample]]:
+def answering(vocabulary: Tokenizer) -> tuple[AnswerTask, list[EncodedExample]]:
     task = AnswerTask(vocabulary, 48, 12)
     rows = questions(3)
     short = replace(rows[0], context=f"O {rows[0].answers[0][0]} dorme.", answers=((rows[0].answers[0][0], 2),))
-    return task, task.examples([*rows, short])
+    return task, task.encode([*rows, short])
 
 
-def taught(folder: Path, task: AnyTask, examples: list[TaskExample], seed: int) -> list[TaskExample]:
+def taught(folder: Path, task: AnyTask, examples: list[EncodedExample], seed: int) -> list[EncodedExample]:
     teacher = FineTuned(new_model(folder, task, pooling="mean", seed=seed).eval(), task)
     logits = SoftTargets(teacher, task).of_tokens(examples)
     return [replace(each, soft=7 * soft) for each, soft in zip(examples, logits, strict=True)]  # far from flat
 
 
-def test_divergence_of_tags(folder: Path, tagging: tuple[TagTask, list[TaskExample]]) -> None:
+def test_divergence_of_tags(folder: Path, tagging: tuple[TagTask, list[EncodedExample]]) -> None:
     """T^2 times torch's kl_div, sentence by sentence without padding, at first pieces only."""
     task, examples = tagging
     examples = taught(folder, task, examples, seed=1)
@@ -84,7 +84,9 @@ def test_divergence_of_tags(folder: Path, tagging: tuple[TagTask, list[TaskExamp
     assert count == objective.counts(batch)["soft"]
 
 
-def test_both_losses_of_answers(folder: Path, answering: tuple[AnswerTask, list[TaskExample]], tmp_path: Path) -> None:
+def test_both_losses_of_answers(
+    folder: Path, answering: tuple[AnswerTask, list[EncodedExample]], tmp_path: Path
+) -> None:
     """Cross-entropy as `transformers` has it, T^2 times torch's kl_div: each window alone, so without padding."""
     task, examples = answering
     examples = taught(folder, task, examples, seed=1)
@@ -95,7 +97,7 @@ def test_both_losses_of_answers(folder: Path, answering: tuple[AnswerTask, list[
     hard = soft = 0.0
     for each in examples:
         ids, types = (torch.from_numpy(part)[None] for part in (each.ids, each.type_ids))
-        first, last = (torch.tensor([int(place)]) for place in each.target)
+        first, last = (torch.tensor([int(position)]) for position in each.target)
         with torch.no_grad():
             output = theirs(input_ids=ids, token_type_ids=types, start_positions=first, end_positions=last)
         hard += output.loss.item()
@@ -131,7 +133,7 @@ def test_nothing_is_left_to_learn_from_oneself(
 
 
 def test_soft_targets_follow_the_students_classes(
-    folder: Path, vocabulary: Tokenizer, tagging: tuple[TagTask, list[TaskExample]]
+    folder: Path, vocabulary: Tokenizer, tagging: tuple[TagTask, list[EncodedExample]]
 ) -> None:
     rows = opinions(12)
     task = TextTask.of("classify", rows, vocabulary, 48)

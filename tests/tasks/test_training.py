@@ -15,15 +15,14 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.losses import IGNORED
 from tinydistil.distill.step import Trainer
-from tinydistil.tasks.examples import TaskBatches, TaskExample, class_weights, collate
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model
-from tinydistil.tasks.parameters import freeze, make_task_optimizer
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask
+from tinydistil.tasks.task_batches import EncodedExample, TaskBatches, class_weights, collate
 from tinydistil.tasks.task_objective import TaskModel, TaskObjective
 from tinydistil.tasks.text_task import TextTask
-from tinydistil.tasks.train_task import fine_tune
+from tinydistil.tasks.train_task import fine_tune, freeze, make_task_optimizer
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
 from tinydistil.train.train_config import OptimizerConfig
@@ -37,7 +36,7 @@ def sentiment(vocabulary: Tokenizer) -> TextTask:
     return TextTask.of("classify", opinions(48), vocabulary, 64)
 
 
-def trained(folder: Path, task: AnyTask, examples: list[TaskExample], config: FineTuneConfig, work: Path,
+def trained(folder: Path, task: AnyTask, examples: list[EncodedExample], config: FineTuneConfig, work: Path,
             **options: object) -> TaskModel:  # fmt: skip
     model = new_model(folder, task, pooling=config.pooling, seed=config.seed)
     assert fine_tune(
@@ -48,7 +47,7 @@ def trained(folder: Path, task: AnyTask, examples: list[TaskExample], config: Fi
 
 
 def test_losses_by_hand(folder: Path, vocabulary: Tokenizer, sentiment: TextTask) -> None:
-    examples = sentiment.examples(opinions(6))
+    examples = sentiment.encode(opinions(6))
     soft = [replace(example, soft=np.array([0.3, 2.0, -1.0], np.float32)) for example in examples]
     batch = collate(soft, vocabulary.pad_id)
     model = new_model(folder, sentiment, pooling="mean", seed=0)
@@ -70,14 +69,14 @@ def test_regression_and_tagging_losses_by_hand(folder: Path, vocabulary: Tokeniz
     rows = similarities(5)
     task = TextTask.of("regress", rows, vocabulary, 64)
     model = new_model(folder, task, pooling="cls", seed=0)
-    batch = collate(task.examples(rows), vocabulary.pad_id)
+    batch = collate(task.encode(rows), vocabulary.pad_id)
     scores = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).squeeze(1).tolist()
     expected = sum((float(row.label) - score) ** 2 for row, score in zip(rows, scores, strict=True))
     assert TaskObjective(model)(batch)["task"].total.item() == pytest.approx(expected, rel=1e-5)
 
     tags = TagTask.of(tagged(5), vocabulary, 64)
     tagger = new_model(folder, tags, pooling="pooler", seed=0)
-    batch = collate(tags.examples(tagged(5)), vocabulary.pad_id)
+    batch = collate(tags.encode(tagged(5)), vocabulary.pad_id)
     logits = tagger(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     asked = batch.targets != IGNORED
     assert int(asked.sum()) == sum(len(row.words) for row in tagged(5))
@@ -90,7 +89,7 @@ def test_regression_and_tagging_losses_by_hand(folder: Path, vocabulary: Tokeniz
 
 def test_accumulation_gives_the_same_gradient(folder: Path, sentiment: TextTask) -> None:
     """Uneven parts, and more parts than examples: some count nothing."""
-    examples = sentiment.examples(opinions(5))
+    examples = sentiment.encode(opinions(5))
     batches = TaskBatches(examples, pad_id=0, batch_size=5, seed=1)
     gradients = []
     for accumulation in (1, 2, 7):
@@ -109,7 +108,7 @@ def test_accumulation_gives_the_same_gradient(folder: Path, sentiment: TextTask)
 
 
 def test_batches_of_like_length_hold_every_example_once(sentiment: TextTask) -> None:
-    examples = sentiment.examples(opinions(48))
+    examples = sentiment.encode(opinions(48))
     batches = TaskBatches(examples, pad_id=0, batch_size=8, seed=3)
     for epoch in (0, 1):
         cursors = range(epoch * 6, epoch * 6 + 6)
@@ -124,7 +123,7 @@ def test_batches_of_like_length_hold_every_example_once(sentiment: TextTask) -> 
 
 
 def test_learning_repeats_bit_by_bit(folder: Path, sentiment: TextTask, tmp_path: Path) -> None:
-    examples = sentiment.examples(opinions(48))
+    examples = sentiment.encode(opinions(48))
     runs = [trained(folder, sentiment, examples, CONFIG, tmp_path / str(i)).state_dict() for i in range(2)]
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
     other = trained(folder, sentiment, examples, replace(CONFIG, seed=2), tmp_path / "2").state_dict()
@@ -132,7 +131,7 @@ def test_learning_repeats_bit_by_bit(folder: Path, sentiment: TextTask, tmp_path
 
 
 def test_interrupted_and_resumed_gives_the_same_bits(folder: Path, sentiment: TextTask, tmp_path: Path) -> None:
-    examples = sentiment.examples(opinions(48))
+    examples = sentiment.encode(opinions(48))
     whole = trained(folder, sentiment, examples, CONFIG, tmp_path / "whole").state_dict()
     model = new_model(folder, sentiment, pooling="mean", seed=1)
 
@@ -152,7 +151,7 @@ def test_a_task_is_learnt(folder: Path, vocabulary: Tokenizer, tmp_path: Path) -
     """Tags that spelling tells: from chance to nearly all, in a few seconds."""
     task = TagTask.of(tagged(150), vocabulary, 64)
     config = replace(CONFIG, epochs=6, learning_rate=5e-3)
-    model = trained(folder, task, task.examples(tagged(150)), config, tmp_path)
+    model = trained(folder, task, task.encode(tagged(150)), config, tmp_path)
     rows = tagged(60, "test")
     figures = task.figures(task.evidence(rows, task.predict(model, rows)))
     assert figures["entity_f1"] > 0.8, figures
@@ -167,7 +166,7 @@ def test_the_best_weights_come_back(folder: Path, sentiment: TextTask, tmp_path:
         return next(figures)
 
     config = replace(CONFIG, epochs=6, patience=2)
-    model = trained(folder, sentiment, sentiment.examples(opinions(24)), config, tmp_path, figure=figure)
+    model = trained(folder, sentiment, sentiment.encode(opinions(24)), config, tmp_path, figure=figure)
     assert len(seen) == 4  # two passes without a better figure
     assert torch.equal(model.classifier.weight, seen[1])  # type: ignore[union-attr]
 
@@ -181,7 +180,7 @@ def test_undefined_figures_count_as_the_worst(folder: Path, sentiment: TextTask,
         return next(figures)
 
     config = replace(CONFIG, epochs=3)
-    model = trained(folder, sentiment, sentiment.examples(opinions(24)), config, tmp_path, figure=figure)
+    model = trained(folder, sentiment, sentiment.encode(opinions(24)), config, tmp_path, figure=figure)
     assert torch.equal(model.classifier.weight, seen[1])  # type: ignore[union-attr]
 
 
@@ -209,7 +208,7 @@ def test_freezing_and_falling_rates(folder: Path, sentiment: TextTask) -> None:
 
 def test_rates_reach_the_weights(folder: Path, sentiment: TextTask, tmp_path: Path) -> None:
     """Frozen weights stay to the bit; with a decay near 0 the layers below hardly move."""
-    examples = sentiment.examples(opinions(24))
+    examples = sentiment.encode(opinions(24))
     before = new_model(folder, sentiment, pooling="mean", seed=1).state_dict()
     config = replace(CONFIG, freeze_embeddings=True, freeze_layers=1, layer_decay=0.01, weight_decay=0.0)
     after = trained(folder, sentiment, examples, config, tmp_path).state_dict()
@@ -232,7 +231,7 @@ def test_a_diverging_run_says_so(folder: Path, vocabulary: Tokenizer, tmp_path: 
     rows = similarities(16)
     task = TextTask.of("regress", rows, vocabulary, 64)
     with pytest.raises(InputError, match=r"not finite.*lower the learning rate"):
-        trained(folder, task, task.examples(rows), replace(CONFIG, learning_rate=1e30, epochs=20), tmp_path)
+        trained(folder, task, task.encode(rows), replace(CONFIG, learning_rate=1e30, epochs=20), tmp_path)
 
 
 def test_one_class_and_mixed_rows_are_refused(vocabulary: Tokenizer, sentiment: TextTask) -> None:
@@ -241,7 +240,7 @@ def test_one_class_and_mixed_rows_are_refused(vocabulary: Tokenizer, sentiment: 
     with pytest.raises(InputError, match="some rows have a second text"):
         TextTask.of("classify", [*opinions(2), *entailments(2)], vocabulary, 64)
     with pytest.raises(InputError, match="training did not have"):
-        sentiment.examples([replace(opinions(1)[0], label="positivo")])
+        sentiment.encode([replace(opinions(1)[0], label="positivo")])
     with pytest.raises(InputError, match="row 1 must be a single text"):
         sentiment.predict(None, entailments(1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="all training words have the tag"):
@@ -250,7 +249,7 @@ def test_one_class_and_mixed_rows_are_refused(vocabulary: Tokenizer, sentiment: 
 
 def test_more_parts_than_examples_cost_nothing(folder: Path, sentiment: TextTask, tmp_path: Path) -> None:
     """A million parts of 24 examples are 24: some seconds, and the weights of 24."""
-    examples = sentiment.examples(opinions(24))
+    examples = sentiment.encode(opinions(24))
     many, few = (
         trained(folder, sentiment, examples, replace(CONFIG, batch_size=n, accumulation=n), tmp_path / str(n))
         for n in (1_000_000, 24)

@@ -25,9 +25,9 @@ from tinydistil.evaluate.masked_lm import Span
 from tinydistil.evaluate.models import Model
 from tinydistil.evaluate.parts import ALL_PARTS, PRIMARY, TUNED, TuningJob, files_of
 from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Origin, PartResult
-from tinydistil.tasks.folder import read_rows
+from tinydistil.tasks.examples import LabelledText
+from tinydistil.tasks.folder import read_examples
 from tinydistil.tasks.labelled import Columns
-from tinydistil.tasks.task_records import LabelledText
 
 # What a part leaves in its model's folder: its result, and the folder of what is tuned for it.
 _RESULT = re.compile(rf"({'|'.join(ALL_PARTS)})(-[0-9a-f]{{12}})?(\.json|\.npy)?(\.partial)?")
@@ -195,7 +195,7 @@ class Evaluation:
         jobs, data = {}, self.request.data
         names = dict.fromkeys(cell.part for cell in cells if cell.part in TUNED)
         sets = {
-            part: [read_rows(TUNED[part].kind, data / file, Columns()) for file in files_of(part)] for part in names
+            part: [read_examples(TUNED[part].kind, data / file, Columns()) for file in files_of(part)] for part in names
         }
         for cell in cells:
             if cell.part in sets:

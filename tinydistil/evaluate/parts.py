@@ -22,12 +22,12 @@ from tinydistil.evaluate.similarity import SimilarityScores, cosine_similarity, 
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
-from tinydistil.tasks.checks import check_rows
+from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seed
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
 from tinydistil.tasks.folder import AnyData, load, make_task
+from tinydistil.tasks.task import check_examples
 from tinydistil.tasks.task_output import FIGURES
-from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 
@@ -200,7 +200,7 @@ def tuning_job(folder: Path, part: str, data: Path, data_sets: Sequence[AnyData]
 
     Raises InputError, naming the file, where they make no task or cannot be measured on.
     """
-    training, *dev, test = (each.rows for each in data_sets)
+    training, *dev, test = (each.examples for each in data_sets)
     subjects = [f"part {part!r}, {str(data / file)!r}" for file in TUNED[part].files]
     remedy = "; mend the file, or choose other --parts"
     try:
@@ -208,8 +208,8 @@ def tuning_job(folder: Path, part: str, data: Path, data_sets: Sequence[AnyData]
     except InputError as error:
         raise InputError(f"{subjects[0]}: {error}{remedy}") from None
     for subject, each in zip(subjects, data_sets, strict=True):
-        require(bool(each.rows), f"{subject}: no row is left{remedy}")
-        check_rows(task, each.rows, subject, remedy)
+        require(bool(each.examples), f"{subject}: no row is left{remedy}")
+        check_examples(task, each.examples, subject, remedy)
     material = Material(folder, task, training, dev[0] if dev else [], test)
     return TuningJob(part, config, material, sum(len(each.bad) for each in data_sets))
 

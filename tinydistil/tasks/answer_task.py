@@ -1,4 +1,4 @@
-"""Where in a context the answer to a question stands. Shapes: N questions, T tokens."""
+"""Where in a context the answer to a question stands. Shapes: N questions, T tokens, P passages."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from tinydistil.base.errors import require
 from tinydistil.evaluate.metrics import exact_match, word_f1
-from tinydistil.tasks.examples import TaskExample
-from tinydistil.tasks.predict import TimeLeft, predict
-from tinydistil.tasks.task import Evidence
+from tinydistil.tasks.examples import Question, portions
+from tinydistil.tasks.task import Evidence, Task, TimeLeft
+from tinydistil.tasks.task_batches import EncodedExample
 from tinydistil.tasks.task_objective import TaskModel
-from tinydistil.tasks.task_records import Question, portions
-from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # As in Devlin et al. 2019's code for SQuAD: answers of at most 30 tokens, among the 20 best ends of each side.
 LONGEST_ANSWER = 30
 CANDIDATES = 20
 # All tokens of a context, (T, 3): id, first character, end.
 _Context = NDArray[np.int64]
+# Scores (P,), and first and last characters (P, 2), of passages.
+_Passages = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +30,18 @@ class Answer:
     probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A stretch of a context beside its question; spans (T, 2): each token's characters, -1 outside the context."""
-
-    question: int
-    ids: NDArray[np.int64]
-    type_ids: NDArray[np.int64]
-    spans: NDArray[np.int64]
-
-
 @dataclass(frozen=True)
-class AnswerTask:
+class AnswerTask(Task[Question, Answer]):
     """Extractive question answering; contexts longer than `max_length` tokens are read in overlapping windows.
 
     Neighbouring windows share `stride` tokens, so that an answer cut by one lies whole in the next.
     """
 
-    tokenizer: Tokenizer
-    max_length: int
+    kind: str = field(default="answer", init=False)
+    labels: tuple[str, ...] = field(default=(), init=False)
     stride: int
-    labels: tuple[str, ...] = ()
-    kind: str = "answer"
-    # Those of the latest rows: many questions share a context, which may be a book.
-    _contexts: dict[str, _Context] = field(default_factory=dict, compare=False, repr=False)
+    # Those of the latest examples: many questions share a context, which may be a book.
+    _contexts: dict[str, _Context] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         require(self._half >= 2, f"max_length must leave room for question and context, got {self.max_length}")
@@ -68,58 +56,45 @@ class AnswerTask:
         """Half of a window: what a question may take at most, and a context always has."""
         return (self.max_length - self.tokenizer.backend.num_special_tokens_to_add(True)) // 2
 
-    @property
-    def changes(self) -> dict[str, object]:
-        return {}
-
-    def labels_of(self, rows: Sequence[Question]) -> list[str]:
-        return []
-
-    def details(self, rows: Sequence[Question], predictions: Sequence[Answer]) -> dict[str, object]:
-        return {}
-
-    def examples(self, rows: Sequence[Question]) -> list[TaskExample]:
-        """The windows that hold the whole of a question's first answer, with its first and last token.
-
-        Windows without it are left out: SQuAD 1.1 knows no question without an answer.
-        """
+    def encode(self, examples: Sequence[Question], *, labelled: bool = True) -> list[EncodedExample]:
+        """The windows of each context; `labelled`, those that hold the whole of a question's first answer, with its
+        first and last token. Windows without it are left out: SQuAD 1.1 knows no question without an answer."""
         found = []
-        for some in portions(rows, len(rows)):
-            for row, frame, context in self._framed(some):
-                text, start = row.answers[0]
-                positions = np.flatnonzero((context[:, 1] < start + len(text)) & (context[:, 2] > start))
-                if not len(positions):
-                    continue
-                first, last = positions[0], positions[-1]
-                if context[first, 1] > start or context[last, 2] < start + len(text.rstrip()):
+        for some in portions(examples, len(examples)):
+            for number, frame, context in self._framed(some):
+                answer = _answer_in(context, *some[number].answers[0]) if labelled else None
+                if labelled and answer is None:
                     continue
                 for begin, end in frame.cuts(len(context), self.stride):
-                    if begin <= first and last < end:
-                        window = frame.window(0, context, begin, end)
-                        target = np.array([first, last], np.int64) - begin + frame.position
-                        found.append(TaskExample(window.ids, window.type_ids, target))
+                    if answer is None:
+                        found.append(frame.window(number, context, begin, end, np.zeros(2, np.int64)))
+                    elif begin <= answer[0] and answer[1] < end:
+                        target = np.array(answer, np.int64) - begin + frame.position
+                        found.append(frame.window(number, context, begin, end, target))
         return found
 
-    def predict(self, model: TaskModel, rows: Sequence[Question], *, batch_size: int = 32) -> list[Answer]:
+    def decode(
+        self, examples: Sequence[Question], encoded: Sequence[EncodedExample], logits: Sequence[NDArray[np.float32]]
+    ) -> list[Answer]:
         """The best answer to each question over all windows of its context."""
+        candidates: list[list[_Passages]] = [[] for _ in examples]
+        for window, each in zip(encoded, logits, strict=True):
+            candidates[window.source].append(_candidates(window, each.astype(np.float64)))
+        return [_best(example.context, each) for example, each in zip(examples, candidates, strict=True)]
+
+    def predict(self, model: TaskModel, examples: Sequence[Question], *, batch_size: int = 32) -> list[Answer]:
         found: list[Answer] = []
         time_left = TimeLeft()
-        nowhere = np.zeros(2, np.int64)
-        for some in portions(rows, len(rows)):
-            windows = self._windows(some)
-            examples = [TaskExample(window.ids, window.type_ids, nowhere) for window in windows]
-            logits = predict(model, examples, pad_id=self.tokenizer.pad_id, batch_size=batch_size)
-            candidates: list[list[tuple[NDArray[np.float64], NDArray[np.int64]]]] = [[] for _ in some]
-            for window, each in zip(windows, logits, strict=True):
-                candidates[window.question].append(_candidates(window, each.astype(np.float64)))
-            found += [_best(row.context, each) for row, each in zip(some, candidates, strict=True)]
-            if len(found) < len(rows):
-                time_left.say(f"answered {len(found):,} of {len(rows):,} questions", len(found) / len(rows))
+        for some in portions(examples, len(examples)):
+            found += super().predict(model, some, batch_size=batch_size)
+            if len(found) < len(examples):
+                share = len(found) / len(examples)
+                time_left.say(f"answered {len(found):,} of {len(examples):,} questions", share)
         return found
 
-    def evidence(self, rows: Sequence[Question], predictions: Sequence[Answer]) -> Evidence:
+    def evidence(self, examples: Sequence[Question], predictions: Sequence[Answer]) -> Evidence:
         """Word F1 and exact match of each answer, (N, 2)."""
-        accepted = [[text for text, _ in row.answers] for row in rows]
+        accepted = [[text for text, _ in example.answers] for example in examples]
         pairs = list(zip(predictions, accepted, strict=True))
         return np.array([(word_f1(found.text, texts), exact_match(found.text, texts)) for found, texts in pairs])
 
@@ -127,17 +102,9 @@ class AnswerTask:
         """Mean word F1 and share of exact matches."""
         return {"word_f1": float(evidence[:, 0].mean()), "exact_match": float(evidence[:, 1].mean())}
 
-    def _windows(self, rows: Sequence[Question]) -> list[_Window]:
-        return [
-            frame.window(number, context, begin, end)
-            for number, (_, frame, context) in enumerate(self._framed(rows))
-            for begin, end in frame.cuts(len(context), self.stride)
-        ]
-
-    def _framed(self, rows: Sequence[Question]) -> Iterator[tuple[Question, "_Frame", _Context]]:
-        """Each question with what stands about its context in a window."""
-        backend = self.tokenizer.backend
-        texts = dict.fromkeys(row.context for row in rows)
+    def _framed(self, examples: Sequence[Question]) -> Iterator[tuple[int, "_Frame", _Context]]:
+        """The number of each question, what stands about its context in a window, and the context."""
+        texts = dict.fromkeys(example.context for example in examples)
         new = [text for text in texts if text not in self._contexts]
         for text in self._contexts.keys() - texts.keys():
             del self._contexts[text]
@@ -146,14 +113,13 @@ class AnswerTask:
             self._contexts[text] = np.column_stack([np.array(found.ids, np.int64), spans])
         (token,) = self.tokenizer.encode_all(["a"], add_special=False)
         token.truncate(1)
-        for row, question in zip(
-            rows, self.tokenizer.encode_all([row.question for row in rows], add_special=False), strict=True
-        ):
+        questions = self.tokenizer.encode_all([example.question for example in examples], add_special=False)
+        for number, question in enumerate(questions):
             question.truncate(self._half)
-            pair = backend.post_process(question, token)
+            pair = self.tokenizer.backend.post_process(question, token)
             tokens = np.column_stack([pair.ids, np.full((len(pair.ids), 2), -1)])
             frame = _Frame(tokens, pair.type_ids, pair.sequence_ids.index(1), self.max_length)
-            yield row, frame, self._contexts[row.context]
+            yield number, frame, self._contexts[examples[number].context]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,25 +142,36 @@ class _Frame:
             if begin + room >= length:
                 return
 
-    def window(self, question: int, context: _Context, begin: int, end: int) -> _Window:
+    def window(self, source: int, context: _Context, begin: int, end: int, target: NDArray[np.int64]) -> EncodedExample:
         """The tokens `begin` to `end` of the context in the frame."""
         before, after = self.tokens[: self.position], self.tokens[self.position + 1 :]
         tokens = np.concatenate([before, context[begin:end], after])
         types = np.repeat(self.type_ids, [1] * len(before) + [end - begin] + [1] * len(after))
-        return _Window(question, tokens[:, 0], types, tokens[:, 1:])
+        return EncodedExample(tokens[:, 0], types, target, source=source, spans=tokens[:, 1:])
 
 
-def _candidates(window: _Window, logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scores (P,), and first and last characters (P, 2), of the likeliest passages of one window; logits (T, 2)."""
+def _answer_in(context: _Context, text: str, start: int) -> tuple[int, int] | None:
+    """The first and last token of the answer at character `start`; None where the tokens do not hold all of it."""
+    positions = np.flatnonzero((context[:, 1] < start + len(text)) & (context[:, 2] > start))
+    if not len(positions):
+        return None
+    first, last = int(positions[0]), int(positions[-1])
+    whole = context[first, 1] <= start and context[last, 2] >= start + len(text.rstrip())
+    return (first, last) if whole else None
+
+
+def _candidates(window: EncodedExample, logits: NDArray[np.float64]) -> _Passages:
+    """The likeliest passages of one window; logits (T, 2)."""
     scores = np.where(window.spans[:, :1] >= 0, logits, -np.inf)
     firsts, lasts = (np.argsort(-scores[:, side], kind="stable")[:CANDIDATES] for side in (0, 1))
     sums = scores[firsts, 0][:, None] + scores[lasts, 1]
     lengths = lasts - firsts[:, None]
     first, last = np.nonzero((lengths >= 0) & (lengths < LONGEST_ANSWER) & np.isfinite(sums))
-    return sums[first, last], np.column_stack([window.spans[firsts[first], 0], window.spans[lasts[last], 1]])
+    spans = np.column_stack([window.spans[firsts[first], 0], window.spans[lasts[last], 1]])
+    return sums[first, last], spans
 
 
-def _best(context: str, candidates: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Answer:
+def _best(context: str, candidates: Sequence[_Passages]) -> Answer:
     """The likeliest passage; windows that overlap may offer one twice, which counts once, with its better score."""
     scores, spans = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
     if not len(scores):

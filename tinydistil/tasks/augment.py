@@ -1,4 +1,4 @@
-"""More training rows from those there are, word by word (Wei & Zou 2019, "EDA"): training rows only, never others."""
+"""More training examples from those there are, word by word (Wei & Zou 2019, "EDA"); never dev or test examples."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,17 @@ from typing import Annotated
 
 from tinydistil.base.config import Checked, Range, Seed, Share
 from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import read_text
 from tinydistil.model.config import memory_there
-from tinydistil.tasks.task_records import LabelledText, existing
+from tinydistil.tasks.examples import LabelledText, existing
 
 Synonyms = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class AugmentConfig(Checked, table="augment"):
-    """copies: changed copies of each row, 0 for none. replace, swap, delete: the share of words that is exchanged for
-    a synonym, changes places with the next word, or is left out. What is drawn depends on `seed` and the row."""
+    """copies: changed copies of each example, 0 for none. replace, swap, delete: the share of words that is exchanged
+    for a synonym, swapped with the next word, or left out. What is drawn depends on `seed` and the example."""
 
     copies: Annotated[int, Range(0, 1000)] = 0
     replace: Share = 0.1
@@ -26,28 +27,28 @@ class AugmentConfig(Checked, table="augment"):
     seed: Seed = 1
 
 
-def augmented(rows: Sequence[LabelledText], config: AugmentConfig, synonyms: Synonyms) -> list[LabelledText]:
-    """The rows, followed by `copies` changed copies of each, labels as they were. A text never loses its last word."""
+def augmented(examples: Sequence[LabelledText], config: AugmentConfig, synonyms: Synonyms) -> list[LabelledText]:
+    """The examples, then `copies` changed copies of each, labels as they were. A text never loses its last word."""
     copies = []
-    for number, row in enumerate(rows):
+    for number, example in enumerate(examples):
         for copy in range(config.copies):
             source = random.Random(f"{config.seed} {number} {copy}")
-            second = None if row.second is None else _changed(row.second, config, synonyms, source)
-            copies.append(replace(row, text=_changed(row.text, config, synonyms, source), second=second))
-    return [*rows, *copies]
+            second = None if example.second is None else _changed(example.second, config, synonyms, source)
+            copies.append(replace(example, text=_changed(example.text, config, synonyms, source), second=second))
+    return [*examples, *copies]
 
 
-def check_copies(rows: Sequence[LabelledText], config: AugmentConfig, max_length: int) -> None:
-    """Raise InputError where the copies of `rows` would not fit half of this machine's memory."""
-    # A row and its example: both texts, two 64-bit numbers per token, and the objects around them.
-    sizes = (len(row.text) + len(row.second or "") for row in rows)
-    row_bytes = sum(600 + 2 * size + 16 * min(size, max_length) for size in sizes)
+def check_copies(examples: Sequence[LabelledText], config: AugmentConfig, max_length: int) -> None:
+    """Raise InputError where the copies of `examples` would not fit half of this machine's memory."""
+    # An example and its encoding: both texts, two 64-bit numbers per token, and the objects around them.
+    sizes = (len(example.text) + len(example.second or "") for example in examples)
+    copy_bytes = sum(600 + 2 * size + 16 * min(size, max_length) for size in sizes)
     room = memory_there() // 2
-    most = max(0, room // row_bytes - 1)
+    most = max(0, room // copy_bytes - 1)
     require(
         config.copies <= most,
-        f"augment.copies must be <= {most} for {len(rows):,} rows of this length, as half of this machine's memory is "
-        f"{room / 2**30:.1f} GiB, got {config.copies}",
+        f"augment.copies must be <= {most} for {len(examples):,} rows of this length, as half of this machine's memory "
+        f"is {room / 2**30:.1f} GiB, got {config.copies}",
     )
 
 
@@ -70,10 +71,7 @@ def read_synonyms(path: Path) -> Synonyms:
     Raises InputError, naming the line, where it has another form.
     """
     found: dict[str, tuple[str, ...]] = {}
-    try:
-        lines = existing(path).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{str(path)!r} is not UTF-8 ({error.reason} at byte {error.start})") from None
+    lines = read_text(existing(path)).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -1,120 +1,127 @@
-"""Labelled examples as padded batches. Shapes: B examples, T tokens, C classes, N examples of the whole set."""
+"""What task files hold: labelled texts and pairs, tagged sentences, questions with their answers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.batches.order import epoch_order
-from tinydistil.batches.padding import pad
-from tinydistil.distill.losses import IGNORED
+from tinydistil.base.files import is_utf8
+from tinydistil.corpus.document import BadRecord, Record
+from tinydistil.corpus.parquet import parquet_rows
+from tinydistil.corpus.readers import ReadConfig, read_records
+from tinydistil.corpus.record_stream import DamagedFile, open_stream
+from tinydistil.corpus.text_files import kind_of, plain_name
 
-# Examples of like length are dealt into one batch within windows of so many batches: on ASSIN 2 padding falls from
-# 26 % of the tokens to 2 %, and batches still differ from epoch to epoch.
-WINDOW_BATCHES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class TaskExample:
-    """An example as the model reads it: ids and type_ids (T,), special tokens included.
-
-    target: () a class or a number, (T,) a class per token (IGNORED where there is none), (2,) where an answer begins
-    and ends. soft: a fine-tuned teacher's logits where there is one: (C,), for tags (T, C), for answers (T, 2).
-    """
-
-    ids: NDArray[np.int64]
-    type_ids: NDArray[np.int64]
-    target: NDArray[np.generic]
-    soft: NDArray[np.float32] | None = None
+# Of one task file, which is held in memory several times over; SQuAD has 30 MB.
+LARGEST_BYTES = 1_000_000_000
+# Characters of a context: a long novel, about 4,000 windows of 128 tokens for each question.
+LONGEST_TEXT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class TaskBatch:
-    """B examples padded to T tokens; input_ids, attention_mask, token_type_ids (B, T); targets and soft as in
-    TaskExample with B in front. counted (B,): False for an example that only keeps a rank in step."""
+class LabelledText:
+    """A text, or a pair of texts, and its label: a class's name, or a number's spelling where a number is asked for."""
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    token_type_ids: Tensor
-    targets: Tensor
-    soft: Tensor | None
-    counted: Tensor
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that are not padding."""
-        return int(self.attention_mask[self.counted].sum())
-
-    def to(self, device: torch.device) -> "TaskBatch":
-        """The batch on `device`."""
-        tensors = (getattr(self, field.name) for field in fields(self))
-        return TaskBatch(*(None if tensor is None else tensor.to(device) for tensor in tensors))  # type: ignore[arg-type]
+    text: str
+    second: str | None
+    label: str
 
 
-class TaskBatches:
-    """The batches of a training set: pure functions of (seed, cursor), examples of like length together."""
+@dataclass(frozen=True, slots=True)
+class TaggedSentence:
+    """Words and their tags, equally many."""
 
-    def __init__(self, examples: Sequence[TaskExample], *, pad_id: int, batch_size: int, seed: int) -> None:
-        require(len(examples) >= 1, "no training example is left")
-        self.examples, self.pad_id, self.seed = examples, pad_id, seed
-        self.batch_size = min(batch_size, len(examples))
-        self.batches_per_epoch = len(examples) // self.batch_size
-        self._lengths = np.array([len(example.ids) for example in examples])
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-
-    @property
-    def mean_tokens(self) -> float:
-        """Tokens of a global batch on average."""
-        return float(self._lengths.mean() * self.batch_size)
-
-    def global_batch(self, cursor: int) -> tuple[int, NDArray[np.int64]]:
-        """The epoch and the numbers of the examples of the `cursor`-th batch since the start of the run."""
-        epoch, index = divmod(cursor, self.batches_per_epoch)
-        if self._order[0] != epoch:
-            everyone = np.arange(len(self.examples))
-            order = epoch_order(everyone, self._lengths, self.batch_size, WINDOW_BATCHES, seed=self.seed, epoch=epoch)
-            self._order = (epoch, order)
-        return epoch, self._order[1][index * self.batch_size : (index + 1) * self.batch_size]
-
-    def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> list[TaskBatch]:
-        """This rank's share of the `cursor`-th global batch, in `accumulation` parts; some may count no example."""
-        _, ids = self.global_batch(cursor)
-        parts = world_size * accumulation
-        shares = [ids[rank * accumulation + part :: parts] for part in range(accumulation)]
-        return [
-            collate([self.examples[i] for i in share], self.pad_id)
-            if len(share)
-            else collate([self.examples[ids[0]]], self.pad_id, counted=False)
-            for share in shares
-        ]
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
 
 
-def collate(examples: Sequence[TaskExample], pad_id: int, *, counted: bool = True) -> TaskBatch:
-    """The examples as one batch, padded to the longest."""
-    soft = [example.soft for example in examples if example.soft is not None]
-    return TaskBatch(
-        input_ids=torch.from_numpy(pad([example.ids for example in examples], pad_id)),
-        attention_mask=torch.from_numpy(pad([np.ones_like(example.ids) for example in examples], 0)),
-        token_type_ids=torch.from_numpy(pad([example.type_ids for example in examples], 0)),
-        targets=torch.from_numpy(pad([example.target for example in examples], IGNORED)),
-        soft=torch.from_numpy(pad(soft, 0)) if soft else None,
-        counted=torch.full((len(examples),), counted),
-    )
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question on a context; `answers` are (text, first character in the context), each a right one."""
+
+    identifier: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...]
 
 
-def class_weights(targets: Sequence[NDArray[np.generic]], labels: Sequence[str]) -> Tensor:
-    """Inverse shares of the C classes `labels`, (C,) float32, of mean 1 over the training set.
+ExampleT = TypeVar("ExampleT", LabelledText, TaggedSentence, Question)
+Example: TypeAlias = LabelledText | TaggedSentence | Question
 
-    Raises InputError for a class that no training example has: it could not be learnt.
-    """
-    every = np.concatenate([np.atleast_1d(target) for target in targets]).astype(np.int64)
-    counts = np.bincount(every[every != IGNORED], minlength=len(labels))
-    if (counts == 0).any():
-        raise InputError(
-            f"class_weights 'balanced' needs every class in training; {labels[int(counts.argmin())]!r} is not there"
-        )
-    return torch.from_numpy((counts.sum() / (len(labels) * counts)).astype(np.float32))
+
+@dataclass(frozen=True, slots=True)
+class TaskData(Generic[ExampleT]):
+    """A task file: its sound examples, what was set aside, with line and reason, and what a user should know."""
+
+    examples: tuple[ExampleT, ...]
+    bad: tuple[BadRecord, ...]
+    notes: tuple[str, ...] = ()
+
+    def report(self) -> str:
+        """How many rows were read and set aside, the first five of these by line, and the notes; one line each."""
+        lines: list[str] = [f"{len(self.examples)} rows, {len(self.bad)} set aside"]
+        lines += [str(each) for each in self.bad[:5]]
+        if len(self.bad) > 5:
+            lines.append(f"and {len(self.bad) - 5} more")
+        return "\n  ".join([*lines, *self.notes])
+
+
+def data_of(path: Path, found: Iterable[tuple[int, ExampleT | str]], notes: Sequence[str] = ()) -> TaskData[ExampleT]:
+    """What lines of `path` hold: an example, or why there is none. Raises InputError where no line has one."""
+    examples: list[ExampleT] = []
+    bad: list[BadRecord] = []
+    for line, each in found:
+        if isinstance(each, str):
+            bad.append(BadRecord(str(path), line, each))
+        else:
+            examples.append(each)
+    if not examples:
+        reason = f"; the first of {len(bad)} set aside: {bad[0]}" if bad else ": it is empty"
+        raise InputError(f"{str(path)!r} holds no usable row{reason}")
+    return TaskData(tuple(examples), tuple(bad), tuple(notes))
+
+
+def portions(examples: Iterable[ExampleT], most: int) -> Iterator[list[ExampleT]]:
+    """The examples in lists of at most `most`, and of contexts of LONGEST_TEXT characters: what is read at a time."""
+    some: list[ExampleT] = []
+    size = 0
+    for example in examples:
+        some.append(example)
+        size += len(example.context) if isinstance(example, Question) else 0
+        if len(some) >= most or size >= LONGEST_TEXT:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def existing(path: Path) -> Path:
+    """`path`, if it is a file. Raises InputError if not."""
+    if not path.is_file():
+        others = "is no regular file" if path.exists() else "does not exist"
+        raise InputError(f"task file {str(path)!r} {'is a folder; give a file' if path.is_dir() else others}")
+    return path
+
+
+def records_of(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]:
+    """The rows of `path`, of Parquet with all columns."""
+    return parquet_rows(path, None, None, config.encoding) if kind_of(path) == "parquet" else read_records(path, config)
+
+
+def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
+    """The bytes of a task file, decompressed, without a byte order mark. Raises InputError for another ending."""
+    if not plain_name(existing(path)).endswith(tuple(endings)):
+        raise InputError(f"{str(path)!r} is of no known {what}; known endings: {', '.join(endings)}")
+    try:
+        with open_stream(path) as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+    except DamagedFile as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}") from None
+    require(len(content) <= LARGEST_BYTES, f"{str(path)!r} holds more than {LARGEST_BYTES:,} bytes; split it")
+    return content
+
+
+def is_sound(text: str) -> bool:
+    """Whether `text` has something to read, and no half of a UTF-16 pair, which no tokenizer takes."""
+    return bool(text.strip()) and is_utf8(text)

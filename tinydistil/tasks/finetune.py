@@ -1,9 +1,10 @@
-"""A fine-tuning run from data to folder: one seed, several seeds, and cross-validation of settings."""
+"""A fine-tuning run from data to folder: what is refused before it, one seed, and the folds of a cross-validation."""
 
 import shutil
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,16 +17,16 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted
+from tinydistil.distill.step import check_precision
 from tinydistil.model.heads import BertForSequenceClassification
-from tinydistil.tasks.augment import Synonyms, augmented
-from tinydistil.tasks.examples import TaskExample, class_weights
+from tinydistil.tasks.augment import Synonyms, augmented, check_copies
+from tinydistil.tasks.examples import Example
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE, load, new_model, save
-from tinydistil.tasks.predict import predict
-from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, Row, primary_metric
+from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, check_examples, logits_of, primary_metric
+from tinydistil.tasks.task_batches import EncodedExample, class_weights
 from tinydistil.tasks.task_objective import TaskModel
 from tinydistil.tasks.task_output import CHECKPOINTS, DETAILS, FIGURES, METRICS, finite_or_none, read_figures
-from tinydistil.tasks.task_records import LabelledText
 from tinydistil.tasks.task_teacher import SoftTargets
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune
@@ -34,7 +35,7 @@ from tinydistil.train.records import Records
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from and is measured by: the model's folder, the task, and rows of its form.
+    """What a run learns from and is measured by: the model's folder, the task, and examples of its form.
 
     dev chooses the best weights, and may be empty; test is looked at once, at the end. synonyms: for augmentation.
     teacher: whose predictions are learnt from too.
@@ -42,11 +43,46 @@ class Material:
 
     folder: Path
     task: AnyTask
-    training: Sequence[Row]
-    dev: Sequence[Row]
-    test: Sequence[Row]
+    training: Sequence[Example]
+    dev: Sequence[Example]
+    test: Sequence[Example]
     synonyms: Synonyms = field(default_factory=dict)
     teacher: SoftTargets | None = None
+
+
+def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | None) -> None:
+    """Raise InputError for what a run with any of `configs`, or any of its `folds`, would end in."""
+    task, training = material.task, material.training
+    model = new_model(material.folder, task, pooling=configs[0].pooling, seed=configs[0].seed)
+    depth = model.config.num_hidden_layers
+    for config in configs:
+        check_precision(config.precision)
+        require(material.teacher is not None or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
+        require(config.freeze_layers <= depth, f"freeze_layers must be <= {depth}, got {config.freeze_layers}")
+    for name, examples in (("--train", training), ("--dev", material.dev), ("--test", material.test)):
+        if examples:
+            check_examples(task, examples, name, "" if name == "--train" else f"; leave {name} out")
+    if isinstance(task, TextTask):
+        check_copies(training, configs[0].augment, task.max_length)  # type: ignore[arg-type]
+        usable = [True] * len(training)
+    else:
+        # A question whose answer no window holds, a sentence of control characters.
+        usable = [bool(task.encode([example])) for example in training]
+    require(any(usable), "--train: no training example is left")
+    balanced = any(config.class_weights == "balanced" for config in configs)
+    require(not balanced or task.kind in ("classify", "tag"), f"class_weights need classes; the task is to {task.kind}")
+    counts = Counter(task.labels_of(training))
+    parts = [] if folds is None else held_out(len(training), folds, configs[0].seed)
+    for number, part in enumerate(parts, start=1):
+        left_out, name = [training[i] for i in part], f"with {folds} folds, fold {number}"
+        check_examples(task, left_out, name, "; choose fewer folds")
+        require(sum(usable) > sum(usable[i] for i in part), f"{name}: no training example is left without it")
+        for label, count in Counter(task.labels_of(left_out)).items() if balanced else ():
+            # Found now, not when that fold's turn comes.
+            require(
+                count < counts[label],
+                f"class_weights 'balanced' needs every class in training; {name} holds out all of {label!r}",
+            )
 
 
 def run_seed(
@@ -68,7 +104,8 @@ def run_seed(
     if resume and (known := read_figures(output / FIGURES)):
         return cast(dict[str, dict[str, float]], known)
     output.mkdir(parents=True, exist_ok=True)
-    model = _whole_model(material.task.kind, output, ranks) if resume else None
+    task = material.task
+    model = _whole_model(task.kind, output, ranks) if resume else None
     if model is None:
         records = Records(output / METRICS, label=label, still_to_come=still_to_come)
         model = _trained(material, config, output / CHECKPOINTS, ranks, records, resume=resume)
@@ -76,11 +113,11 @@ def run_seed(
         if model is None:
             return None
         # Before it is measured: whatever happens then, the work is not lost.
-        save(model, material.task, output)
-    sets = {name: rows for name, rows in (("dev", material.dev), ("test", material.test)) if rows}
-    found = {name: measured(material.task, model, rows) for name, rows in sets.items()}
+        save(model, task, output)
+    sets = {name: examples for name, examples in (("dev", material.dev), ("test", material.test)) if examples}
+    found = {name: measured(task, model, examples) for name, examples in sets.items()}
     figures = {name: dict(each.figures) for name, each in found.items()}
-    details = {name: material.task.details(rows, found[name].predictions) for name, rows in sets.items()}
+    details = {name: task.details(examples, found[name].predictions) for name, examples in sets.items()}
     write_json(output / DETAILS, details)
     write_json(output / FIGURES, finite_or_none(figures))
     # Of use only to a run that is not done; for BERT-base they are two gigabytes.
@@ -107,19 +144,11 @@ class Measured(NamedTuple):
     predictions: Sequence[object]
 
 
-def measured(task: AnyTask, model: TaskModel, rows: Sequence[Row]) -> Measured:
-    """The model's predictions on `rows`, with evidence and figures."""
-    predictions = task.predict(model, rows)
-    evidence = task.evidence(rows, predictions)
+def measured(task: AnyTask, model: TaskModel, examples: Sequence[Example]) -> Measured:
+    """The model's predictions on `examples`, with evidence and figures."""
+    predictions = task.predict(model, examples)
+    evidence = task.evidence(examples, predictions)
     return Measured(evidence, task.figures(evidence), predictions)
-
-
-def summary(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple[float, float]]]:
-    """Mean and sample standard deviation of each figure over seeds; 0 for one seed."""
-    return {
-        split: {name: mean_and_deviation([run[split][name] for run in runs]) for name in runs[0][split]}
-        for split in runs[0]
-    }
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -128,81 +157,68 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def held_out(num_rows: int, folds: int, seed: int) -> list[list[int]]:
-    """Which of the training rows each of `folds` parts holds out, dealt out by `seed`: each row once."""
-    require(2 <= folds <= num_rows, f"folds must be in 2..{num_rows}, got {folds}")
-    order = np.random.default_rng(seed).permutation(num_rows)
+def held_out(num_examples: int, folds: int, seed: int) -> list[list[int]]:
+    """Which of the training examples each of `folds` parts holds out, dealt out by `seed`: each once."""
+    require(2 <= folds <= num_examples, f"folds must be in 2..{num_examples}, got {folds}")
+    order = np.random.default_rng(seed).permutation(num_examples)
     return [sorted(order[fold::folds].tolist()) for fold in range(folds)]
 
 
 def cross_validated(
     material: Material, config: FineTuneConfig, *, folds: int, ranks: Ranks, done: int = 0
 ) -> Iterator[float]:
-    """The primary metric on each of `folds` parts of the training rows, but the first `done`, trained on the others.
-
-    Rows are dealt out by `config.seed`. Raises Interrupted where it was asked to stop.
-    """
-    rows = material.training
-    for part in held_out(len(rows), folds, config.seed)[done:]:
+    """The primary metric on each of `folds` parts of the training examples, but the first `done`, trained on the
+    others. They are dealt out by `config.seed`. Raises Interrupted where it was asked to stop."""
+    examples = material.training
+    for part in held_out(len(examples), folds, config.seed)[done:]:
         left_out = set(part)
-        others = replace(material, training=[row for i, row in enumerate(rows) if i not in left_out], dev=[])
+        others = replace(material, training=[each for i, each in enumerate(examples) if i not in left_out], dev=[])
         with tempfile.TemporaryDirectory() as checkpoints:
             model = _trained(others, config, Path(checkpoints), ranks, Records(None), resume=False)
         if model is None:
             raise Interrupted
-        yield primary_metric(measured(material.task, model, [rows[i] for i in part]).figures)
+        yield primary_metric(measured(material.task, model, [examples[i] for i in part]).figures)
 
 
 def _trained(
-    material: Material,
-    config: FineTuneConfig,
-    checkpoints: Path,
-    ranks: Ranks,
-    records: Records,
-    *,
-    resume: bool,
+    material: Material, config: FineTuneConfig, checkpoints: Path, ranks: Ranks, records: Records, *, resume: bool
 ) -> TaskModel | None:
     task = material.task
     model = new_model(material.folder, task, pooling=config.pooling, seed=config.seed)
-    examples = _examples(material, config)
+    encoded = _encoded(material, config)
+    targets = [each.target for each in encoded]
     if task.kind == "regress" and isinstance(model, BertForSequenceClassification):
         # From the mean of the labels: half of the first epoch would else go into finding it.
         with torch.no_grad():
-            model.classifier.bias.fill_(float(np.mean([example.target for example in examples])))
-    balanced = config.class_weights == "balanced"
-    weights = class_weights([example.target for example in examples], task.labels) if balanced else None
-    validate = (lambda current: primary_metric(measured(task, current, material.dev).figures)) if material.dev else None
+            model.classifier.bias.fill_(float(np.stack(targets).mean()))
     done = fine_tune(
         model,
-        examples,
+        encoded,
         config,
         pad_id=task.tokenizer.pad_id,
         checkpoints=checkpoints,
         ranks=ranks,
         records=records,
-        figure=validate,
+        figure=(lambda now: primary_metric(measured(task, now, material.dev).figures)) if material.dev else None,
         figure_name=f"dev_{PRIMARY[task.kind]}",
-        class_weights=weights,
+        class_weights=class_weights(targets, task.labels) if config.class_weights == "balanced" else None,
         resume=resume,
     )
     if not done:
         return None
     # Refuses weights that the last step broke, before they are written.
-    predict(model, examples[:8], pad_id=task.tokenizer.pad_id)
+    logits_of(model, encoded[:8], pad_id=task.tokenizer.pad_id)
     return model
 
 
-def _examples(material: Material, config: FineTuneConfig) -> list[TaskExample]:
+def _encoded(material: Material, config: FineTuneConfig) -> list[EncodedExample]:
     """The training examples, with augmented copies and a teacher's logits where there are any."""
-    teacher = material.teacher
-    if not isinstance(material.task, TextTask):
-        examples = material.task.examples(material.training)
-        soft = teacher.of_tokens(examples) if teacher else []
-    else:
-        # Here and not earlier, so that no copy of a held-out row gets into training.
-        rows = augmented(cast(Sequence[LabelledText], material.training), config.augment, material.synonyms)
-        examples = material.task.examples(rows)
-        soft = teacher.of_texts(rows) if teacher else []
+    task, teacher, examples = material.task, material.teacher, material.training
+    if isinstance(task, TextTask):
+        # Here and not earlier, so that no copy of a held-out example gets into training.
+        examples = augmented(examples, config.augment, material.synonyms)  # type: ignore[arg-type]
+    encoded = task.encode(examples)
     if teacher is None:
-        return examples
-    return [replace(each, soft=logits) for each, logits in zip(examples, soft, strict=True)]
+        return encoded
+    soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(encoded)  # type: ignore[arg-type]
+    return [replace(each, soft=logits) for each, logits in zip(encoded, soft, strict=True)]

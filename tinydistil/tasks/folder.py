@@ -6,7 +6,7 @@ A fine-tuned folder is an ordinary Hugging Face folder, with task.json about wha
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -22,6 +22,7 @@ from tinydistil.model.heads import (
 )
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.tasks.answer_task import AnswerTask
+from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence, TaskData
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.questions import read_squad
@@ -29,7 +30,6 @@ from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.tagged import read_conll
 from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_objective import TaskModel
-from tinydistil.tasks.task_records import LabelledText, Question, TaggedSentence, TaskData
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -52,8 +52,8 @@ class FineTuned:
     task: AnyTask
 
 
-def read_rows(kind: str, path: Path, columns: Columns) -> AnyData:
-    """The rows of a task file of this form; of `columns`, CoNLL looks at the encoding only and SQuAD at nothing."""
+def read_examples(kind: str, path: Path, columns: Columns) -> AnyData:
+    """What a task file of this form holds; of `columns`, CoNLL looks at the encoding only and SQuAD at nothing."""
     if kind == "answer":
         return read_squad(path)
     if kind == "tag":
@@ -61,16 +61,16 @@ def read_rows(kind: str, path: Path, columns: Columns) -> AnyData:
     return read_labelled(path, columns, numbers=kind == "regress")
 
 
-def make_task(kind: str, rows: Sequence[Any], tokenizer: Tokenizer, config: FineTuneConfig) -> AnyTask:
-    """The task that training rows of this form make: labels from them, lengths from `config`.
+def make_task(kind: str, examples: Sequence[Any], tokenizer: Tokenizer, config: FineTuneConfig) -> AnyTask:
+    """The task that training examples of this form make: labels from them, lengths from `config`.
 
     Raises InputError where they make none: one class only, pairs and single texts mixed, and so on.
     """
     if kind == "answer":
         return AnswerTask(tokenizer, config.max_length, config.stride)
     if kind == "tag":
-        return TagTask.of(rows, tokenizer, config.max_length)
-    return TextTask.of(kind, rows, tokenizer, config.max_length)
+        return TagTask.of(examples, tokenizer, config.max_length)
+    return TextTask.of(kind, examples, tokenizer, config.max_length)
 
 
 def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskModel:
@@ -79,17 +79,13 @@ def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskMo
     Raises InputError where model and tokenizer do not belong together, or `max_length` is beyond the model.
     """
     changes = task.changes | ({"pooling": pooling} if isinstance(task, TextTask) else {})
-    before = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         model = MODELS[task.kind].from_pretrained(folder, heads="new", changes=changes, attention="packed")
-    finally:
-        torch.set_rng_state(before)
     check_match(model, task.tokenizer)
     longest = model.config.max_position_embeddings
-    require(
-        task.max_length <= longest, f"max_length must be <= {longest}, the model's positions, got {task.max_length}"
-    )
+    fits = task.max_length <= longest
+    require(fits, f"max_length must be <= {longest}, the model's positions, got {task.max_length}")
     return model
 
 
@@ -114,41 +110,38 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     Raises InputError where it was not fine-tuned by us, for another kind of task, or lacks the head.
     """
     folder = resolve_folder(name, revision=revision, offline=offline)
-    if not (folder / TASK_FILE).is_file():
+    path = folder / TASK_FILE
+    if not path.is_file():
         raise InputError(f"{str(name)!r} has no {TASK_FILE}: no fine-tuned model; make one with scripts/finetune.py")
-    known = read_json(folder / TASK_FILE)
-    kind = known.get("kind")
+    known = read_json(path)
+    kind, max_length, stride, paired = (known.get(key) for key in ("kind", "max_length", "stride", "paired"))
     if kind not in kinds:
         raise InputError(f"{str(name)!r} was fine-tuned to {kind!r}, not to {' or '.join(kinds)}; choose another model")
     model = MODELS[str(kind)].from_pretrained(folder, heads="require", attention="packed")
-    task = _task(known, model, Tokenizer.from_pretrained(folder), folder)
-    check_match(model, task.tokenizer)
-    return FineTuned(model, task)
+    tokenizer = Tokenizer.from_pretrained(folder)
 
+    def check(field: str, sound: bool, wanted: str) -> None:
+        require(sound, f"{str(path)!r}: {field} must {wanted}, got {shown(known.get(field))}")
 
-def _task(known: dict[str, object], model: TaskModel, tokenizer: Tokenizer, folder: Path) -> AnyTask:
-    """The task that task.json and config.json (which holds the labels) tell of."""
-    kind, max_length, stride, paired = (known.get(key) for key in ("kind", "max_length", "stride", "paired"))
-
-    def refuse(field: str, wanted: str) -> NoReturn:
-        raise InputError(f"{str(folder / TASK_FILE)!r}: {field} must {wanted}, got {shown(known.get(field))}")
-
+    longest, labels = model.config.max_position_embeddings, model.config.labels
     # type(), not isinstance(): true is an int too. [CLS], a token and [SEP] are the least.
-    if type(max_length) is not int or not 3 <= max_length <= model.config.max_position_embeddings:
-        refuse("max_length", f"be in 3..{model.config.max_position_embeddings}, the model's positions")
+    fits = type(max_length) is int and 3 <= max_length <= longest
+    check("max_length", fits, f"be in 3..{longest}, the model's positions")
+    assert isinstance(max_length, int)
+    task: AnyTask
     if kind == "answer":
-        if type(stride) is not int:
-            refuse("stride", "be an integer")
-        return AnswerTask(tokenizer, max_length, stride)
-    labels = model.config.labels
-    if known.get("labels") != list(labels):
-        raise InputError(
+        check("stride", type(stride) is int, "be an integer")
+        task = AnswerTask(tokenizer, max_length, int(str(stride)))
+    else:
+        require(
+            known.get("labels") == list(labels),
             f"{str(folder)!r}: {TASK_FILE} has the labels {shown(known.get('labels'))}, config.json "
-            f"{shown(list(labels))}; "
-            "they do not belong together"
+            f"{shown(list(labels))}; they do not belong together",
         )
-    if kind == "tag":
-        return TagTask(labels, tokenizer, max_length)
-    if type(paired) is not bool:
-        refuse("paired", "be true or false")
-    return TextTask(str(kind), labels, paired, tokenizer, max_length)
+        if kind == "tag":
+            task = TagTask(labels, tokenizer, max_length)
+        else:
+            check("paired", type(paired) is bool, "be true or false")
+            task = TextTask(str(kind), labels, tokenizer, max_length, bool(paired))
+    check_match(model, tokenizer)
+    return FineTuned(model, task)

@@ -1,4 +1,4 @@
-"""Which settings are best: every combination of a grid, cross-validated on the training rows."""
+"""Which settings are best: every combination of a grid, cross-validated on the training examples."""
 
 import itertools
 import json

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
+from typing import TypeAlias
 from xml.parsers import expat
 
 from tinydistil.base.config import nearest, shown
@@ -16,7 +17,7 @@ from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.readers import ReadConfig, keeps_ascii
 from tinydistil.corpus.record_stream import DamagedFile, open_stream
 from tinydistil.corpus.text_files import kind_of, plain_name
-from tinydistil.tasks.task_records import LabelledText, TaskData, checked, existing, is_sound, records_of
+from tinydistil.tasks.examples import LabelledText, TaskData, data_of, existing, is_sound, records_of
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
 # Of a class; normalising a million accents, one over the other, would take minutes.
@@ -34,6 +35,8 @@ _MISSING = {"", "nan", "none", "null", "n/a", "na", "<na>", "#n/a", "#na", "-nan
 _WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 DECIMALS = {".": "point", ",": "comma"}
+# A row's line, its number of lines, and its fields or why they cannot be read.
+_Row: TypeAlias = tuple[int, int, Mapping[str, object] | str]
 
 
 @dataclass(frozen=True)
@@ -61,57 +64,53 @@ class Columns:
 
 
 def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[LabelledText]:
-    """The rows of `path`; with `numbers` labels must be finite numbers (of ASSIN the similarity, else the entailment).
+    """What `path` holds; with `numbers` labels must be finite numbers (of ASSIN the similarity, else the entailment).
 
     Set aside, with their lines: rows without text or label, or with what stands for none (NaN, null, N/A), bytes that
     are not of the encoding, rows that do not fit the header. Noted: labels of two spellings, rows of several lines.
-    Raises InputError for an unknown format or column, where no row is left, and where what is left is no sample of the
+    Raises InputError for an unknown format or column, where nothing is left, and where what is left is no sample of the
     file: whole numbers, as fractions have the other decimal sign, or texts without accents, as the encoding is another.
     """
-    existing(path)
-    name = plain_name(path)
+    name = plain_name(existing(path))
     if not name.endswith(ENDINGS):
         raise InputError(f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
-    found, assin = _table(path, columns), name.endswith(".xml")
-    if assin:
-        found = _assin(path)
+    if assin := name.endswith(".xml"):
         columns = replace(columns, text="text", second="second", label="similarity" if numbers else "entailment")
     else:
         columns = replace(columns, text=column_name(columns.text), label=column_name(columns.label),
                           second=columns.second and column_name(columns.second))  # fmt: skip
-    rows: list[LabelledText] = []
-    bad: list[BadRecord] = []
+    found: list[tuple[int, LabelledText | str]] = []
     long: list[int] = []
-    for line, lines, fields in found:
-        row = fields if isinstance(fields, str) else _row(fields, columns, numbers, assin)
-        if isinstance(row, str):
-            bad.append(BadRecord(str(path), line, row))
-        else:
-            rows.append(row)
-            long += [line] if lines > 1 else []
-    notes = _decimal_notes(path, columns, rows, bad) if numbers else spelling_notes(row.label for row in rows)
+    for line, lines, fields in _assin(path) if assin else _table(path, columns):
+        example = fields if isinstance(fields, str) else _example(fields, columns, numbers, assin)
+        found.append((line, example))
+        if lines > 1 and isinstance(example, LabelledText):
+            long.append(line)
+    examples = [each for _, each in found if isinstance(each, LabelledText)]
+    bad = [(line, each) for line, each in found if isinstance(each, str)]
+    notes = _decimal_notes(path, columns, examples, bad) if numbers else spelling_notes(e.label for e in examples)
     if long:
         notes.append(
             f"rows that run over several lines, in quotes: {len(long)}, the first from line {long[0]}; "
             "if quotes are ordinary characters there, say --no-quotes (finetune.py)"
         )
-    alien = [each for each in bad if each.reason.startswith(f"not {columns.encoding} ")]
+    alien = [line for line, reason in bad if reason.startswith(f"not {columns.encoding} ")]
     require(
-        not rows or 20 * len(alien) <= len(rows) + len(bad) or not all(row.text.isascii() for row in rows),
+        not examples or 20 * len(alien) <= len(found) or not all(example.text.isascii() for example in examples),
         f"{str(path)!r}: {len(alien)} rows, and every one with accents, are not {columns.encoding}, the first in line "
-        f"{alien[0].line if alien else 0}; name the encoding with --encoding, perhaps cp1252 (finetune.py)",
+        f"{alien[0] if alien else 0}; name the encoding with --encoding, perhaps cp1252 (finetune.py)",
     )
     if not numbers:
-        rows = [replace(row, label=class_name(row.label)) for row in rows]
-    return checked(path, rows, bad, notes)
+        found = [(n, e if isinstance(e, str) else replace(e, label=class_name(e.label))) for n, e in found]
+    return data_of(path, found, notes)
 
 
-def _row(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: bool) -> LabelledText | str:
-    """The row, or why there is none; a class is spelled as in the file."""
-    names = [columns.text, columns.second or "text_b"]
-    paired = columns.second is not None or names[1] in fields
-    texts = [fields.get(name) for name in names[: 1 + paired]]
-    for name, text in zip(names, texts, strict=False):
+def _example(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: bool) -> LabelledText | str:
+    """The example, or why there is none; a class is spelled as in the file."""
+    second = columns.second or ("text_b" if "text_b" in fields else None)
+    names = [columns.text] if second is None else [columns.text, second]
+    for name in names:
+        text = fields.get(name)
         if not isinstance(text, str) or not is_sound(text) or is_missing(text):
             return _missing(name, text, fields, "--text-column" if name == columns.text else "--second-column")
     label = fields.get(columns.label)
@@ -126,11 +125,13 @@ def _row(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: b
         # JSON has its own spelling of numbers.
         value = number(spelled, columns.decimal if isinstance(label, str) else ".")
         if value is None:
-            return f"{columns.label!r} is {shown(label)}, no finite number{_other_decimal(spelled, columns)}"
+            other = "," if columns.decimal == "." else "."
+            hint = f", but one with a decimal {DECIMALS[other]}" if other in spelled and number(spelled, other) else ""
+            return f"{columns.label!r} is {shown(label)}, no finite number{hint}"
         spelled = value
     elif len(spelled) > LONGEST_LABEL:
         return f"{columns.label!r} is longer than {LONGEST_LABEL} characters; is it the text? (--label-column)"
-    return LabelledText(str(texts[0]), str(texts[1]) if paired else None, spelled)
+    return LabelledText(str(fields[columns.text]), None if second is None else str(fields[second]), spelled)
 
 
 def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) -> str:
@@ -144,36 +145,33 @@ def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) 
     return f"{name!r} is {shown(value)}, which {what}"
 
 
-def _other_decimal(text: str, columns: Columns) -> str:
-    other = "," if columns.decimal == "." else "."
-    return f", but one with a decimal {DECIMALS[other]}" if other in text and number(text, other) else ""
-
-
-def _decimal_notes(path: Path, columns: Columns, rows: Sequence[LabelledText], bad: Sequence[BadRecord]) -> list[str]:
+def _decimal_notes(
+    path: Path, columns: Columns, examples: Sequence[LabelledText], bad: Sequence[tuple[int, str]]
+) -> list[str]:
     """What to say of numbers that were set aside for their decimal sign. Raises InputError where all fractions were."""
     other = "," if columns.decimal == "." else "."
-    found = [each for each in bad if each.reason.endswith(f"decimal {DECIMALS[other]}")]
-    if not found:
+    lines = [line for line, reason in bad if reason.endswith(f"decimal {DECIMALS[other]}")]
+    if not lines:
         return []
     text = (
-        f"numbers of column {columns.label!r} with a decimal {DECIMALS[other]}: {len(found)}, the first in line "
-        f"{found[0].line}; read them with --decimal {other!r} (finetune.py)"
+        f"numbers of column {columns.label!r} with a decimal {DECIMALS[other]}: {len(lines)}, the first in line "
+        f"{lines[0]}; read them with --decimal {other!r} (finetune.py)"
     )
-    require(any("." in row.label for row in rows), f"{str(path)!r}: {text}")
+    require(any("." in example.label for example in examples), f"{str(path)!r}: {text}")
     return [text]
 
 
-def _table(path: Path, columns: Columns) -> Iterator[tuple[int, int, dict[str, object] | str]]:
-    """Each row with its line and number of lines: its fields, or why it cannot be read."""
+def _table(path: Path, columns: Columns) -> Iterator[_Row]:
+    """The rows of a table or of JSON lines."""
     config = ReadConfig(columns.text, csv_delimiter=columns.delimiter, table_quotes=columns.quotes,
                         encoding=columns.encoding)  # fmt: skip
-    kind, names_seen = kind_of(path), False
+    names_seen = kind_of(path) == "jsonl"
     for record in records_of(path, config):
         if isinstance(record, BadRecord):
             yield record.line, 1, record.reason
             continue
         fields = _fields(record, columns)
-        if kind != "jsonl" and not names_seen and not isinstance(fields, str):
+        if not names_seen and not isinstance(fields, str):
             _check_names(path, list(fields), columns)
             names_seen = True
         yield record.line, 1 + record.data.count(b"\n"), fields
@@ -188,19 +186,19 @@ def _fields(record: Record, columns: Columns) -> dict[str, object] | str:
     try:
         if record.kind in ("jsonl", "parquet"):
             return json_object(data)
-        wanted = [column_name(name) for name in (columns.text, columns.second or "text_b", columns.label)]
+        wanted = (columns.text, columns.second or "text_b", columns.label)
         delimiter = "\t" if record.kind == "tsv" else columns.delimiter
         return dict(table_fields(data, header, delimiter, columns.quotes, wanted, record.file))
+    except InputError:
+        raise
     except (ValueError, csv.Error, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
         return f"cannot be read: {error}"
 
 
 def _check_names(path: Path, names: list[str], columns: Columns) -> None:
     flags = {"--text-column": columns.text, "--second-column": columns.second, "--label-column": columns.label}
     for flag, wanted in flags.items():
-        if wanted is not None and column_name(wanted) not in names:
+        if wanted is not None and wanted not in names:
             usual = [name for name in names if name.casefold() in _USUAL[flag]]
             hint = f"; did you mean {usual[0]!r}?" if usual else nearest(wanted, [name[:80] for name in names[:50]])
             hint += "; is the delimiter right?" if len(names) == 1 else ""
@@ -210,9 +208,9 @@ def _check_names(path: Path, names: list[str], columns: Columns) -> None:
             )
 
 
-def _assin(path: Path) -> Iterator[tuple[int, int, dict[str, object] | str]]:
+def _assin(path: Path) -> list[_Row]:
     """The pairs of an ASSIN file, each with the line where it begins. Raises InputError where it is no XML."""
-    found: list[tuple[int, int, dict[str, object] | str]] = []
+    found: list[_Row] = []
     pair: dict[str, object] = {}
     text: list[str] = []
     parser = expat.ParserCreate()
@@ -243,7 +241,7 @@ def _assin(path: Path) -> Iterator[tuple[int, int, dict[str, object] | str]]:
         raise InputError(f"{str(path)!r} is no whole XML file in a known encoding: {error}") from None
     if not found:
         raise InputError(f"{str(path)!r} holds no <pair>; is it an ASSIN file?")
-    return iter(found)
+    return found
 
 
 def is_missing(text: str) -> bool:

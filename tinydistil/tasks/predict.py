@@ -1,86 +1,29 @@
-"""A fine-tuned model on encoded examples, and on a stream of new text. Shapes: T tokens, C classes."""
+"""New text for a fine-tuned model: lines of text as examples without labels, and a stream of predictions."""
 
 import re
 import sys
-import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from tinydistil.base.errors import InputError, require
-from tinydistil.base.stop import Interrupted, stop_asked
-from tinydistil.batches.order import by_length
-from tinydistil.model.heads import SpanLogits
-from tinydistil.tasks.examples import TaskExample, collate
-from tinydistil.tasks.task import Prediction, RowT, Task
+from tinydistil.base.errors import InputError
+from tinydistil.tasks.examples import LONGEST_TEXT, ExampleT, LabelledText, Question, TaggedSentence, portions
+from tinydistil.tasks.task import Prediction, Task
 from tinydistil.tasks.task_objective import TaskModel
-from tinydistil.tasks.task_records import LONGEST_TEXT, LabelledText, Question, TaggedSentence, portions
 
-# How long it is silent, in seconds.
-SAY_EVERY_S = 20.0
-# Rows are sorted by length inside a window of this many batches: little padding, bounded memory.
+# Examples are sorted by length inside a window of this many batches: little padding, bounded memory.
 WINDOW_BATCHES = 16
-# A letter or digit with the marks that stand on it, which `_word_spans` writes as U+0300. Inside a word (d'água,
+# A letter or digit with the marks that stand on it, which `word_spans` writes as U+0300. Inside a word (d'água,
 # Procuradoria-Geral, 5.815/2017) marks are kept: so 98.6 % of the tokens of LeNER-Br's development set are one word
 # each, 96.1 % if all marks cut.
 _LETTER = r"\w\u0300*"
 _WORD = re.compile(rf"(?:{_LETTER})+(?:(?:[-'’./:@]|(?<=\d),(?=\d))(?:{_LETTER})+)*|[^\w\s]\u0300*")
 
 
-class TimeLeft:
-    """Says on standard error, where work is long, how much of it is done and how long the rest takes."""
-
-    def __init__(self) -> None:
-        self._began = self._printed = time.monotonic()
-
-    def say(self, done: str, share: float) -> None:
-        """`done`, and the time left when that is so great a `share` of all; at most every SAY_EVERY_S."""
-        if (now := time.monotonic()) - self._printed > SAY_EVERY_S:
-            self._printed, left_s = now, (now - self._began) * (1 / share - 1)
-            print(f"{done}, {left_s:,.0f} s left", file=sys.stderr)
-
-
-@torch.inference_mode()
-def predict(
-    model: TaskModel, examples: Sequence[TaskExample], *, pad_id: int, batch_size: int = 64
-) -> list[NDArray[np.float32]]:
-    """The logits of each example, in order: (C,), for tagging (T, C), for answers (T, 2); computed in eval mode.
-
-    The model is left in the mode it came in. Raises Interrupted between two batches where a loop around it was asked
-    to stop, and InputError for logits that are not finite. What takes long says on standard error how long it will.
-    """
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    lengths, found = {i: len(each.ids) for i, each in enumerate(examples)}, dict[int, NDArray[np.float32]]()
-    tokens, time_left = 0, TimeLeft()
-    for chosen in by_length(lengths, batch_size):
-        if stop_asked():  # a pass over a large development set may take minutes
-            raise Interrupted
-        batch = collate([examples[i] for i in chosen], pad_id).to(device)
-        output = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        if isinstance(output, SpanLogits):
-            output = torch.stack([output.first, output.last], -1)
-        # Before a class or an answer is made of them: NaN would be class 0.
-        require(
-            bool(output.isfinite().all()),
-            "the model's predictions are not finite; lower learning_rate to tune it, or choose a model that is sound",
-        )
-        for i, logits in zip(chosen, output.float().cpu().numpy(), strict=True):
-            found[i] = logits if logits.ndim == 1 else logits[: lengths[i]]
-        tokens += sum(lengths[i] for i in chosen)
-        time_left.say(f"predicted {len(found):,} of {len(examples):,} examples", tokens / sum(lengths.values()))
-    model.train(was_training)
-    return [found[i] for i in range(len(examples))]
-
-
 def stream(
-    task: Task[RowT, Prediction], model: TaskModel, rows: Iterable[RowT], *, batch_size: int
-) -> Iterator[tuple[RowT, Prediction]]:
-    """Each row with its prediction, in order; at most 16 batches of rows are held at a time."""
-    for window in portions(rows, batch_size * WINDOW_BATCHES):
+    task: Task[ExampleT, Prediction], model: TaskModel, examples: Iterable[ExampleT], *, batch_size: int
+) -> Iterator[tuple[ExampleT, Prediction]]:
+    """Each example with its prediction, in order; at most 16 batches are held at a time."""
+    for window in portions(examples, batch_size * WINDOW_BATCHES):
         yield from zip(window, task.predict(model, window, batch_size=batch_size), strict=True)
 
 
@@ -98,8 +41,8 @@ def without_blank(lines: Iterable[str]) -> Iterator[str]:
         print(f"{blank:,} blank lines skipped", file=sys.stderr)
 
 
-def text_rows(lines: Iterable[str], *, paired: bool) -> Iterator[LabelledText]:
-    """Lines as rows without labels; of a pair the two texts stand with a tab between.
+def text_examples(lines: Iterable[str], *, paired: bool) -> Iterator[LabelledText]:
+    """Lines as examples without labels; of a pair the two texts stand with a tab between.
 
     Raises InputError, by number, for a line that is empty or has another number of texts than the model was tuned for.
     """
@@ -111,7 +54,7 @@ def text_rows(lines: Iterable[str], *, paired: bool) -> Iterator[LabelledText]:
         yield LabelledText(first, second if paired else None, "")
 
 
-def sentence_rows(lines: Iterable[str]) -> Iterator[TaggedSentence]:
+def sentence_examples(lines: Iterable[str]) -> Iterator[TaggedSentence]:
     """Lines as words without tags, as CoNLL files have them: other marks than those inside words stand alone."""
     for line in lines:
         yield TaggedSentence(tuple(line[start:end] for start, end in word_spans(line)), ())
@@ -120,12 +63,12 @@ def sentence_rows(lines: Iterable[str]) -> Iterator[TaggedSentence]:
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Where the words of `text` begin and end, composed (NFC) and decomposed (NFD) text alike."""
     # Joiners and soft hyphens (Cf) belong to what they stand behind, as accents (M) do.
-    joined = (unicodedata.category(c) for c in text)
-    marked = "".join("\u0300" if kind[0] == "M" or kind == "Cf" else c for c, kind in zip(text, joined, strict=True))
+    kinds = ((c, unicodedata.category(c)) for c in text)
+    marked = "".join("\u0300" if kind[0] == "M" or kind == "Cf" else c for c, kind in kinds)
     return [found.span() for found in _WORD.finditer(marked)]
 
 
-def question_rows(lines: Iterable[str], context: str | None) -> Iterator[Question]:
+def question_examples(lines: Iterable[str], context: str | None) -> Iterator[Question]:
     """Lines as questions on `context`, or where that is None each with its own behind a tab.
 
     Raises InputError, by number, for a line without question or context, and for a context that is too long.

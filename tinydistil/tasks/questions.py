@@ -10,7 +10,7 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.parquet import parquet_rows
 from tinydistil.corpus.text_files import kind_of
-from tinydistil.tasks.task_records import LONGEST_TEXT, Question, TaskData, checked, content_of, existing, is_sound
+from tinydistil.tasks.examples import LONGEST_TEXT, Question, TaskData, content_of, data_of, existing, is_sound
 
 # An entry and its context, or why there is none.
 _Entry: TypeAlias = tuple[object, Mapping[str, object]] | str
@@ -24,16 +24,9 @@ def read_squad(path: Path) -> TaskData[Question]:
     Set aside, by their line or else their number in the file: questions without text, without context or without
     an answer that is left. Raises InputError where the file is no such JSON, or no question is left.
     """
-    rows: list[Question] = []
-    bad: list[BadRecord] = []
-    for number, entry in _entries(existing(path)):
-        question = entry if isinstance(entry, str) else _question(*entry, str(number))
-        if isinstance(question, str):
-            bad.append(BadRecord(str(path), number, question))
-        else:
-            rows.append(question)
-    require(bool(rows or bad), f"{str(path)!r} is not laid out as SQuAD 1.1 (data, paragraphs, qas): no question")
-    return checked(path, rows, bad)
+    entries = list(_entries(existing(path)))
+    require(bool(entries), f"{str(path)!r} is not laid out as SQuAD 1.1 (data, paragraphs, qas): no question")
+    return data_of(path, ((n, each if isinstance(each, str) else _question(*each, str(n))) for n, each in entries))
 
 
 def _entries(path: Path) -> Iterator[tuple[int, _Entry]]:

@@ -13,7 +13,7 @@ from tinydistil.corpus.delimited import json_object
 from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.readers import ReadConfig
 from tinydistil.corpus.text_files import kind_of
-from tinydistil.tasks.task_records import TaggedSentence, TaskData, checked, content_of, existing, is_sound, records_of
+from tinydistil.tasks.examples import TaggedSentence, TaskData, content_of, data_of, existing, is_sound, records_of
 
 ENDINGS = (".conll", ".iob", ".jsonl", ".parquet", ".tsv", ".txt")
 OUTSIDE = "O"
@@ -90,23 +90,23 @@ def read_conll(path: Path, *, encoding: str = "utf-8") -> TaskData[TaggedSentenc
     )
     forms = _usual_forms([tag for tag in tags if tag not in _OUTSIDES])
     example = next((tag for tag in tags if tag not in _OUTSIDES and _form(tag) in forms), OUTSIDE)
-    rows: list[TaggedSentence] = []
-    bad: list[BadRecord] = []
-    for sentence in sentences:
-        # What cannot be read comes first: there is no doubt about it.
-        faults = [(line.number, line.trouble) for line in sentence if line.trouble]
-        faults += [(line.number, line.doubt) for line in sentence if line.doubt]
-        faults += [
-            (line.number, f"tag {line.columns[-1]!r} is unlike most of the file's, such as {example!r}")
-            for line in sentence
-            if line.columns[-1] not in _OUTSIDES and _form(line.columns[-1]) not in forms
-        ]
-        if faults:
-            bad.append(BadRecord(str(path), *faults[0]))
-        else:
-            found = _iob([line.columns[-1] for line in sentence], forms)
-            rows.append(TaggedSentence(tuple(line.columns[0] for line in sentence), found))
-    return checked(path, rows, bad)
+    return data_of(path, (_sentence(sentence, forms, example) for sentence in sentences))
+
+
+def _sentence(lines: Sequence[_Line], forms: set[str], usual: str) -> tuple[int, TaggedSentence | str]:
+    """The sentence, or its first fault, with its line; `usual`: a tag as most of the file's are."""
+    # What cannot be read comes first: there is no doubt about it.
+    faults = [(line.number, line.trouble) for line in lines if line.trouble]
+    faults += [(line.number, line.doubt) for line in lines if line.doubt]
+    faults += [
+        (line.number, f"tag {line.columns[-1]!r} is unlike most of the file's, such as {usual!r}")
+        for line in lines
+        if line.columns[-1] not in _OUTSIDES and _form(line.columns[-1]) not in forms
+    ]
+    if faults:
+        return faults[0]
+    words, tags = (tuple(line.columns[end] for line in lines) for end in (0, -1))
+    return lines[0].number, TaggedSentence(words, _iob(tags, forms))
 
 
 @lru_cache(maxsize=4096)
@@ -186,11 +186,11 @@ def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_
     tabs = 2 * sum("\t" in texts[number] for number in data) > len(data)
     if all(texts[number].endswith("\t") for number in data):
         texts = {number: text.rstrip("\t") for number, text in texts.items()}  # a column without a name
-    rows = {number: _cut(text, tabs) for number, text in texts.items()}
-    known = Counter(rows[number][-1] for number in data if len(rows[number]) > 1)
-    if data and rows[data[0]][-1].lower() in _HEADERS and known[rows[data[0]][-1]] == 1:
-        del rows[data.pop(0)]
-    cut = [rows[number] for number in data]
+    columns_of = {number: _cut(text, tabs) for number, text in texts.items()}
+    known = Counter(columns_of[number][-1] for number in data if len(columns_of[number]) > 1)
+    if data and (title := columns_of[data[0]][-1]).lower() in _HEADERS and known[title] == 1:
+        del columns_of[data.pop(0)]
+    cut = [columns_of[number] for number in data]
     width = _usual([len(columns) for columns in cut if len(columns) > 1], 2)
     # Several tabs may align columns, or stand about an empty one.
     filled = _usual([n for columns in cut if (n := sum(map(bool, columns))) > 1], 2)
@@ -216,7 +216,7 @@ def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_
             if line.trouble:
                 kept.append(line)
                 continue
-            if (columns := rows.get(line.number)) is None:
+            if (columns := columns_of.get(line.number)) is None:
                 continue  # the header
             span = numbers > 0 and re.fullmatch(r"\d+[-.]\d+", columns[min(numbers, len(columns)) - 1])
             if not (span or is_comment(line.columns[0], columns, not kept)):

@@ -17,7 +17,7 @@ from tinydistil.model.heads import (
     BertForTokenClassification,
     SpanLogits,
 )
-from tinydistil.tasks.examples import TaskBatch
+from tinydistil.tasks.task_batches import TaskBatch
 
 # The logit of an answer in the padding; finite, for 0 * inf would make a divergence NaN.
 NOWHERE = -1e30
@@ -28,27 +28,21 @@ TaskModel = BertForSequenceClassification | BertForTokenClassification | BertFor
 class TaskObjective(nn.Module):
     """The model and its loss, an `Objective` of the one loop.
 
-    Terms: "task", the cross-entropy of classes a text, a token, or of the place of each of an answer's two ends, or
+    Terms: "task", the cross-entropy of classes per text or per token, or of the positions of an answer's two ends, or
     the squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self,
-        model: TaskModel,
-        *,
-        class_weights: Tensor | None = None,
-        soft: float = 0.0,
-        temperature: float = 2.0,
+        self, model: TaskModel, *, class_weights: Tensor | None = None, soft: float = 0.0, temperature: float = 2.0
     ) -> None:
         super().__init__()
-        self.model, self.soft, self.temperature = model, soft, temperature
+        self.model, self.temperature = model, temperature
         self.finds_answers = isinstance(model, BertForQuestionAnswering)
         self.is_regression = model.config.problem_type == "regression"
         # Not in the checkpoint: it is a function of the training set.
         self.register_buffer("class_weights", class_weights, persistent=False)
-
         self.weights = {name: weight for name, weight in (("task", 1 - soft), ("soft", soft)) if weight > 0}
         self.reports = {name: name for name in self.weights}
 
@@ -62,41 +56,32 @@ class TaskObjective(nn.Module):
 
     def forward(self, batch: TaskBatch, teacher: None = None) -> dict[str, Loss]:
         """The terms of one micro-batch."""
-        assert teacher is None, "what the teacher says lies in the batch"
-        logits = self._logits(self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids), batch)
-        labelled = self._labelled(batch).flatten()  # (B,), (B * T,) or (B * 2,)
+        output = self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        # What is chosen from stands last: (B, C), for tagging (B, T, C), for the ends of answers (B, 2, T).
+        logits = (
+            _ends(torch.stack([output.first, output.last], -1), batch) if isinstance(output, SpanLogits) else output
+        )
+        logits, labelled = logits.flatten(0, -2).float(), self._labelled(batch).flatten()  # (M, C), (M,)
         parts = {}
-        if self.soft < 1:
-            losses = self._losses(logits, batch.targets)
+        if "task" in self.weights:
+            losses = self._losses(logits, batch.targets.flatten())
             parts["task"] = Loss(torch.where(labelled, losses, 0.0).sum())
-        if self.soft > 0:
+        if "soft" in self.weights:
             assert batch.soft is not None, "soft targets need a teacher"
-            teacher_logits = _ends(batch.soft, batch) if self.finds_answers else batch.soft
-            parts["soft"] = Loss(self._soft(logits, teacher_logits, labelled))
+            soft = (_ends(batch.soft, batch) if self.finds_answers else batch.soft).flatten(0, -2)
+            parts["soft"] = Loss(self._soft(logits, soft, labelled))
         return parts
 
-    def _logits(self, output: Tensor | SpanLogits, batch: TaskBatch) -> Tensor:
-        """What is chosen from stands last: (B, C), for tagging (B, T, C), for the ends of answers (B, 2, T)."""
-        return _ends(torch.stack([output.first, output.last], -1), batch) if isinstance(output, SpanLogits) else output
-
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits (B, C), (B, T, C) or (B, 2, T) and their targets to losses (B,), (B * T,) or (B * 2,)."""
+        """Logits (M, C) and targets (M,) to losses (M,)."""
         if self.is_regression:
-            return (logits.squeeze(-1).float() - targets).square()
-        return F.cross_entropy(
-            logits.flatten(0, -2).float(),
-            targets.flatten(),
-            weight=self.class_weights,
-            ignore_index=IGNORED,
-            reduction="none",
-        )
+            return (logits.squeeze(-1) - targets).square()
+        return F.cross_entropy(logits, targets, weight=self.class_weights, ignore_index=IGNORED, reduction="none")
 
     def _soft(self, logits: Tensor, teacher_logits: Tensor, labelled: Tensor) -> Tensor:
         if self.is_regression:
-            errors = (logits.float() - teacher_logits).square().squeeze(-1)
-            return torch.where(labelled, errors, 0.0).sum()
-        both = logits.flatten(0, -2), teacher_logits.flatten(0, -2)
-        return soft_targets(*both, labelled, temperature=self.temperature)
+            return torch.where(labelled, (logits - teacher_logits).square().squeeze(-1), 0.0).sum()
+        return soft_targets(logits, teacher_logits, labelled, temperature=self.temperature)
 
     def _labelled(self, batch: TaskBatch) -> Tensor:
         """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2)."""
@@ -106,6 +91,6 @@ class TaskObjective(nn.Module):
 
 
 def _ends(logits: Tensor, batch: TaskBatch) -> Tensor:
-    """Logits (B, T, 2) as the choice of two places among the real tokens, (B, 2, T): padding is no place to answer."""
+    """Logits (B, T, 2) as the choice of two positions, (B, 2, T), none of them in the padding."""
     padding = (batch.attention_mask == 0).unsqueeze(1)  # (B, 1, T)
     return logits.float().transpose(1, 2).masked_fill(padding, NOWHERE)

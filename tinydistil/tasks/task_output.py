@@ -23,9 +23,7 @@ RECORD = "run.json"
 METRICS, CHECKPOINTS, GRID, FIGURES, SUMMARY, DETAILS = (
     "metrics.jsonl", "checkpoints", "grid.json", "figures.json", "summary.json", "details.json",
 )  # fmt: skip
-_OURS = re.compile(
-    "|".join(map(re.escape, (METRICS, CHECKPOINTS, GRID, FIGURES, SUMMARY, DETAILS, TASK_FILE))) + r"|seed-\d+"
-)
+_OURS = re.compile(rf"(metrics\.jsonl|{CHECKPOINTS}|(grid|figures|summary|details|task)\.json|seed-\d+)")
 # Without one of these a run has not got anywhere: a refused or killed first step leaves no claim behind.
 _WORK = (f"{CHECKPOINTS}/step-*", GRID, TASK_FILE, f"seed-*/{CHECKPOINTS}/step-*", f"seed-*/{TASK_FILE}")
 
@@ -36,29 +34,37 @@ def origin_of(
     *,
     folder: Path,
     labels: Sequence[str] = (),
-    rows: Mapping[str, Sequence[object]] | None = None,
+    examples: Mapping[str, Sequence[object]] | None = None,
     teacher: Path | None = None,
 ) -> dict[str, object]:
-    """What a run is bound to: options, and the content of rows, model and teacher, wherever the files lie.
+    """What a run is bound to: options, and the content of examples, model and teacher, wherever the files lie.
 
-    rows: by the option that names their file; without them, before they are read, content is left out.
+    examples: by the option that names their file; without them, before they are read, content is left out.
     """
     origin: dict[str, object] = {**chosen, **to_mapping(config)}
-    if rows is not None:
+    if examples is not None:
         origin["content"] = {
             "labels": list(labels),
-            **{name: _fingerprint_of_rows(each) for name, each in rows.items()},
+            **{name: _fingerprint(each) for name, each in examples.items()},
             "model": fingerprint_of(folder),
             "teacher": "" if teacher is None else fingerprint_of(teacher),
         }
     return origin
 
 
+def _fingerprint(examples: Sequence[object]) -> str:
+    """How many examples, and 16 hexadecimal digits of what they hold; nothing for none."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(f"{example!r}\n".encode("utf-8", "surrogatepass"))
+    return f"{len(examples):,} rows, {digest.hexdigest()[:16]}" if examples else ""
+
+
 def check_output(output: Path, origin: Mapping[str, object], *, resume: bool) -> None:
     """Raise InputError where `output` is no place for a run of these options; content is compared where it is known."""
-    _look(output, resume)
+    owner = _look(output, resume)
     if _holds_work(output):
-        _ownership(output).check(output, origin)
+        owner.check(output, origin)
 
 
 @contextmanager
@@ -74,13 +80,15 @@ def claimed(output: Path, origin: Mapping[str, object], *, resume: bool) -> Iter
         yield
 
 
-def _look(output: Path, resume: bool) -> None:
+def _look(output: Path, resume: bool) -> Ownership:
     require(not output.exists() or output.is_dir(), f"output {str(output)!r} is a file; name a folder")
     require(
         resume or not _holds_work(output),
         f"output {str(output)!r} holds a run already; go on with --resume, or choose another folder",
     )
-    refuse_strangers(output, _ownership(output).is_ours)
+    owner = _ownership(output)
+    refuse_strangers(output, owner.is_ours)
+    return owner
 
 
 def _ownership(output: Path) -> Ownership:
@@ -91,14 +99,6 @@ def _ownership(output: Path) -> Ownership:
 
 def _holds_work(output: Path) -> bool:
     return any(next(output.glob(pattern), None) is not None for pattern in _WORK)
-
-
-def _fingerprint_of_rows(rows: Sequence[object]) -> str:
-    """How many rows, and 16 hexadecimal digits of what they hold; nothing for none."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(f"{row!r}\n".encode("utf-8", "surrogatepass"))
-    return f"{len(rows):,} rows, {digest.hexdigest()[:16]}" if rows else ""
 
 
 def finite_or_none(values: object) -> object:
@@ -112,19 +112,19 @@ def finite_or_none(values: object) -> object:
 
 def read_figures(path: Path) -> dict[str, dict[str, float] | list[float]]:
     """The tables or lists of figures in a JSON file, null as NaN; nothing where it is absent or damaged."""
+
+    def figure(value: Any) -> float:
+        return math.nan if value is None else float(value)
+
     try:
         return {
-            key: {name: _figure(each) for name, each in found.items()}
+            key: {name: figure(each) for name, each in found.items()}
             if isinstance(found, dict)
-            else list(map(_figure, cast(list[object], found)))
+            else list(map(figure, cast(list[object], found)))
             for key, found in read_json(path).items()
         }
     except (InputError, TypeError, ValueError):
         return {}
-
-
-def _figure(value: Any) -> float:
-    return math.nan if value is None else float(value)
 
 
 def shown_details(path: Path) -> list[str]:
@@ -154,8 +154,8 @@ def detail_lines(details: Details) -> Iterator[str]:
     if 0 < len(names) <= _WIDEST_MATRIX:
         width, title = max(8, *map(len, names)), "gold below, predicted right"
         yield f"{title:<{max(width, len(title))}} " + " ".join(f"{name:>{width}}" for name in names)
-        for name, row in zip(names, cast(list[list[int]], details["confusion"]), strict=True):
-            yield f"{name:<{max(width, len(title))}} " + " ".join(f"{count:>{width},}" for count in row)
+        for name, counts in zip(names, cast(list[list[int]], details["confusion"]), strict=True):
+            yield f"{name:<{max(width, len(title))}} " + " ".join(f"{count:>{width},}" for count in counts)
 
 
 def _printable(name: str) -> str:

@@ -5,22 +5,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from tinydistil.base.errors import require
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import Trainer, check_precision
-from tinydistil.tasks.examples import TaskBatch, TaskBatches, TaskExample
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.parameters import freeze, make_task_optimizer
+from tinydistil.tasks.task_batches import EncodedExample, TaskBatch, TaskBatches
 from tinydistil.tasks.task_objective import TaskModel, TaskObjective
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
 from tinydistil.train.records import Records
+from tinydistil.train.train_config import OptimizerConfig
+
+# As a loss, an undefined figure (the correlation of constant predictions) is worse than any: figures are in [-1, 1].
+_UNDEFINED = 2.0
 
 
 def fine_tune(
     model: TaskModel,
-    examples: Sequence[TaskExample],
+    examples: Sequence[EncodedExample],
     config: FineTuneConfig,
     *,
     pad_id: int,
@@ -34,9 +39,8 @@ def fine_tune(
 ) -> bool:
     """Train `model` in place; False if asked to stop before the end (everything is saved then).
 
-    figure: what to raise on the development set, between two passes; with it the best weights are put back at the
-    end; `figure_name` is what the person is told it is. `checkpoints` is a folder for them. `resume` goes on from its
-    latest.
+    figure: what to raise on the development set, called `figure_name`, between two passes; with it the best weights
+    are put back at the end. checkpoints: a folder for them; `resume` goes on from its latest.
     Raises InputError where the loss is not finite for several steps (an absurd learning rate, say).
     """
     check_precision(config.precision)
@@ -45,12 +49,14 @@ def fine_tune(
     # Parts without an example would only be waited for: a million of them for minutes.
     parts = min(config.accumulation, batches.batch_size)
     settings = replace(config, accumulation=parts).train_config(batches.batches_per_epoch)
-    objective = TaskObjective(model, class_weights=class_weights, soft=config.soft, temperature=config.temperature).to(
-        ranks.device
-    )
+    objective = TaskObjective(model, class_weights=class_weights, soft=config.soft, temperature=config.temperature)
     optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
     trainer: Trainer[TaskBatch, None] = Trainer(
-        objective, optimizer, ranks, precision=config.precision, clip_norm=settings.optimizer.clip_norm
+        objective.to(ranks.device),
+        optimizer,
+        ranks,
+        precision=config.precision,
+        clip_norm=settings.optimizer.clip_norm,
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
     validate = None if figure is None else lambda: _to_lower(figure(model))
@@ -75,10 +81,6 @@ def fine_tune(
     return True
 
 
-# As a loss, an undefined figure (the correlation of constant predictions) is worse than any: figures are in [-1, 1].
-_UNDEFINED = 2.0
-
-
 def _to_lower(figure: float) -> float:
     """What the loop minimises."""
     return _UNDEFINED if math.isnan(figure) else -figure
@@ -87,3 +89,38 @@ def _to_lower(figure: float) -> float:
 def _figure_of(loss: float) -> float | None:
     """The figure that `_to_lower` made `loss` of; None where it was undefined."""
     return None if loss == _UNDEFINED else -loss
+
+
+def freeze(model: TaskModel, *, embeddings: bool, layers: int) -> None:
+    """Leave the embeddings, and the first `layers` layers, as they are. Raises InputError where there are fewer."""
+    bert = model.bert
+    require(layers <= len(bert.layers), f"freeze_layers must be <= {len(bert.layers)}, got {layers}")
+    frozen: list[nn.Module] = [*bert.layers[:layers]]
+    for module in [bert.embeddings, *frozen] if embeddings else frozen:
+        module.requires_grad_(False)
+
+
+def make_task_optimizer(model: TaskModel, config: OptimizerConfig, layer_decay: float) -> torch.optim.AdamW:
+    """AdamW with `lr_scale` in each group: 1 for head and pooler, `layer_decay` a layer down, the embeddings lowest.
+
+    No weight decay on biases and LayerNorm, as in `train.optimizer`. Frozen parameters are left out.
+    """
+    bert, depth = model.bert, len(model.bert.layers)
+    scales = {id(p): layer_decay ** (depth + 1) for p in bert.embeddings.parameters()}
+    for number, layer in enumerate(bert.layers):
+        scales |= {id(p): layer_decay ** (depth - number) for p in layer.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.dim() >= 2 else 0.0
+            groups.setdefault((scales.get(id(parameter), 1.0), decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+            for (scale, decay), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        fused=True,
+    )
