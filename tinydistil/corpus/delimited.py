@@ -10,8 +10,7 @@ from functools import lru_cache
 from itertools import chain
 
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.document import BadRecord, Record
-from tinydistil.corpus.record_stream import Line, Stream, lines
+from tinydistil.corpus.record_stream import Cut, Line, Stream, lines
 
 # The rest of a quoted field, and whether it is closed.
 _QUOTED = re.compile(rb'(?:[^"]++|"")*+("?)')
@@ -48,10 +47,10 @@ def cells_in(line: bytes, delimiter: bytes, inside: bool) -> tuple[int, bool] | 
         at += len(delimiter)
 
 
-def table_rows(
-    stream: Stream, file: str, kind: str, delimiter: bytes, quotes: bool, max_bytes: int
-) -> Iterator[Record | BadRecord]:
-    """The rows below the header, each with the header's bytes, so that it can be parsed by itself.
+def open_table(
+    stream: Stream, kind: str, delimiter: bytes, quotes: bool, max_bytes: int
+) -> tuple[bytes, Iterator[Cut]]:
+    """The header, and the rows below it. Each can be parsed by itself, with the header's bytes.
 
     Lines are joined only where quotes are as in RFC 4180, in a .tsv only to a row of the header's width. Any other
     opening quote costs its own line at most: it is text in a .tsv, since most have no quoting, else a bad record.
@@ -62,29 +61,31 @@ def table_rows(
         mark, delimiter = first.data + b"\n", match[1].encode()
         first = next(source, Line(2, b""))
     if first.data is None:
-        yield BadRecord(file, first.number, f"header row is longer than {max_bytes} bytes")
-        return
+        return b"", iter([(first.number, f"header row is longer than {max_bytes} bytes")])
     header, taken = _joined(first, source, delimiter, None, max_bytes) if quotes else (None, [first])
     waiting = deque(taken[1:] if header is None else ())
-    header = mark + (first.data if header is None else header)
-    width = _width(header.removeprefix(mark), delimiter, quotes)
+    header = first.data if header is None else header
+    width = _width(header, delimiter, quotes)
 
     def alone(line: Line) -> bool:
         return line.data is not None and line.data.count(delimiter) == width - 1
 
-    while line := waiting.popleft() if waiting else next(source, None):
-        row, reason = line.data, f"row is longer than {max_bytes} bytes"
-        if row and quotes and b'"' in row and (cells := cells_in(row, delimiter, False)) and cells[1]:
-            row, taken = _joined(line, chain(_drained(waiting), source), delimiter, width, max_bytes)
-            # Lines of a .tsv that are rows each for themselves are no field of several lines.
-            several = row is not None and _width(row, delimiter, quotes) == width and not all(map(alone, taken))
-            if row is None or (kind == "tsv" and not several and width > 1):
-                waiting.extendleft(reversed(taken[1:]))
-                row, reason = (line.data if kind == "tsv" and alone(line) else None), _OPEN_QUOTE
-        if row is None:
-            yield BadRecord(file, line.number, reason)
-        elif delimiter in row or _filled(line):
-            yield Record(file, line.number, kind, row, header)
+    def rows() -> Iterator[Cut]:
+        while line := waiting.popleft() if waiting else next(source, None):
+            row, reason = line.data, f"row is longer than {max_bytes} bytes"
+            if row and quotes and b'"' in row and (cells := cells_in(row, delimiter, False)) and cells[1]:
+                row, taken = _joined(line, chain(_drained(waiting), source), delimiter, width, max_bytes)
+                # Lines of a .tsv that are rows each for themselves are no field of several lines.
+                several = row is not None and _width(row, delimiter, quotes) == width and not all(map(alone, taken))
+                if row is None or (kind == "tsv" and not several and width > 1):
+                    waiting.extendleft(reversed(taken[1:]))
+                    row, reason = (line.data if kind == "tsv" and alone(line) else None), _OPEN_QUOTE
+            if row is None:
+                yield line.number, reason
+            elif delimiter in row or _filled(line):
+                yield line.number, row
+
+    return mark + header, rows()
 
 
 def _filled(line: Line) -> bool:

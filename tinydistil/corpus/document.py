@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Record:
     """One document still in the bytes it has on disk: cheap to cut out, cheap to send to a worker.
 
-    `line` is the 1-based line (row, for Parquet) where it starts. `kind` is one of readers.KINDS.
+    `line` is the 1-based line (row, for Parquet) where it starts. `kind` is one of text_files.KINDS.
     `header` is the undecoded header row that a table's row needs to be understood, else empty.
     """
 

@@ -59,6 +59,13 @@ def _require_text(path: Path, column: str, kind: Any, arrow: Any) -> None:
 
 def _values(column: Any, arrow: Any) -> list[object]:
     """The values of a column; an exception in place of one that Python cannot hold (a date of the year 20000)."""
+
+    def value(scalar: Any) -> object:
+        try:
+            return scalar.as_py()
+        except (ValueError, OverflowError) as error:
+            return error
+
     if arrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type):
@@ -67,14 +74,7 @@ def _values(column: Any, arrow: Any) -> list[object]:
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):
-        return [_value(scalar) for scalar in column]
-
-
-def _value(scalar: Any) -> object:
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError) as error:
-        return error
+        return list(map(value, column))
 
 
 def _record(file: str, number: int, row: dict[str, object], required: str | None, encoding: str) -> Record | BadRecord:

@@ -7,22 +7,23 @@ decoding and runs in the workers. Nothing holds more than one document and one b
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from tinydistil.base.config import Checked, Range, shown
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.delimited import column_name, json_object, listed, missing_column, table_fields, table_rows
+from tinydistil.corpus.delimited import column_name, json_object, listed, missing_column, open_table, table_fields
 from tinydistil.corpus.document import BadRecord, Document, Record
 from tinydistil.corpus.parquet import parquet_rows
-from tinydistil.corpus.record_stream import PROBE_BYTES, DamagedFile, Line, Stream, lines, open_stream
+from tinydistil.corpus.record_stream import PROBE_BYTES, Cut, DamagedFile, Line, Stream, lines, open_stream
 from tinydistil.corpus.text_files import ENDINGS, kind_of
 from tinydistil.corpus.vertical import vertical_attributes, vertical_paragraphs, vertical_records
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+Sentences: TypeAlias = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,21 @@ def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]
     Raises InputError if the file's kind is unknown, a package or a table's text column is missing.
     """
     kind, file, last_line = kind_of(path), str(path), 0
-    require(kind is not None, f"{file!r} is of no known format; {ENDINGS}")
+    if kind is None:
+        raise InputError(f"{file!r} is of no known format; {ENDINGS}")
     if kind == "parquet":
         names = (config.id_field, config.source_field, config.text_field)
         yield from parquet_rows(path, names, column_name(config.text_field), config.encoding)
         return
     try:
         with open_stream(path) as stream:
-            for record in _records(stream, file, str(kind), config):
-                # Should the file be damaged, this is the last line known to be good.
-                last_line = record.line
-                yield record
+            header, cuts = _cuts(stream, kind, config)
+            # Should the file be damaged, the last line is the last known to be good.
+            for last_line, data in cuts:
+                if isinstance(data, str):
+                    yield BadRecord(file, last_line, data)
+                else:
+                    yield Record(file, last_line, kind, data, header)
     except DamagedFile as error:
         yield BadRecord(file, last_line + 1, str(error))
 
@@ -102,40 +107,37 @@ def read_items(files: Sequence[Path], config: ReadConfig) -> Iterator[Record | B
     return chain.from_iterable(read_records(path, config) for path in files)
 
 
-def _records(stream: Stream, file: str, kind: str, config: ReadConfig) -> Iterator[Record | BadRecord]:
+def _cuts(stream: Stream, kind: str, config: ReadConfig) -> tuple[bytes, Iterator[Cut]]:
+    """The header that the records need to be parsed, and the records."""
     limit = config.max_document_bytes
-    if kind == "vert":
-        return vertical_records(stream, file, limit)
     if kind in ("csv", "tsv"):
-        delimiter = _delimiter(kind, config).encode(config.encoding)
-        return table_rows(stream, file, kind, delimiter, config.table_quotes, limit)
-    if kind == "txt" and config.txt_mode == "blocks":
-        return _blocks(stream, file, limit)
-    return _line_records(stream, file, kind, limit)
+        return open_table(stream, kind, _delimiter(kind, config).encode(config.encoding), config.table_quotes, limit)
+    if kind == "vert":
+        return b"", vertical_records(stream, limit)
+    blocks = kind == "txt" and config.txt_mode == "blocks"
+    return b"", _blocks(stream, limit) if blocks else _lines(stream, limit)
 
 
 def _delimiter(kind: str, config: ReadConfig) -> str:
     return "\t" if kind == "tsv" else config.csv_delimiter
 
 
-def _line_records(stream: Stream, file: str, kind: str, limit: int) -> Iterator[Record | BadRecord]:
+def _lines(stream: Stream, limit: int) -> Iterator[Cut]:
     for number, data in lines(stream, limit):
         if data is None:
-            yield BadRecord(file, number, f"line is longer than {limit} bytes")
+            yield number, f"line is longer than {limit} bytes"
         elif data and not data.isspace():
-            yield Record(file, number, kind, data)
+            yield number, data
 
 
-def _blocks(stream: Stream, file: str, limit: int) -> Iterator[Record | BadRecord]:
+def _blocks(stream: Stream, limit: int) -> Iterator[Cut]:
     """Documents separated by blank lines; one that grows past `limit` is counted and skipped to its end."""
     block: list[bytes] = []
     first, size = 1, 0
     for number, data in chain(lines(stream, limit), [Line(0, b"")]):
         if data == b"" or (data is not None and data.isspace()):
-            if size > limit:
-                yield BadRecord(file, first, f"block is longer than {limit} bytes")
-            elif block:
-                yield Record(file, first, "txt", b"\n".join(block))
+            if block or size > limit:
+                yield first, f"block is longer than {limit} bytes" if size > limit else b"\n".join(block)
             block, size = [], 0
             continue
         first = first if size else number
@@ -151,12 +153,14 @@ def parse_record(record: Record, config: ReadConfig) -> Document | BadRecord:
     """Decode `record` into a document, or give the reason why it cannot be. Pure; raises only InputError."""
     try:
         text, replaced = _decode(record.data, config)
-        document = _PARSERS[record.kind](record, text, config)
+        document = _document(record, text, config)
+    except InputError:
+        # A ValueError too, but the user's to mend: a table without the wanted column.
+        raise
+    except json.JSONDecodeError as error:
+        return BadRecord(record.file, record.line, f"not valid JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError, csv.Error) as error:
-        # InputError is a ValueError, but the user's to mend: a table without the wanted column.
-        if isinstance(error, InputError):
-            raise
-        return BadRecord(record.file, record.line, _reason(error))
+        return BadRecord(record.file, record.line, str(error) or type(error).__name__)
     # Looked for only where the bytes hold an escape: in the corpus at hand one document in a thousand.
     if b"\\u" in record.data and (lone := len(_SURROGATE.findall(document.text))):
         # JSON may escape half a surrogate pair; such a string cannot be written as UTF-8.
@@ -177,48 +181,46 @@ def _decode(data: bytes, config: ReadConfig) -> tuple[str, int]:
         return text, text.count("\ufffd") - data.count("\ufffd".encode())
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"not valid JSON: {error.msg} at column {error.colno}"
-    return str(error) or type(error).__name__
-
-
-def _whole(record: Record, text: str, config: ReadConfig) -> Document:
-    return Document(_line_of(record), _stem(record), _newlines(text))
-
-
-def _json(record: Record, text: str, config: ReadConfig) -> Document:
-    return _from_fields(record, json_object(text), config)
-
-
-def _table(record: Record, text: str, config: ReadConfig) -> Document:
-    header = record.header.decode(config.encoding, errors="replace")
-    wanted = column_name(config.text_field), column_name(config.id_field), column_name(config.source_field)
-    fields = table_fields(text, header, _delimiter(record.kind, config), config.table_quotes, wanted, record.file)
-    if wanted[0] not in fields:
-        raise missing_column(record.file, config.text_field, list(fields))
-    return _from_fields(record, fields, config)
-
-
-def _from_fields(record: Record, fields: Mapping[str, object], config: ReadConfig) -> Document:
-    text_field, id_field, source_field = map(column_name, (config.text_field, config.id_field, config.source_field))
-    value = fields.get(text_field, {"paragraphs": fields["paragraphs"]} if "paragraphs" in fields else None)
-    if value is None:
-        raise ValueError(f"no field {config.text_field!r}; fields: {listed(fields)} (option read.text_field)")
-    text, sentences = _content(value)
-    if text is None:
-        raise ValueError(f"field {config.text_field!r} is no text but {type(value).__name__}")
-    # Numbers are welcome as identifiers; an empty one gives way to the line in the file.
-    identifier, source = fields.get(id_field), fields.get(source_field)
+def _document(record: Record, text: str, config: ReadConfig) -> Document:
+    identifier: object = None
+    source: object = None
+    sentences: Sentences | None = None
+    if record.kind == "txt":
+        text = _newlines(text)
+    elif record.kind == "vert":
+        text = _newlines(text)
+        attributes, sentences = vertical_attributes(text), vertical_paragraphs(text)
+        identifier, source = attributes.get("docid"), attributes.get("uri")
+        text = "\n".join(map(" ".join, sentences))
+    else:
+        wanted = column_name(config.text_field), column_name(config.id_field), column_name(config.source_field)
+        fields = json_object(text) if record.kind in ("jsonl", "parquet") else _table_row(record, text, wanted, config)
+        value = fields.get(wanted[0], {"paragraphs": fields["paragraphs"]} if "paragraphs" in fields else None)
+        if value is None:
+            raise ValueError(f"no field {config.text_field!r}; fields: {listed(fields)} (option read.text_field)")
+        content, sentences = _content(value)
+        if content is None:
+            raise ValueError(f"field {config.text_field!r} is no text but {type(value).__name__}")
+        text = _newlines(content)
+        # Numbers are welcome as identifiers; an empty one gives way to the line in the file.
+        identifier, source = fields.get(wanted[1]), fields.get(wanted[2])
     return Document(
-        identifier=_line_of(record) if identifier in (None, "") else str(identifier),
-        source=_stem(record) if source in (None, "") else str(source),
-        text=_newlines(text),
+        identifier=f"{Path(record.file).name}:{record.line}" if identifier in (None, "") else str(identifier),
+        source=Path(record.file).name.partition(".")[0] if source in (None, "") else str(source),
+        text=text,
         sentences=sentences,
     )
 
 
-def _content(value: object) -> tuple[str | None, tuple[tuple[str, ...], ...] | None]:
+def _table_row(record: Record, row: str, wanted: Sequence[str], config: ReadConfig) -> Mapping[str, object]:
+    header = record.header.decode(config.encoding, errors="replace")
+    fields = table_fields(row, header, _delimiter(record.kind, config), config.table_quotes, wanted, record.file)
+    if wanted[0] not in fields:
+        raise missing_column(record.file, config.text_field, list(fields))
+    return fields
+
+
+def _content(value: object) -> tuple[str | None, Sentences | None]:
     """The text of a field, and its sentences where it has them: brWaC on the hub is {"paragraphs": [["Um.", "Dois."]]}.
 
     None where it is no text.
@@ -236,35 +238,6 @@ def _content(value: object) -> tuple[str | None, tuple[tuple[str, ...], ...] | N
     split = (tuple(joined for part in each if (joined := " ".join(part.split()))) for each in paragraphs)
     sentences = tuple(paragraph for paragraph in split if paragraph)
     return "\n".join(map(" ".join, sentences)), sentences
-
-
-def _vertical(record: Record, text: str, config: ReadConfig) -> Document:
-    text = _newlines(text)
-    attributes, paragraphs = vertical_attributes(text), vertical_paragraphs(text)
-    return Document(
-        identifier=attributes.get("docid") or _line_of(record),
-        source=attributes.get("uri") or _stem(record),
-        text="\n".join(" ".join(sentences) for sentences in paragraphs),
-        sentences=paragraphs,
-    )
-
-
-_PARSERS: dict[str, Callable[[Record, str, ReadConfig], Document]] = {
-    "txt": _whole,
-    "jsonl": _json,
-    "parquet": _json,
-    "csv": _table,
-    "tsv": _table,
-    "vert": _vertical,
-}
-
-
-def _line_of(record: Record) -> str:
-    return f"{Path(record.file).name}:{record.line}"
-
-
-def _stem(record: Record) -> str:
-    return Path(record.file).name.partition(".")[0]
 
 
 def _newlines(text: str) -> str:

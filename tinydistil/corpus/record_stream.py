@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tinydistil.base.errors import InputError, optional
 
@@ -40,6 +40,10 @@ class Line(NamedTuple):
 
     number: int
     data: bytes | None
+
+
+# What a format's reader yields: the line where a record begins, and its bytes, or (str) why it is set aside.
+Cut: TypeAlias = tuple[int, bytes | str]
 
 
 @contextmanager
@@ -75,7 +79,7 @@ def open_stream(path: Path, *, text: bool = True) -> Iterator[Stream]:
 def _raw(path: Path) -> io.RawIOBase:
     most = max(ALWAYS_UNPACKED, MOST_RATIO * path.stat().st_size)
     if path.suffix.lower() == ".gz":
-        return _Decompressed(cast(_Source, gzip.open(path, "rb")), most)
+        return _Decompressed(gzip.open(path, "rb"), most)
     if path.suffix.lower() == ".zst":
         # A frame may be followed by another, as pzstd and `cat a.zst b.zst` write them.
         reader = _decompressor(path).stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
@@ -115,15 +119,10 @@ def unpacked_bytes(path: Path) -> int:
     return size * length // max(1, len(head) - rest)
 
 
-class _Source(Protocol):
-    def read1(self, size: int, /) -> bytes: ...
-    def close(self) -> None: ...
-
-
 class _Decompressed(io.RawIOBase):
     """Hands on all that was decompressed before some damage, which Python's own buffers would lose."""
 
-    def __init__(self, source: _Source, most: int) -> None:
+    def __init__(self, source: Any, most: int) -> None:
         self._source, self._left = source, most
         self._damage: Exception | None = None
 
@@ -187,15 +186,10 @@ def lines(stream: Stream, max_line_bytes: int) -> Iterator[Line]:
     while data := stream.readline(max_line_bytes + 2):
         number += 1
         # A carriage return goes only with its line feed here; `open_stream` deals with those that stand alone.
-        data, whole = data.rstrip(b"\r\n"), data.endswith(b"\n")
-        if len(data) <= max_line_bytes:
-            yield Line(number, data)
+        bare = data.rstrip(b"\r\n")
+        if len(bare) <= max_line_bytes:
+            yield Line(number, bare)
             continue
-        if not whole:
-            _skip_line(stream)
+        while data and not data.endswith(b"\n"):
+            data = stream.readline(BLOCK_BYTES)
         yield Line(number, None)
-
-
-def _skip_line(stream: Stream) -> None:
-    while (rest := stream.readline(BLOCK_BYTES)) and not rest.endswith(b"\n"):
-        pass

@@ -3,7 +3,7 @@
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,17 +64,11 @@ def _expand(name: str) -> list[Path]:
     if not matches:
         what = "no file matches" if glob.has_magic(name) else "there is no file or folder"
         raise InputError(f"{what} {name!r}; give an existing file, folder or glob pattern")
-    files = [file for match in matches for file in _matched(Path(match))]
+    # Folders are left to `**`, other formats skipped.
+    files = [path for path in map(Path, matches) if _reached(path).is_file() and kind_of(path)]
     if not files:
         raise InputError(f"{name!r} matches no file of a known format; {ENDINGS}")
     return files
-
-
-def _matched(path: Path) -> list[Path]:
-    """A glob's match: folders are left to `**`, other formats skipped, broken links an error."""
-    if not _exists(path):
-        raise InputError(f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
-    return [path] if path.is_file() and kind_of(path) else []
 
 
 def _exists(path: Path) -> bool:
@@ -83,6 +77,13 @@ def _exists(path: Path) -> bool:
     except OSError as error:
         # A link to itself: ELOOP, which Path.exists passes on; also a name that is too long.
         raise InputError(f"{str(path)!r} cannot be followed: {error.strerror}") from None
+
+
+def _reached(path: Path) -> Path:
+    """`path`, where it leads to a file."""
+    if not _exists(path):
+        raise InputError(f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
+    return path
 
 
 def _checked(path: Path) -> Path:
@@ -94,12 +95,7 @@ def _checked(path: Path) -> Path:
 
 
 def _folder_files(folder: Path) -> list[Path]:
-    files = []
-    for path in _walk(folder):
-        if kind_of(path) is not None:
-            if not _exists(path):
-                raise InputError(f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
-            files.append(_checked(path))
+    files = [_checked(_reached(path)) for path in _walk(folder) if kind_of(path)]
     if not files:
         raise InputError(f"folder {str(folder)!r} holds no file of a known format; {ENDINGS}")
     return files
@@ -115,12 +111,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(_visible(folders))
-        yield from (Path(root, name) for name in sorted(_visible(names)))
-
-
-def _visible(names: Iterable[str]) -> Iterable[str]:
-    return (name for name in names if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 def open_lines(path: str | None) -> Iterator[str]:

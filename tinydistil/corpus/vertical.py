@@ -7,8 +7,7 @@ So it is read by line, and whatever is not recognised as a tag is a token.
 import re
 from collections.abc import Iterator
 
-from tinydistil.corpus.document import BadRecord, Record
-from tinydistil.corpus.record_stream import BLOCK_BYTES, Stream
+from tinydistil.corpus.record_stream import BLOCK_BYTES, Cut, Stream
 
 # A document begins at "<doc" and also right after "</doc>", should the next opening tag be damaged.
 _BOUNDARY = re.compile(rb"<[ \t]*(?:(?P<opening>doc\b)|/[ \t]*doc\b[^\n]*\n)", re.IGNORECASE)
@@ -22,28 +21,30 @@ _OTHER_TAG = re.compile(r"\n[ \t]*</?[a-z!?][^<>\n]*>[ \t]*(?=\n)", re.IGNORECAS
 _ATTRIBUTE = re.compile(r"""(?<![\w-])([\w-]++)\s*+=\s*(?:"([^"\n]*)|'([^'\n]*)|([^\s"'>]+))""")
 
 
-def vertical_records(stream: Stream, file: str, max_bytes: int) -> Iterator[Record | BadRecord]:
+def vertical_records(stream: Stream, max_bytes: int) -> Iterator[Cut]:
     """The documents of a .vert stream, tags included. Memory is bounded by `max_bytes` and a block."""
     buffer, line, too_long = b"", 1, False
-    while block := stream.read1(BLOCK_BYTES):
+    reason = f"document is longer than {max_bytes} bytes"
+    while True:
+        block = stream.read1(BLOCK_BYTES)
         *whole, buffer = _cut(buffer + block)
-        for piece in whole:
+        for piece in whole if block else [*whole, buffer]:
             # The piece after a document given up is that document's own end.
-            if not too_long:
-                yield from _record(piece, file, line, max_bytes)
+            if not too_long and (len(piece) > max_bytes or _is_document(piece)):
+                yield line, reason if len(piece) > max_bytes else piece
             too_long = False
             line += piece.count(b"\n")
+        if not block:
+            return
         if len(buffer) > max_bytes:
             if not too_long:
-                yield BadRecord(file, line, f"document is longer than {max_bytes} bytes")
+                yield line, reason
             too_long = True
             line += buffer.count(b"\n")
             # The unfinished last line may hold half a tag; a line longer than that holds none, and the
             # dot keeps what follows from looking like the beginning of a line.
             last = buffer[buffer.rfind(b"\n") + 1 :]
             buffer = last if len(last) < BLOCK_BYTES else b"."
-    if not too_long:
-        yield from _record(buffer, file, line, max_bytes)
 
 
 def _cut(data: bytes) -> list[bytes]:
@@ -59,16 +60,11 @@ def _cut(data: bytes) -> list[bytes]:
     return [data[start:end] for start, end in zip(cuts, [*cuts[1:], len(data)], strict=True)]
 
 
-def _record(data: bytes, file: str, line: int, max_bytes: int) -> Iterator[Record | BadRecord]:
-    if len(data) > max_bytes:
-        yield BadRecord(file, line, f"document is longer than {max_bytes} bytes")
-    # A document without tokens is still one, to be counted as empty; a stray closing tag is none.
-    elif data.lstrip()[:4].lower() == b"<doc" or _holds_tokens(data):
-        yield Record(file, line, "vert", data)
-
-
-def _holds_tokens(data: bytes) -> bool:
-    """False for what stands between documents: blank lines, a root element's tags."""
+def _is_document(data: bytes) -> bool:
+    """Whether `data` is more than what stands between documents: blank lines, a stray closing tag, a root element's
+    tags. A document without tokens is one, to be counted as empty."""
+    if data.lstrip()[:4].lower() == b"<doc":
+        return True
     return any(line.strip() and not line.lstrip().startswith(b"<") for line in data.split(b"\n"))
 
 
