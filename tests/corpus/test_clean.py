@@ -8,7 +8,7 @@ import pytest
 
 from tinydistil.base.config import from_mapping
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.clean import DOCUMENT_RULES, LINE_RULES, RULES, TEXT_RULES, CleanConfig, clean_document
+from tinydistil.corpus.clean import DOCUMENT_RULES, LAST_RESORT, MENDING_RULES, RULES, CleanConfig, clean_document
 from tinydistil.corpus.document import Document
 
 PROSE = (
@@ -39,7 +39,7 @@ def clean(text: str, **options: object) -> str | None:
 
 
 def test_the_rules_are_named_once_and_have_victims() -> None:
-    assert len(set(RULES)) == len(RULES) == len(TEXT_RULES) + len(LINE_RULES) + len(DOCUMENT_RULES)
+    assert len(set(RULES)) == len(RULES) == len(MENDING_RULES) + len(LAST_RESORT) + len(DOCUMENT_RULES)
     assert set(VICTIMS) == set(DOCUMENT_RULES)
 
 

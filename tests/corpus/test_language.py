@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.corpus.clean import CleanConfig, Measured, language
+from tinydistil.corpus.clean import CleanConfig, language
 from tinydistil.corpus.language import LANGUAGES, SAMPLE_WORDS, SPELLINGS, TIER_RATES, WORDS, judge
 from tinydistil.corpus.ngrams import split_words
 
@@ -28,7 +28,7 @@ PORTUGUESE = [
 
 
 def is_foreign(text: str) -> bool:
-    return language(Measured(text, text.split("\n")), CleanConfig().language_margin)
+    return language(text, CleanConfig())
 
 
 @pytest.mark.parametrize("line", PORTUGUESE)

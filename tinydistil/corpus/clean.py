@@ -1,17 +1,17 @@
 """Cleaning: the rules in order; every document ends kept, or dropped by exactly one named rule.
 
 Limits were tuned on the real documents of all kinds of this project's corpus, technical ones among them; the shares
-beside them are of those. Shapes: W words.
+beside them are of those.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from tinydistil.base.config import Checked, Count, NonNegative, Share, nearest
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.document import Document
-from tinydistil.corpus.language import Verdict, judge
+from tinydistil.corpus.language import judge_text
 from tinydistil.corpus.ngrams import ngrams_repeat, normalised_words, repeated_line_shares, split_words, word_numbers
 from tinydistil.corpus.rules_lines import drop_boilerplate, drop_menus, drop_stutter
 from tinydistil.corpus.rules_text import normalise_unicode, remove_addresses, repair_mojibake, strip_html
@@ -64,103 +64,86 @@ class CleanConfig(Checked, table="clean"):
                 raise InputError(f"clean.skip: no rule {name!r}{nearest(name, known)}; rules: {', '.join(known)}")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A cleaned text and what the rules look at, each measured once and only when needed."""
-
-    text: str
-    lines: Sequence[str] = field(repr=False)
-
-    @cached_property
-    def data(self) -> bytes:
-        """The text in UTF-8."""
-        return self.text.encode("utf-8", errors="replace")
-
-    @cached_property
-    def words(self) -> list[bytes]:
-        """(W,) the normalised words."""
-        return split_words(self.text)
-
-    @cached_property
-    def verdict(self) -> Verdict:
-        """Which language the words speak for."""
-        return judge(self.words)
-
-    def has_share(self, characters: bytes, limit: float) -> bool:
-        """Whether more than `limit` of the text's bytes are one of the ASCII `characters`."""
-        rest = len(self.data.translate(None, characters)) / max(1, len(self.data))
-        return len(self.words) >= _MIN_SHARE_WORDS and 1.0 - rest > limit
-
-
-def word_length(text: Measured) -> bool:
+def word_length(text: str, _: CleanConfig) -> bool:
     """The mean length of words (bytes) is that of no language: spaced letters, base64, words run together."""
-    count = len(text.words)
+    count = len(split_words(text))
     # The words stand with one space between them.
-    mean = (len(normalised_words(text.text)) + 1) / max(1, count) - 1
+    mean = (len(normalised_words(text)) + 1) / max(1, count) - 1
     return count > 0 and not _WORD_LENGTHS[0] <= mean <= _WORD_LENGTHS[1]
 
 
-def repeated_lines(text: Measured) -> bool:
+def repeated_lines(text: str, _: CleanConfig) -> bool:
     """The shares of repeated lines, or of characters in them, are above the limits."""
-    line_share, character_share = repeated_line_shares(text.lines)
+    line_share, character_share = repeated_line_shares(text.split("\n"))
     return line_share > _MAX_REPEATED_LINES or character_share > _MAX_REPEATED_CHARACTERS
 
 
-def repeated_ngrams(text: Measured) -> bool:
+def repeated_ngrams(text: str, _: CleanConfig) -> bool:
     """One run of 2, 3, 4 words, or all repeated runs of 5 to 10 words, cover more than their limits."""
-    return len(text.words) > 1 and ngrams_repeat(word_numbers(text.text), _MAX_TOP_NGRAMS, _MAX_REPEATED_NGRAMS)
+    return len(split_words(text)) > 1 and ngrams_repeat(word_numbers(text), _MAX_TOP_NGRAMS, _MAX_REPEATED_NGRAMS)
 
 
-def language(text: Measured, margin: float) -> bool:
+def language(text: str, config: CleanConfig) -> bool:
     """Another language explains the words better than Portuguese, by more than both margins (nats).
 
     The margin per word spares Portuguese that quotes: lessons of English, articles full of foreign names.
     """
-    advantage = text.verdict.advantage
-    return advantage > margin and advantage > _MARGIN_PER_WORD * text.verdict.words
+    verdict = judge_text(text)
+    return verdict.advantage > config.language_margin and verdict.advantage > _MARGIN_PER_WORD * verdict.words
 
 
-def no_prose(text: Measured, min_share: float) -> bool:
+def no_prose(text: str, config: CleanConfig) -> bool:
     """Too few of the words that hold Portuguese sentences together: keyword lists, code, other languages."""
-    return len(text.words) >= _MIN_SHARE_WORDS and text.verdict.portuguese_share < min_share
+    return len(split_words(text)) >= _MIN_SHARE_WORDS and judge_text(text).portuguese_share < config.min_prose
 
 
-TEXT_RULES: dict[str, Callable[[str], str]] = {
+def _has_share(text: str, characters: bytes, limit: float) -> bool:
+    """Whether more than `limit` of the text's bytes are one of the ASCII `characters`."""
+    data = text.encode("utf-8", errors="replace")
+    rest = len(data.translate(None, characters)) / max(1, len(data))
+    return len(split_words(text)) >= _MIN_SHARE_WORDS and 1.0 - rest > limit
+
+
+def _by_lines(rule: Callable[[Sequence[str]], list[str]], text: str) -> str:
+    lines = text.split("\n")
+    kept = rule(lines)
+    return text if len(kept) == len(lines) else "\n".join(kept)
+
+
+MENDING_RULES: dict[str, Callable[[str], str]] = {
     "mojibake": repair_mojibake,
     "html": strip_html,
     "unicode": normalise_unicode,
     "addresses": remove_addresses,
-}
-LINE_RULES: dict[str, Callable[[Sequence[str]], list[str]]] = {
     # Menus first: their items are often furniture too ("Contato"), and without these a run would look short.
-    "menus": drop_menus,
-    "boilerplate": drop_boilerplate,
-    # Only where a document repeats itself: it is judged again without these lines.
-    "stutter": drop_stutter,
+    "menus": partial(_by_lines, drop_menus),
+    "boilerplate": partial(_by_lines, drop_boilerplate),
 }
-# The cheapest first; true means drop.
-DOCUMENT_RULES: dict[str, Callable[[Measured, CleanConfig], bool]] = {
+# Only where a document repeats itself by n-grams: it is judged again after this one.
+LAST_RESORT: dict[str, Callable[[str], str]] = {"stutter": partial(_by_lines, drop_stutter)}
+# The cheapest first; true means drop. All look at the last text's words, which `ngrams` keeps.
+DOCUMENT_RULES: dict[str, Callable[[str, CleanConfig], bool]] = {
     # A document without words can never be kept, so this one cannot be left out.
-    "empty": lambda text, config: not text.words,
-    "too_long": lambda text, config: len(text.text) > config.max_characters,
-    "too_short": lambda text, config: len(text.words) < config.min_words,
-    "undecodable": lambda text, config: text.text.count("\ufffd") > _MAX_UNDECODABLE * len(text.words),
-    "symbols": lambda text, config: text.has_share(_SYMBOLS, config.max_symbols),
-    "digits": lambda text, config: text.has_share(_DIGITS, config.max_digits),
-    "word_length": lambda text, config: word_length(text),
-    "repeated_lines": lambda text, config: repeated_lines(text),
-    "repeated_ngrams": lambda text, config: repeated_ngrams(text),
-    "language": lambda text, config: language(text, config.language_margin),
-    "no_prose": lambda text, config: no_prose(text, config.min_prose),
+    "empty": lambda text, config: not split_words(text),
+    "too_long": lambda text, config: len(text) > config.max_characters,
+    "too_short": lambda text, config: len(split_words(text)) < config.min_words,
+    "undecodable": lambda text, config: text.count("\ufffd") > _MAX_UNDECODABLE * len(split_words(text)),
+    "symbols": lambda text, config: _has_share(text, _SYMBOLS, config.max_symbols),
+    "digits": lambda text, config: _has_share(text, _DIGITS, config.max_digits),
+    "word_length": word_length,
+    "repeated_lines": repeated_lines,
+    "repeated_ngrams": repeated_ngrams,
+    "language": language,
+    "no_prose": no_prose,
 }
-RULES = (*TEXT_RULES, *LINE_RULES, *DOCUMENT_RULES)
+RULES = (*MENDING_RULES, *LAST_RESORT, *DOCUMENT_RULES)
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
     """`document` as cleaned; `dropped_by` names the one rule that drops it, None if it is kept.
 
-    `removed` pairs each text and line rule that changed the text with the characters it took away.
+    `removed` pairs each mending rule that changed the text with the characters it took away.
     """
 
     document: Document
@@ -174,43 +157,34 @@ def clean_document(document: Document, config: CleanConfig) -> Cleaned:
     Raises InputError if a package that a rule needs for this document is missing.
     """
     removed: list[tuple[str, int]] = []
-    text = document.text
-    for name, rule in TEXT_RULES.items():
-        if name not in config.skip:
+
+    def mended(text: str, rules: Mapping[str, Callable[[str], str]]) -> str:
+        for name, rule in rules.items():
             # A rule with nothing to do gives the same object back, so this comparison is free.
-            changed = rule(text)
-            if changed != text:
+            if name not in config.skip and (changed := rule(text)) != text:
                 removed.append((name, max(0, len(text) - len(changed))))
-            text = changed
-    left = Measured(text, text.split("\n"))
-    left = _without(_without(left, "menus", config, removed), "boilerplate", config, removed)
-    dropped_by = dropping_rule(left, config)
-    if dropped_by == "repeated_ngrams":
-        left = _without(left, "stutter", config, removed)
-        dropped_by = dropping_rule(left, config)
-    if left.text != document.text:
-        document = replace(document, text=left.text, sentences=_sentences(document, left.lines))
+                text = changed
+        return text
+
+    text = mended(document.text, MENDING_RULES)
+    dropped_by = dropping_rule(text, config)
+    if dropped_by == "repeated_ngrams" and (shorter := mended(text, LAST_RESORT)) != text:
+        text, dropped_by = shorter, dropping_rule(shorter, config)
+    if text != document.text:
+        document = replace(document, text=text, sentences=_sentences(document, text))
     return Cleaned(document, dropped_by, tuple(removed))
 
 
-def _without(text: Measured, name: str, config: CleanConfig, removed: list[tuple[str, int]]) -> Measured:
-    """`text` without the lines that line rule `name` takes away, which are counted in `removed`."""
-    lines = text.lines if name in config.skip else LINE_RULES[name](text.lines)
-    if len(lines) == len(text.lines):
-        return text
-    shorter = Measured("\n".join(lines), lines)
-    removed.append((name, len(text.text) - len(shorter.text)))
-    return shorter
-
-
-def _sentences(document: Document, lines: Sequence[str]) -> tuple[tuple[str, ...], ...] | None:
+def _sentences(document: Document, text: str) -> tuple[tuple[str, ...], ...] | None:
     """The format's own sentences where a paragraph is unchanged, else those of its cleaned text."""
     if document.sentences is None:
         return None
     original = {" ".join(sentences): sentences for sentences in document.sentences}
-    return tuple(original.get(line) or tuple(split_sentences(line)) for line in lines if line)
+    return tuple(original.get(line) or tuple(split_sentences(line)) for line in text.split("\n") if line)
 
 
-def dropping_rule(text: Measured, config: CleanConfig) -> str | None:
+def dropping_rule(text: str, config: CleanConfig) -> str | None:
     """The name of the first document rule that drops `text`, None if all let it pass."""
-    return next((name for name, test in DOCUMENT_RULES.items() if name not in config.skip and test(text, config)), None)
+    return next(
+        (name for name, drops in DOCUMENT_RULES.items() if name not in config.skip and drops(text, config)), None
+    )

@@ -9,11 +9,14 @@ Shapes: N words looked at, L languages.
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tinydistil.corpus.ngrams import split_words
 
 _DATA = tomllib.loads(Path(__file__).with_name("languages.toml").read_text(encoding="utf-8"))
 WORDS: dict[str, list[str]] = _DATA["words"]
@@ -76,3 +79,9 @@ def judge(words: Sequence[bytes]) -> Verdict:
         portuguese_share=float(evidence[-1]) / max(1, len(words)),
         words=len(words),
     )
+
+
+@lru_cache(maxsize=1)
+def judge_text(text: str) -> Verdict:
+    """`judge` of the words of `text`; the last verdict is kept, as two rules ask for it."""
+    return judge(split_words(text))

@@ -4,8 +4,6 @@ Sentences show a student its rare words a few times, among others. The vector th
 itself shows it each one, and cheaply: a word has three tokens or four. Shapes: W words, T tokens of one side.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,14 +13,8 @@ from tinydistil.batches.shards import DocumentSequences, Tokens, TokenShards
 Numbers = NDArray[np.uint64]
 
 
-@dataclass(frozen=True, slots=True)
-class _Types:
-    """Different words, by hash, ascending: how often each is there, and shard and index of the first."""
-
-    hashes: Numbers
-    counts: NDArray[np.int64]
-    shards: NDArray[np.int64]
-    indices: NDArray[np.int64]
+# Different words, by hash, ascending: how often each is there, and shard and index of the first.
+_TYPES = np.dtype([("hash", np.uint64), ("count", np.int64), ("shard", np.int64), ("index", np.int64)])
 
 
 def single_words(shards: TokenShards, at_least: int) -> DocumentSequences:
@@ -31,17 +23,15 @@ def single_words(shards: TokenShards, at_least: int) -> DocumentSequences:
     Words are different that differ on either side, so "Casa" and "casa" are two where one tokenizer is cased. The
     corpus must have two tokenizations, which alone mark its words.
     """
-    none = np.empty(0, np.int64)
-    found = _Types(np.empty(0, np.uint64), none, none, none)
+    found = np.empty(0, _TYPES)
     for number, arrays in enumerate(shards.word_arrays()):
         found = _merged(found, _hashes(arrays), number)
-    frequent = np.flatnonzero(found.counts >= at_least)
-    order = frequent[np.lexsort((found.indices[frequent], found.shards[frequent]))]
+    found = found[found["count"] >= at_least]
     ids: tuple[list[bytes], list[bytes]] = [], []
     pieces: tuple[list[bytes], list[bytes]] = [], []
     sizes = []
     for number, arrays in enumerate(shards.word_arrays()):
-        mine = found.indices[order[found.shards[order] == number]]
+        mine = np.sort(found["index"][found["shard"] == number])
         for side, (tokens, lengths) in enumerate(arrays):
             starts = _starts(lengths)
             ids[side].extend(tokens[starts[index] : starts[index] + lengths[index]].tobytes() for index in mine)
@@ -68,15 +58,14 @@ def _starts(lengths: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
     return np.cumsum(lengths, dtype=np.int64) - lengths
 
 
-def _merged(before: _Types, hashes: Numbers, number: int) -> _Types:
+def _merged(before: NDArray[np.void], hashes: Numbers, number: int) -> NDArray[np.void]:
     """What was found before, and the words of shard `number`."""
-    new, first, counts = np.unique(hashes, return_index=True, return_counts=True)
-    every = np.concatenate([before.hashes, new])
+    unique, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+    new = np.empty(len(unique), _TYPES)
+    new["hash"], new["count"], new["shard"], new["index"] = unique, counts, number, first
+    every = np.concatenate([before, new])
     # Of equal ones the first: that of an earlier shard.
-    unique, kept, inverse = np.unique(every, return_index=True, return_inverse=True)
-    return _Types(
-        unique,
-        np.bincount(inverse, np.concatenate([before.counts, counts]), len(unique)).astype(np.int64),
-        np.concatenate([before.shards, np.full(len(new), number)])[kept],
-        np.concatenate([before.indices, first])[kept],
-    )
+    _, kept, inverse = np.unique(every["hash"], return_index=True, return_inverse=True)
+    merged = every[kept]
+    merged["count"] = np.bincount(inverse, every["count"], len(kept))
+    return merged
