@@ -62,10 +62,11 @@ def open_table(
         first = next(source, Line(2, b""))
     if first.data is None:
         return b"", iter([(first.number, f"header row is longer than {max_bytes} bytes")])
-    header, taken = _joined(first, source, delimiter, None, max_bytes) if quotes else (None, [first])
-    waiting = deque(taken[1:] if header is None else ())
-    header = first.data if header is None else header
-    width = _width(header, delimiter, quotes)
+    header, taken, width = _joined(first, source, delimiter, None, max_bytes) if quotes else (None, [first], 0)
+    waiting: deque[Line] = deque()
+    if header is None:
+        waiting.extend(taken[1:])
+        header, width = first.data, first.data.count(delimiter) + 1
 
     def alone(line: Line) -> bool:
         return line.data is not None and line.data.count(delimiter) == width - 1
@@ -74,9 +75,9 @@ def open_table(
         while line := waiting.popleft() if waiting else next(source, None):
             row, reason = line.data, f"row is longer than {max_bytes} bytes"
             if row and quotes and b'"' in row and (cells := cells_in(row, delimiter, False)) and cells[1]:
-                row, taken = _joined(line, chain(_drained(waiting), source), delimiter, width, max_bytes)
+                row, taken, count = _joined(line, chain(_drained(waiting), source), delimiter, width, max_bytes)
                 # Lines of a .tsv that are rows each for themselves are no field of several lines.
-                several = row is not None and _width(row, delimiter, quotes) == width and not all(map(alone, taken))
+                several = row is not None and count == width and not all(map(alone, taken))
                 if row is None or (kind == "tsv" and not several and width > 1):
                     waiting.extendleft(reversed(taken[1:]))
                     row, reason = (line.data if kind == "tsv" and alone(line) else None), _OPEN_QUOTE
@@ -94,8 +95,8 @@ def _filled(line: Line) -> bool:
 
 def _joined(
     first: Line, more: Iterable[Line], delimiter: bytes, width: int | None, max_bytes: int
-) -> tuple[bytes | None, list[Line]]:
-    """The row that begins with line `first`, and the lines looked at for it.
+) -> tuple[bytes | None, list[Line], int]:
+    """The row that begins with line `first`, the lines looked at for it, and the cells counted in them.
 
     No row where a quoted cell does not close within `max_bytes`, or is one more than `width` (None for any number): so
     lines that open quotes one after the other are looked at `width` times at most.
@@ -109,23 +110,10 @@ def _joined(
             break
         cells, inside = cells + found[0], found[1]
         if not inside:
-            return b"\n".join(each.data or b"" for each in taken), taken
+            return b"\n".join(each.data or b"" for each in taken), taken, cells
         if width is not None and cells >= width:
             break
-    return None, taken
-
-
-def _width(row: bytes, delimiter: bytes, quotes: bool) -> int:
-    """How many cells a row has."""
-    cells, inside = 0, False
-    for line in row.split(b"\n") if quotes else ():
-        if (found := cells_in(line, delimiter, inside)) is None:
-            break
-        cells, inside = cells + found[0], found[1]
-    else:
-        if quotes and not inside:
-            return cells
-    return row.count(delimiter) + 1
+    return None, taken, cells
 
 
 def _drained(waiting: deque[Line]) -> Iterator[Line]:
@@ -199,7 +187,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def missing_column(file: str, column: str, names: list[str]) -> InputError:
-    """The error for a table without the column that was asked for."""
+    """The error for a table without `column`."""
     return InputError(
         f"{file!r} has no column {column!r}; its columns: {listed(names)}. "
         "Set the text field (or the delimiter) to fit: options read.text_field, read.csv_delimiter"

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 class Record:
     """One document still in the bytes it has on disk: cheap to cut out, cheap to send to a worker.
 
-    `line` is the 1-based line (row, for Parquet) where it starts. `kind` is one of text_files.KINDS.
-    `header` is the undecoded header row that a table's row needs to be understood, else empty.
+    `line` is the 1-based line (row, for Parquet) where it starts. `kind` is one of text_files.KINDS. `header` is the
+    undecoded header row that a table's row needs to be understood, else empty: so any worker can parse any row.
     """
 
     file: str
     line: int
     kind: str
     data: bytes
-    # With it each row can be parsed alone, by any worker, in any order.
     header: bytes = b""
 
 

@@ -54,7 +54,6 @@ def _hashes(arrays: tuple[tuple[Tokens, Tokens], ...]) -> Numbers:
 
 
 def _starts(lengths: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-    """Where each word begins among the tokens."""
     return np.cumsum(lengths, dtype=np.int64) - lengths
 
 

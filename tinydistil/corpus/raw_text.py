@@ -46,10 +46,7 @@ class RawText(TokenText):
     def prepare(
         self, ranks: Ranks, *, workers: int, say: Callable[[str], None], later: Callable[[int], float] | None = None
     ) -> None:
-        """Make the shards, or find them finished. Rank 0 works, the others wait.
-
-        later: seconds that the command takes after so many bytes of text, for the time left of the whole.
-        """
+        """Make the shards, or find them finished. Rank 0 works, the others wait. later: see `Progress`."""
         with ranks.agreed("prepare the corpus"):
             if ranks.is_main:
                 progress = Progress(self.job.plain_bytes(), later=later)

@@ -31,10 +31,9 @@ class Tally:
 class Counts:
     """Sums over records, of a segment or of a whole corpus.
 
-    read: all documents with their characters as they came. dropped: those that each rule dropped. removed:
-    the characters that rules took out of documents that were kept, and of how many. kept: by split,
-    characters after cleaning. changed: characters that kept documents lost (or gained, < 0) otherwise, by
-    repairs.
+    read: all documents with their characters as they came. dropped: those that each rule dropped. removed: the
+    characters that rules took out of documents that were kept, and of how many. kept: by split, characters after
+    cleaning. changed: characters that kept documents lost (or gained, < 0) otherwise, by repairs.
     """
 
     # Items are what the reader gave, good or bad: a restart skips that many.
@@ -80,11 +79,7 @@ class Counts:
         self.first_unreadable = self.first_unreadable or other.first_unreadable
         self.read.add(other.read.documents, other.read.characters)
         self.replaced_bytes.add(other.replaced_bytes.documents, other.replaced_bytes.characters)
-        for mine, theirs in (
-            (self.dropped, other.dropped),
-            (self.removed, other.removed),
-            (self.kept, other.kept),
-        ):
+        for mine, theirs in ((self.dropped, other.dropped), (self.removed, other.removed), (self.kept, other.kept)):
             for name, tally in theirs.items():
                 mine.setdefault(name, Tally()).add(tally.documents, tally.characters)
 
@@ -107,10 +102,8 @@ def counts_from(values: object) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line. `effect` is read, dropped (whole documents), removed (parts of kept documents), changed
-    (length of kept documents by repairs; negative where they grew) or kept; `share` is of the characters
-    read.
-    """
+    """One line. `effect` is read, dropped (whole documents), removed (parts of kept documents), changed (length of
+    kept documents by repairs; negative where they grew) or kept; `share` is of the characters read."""
 
     effect: str
     rule: str
@@ -120,8 +113,7 @@ class Row:
 
 
 def make_table(counts: Counts) -> list[Row]:
-    """Rows that add up: read = dropped + removed + changed + kept, in characters; in documents without the
-    middle two."""
+    """Rows that add up. In characters read = dropped + removed + changed + kept; in documents read = dropped + kept."""
     # 1 for an input without a character, whose shares are all 0.
     total = max(1, counts.read.characters)
 
@@ -129,14 +121,11 @@ def make_table(counts: Counts) -> list[Row]:
         return Row(effect, rule, tally.documents, tally.characters, round(tally.characters / total, 6))
 
     rows = [row("read", "all", counts.read)]
-    rows += [row("dropped", rule, tally) for rule, tally in _largest_first(counts.dropped)]
-    rows += [row("removed", rule, tally) for rule, tally in _largest_first(counts.removed)]
+    for effect, tallies in (("dropped", counts.dropped), ("removed", counts.removed)):
+        largest_first = sorted(tallies, key=lambda rule: (-tallies[rule].characters, -tallies[rule].documents, rule))
+        rows += [row(effect, rule, tallies[rule]) for rule in largest_first]
     rows.append(row("changed", "repairs", Tally(0, counts.changed)))
     return rows + [row("kept", split, counts.kept[split]) for split in SPLITS]
-
-
-def _largest_first(tallies: Mapping[str, Tally]) -> list[tuple[str, Tally]]:
-    return sorted(tallies.items(), key=lambda pair: (-pair[1].characters, -pair[1].documents, pair[0]))
 
 
 def packing_efficiency(shards: Iterable[ShardEntry], capacity: int) -> dict[str, float]:

@@ -80,7 +80,6 @@ def _exists(path: Path) -> bool:
 
 
 def _reached(path: Path) -> Path:
-    """`path`, where it leads to a file."""
     if not _exists(path):
         raise InputError(f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
     return path
