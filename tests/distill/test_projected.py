@@ -40,11 +40,11 @@ def test_attention_is_the_teachers_where_its_hidden_states_have_no_more_dimensio
     hidden = torch.randn(12, width)
     attend = PackedAttention.of(MASK)
     qkv = teacher.qkv(hidden @ basis + rest).unflatten(-1, (3, 2, 8))
-    contexts = [attend(qkv[..., head : head + 1, :], dropout=0.0)[0] for head in range(2)]
+    contexts = [attend(qkv[..., head : head + 1, :], dropout=0.0) for head in range(2)]
     by_head = [context @ teacher.output.weight[:, 8 * head : 8 * head + 8].T for head, context in enumerate(contexts)]
     with torch.no_grad():
         _project_attention(own, teacher, basis, rest)
-        context, _ = attend(own.qkv(hidden).unflatten(-1, (3, heads, -1)), dropout=0.0)
+        context = attend(own.qkv(hidden).unflatten(-1, (3, heads, -1)), dropout=0.0)
         wanted = [sum(by_head) @ basis.T] if heads == 2 else [each @ basis.T for each in by_head]
         found = [_fit(own.output, context, each) for each in wanted]
     assert min(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=True)) < 2e-3

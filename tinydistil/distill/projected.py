@@ -74,7 +74,7 @@ class _Trace:
 
     def __init__(self, layer: Layer, hidden: Tensor, attend: PackedAttention) -> None:
         self.layer = layer
-        self.attended, _ = layer.attention(hidden, attend)
+        self.attended = layer.attention(hidden, attend)
         self.normed = layer.attention_norm(self.attended + hidden)
         self.fed = layer.feed_forward(self.normed)
         self.output = layer.output_norm(self.fed + self.normed)
@@ -103,7 +103,7 @@ def _project_layer(
     """Fit each part of a layer to the output of the teacher's, given the student's own input (N, D); its output."""
     attention = own.attention
     _project_attention(attention, trace.layer.attention, basis, rest)
-    context, _ = attend(attention.qkv(hidden).unflatten(-1, (3, attention.num_heads, -1)), dropout=0.0)
+    context = attend(attention.qkv(hidden).unflatten(-1, (3, attention.num_heads, -1)), dropout=0.0)
     attended = _fit(attention.output, context, trace.attended @ basis.T)
     normed = _fit_norm(own.attention_norm, attended + hidden, trace.normed @ basis.T)
     up = _fit(own.up, normed, trace.before_activation(own.up.out_features))

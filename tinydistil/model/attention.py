@@ -1,4 +1,4 @@
-"""Attention, three ways: written out, by fused kernels over padded sequences, and over valid tokens only.
+"""Attention: over padded sequences, written out or by fused kernels, and over the valid tokens only.
 
 Shapes: B sequences, T tokens, N valid tokens (no padding) of all sequences, G sequences of one length, L that length,
 D hidden size, H heads, K head size (D = H * K).
@@ -20,58 +20,34 @@ ATTENTIONS = ("eager", "sdpa", "packed")
 class Attention(Protocol):
     """Lets the tokens of each sequence look at one another.
 
-    From query, key and value of every token (..., 3, H, K) to its context (..., D), and the weights (B, H, T, T) where
-    they are at hand. `dropout` is the probability with which a weight is dropped.
+    From query, key and value of every token (..., 3, H, K) to its context (..., D). `dropout` is the probability with
+    which a weight is dropped.
     """
 
-    def __call__(self, qkv: Tensor, *, dropout: float) -> tuple[Tensor, Tensor | None]: ...
+    def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PaddedAttention:
-    """Over sequences padded to one length (B, T).
-
-    `bias` (B, 1, 1, T) is added to the scores: 0 at valid tokens, the least finite number at padding; None where
-    nothing is padded. written_out: the long way, which returns the weights.
-    """
-
-    bias: Tensor | None
-    written_out: bool
-
-    def __call__(self, qkv: Tensor, *, dropout: float) -> tuple[Tensor, Tensor | None]:
-        """(B, T, 3, H, K) to (B, T, D)."""
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
-        if self.written_out:
-            context, weights = attend_eager(query, key, value, self.bias, dropout=dropout)
-        else:
-            context, weights = attend_sdpa(query, key, value, self.bias, dropout=dropout), None
-        return context.transpose(1, 2).flatten(2), weights
-
-
-def attend_eager(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float
-) -> tuple[Tensor, Tensor]:
-    """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1) of (B, H, T, K), written out; and the weights."""
+def attend_eager(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1) of (B, H, T, K), written out."""
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, H, T, T)
     if bias is not None:
         scores = scores + bias
-    weights = drop(scores.softmax(-1), dropout)
-    return weights @ value, weights
+    return drop(scores.softmax(-1), dropout) @ value
 
 
 def attend_sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float) -> Tensor:
     """The same by PyTorch's fused kernels, which never hold the (T, T) weights."""
     if dropout > 0 and query.device.type == "cpu":
         # No fused CPU kernel drops weights: PyTorch would take the long way too, with dearer masks.
-        return attend_eager(query, key, value, bias, dropout=dropout)[0]
+        return attend_eager(query, key, value, bias, dropout=dropout)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
 
 
 def attention_bias(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """(B, T) of 1 and 0 to what attention adds to its scores: (B, 1, 1, T) of 0 and the least finite number.
 
-    Finite, not -inf: a sequence that is all padding then attends evenly instead of giving NaN. None where
-    nothing is padded, which saves the kernels a pass.
+    Finite, not -inf: a sequence that is all padding then attends evenly instead of giving NaN. None where nothing is
+    padded, which saves the kernels a pass.
     """
     if attention_mask is None:
         return None
@@ -80,6 +56,20 @@ def attention_bias(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor 
         return None
     bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
     return bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedAttention:
+    """Over sequences padded to one length; `bias` (B, 1, 1, T) as in `attention_bias`. eager: written out."""
+
+    bias: Tensor | None
+    eager: bool
+
+    def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor:
+        """(B, T, 3, H, K) to (B, T, D)."""
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
+        attend = attend_eager if self.eager else attend_sdpa
+        return attend(query, key, value, self.bias, dropout=dropout).transpose(1, 2).flatten(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +89,12 @@ class PackedAttention:
     @classmethod
     def of(cls, attention_mask: Tensor) -> "PackedAttention":
         """Where the tokens are that (B, T) marks with 1. One wait for the device, where there is one."""
-        real = attention_mask != 0
-        counts = real.sum(1)
+        valid_mask = attention_mask != 0
+        counts = valid_mask.sum(1)
         order = counts.argsort(stable=True)
-        row, position_ids = real[order].nonzero(as_tuple=True)
-        positions = order[row] * attention_mask.shape[1] + position_ids
-        lengths = counts[order]
-        bounds = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+        sequence, position_ids = valid_mask[order].nonzero(as_tuple=True)
+        positions = order[sequence] * attention_mask.shape[1] + position_ids
+        bounds = F.pad(counts[order].cumsum(0), (1, 0)).to(torch.int32)
         sizes = torch.bincount(counts).tolist()
         groups = tuple((length, size) for length, size in enumerate(sizes) if length > 0 and size > 0)
         return cls(positions, position_ids, groups, bounds)
@@ -115,11 +104,17 @@ class PackedAttention:
         flat = packed.new_zeros(shape.numel(), packed.shape[-1]).index_copy(0, self.positions, packed)
         return flat.view(*shape, -1)
 
-    def __call__(self, qkv: Tensor, *, dropout: float) -> tuple[Tensor, None]:
+    def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor:
         """(N, 3, H, K) to (N, D)."""
-        half = qkv.dtype in (torch.float16, torch.bfloat16)
-        if qkv.device.type == "cuda" and half and dropout == 0:
-            return self._by_kernel(qkv), None
+        if qkv.device.type == "cuda" and qkv.dtype in (torch.float16, torch.bfloat16) and dropout == 0:
+            # All lengths in one call of flash attention, which knows 16 bits and no dropout.
+            from torch.nn.attention.varlen import varlen_attn  # not in builds without CUDA
+
+            longest, _ = self.groups[-1]
+            query, key, value = qkv.unbind(1)  # each (N, H, K)
+            context = varlen_attn(query, key, value, self.bounds, self.bounds, longest, longest)
+            assert isinstance(context, Tensor), "no logsumexp was asked for"
+            return context.flatten(1)
         contexts, start = [], 0
         for length, count in self.groups:
             stop = start + length * count
@@ -129,14 +124,4 @@ class PackedAttention:
             context = attend_sdpa(query, key, value, None, dropout=dropout)  # (G, H, L, K)
             contexts.append(context.transpose(1, 2).reshape(stop - start, -1))
             start = stop
-        return torch.cat(contexts), None
-
-    def _by_kernel(self, qkv: Tensor) -> Tensor:
-        """All lengths in one call of flash attention, which knows 16 bits and no dropout."""
-        from torch.nn.attention.varlen import varlen_attn  # not in builds without CUDA
-
-        longest, _ = self.groups[-1]
-        query, key, value = qkv.unbind(1)  # each (N, H, K)
-        context = varlen_attn(query, key, value, self.bounds, self.bounds, longest, longest)
-        assert isinstance(context, Tensor), "no logsumexp was asked for"
-        return context.flatten(1)
+        return torch.cat(contexts)

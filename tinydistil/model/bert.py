@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError
 from tinydistil.model.attention import ATTENTIONS, Attention, PackedAttention, PaddedAttention, attention_bias
 from tinydistil.model.config import BertConfig
 from tinydistil.model.operations import Linear, activate, linear
@@ -20,24 +20,22 @@ from tinydistil.model.operations import dropout as drop
 from tinydistil.model.pretrained import Heads, Pretrained
 from tinydistil.model.weights import POOLER_WEIGHT
 
-# Rows of the widest tensor that are alive at a time where no gradient needs them all. Blocks of a few MiB are reused
-# by the allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.
-CHUNK_ROWS = 1024
+# Tokens that are in the wide layer at a time where no gradient needs them all. Blocks of a few MiB are reused by the
+# allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.
+CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderOutput:
     """What the encoder computed for B sequences of T tokens.
 
-    last_hidden (B, T, D), of no meaning at padding; pooled (B, D), None without a pooler; hidden_states: the embeddings
-    and every layer's output, L + 1 of (B, T, D); attentions: every layer's weights, L of (B, H, T, T). The last two on
-    request.
+    last_hidden (B, T, D), of no meaning at padding; pooled (B, D), None without a pooler; hidden_states: on request,
+    the embeddings and every layer's output, L + 1 of (B, T, D).
     """
 
     last_hidden: Tensor
     pooled: Tensor | None
     hidden_states: tuple[Tensor, ...] | None
-    attentions: tuple[Tensor, ...] | None
 
 
 class Embeddings(nn.Module):
@@ -89,11 +87,10 @@ class SelfAttention(nn.Module):
         self.output = Linear(config.hidden_size, config.hidden_size)
         self.dropout_prob = config.attention_probs_dropout_prob
 
-    def forward(self, hidden: Tensor, attend: Attention) -> tuple[Tensor, Tensor | None]:
-        """hidden (..., D) to (..., D), and the weights (B, H, T, T) where `attend` gives them."""
+    def forward(self, hidden: Tensor, attend: Attention) -> Tensor:
+        """hidden (..., D) to (..., D)."""
         qkv = self.qkv(hidden).unflatten(-1, (3, self.num_heads, -1))  # (..., 3, H, K)
-        context, weights = attend(qkv, dropout=self.dropout_prob if self.training else 0.0)
-        return self.output(context), weights
+        return self.output(attend(qkv, dropout=self.dropout_prob if self.training else 0.0))  # type: ignore[no-any-return]
 
 
 class Layer(nn.Module):
@@ -109,25 +106,24 @@ class Layer(nn.Module):
         self.hidden_act = config.hidden_act
         self.dropout_prob = config.hidden_dropout_prob
 
-    def forward(self, hidden: Tensor, attend: Attention) -> tuple[Tensor, Tensor | None]:
-        """hidden (..., D) to (..., D), and the attention weights where `attend` gives them."""
-        attended, weights = self.attention(hidden, attend)
-        hidden = self.attention_norm(self._add(attended, hidden))
-        return self.output_norm(self._add(self.feed_forward(hidden), hidden)), weights
+    def forward(self, hidden: Tensor, attend: Attention) -> Tensor:
+        """hidden (..., D) to (..., D)."""
+        hidden = self.attention_norm(self._add(self.attention(hidden, attend), hidden))
+        return self.output_norm(self._add(self.feed_forward(hidden), hidden))  # type: ignore[no-any-return]
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """Each token by itself through the wide layer and back: (..., D) to (..., D)."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.down(activate(self.hidden_act, self.up(hidden)))  # type: ignore[no-any-return]
-        parts = torch.split(hidden.flatten(0, -2), CHUNK_ROWS)
-        rows = [self.down(self._widened(part)) for part in parts]
-        return torch.cat(rows).view_as(hidden)
-
-    def _widened(self, rows: Tensor) -> Tensor:
-        """(N, D) to the wide layer's (N, F), where no gradient is kept."""
-        if self.hidden_act == "gelu" and isinstance(self.up, Linear):  # int8 has layers of its own
-            return linear(rows, self.up.weight, self.up.bias, gelu=True)
-        return activate(self.hidden_act, self.up(rows))
+        fused = self.hidden_act == "gelu" and isinstance(self.up, Linear)  # int8 has layers of its own
+        outputs = []
+        for part in torch.split(hidden.flatten(0, -2), CHUNK):
+            if fused:
+                wide = linear(part, self.up.weight, self.up.bias, gelu=True)
+            else:
+                wide = activate(self.hidden_act, self.up(part))
+            outputs.append(self.down(wide))
+        return torch.cat(outputs).view_as(hidden)
 
     def _add(self, projected: Tensor, hidden: Tensor) -> Tensor:
         projected = drop(projected, self.dropout_prob if self.training else 0.0, in_place=True)
@@ -169,65 +165,50 @@ class BertModel(Pretrained):
         token_type_ids: Tensor | None = None,
         *,
         output_hidden_states: bool = False,
-        output_attentions: bool = False,
     ) -> EncoderOutput:
         """Encode ids (B, T). `attention_mask` (B, T) is 1 at valid tokens and 0 at padding; None means no padding.
 
-        `output_attentions` uses the eager form, the only one that has the weights. Raises InputError for ids
-        outside the tables and for sequences longer than the position table.
+        Raises InputError for ids outside the tables and for sequences longer than the position table.
         """
         self._check(input_ids, attention_mask, token_type_ids)
-        attend = self._attention(attention_mask, written_out=output_attentions or self.attention == "eager")
-        hidden = self._embed(input_ids, token_type_ids, attend)  # (..., D)
-        states, attentions = [hidden], []
+        shape, position_ids = input_ids.shape, None
+        attend = self._attention(attention_mask)
+        if isinstance(attend, PackedAttention):  # from here on N valid tokens for B * T
+            input_ids, position_ids = input_ids.flatten()[attend.positions], attend.position_ids
+            token_type_ids = None if token_type_ids is None else token_type_ids.flatten()[attend.positions]
+        hidden = self.embeddings(input_ids, token_type_ids, position_ids)  # (..., D)
+        states = [hidden]
         for layer in self.layers:
-            hidden, weights = layer(hidden, attend)
-            if output_hidden_states:  # else every layer's activations would stay in memory
+            hidden = layer(hidden, attend)  # (..., D)
+            if output_hidden_states:  # else every layer's output would stay in memory
                 states.append(hidden)
-            if output_attentions:
-                attentions.append(weights)
         if isinstance(attend, PackedAttention):
-            hidden = attend.unpack(hidden, input_ids.shape)  # (B, T, D)
-            states = [attend.unpack(state, input_ids.shape) for state in states] if output_hidden_states else states
+            hidden = attend.unpack(hidden, shape)  # (B, T, D)
+            states = [attend.unpack(state, shape) for state in states] if output_hidden_states else states
         pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
-        return EncoderOutput(
-            last_hidden=hidden,
-            pooled=pooled,
-            hidden_states=tuple(states) if output_hidden_states else None,
-            attentions=tuple(attentions) if output_attentions else None,
-        )
+        return EncoderOutput(hidden, pooled, tuple(states) if output_hidden_states else None)
 
-    def _attention(self, attention_mask: Tensor | None, *, written_out: bool) -> Attention:
+    def _attention(self, attention_mask: Tensor | None) -> Attention:
         bias = attention_bias(attention_mask, self.embeddings.norm.weight.dtype)
         compiling = torch.compiler.is_compiling()  # the number of valid tokens would be another graph each time
-        if written_out or self.attention == "sdpa" or compiling or bias is None or attention_mask is None:
-            return PaddedAttention(bias, written_out)
-        packed = PackedAttention.of(attention_mask)
-        return packed if packed.groups else PaddedAttention(bias, written_out)
+        if self.attention == "packed" and not compiling and bias is not None and attention_mask is not None:
+            packed = PackedAttention.of(attention_mask)
+            if packed.groups:
+                return packed
+        return PaddedAttention(bias, eager=self.attention == "eager")
 
-    def _embed(self, input_ids: Tensor, token_type_ids: Tensor | None, attend: Attention) -> Tensor:
-        """Vectors (B, T, D), or those of the valid tokens (N, D)."""
-        if not isinstance(attend, PackedAttention):
-            return self.embeddings(input_ids, token_type_ids)  # type: ignore[no-any-return]
-        types = None if token_type_ids is None else token_type_ids.flatten()[attend.positions]
-        return self.embeddings(input_ids.flatten()[attend.positions], types, attend.position_ids)  # type: ignore[no-any-return]
-
-    def _check(self, input_ids: Tensor, *beside: Tensor | None) -> None:
-        require(
-            input_ids.dim() == 2 and input_ids.shape[1] > 0,
-            f"input_ids must have the shape (B, T) with T > 0, got {tuple(input_ids.shape)}",
-        )
-        for name, ids in (("input_ids", input_ids), ("token_type_ids", beside[1])):
+    def _check(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> None:
+        shape, limit = tuple(input_ids.shape), self.config.max_position_embeddings
+        if len(shape) != 2 or shape[1] == 0:
+            raise InputError(f"input_ids must have the shape (B, T) with T > 0, got {shape}")
+        for name, ids in (("input_ids", input_ids), ("token_type_ids", token_type_ids)):
             if ids is not None and ids.dtype not in (torch.int64, torch.int32):
                 raise InputError(f"{name} must be int64 or int32, got {ids.dtype}")
-        for name, tensor in zip(("attention_mask", "token_type_ids"), beside, strict=True):
-            if tensor is not None and tensor.shape != input_ids.shape:
-                raise InputError(
-                    f"{name} must have the shape of input_ids {tuple(input_ids.shape)}, got {tuple(tensor.shape)}"
-                )
-        length, limit = input_ids.shape[1], self.config.max_position_embeddings
-        if length > limit:
+        for name, beside in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+            if beside is not None and beside.shape != shape:
+                raise InputError(f"{name} must have the shape of input_ids {shape}, got {tuple(beside.shape)}")
+        if shape[1] > limit:
             raise InputError(
-                f"sequence of {length} tokens is longer than the position table ({limit}); "
+                f"sequence of {shape[1]} tokens is longer than the position table ({limit}); "
                 f"truncate it with max_length={limit}, or split the text"
             )

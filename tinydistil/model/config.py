@@ -59,11 +59,6 @@ class BertConfig(Checked):
         require(bool(self.labels), "labels must be at least one, got none")
 
     @property
-    def head_size(self) -> int:
-        """Width of one attention head, K = D / H."""
-        return self.hidden_size // self.num_attention_heads
-
-    @property
     def parameters(self) -> int:
         """Numbers in the embeddings and matrices, which are all but one in a thousand of a model's."""
         rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
@@ -75,21 +70,17 @@ class BertConfig(Checked):
         return from_mapping(BertConfig, dataclasses.asdict(self) | changes)
 
 
-def _shape(layers: int, hidden: int, *, vocab_size: int = 30522) -> BertConfig:
-    # Every released BERT has heads of 64 and a feed-forward layer four times as wide as the model.
-    return BertConfig(vocab_size, hidden, layers, hidden // 64, 4 * hidden)
-
-
-# Turc et al. 2019 (table 1) for tiny to medium, Devlin et al. 2019 for base and large; BERTimbau: Souza et al. 2020.
-PRESETS: dict[str, BertConfig] = {
-    "bert-tiny": _shape(2, 128),
-    "bert-mini": _shape(4, 256),
-    "bert-small": _shape(4, 512),
-    "bert-medium": _shape(8, 512),
-    "bert-base": _shape(12, 768),
-    "bert-large": _shape(24, 1024),
-    "bertimbau-base": _shape(12, 768, vocab_size=29794),
-    "bertimbau-large": _shape(24, 1024, vocab_size=29794),
+# Layers, width and vocabulary. Turc et al. 2019 (table 1) for tiny to medium, Devlin et al. 2019 for base and large;
+# BERTimbau: Souza et al. 2020.
+PRESETS = {
+    "bert-tiny": (2, 128, 30522),
+    "bert-mini": (4, 256, 30522),
+    "bert-small": (4, 512, 30522),
+    "bert-medium": (8, 512, 30522),
+    "bert-base": (12, 768, 30522),
+    "bert-large": (24, 1024, 30522),
+    "bertimbau-base": (12, 768, 29794),
+    "bertimbau-large": (24, 1024, 29794),
 }
 
 
@@ -97,16 +88,18 @@ def preset(name: str) -> BertConfig:
     """The configuration of a released model. Raises InputError with the nearest name if unknown."""
     if name not in PRESETS:
         raise InputError(f"preset {name!r} is unknown{nearest(name, PRESETS)}")
-    return PRESETS[name]
+    layers, hidden, vocab_size = PRESETS[name]
+    # Every released BERT has heads of 64 and a feed-forward layer four times as wide as the model.
+    return BertConfig(vocab_size, hidden, layers, hidden // 64, 4 * hidden)
 
 
-# Keys that change what the encoder computes, with the only values this one implements.
+# Keys that change what the encoder computes, with the only values but null that this one implements.
 _COMPUTES = {
-    "model_type": ("bert", None),
-    "position_embedding_type": ("absolute", None),
-    "is_decoder": (False, None),
-    "add_cross_attention": (False, None),
-    "is_encoder_decoder": (False, None),
+    "model_type": "bert",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "is_encoder_decoder": False,
 }
 
 
@@ -118,8 +111,8 @@ def read_config(path: Path, *, labels: bool = False) -> BertConfig:
     """
     values = read_json(path)
     for key, allowed in _COMPUTES.items():
-        if (value := values.get(key)) not in allowed:
-            raise InputError(f"{str(path)!r}: {key} must be {allowed[0]!r} (a BERT encoder), got {shown(value)}")
+        if (value := values.get(key)) not in (allowed, None):
+            raise InputError(f"{str(path)!r}: {key} must be {allowed!r} (a BERT encoder), got {shown(value)}")
     names = {field.name for field in dataclasses.fields(BertConfig)} - {"labels", "pooling"}
     known = {key: value for key, value in values.items() if key in names}
     if known.get("pad_token_id") == -1:  # how some folders write "none"

@@ -5,7 +5,7 @@ Shapes: B sequences, T tokens, D hidden size, V vocabulary, R positions asked fo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,14 @@ from tinydistil.model.pretrained import Heads, Pretrained
 from tinydistil.model.weights import DECODER_WEIGHT
 
 
-@dataclass(frozen=True, slots=True)
-class PreTrainingOutput:
+class PreTrainingOutput(NamedTuple):
     """The encoder's output and the next-sentence logits (B, 2): index 0 follows, 1 does not."""
 
     encoded: EncoderOutput
     next_sentence: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class SpanLogits:
+class SpanLogits(NamedTuple):
     """Logits of the first and of the last token of an answer, each (B, T)."""
 
     first: Tensor

@@ -75,8 +75,7 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor, *, gelu: bool = False) ->
 class Linear(nn.Linear):
     """`nn.Linear` by `linear`."""
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """(..., D) to (..., F)."""
+    def forward(self, rows: Tensor) -> Tensor:  # (..., D) to (..., F)
         return linear(rows, self.weight, self.bias)
 
 
@@ -90,27 +89,21 @@ def dropout(hidden: Tensor, probability: float, *, in_place: bool = False) -> Te
         return hidden
     if hidden.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(hidden, probability, inplace=in_place)
-    mask = _scaled_mask(hidden, probability)
-    return hidden.mul_(mask) if in_place else hidden * mask
-
-
-def _scaled_mask(hidden: Tensor, probability: float) -> Tensor:
-    """0 where a number is dropped, 1 / (1 - p) where it is kept."""
     # PyTorch draws one number an element, serially: a fifth of a training step of bert-tiny. Four 16-bit
     # numbers from each draw are as random and as many times cheaper.
     words = torch.empty((hidden.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     draws = words.view(torch.int16)[: hidden.numel()].view(hidden.shape)  # uniform in -2^15 .. 2^15 - 1
     dropped = min(round(probability * 2**16), 2**16 - 1)  # of the 2^16 values a draw can take, never all
-    return (draws >= dropped - 2**15).to(hidden.dtype).mul_(2**16 / (2**16 - dropped))
+    mask = (draws >= dropped - 2**15).to(hidden.dtype).mul_(2**16 / (2**16 - dropped))  # 0 or 1 / (1 - p)
+    return hidden.mul_(mask) if in_place else hidden * mask
 
 
 def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: str, *, first: int = 0) -> Tensor:
-    """Pool `hidden` (B, T, D) to (B, D): "cls" the first token, "mean" and "max" over real tokens only.
+    """Pool `hidden` (B, T, D) to (B, D): "cls" the first token, "mean" and "max" over valid tokens only.
 
     "mean_sqrt_len_tokens" divides the sum by the root of the count; "weightedmean" weighs token i by i + 1; "lasttoken"
-    is the last real one. `first`: tokens before it are left out, whatever the pooling. A sequence without a real token
-    gives zeros (means) or the dtype's least number ("max"), never NaN. "pooler" is a layer of the encoder, not a
-    reduction: see `BertModel`.
+    is the last valid one. `first`: tokens before it are left out, whatever the pooling. Without a valid token: zeros
+    (means) or the dtype's least number ("max"), never NaN. "pooler" is a layer of the encoder, see `BertModel`.
     """
     assert pooling in REDUCTIONS, pooling
     hidden = hidden[:, first:]
@@ -119,10 +112,10 @@ def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: str, *, first: 
     mask = torch.ones(hidden.shape[:2], device=hidden.device) if attention_mask is None else attention_mask[:, first:]
     if pooling == "lasttoken":
         return hidden[torch.arange(len(hidden), device=hidden.device), (mask.sum(1) - 1).clamp(min=0).long()]
-    real = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+    valid = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
     if pooling == "max":
-        return hidden.masked_fill(real == 0, torch.finfo(hidden.dtype).min).amax(1)
+        return hidden.masked_fill(valid == 0, torch.finfo(hidden.dtype).min).amax(1)
     if pooling == "weightedmean":
-        real = real * torch.arange(first + 1, first + 1 + real.shape[1], device=real.device)[:, None]
-    count = real.sum(1).clamp(min=1)
-    return (hidden * real).sum(1) / (count.sqrt() if pooling == "mean_sqrt_len_tokens" else count)
+        valid = valid * torch.arange(first + 1, first + 1 + valid.shape[1], device=valid.device)[:, None]
+    count = valid.sum(1).clamp(min=1)
+    return (hidden * valid).sum(1) / (count.sqrt() if pooling == "mean_sqrt_len_tokens" else count)

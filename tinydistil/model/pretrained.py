@@ -1,9 +1,9 @@
 """What every model of ours can do: start at random, load from a folder, be written to one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,13 @@ from tinydistil.model.weights import (
     WORD_EMBEDDINGS,
     canonical,
     file_names,
+    fill,
     is_encoder,
     read_weights,
     write_weights,
 )
 
 Heads = Literal["load", "require", "new"]
-HEADS = ("load", "require", "new")
-# Wider or narrower numbers than these come from files that no BERT is published in, or are no numbers of a model.
-FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Pretrained(nn.Module):
     def init_weights(self, only: set[str] | None = None) -> None:
         """BERT's start: normal weights of sd `initializer_range`, zero biases, LayerNorm at identity.
 
-        `only` limits it to the parameters of these  Draws from torch's global generator.
+        `only` limits it to parameters of these names. Draws from torch's global generator.
         """
         norms = {name for name, module in self.named_modules() if isinstance(module, nn.LayerNorm)}
         for name, parameter in self.named_parameters():
@@ -103,8 +101,8 @@ class Pretrained(nn.Module):
         another shape than config.json says, and where the folder or a file is missing or damaged.
         """
         folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline)
-        if heads not in HEADS:
-            raise InputError(f"heads {heads!r} is unknown{nearest(heads, HEADS)}")
+        if heads not in get_args(Heads):
+            raise InputError(f"heads {heads!r} is unknown{nearest(heads, get_args(Heads))}")
         # A new head brings labels of its own.
         config = read_config(folder / "config.json", labels=cls.has_labels and heads != "new")
         config = config.replace(**(changes or {}))
@@ -113,18 +111,17 @@ class Pretrained(nn.Module):
             model = cls._shaped_by(config, stored, attention=attention, heads=heads)
         wanted = {ours: file_names(ours) for ours in model.state_dict()}
         missing = _missing(wanted, stored, folder, heads)
-        loaded = tuple(ours for ours in wanted if ours not in missing)
-        fill(model, {ours: wanted[ours] for ours in loaded}, stored, folder, dtype=dtype)
-        used = {canonical(file) for ours in loaded for file in wanted[ours]}
+        loaded = {ours: files for ours, files in wanted.items() if ours not in missing}
+        fill(model, loaded, stored, folder, dtype=dtype)
+        used = {canonical(file) for files in loaded.values() for file in files}
         left_over = tuple(sorted(stored.keys() - used - BUFFERS))
-        unused = [name for name in left_over if is_encoder(name)]
-        if unused:
+        if unused := [name for name in left_over if is_encoder(name)]:
             raise InputError(
                 f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
                 f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
             )
         model.init_weights(only=missing)
-        model.load_report = LoadReport(str(name), loaded, left_over, tuple(sorted(missing)))
+        model.load_report = LoadReport(str(name), tuple(loaded), left_over, tuple(sorted(missing)))
         return model.eval()
 
     @classmethod
@@ -171,8 +168,8 @@ def _missing(
     missing: set[str] = set()
     for ours, files in wanted.items():
         absent = [file for file in files if canonical(file) not in stored]
-        first = canonical(files[0])
-        if absent and is_encoder(first):
+        in_encoder = is_encoder(canonical(files[0]))
+        if absent and in_encoder:
             held = ", ".join(sorted(stored)[:3]) or "no tensor"
             raise InputError(
                 f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; does its config.json (num_hidden_layers) "
@@ -184,50 +181,6 @@ def _missing(
                 "train one, or choose a model that has it"
             )
         # The pooler is no head: it is part of what was pretrained.
-        is_head = not is_encoder(first) and not first.startswith("pooler.")
-        if absent or (heads == "new" and is_head):
+        if absent or (heads == "new" and not in_encoder and not canonical(files[0]).startswith("pooler.")):
             missing.add(ours)
     return missing
-
-
-def fill(
-    module: nn.Module,
-    wanted: Mapping[str, tuple[str, ...]],
-    stored: Mapping[str, Tensor],
-    folder: Path,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> None:
-    """Give `module`, made on the meta device, memory on the CPU, and the `wanted` parameters their stored values.
-
-    wanted: for each of its parameters the file's names, to be stacked along the first dimension. Raises InputError
-    where one is not finite or of another shape or type.
-    """
-    for file, part, tensor in _pairs(module, wanted, stored):  # before memory is taken
-        if tensor.shape != part.shape:
-            raise InputError(
-                f"{str(folder)!r}: weight {file!r} has shape {tuple(tensor.shape)}, but config.json asks for "
-                f"{tuple(part.shape)}; they do not belong together"
-            )
-        if tensor.dtype not in FLOATS:
-            raise InputError(
-                f"{str(folder)!r}: weight {file!r} is {tensor.dtype}, perhaps of a quantised model; "
-                "fetch the one in float32, float16 or bfloat16"
-            )
-    module.to_empty(device="cpu").to(dtype)
-    for file, part, tensor in _pairs(module, wanted, stored):
-        part.copy_(tensor)
-        # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()
-        if not all(torch.isfinite(extreme) for extreme in part.aminmax()):
-            raise InputError(
-                f"{str(folder)!r}: weight {file!r} holds NaN or infinity as {part.dtype}; the file is damaged"
-            )
-
-
-def _pairs(
-    module: nn.Module, wanted: Mapping[str, tuple[str, ...]], stored: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Each file name, the part of `module`'s parameter that it fills, and the stored tensor."""
-    for ours, files in wanted.items():
-        for file, part in zip(files, module.get_parameter(ours).detach().chunk(len(files)), strict=True):
-            yield file, part, stored[canonical(file)]

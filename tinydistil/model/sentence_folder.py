@@ -18,8 +18,7 @@ from tinydistil.base.files import read_json, write_json
 from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, modules_of, sentence_root
 from tinydistil.model.config import BertConfig
 from tinydistil.model.operations import REDUCTIONS, pool
-from tinydistil.model.pretrained import fill
-from tinydistil.model.weights import read_weights
+from tinydistil.model.weights import fill, read_weights
 
 # What may follow the pooling; Dropout does nothing where nothing is trained.
 _FOLLOWED = ("Dense", "LayerNorm", "Normalize", "Dropout")
