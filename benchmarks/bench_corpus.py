@@ -33,11 +33,15 @@ from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import parse_record, read_items
 from tinydistil.corpus.sequences import build_sequences
-from tinydistil.tokenizer.sides import load_side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 MEGABYTE = 1e6
 # brWaC as it is distributed (Wagner Filho et al. 2018): raw bytes and documents.
 BRWAC_BYTES, BRWAC_DOCUMENTS = 17.5e9, 3.53e6
+
+
+def tokenizers_of(arguments: argparse.Namespace) -> list[tuple[str, Tokenizer]]:
+    return [(arguments.tokenizer, Tokenizer.from_pretrained(arguments.tokenizer))]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -69,7 +73,12 @@ def measure(arguments: argparse.Namespace) -> None:
     """One preparation, in this process; prints its figures as JSON."""
     options = json.loads(arguments.measure)
     config = PrepareConfig(duplicates=DuplicateConfig(near=options["near"]))
-    job = Job.of(arguments.input, [load_side(arguments.tokenizer)], config, arguments.eval_set)
+    job = Job.of(
+        arguments.input,
+        tokenizers_of(arguments),
+        config,
+        arguments.eval_set,
+    )
     with tempfile.TemporaryDirectory() as folder:
         began, cpu_began = time.perf_counter(), time.process_time()
         prepared = prepare(job, Path(folder) / "out", workers=options["workers"], progress=Quiet())
@@ -116,7 +125,12 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 def stages(arguments: argparse.Namespace) -> None:
     """CPU time of each stage over the whole corpus, one after the other in this process."""
     config = PrepareConfig()
-    job = Job.of(arguments.input, [load_side(arguments.tokenizer)], config, arguments.eval_set)
+    job = Job.of(
+        arguments.input,
+        tokenizers_of(arguments),
+        config,
+        arguments.eval_set,
+    )
     step = job.step()
     records = [item for item in read_items(job.files, config.read) if isinstance(item, Record)]
     megabytes = sum(len(record.data) for record in records) / MEGABYTE
@@ -182,7 +196,7 @@ def copies(arguments: argparse.Namespace, folder: Path, count: int) -> list[str]
     """The corpus `count` times over as JSON lines. Each copy has its own ids and, but for the first, the words of
     each line in an order of its own, so that no copy is dropped as a duplicate, exact or near, of another."""
     config = PrepareConfig()
-    job = Job.of(arguments.input, [load_side(arguments.tokenizer)], config)
+    job = Job.of(arguments.input, tokenizers_of(arguments), config)
     paths = []
     for copy in range(count):
         draw = random.Random(copy)

@@ -39,11 +39,11 @@ def serve(arguments: argparse.Namespace) -> None:
     from tinydistil.corpus.prepare import Job
     from tinydistil.corpus.prepare_config import PrepareConfig
     from tinydistil.corpus.readers import read_items
-    from tinydistil.tokenizer.sides import load_side
+    from tinydistil.tokenizer.tokenizer import Tokenizer
 
     gc.disable()  # as `prepare` does
     config = PrepareConfig(duplicates=DuplicateConfig(near=arguments.near))
-    job = Job.of(arguments.input, [load_side(arguments.tokenizer)], config)
+    job = Job.of(arguments.input, [(arguments.tokenizer, Tokenizer.from_pretrained(arguments.tokenizer))], config)
     step, index, tokens = job.step(), DuplicateIndex(config.duplicates), hashlib.sha256()
     items = read_items(job.files, config.read)
     for _ in sys.stdin:

@@ -53,7 +53,7 @@ with importing(parse_arguments):
     from tinydistil.corpus.prepare_config import PrepareConfig
     from tinydistil.corpus.progress import Progress
     from tinydistil.corpus.rules_table import describe
-    from tinydistil.tokenizer.sides import load_side
+    from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Flags that are options of PrepareConfig under another name.
 FLAGS = {
@@ -76,8 +76,8 @@ def job_of(arguments: argparse.Namespace) -> Job:
     require(bool(arguments.tokenizer), "--tokenizer is missing; name a folder with vocab.txt or tokenizer.json")
     config = resolve_config(arguments)
     names = [arguments.tokenizer, arguments.student_tokenizer]
-    sides = [load_side(name) for name in names if name is not None]
-    return Job.of(arguments.input, sides, config, arguments.eval_set)
+    tokenizers = [(name, Tokenizer.from_pretrained(name)) for name in names if name is not None]
+    return Job.of(arguments.input, tokenizers, config, arguments.eval_set)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
 def check(arguments: argparse.Namespace) -> None:
     """Compare the shards with their hashes, and the manifest with the tokenizers that were given."""
     fingerprints = [
-        None if name is None else load_side(name).name.fingerprint
+        None if name is None else Tokenizer.from_pretrained(name).fingerprint
         for name in (arguments.tokenizer, arguments.student_tokenizer)
     ]
     check_fit(arguments.output, *fingerprints)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tinydistil.tokenizer.rules import SpecialTokens, wordpiece_backend
-from tinydistil.tokenizer.word_encoder import Side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -39,15 +39,15 @@ WORDS = ["casa", "gatinho", "de", "O", "Amanhã", "abacaxi", ",", ".", "z" * 30,
 
 
 @pytest.fixture(scope="session")
-def cased() -> Side:
+def cased() -> Tokenizer:
     """A WordPiece tokenizer that keeps capitals and accents."""
-    return Side(wordpiece_backend(CASED, SpecialTokens(), lowercase=False), unknown_id=1)
+    return Tokenizer(wordpiece_backend(CASED, SpecialTokens(), lowercase=False), SpecialTokens())
 
 
 @pytest.fixture(scope="session")
-def uncased() -> Side:
+def uncased() -> Tokenizer:
     """One that keeps neither, has no digits, and another vocabulary."""
-    return Side(wordpiece_backend(UNCASED, SpecialTokens(), lowercase=True), unknown_id=1)
+    return Tokenizer(wordpiece_backend(UNCASED, SpecialTokens(), lowercase=True), SpecialTokens())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tests.scripts.models import make_models
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.progress import Progress
-from tinydistil.tokenizer.sides import load_side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 TRACE = Path(__file__).parent / "trace_step.py"
 # What it is today, so that it does not grow; the aim is 12 and 45 for a step, 35 and 60 for the start.
@@ -20,7 +20,8 @@ LIMITS = {"step files": 31, "step functions": 115, "start files": 69, "start imp
 
 def test_a_run_enters_few_files(tmp_path: Path, write_corpus: Callable[[Path, int], Path]) -> None:  # noqa: F811
     make_models(tmp_path, write_corpus(tmp_path / "corpus.jsonl", 40))
-    job = Job.of([str(tmp_path / "corpus.jsonl")], [load_side(tmp_path / "teacher")], PrepareConfig(max_length=32))
+    tokenizers = [("teacher", Tokenizer.from_pretrained(tmp_path / "teacher"))]
+    job = Job.of([str(tmp_path / "corpus.jsonl")], tokenizers, PrepareConfig(max_length=32))
     prepare(job, tmp_path / "shards", workers=0, progress=Progress(None))
     command = [sys.executable, str(TRACE), "--json", "--teacher", "teacher", "--student", "1x8", "--shards", "shards",
                "--output", "run", "--steps", "3", "--batch-size", "4", "--device", "cpu"]  # fmt: skip

@@ -25,7 +25,7 @@ from tinydistil.corpus.sequences import build_sequences
 from tinydistil.tokenizer.rules import SpecialTokens
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.tokenizer.word_encoder import Side, WordEncoder
+from tinydistil.tokenizer.word_encoder import WordEncoder
 
 TEXT = ["o gato dorme no sofá da sala, e a gata corre na rua com os gatinhos amarelos"] * 3
 SENTENCES = [
@@ -77,7 +77,7 @@ class Pairs:
     has_words = True
 
     def __init__(self, sentences: list[str], teacher: Tokenizer, student: Tokenizer) -> None:
-        encoder = WordEncoder([Side(each.backend, each.unk_id) for each in (teacher, student)], 254)
+        encoder = WordEncoder([teacher, student], 254)
         self.pairs: list[WordPair] = []
         for sentence in sentences:
             document = build_sequences([sentence], encoder)
@@ -296,7 +296,7 @@ def test_words_of_one_tokenization_are_those_of_two(make: Callable[[], Tokenizer
     tokenizer = make()
     if make is bpe and not sentence.isascii():
         pytest.skip("a mark beyond ASCII is several tokens of bytes, none of which says so")
-    encoder = WordEncoder([Side(tokenizer.backend, tokenizer.unk_id)], 254)
+    encoder = WordEncoder([tokenizer], 254)
     split, [[ids]] = encoder.encode([sentence])
     [[counts]] = encoder.pieces(split)
     pieces = np.frombuffer(counts, encoder.piece_dtype)

@@ -16,7 +16,8 @@ from tinydistil.base.files import sha256_of, sha256_of_ends, write_json
 from tinydistil.batches.manifest import FORMAT_VERSION
 from tinydistil.batches.shards import ShardBuilder, TokenShards, verify
 from tinydistil.corpus.sequences import build_sequences
-from tinydistil.tokenizer.word_encoder import Side, WordEncoder
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.word_encoder import WordEncoder
 
 Sentences = Callable[[random.Random], list[str]]
 Corpus = tuple[Path, list[list[int]]]
@@ -46,7 +47,7 @@ def write_corpus(folder: Path, documents: list[list[str]], encoder: WordEncoder,
 
 
 @pytest.fixture
-def corpus(tmp_path: Path, cased: Side, random_sentences: Sentences) -> Corpus:
+def corpus(tmp_path: Path, cased: Tokenizer, random_sentences: Sentences) -> Corpus:
     source = random.Random(1)
     documents = [random_sentences(source) for _ in range(40)]
     return tmp_path, write_corpus(tmp_path, documents, WordEncoder([cased], 30), a_shard=15)
@@ -75,7 +76,7 @@ def test_pickles_as_a_name(corpus: Corpus) -> None:
     assert len(pickle.dumps(shards)) < 1000 and again[5].tolist() == shards[5].tolist()
 
 
-def test_both_tokenizations(tmp_path: Path, cased: Side, uncased: Side, random_sentences: Sentences) -> None:
+def test_both_tokenizations(tmp_path: Path, cased: Tokenizer, uncased: Tokenizer, random_sentences: Sentences) -> None:
     source = random.Random(2)
     documents = [random_sentences(source) for _ in range(30)]
     encoder = WordEncoder([cased, uncased], 30)
@@ -300,7 +301,7 @@ def read_all(folder: Path) -> None:
 
 @pytest.mark.parametrize("case", [*WITHIN, *BETWEEN])
 def test_damage_within_is_named_where_it_is_read(
-    case: str, tmp_path: Path, cased: Side, uncased: Side, random_sentences: Sentences
+    case: str, tmp_path: Path, cased: Tokenizer, uncased: Tokenizer, random_sentences: Sentences
 ) -> None:
     """Whatever the hashes say: of an index that is out of range numpy gives less, and a model garbage."""
     source = random.Random(3)
@@ -346,6 +347,6 @@ def test_an_unknown_split_is_refused(corpus: Corpus) -> None:
         TokenShards.open(corpus[0], split="test")
 
 
-def test_no_documents_write_no_shard(tmp_path: Path, cased: Side) -> None:
+def test_no_documents_write_no_shard(tmp_path: Path, cased: Tokenizer) -> None:
     assert ShardBuilder(WordEncoder([cased], 30)).write(tmp_path, "train", 0) is None
     assert list(tmp_path.iterdir()) == []

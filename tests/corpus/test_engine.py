@@ -19,15 +19,14 @@ from tinydistil.corpus.prepare import Job
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import read_items
 from tinydistil.corpus.segment import Segment
-from tinydistil.tokenizer.sides import NamedSide, TokenizerName
-from tinydistil.tokenizer.word_encoder import Side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 Writer = Callable[[random.Random], str]
 Worked = Iterator[tuple[Record | BadRecord, Outcome]]
 
 
 @pytest.fixture
-def job(tmp_path: Path, write_text: Writer, cased: Side) -> Job:
+def job(tmp_path: Path, write_text: Writer, cased: Tokenizer) -> Job:
     """Three files, with copies across them and a broken line."""
     source = random.Random(3)
     texts = [write_text(source) for _ in range(45)]
@@ -35,8 +34,7 @@ def job(tmp_path: Path, write_text: Writer, cased: Side) -> Job:
         mine = [*texts[number * 15 : number * 15 + 15], texts[0], texts[20]]
         lines = [json.dumps({"text": text}) for text in mine] + ["{broken"]
         (tmp_path / f"part{number}.jsonl").write_text("\n".join(lines))
-    name = TokenizerName("cased", "c" * 64, cased.tokenizer.get_vocab_size())
-    return Job.of([str(tmp_path)], [NamedSide(cased, name)], PrepareConfig(max_length=64))
+    return Job.of([str(tmp_path)], [("cased", cased)], PrepareConfig(max_length=64))
 
 
 def write_shards(job: Job, worked: Iterable[tuple[Record | BadRecord, Outcome]], folder: Path) -> Segment:

@@ -18,8 +18,7 @@ from tinydistil.corpus.corpus_folder import OutputFolder
 from tinydistil.corpus.prepare import Job, Prepared, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.rules_table import describe
-from tinydistil.tokenizer.sides import NamedSide, TokenizerName
-from tinydistil.tokenizer.word_encoder import Side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 Writer = Callable[[random.Random], str]
 Run = Callable[..., Prepared]
@@ -44,10 +43,6 @@ class Silent:
                 raise KeyboardInterrupt
 
 
-def named(side: Side, name: str = "cased") -> NamedSide:
-    return NamedSide(side, TokenizerName(name, name * 8, side.tokenizer.get_vocab_size()))
-
-
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinydistil.corpus.pool._BATCH_BYTES", 4000)
@@ -70,20 +65,20 @@ def corpus(tmp_path: Path, write_text: Writer) -> Path:
 
 
 @pytest.fixture
-def run(corpus: Path, cased: Side) -> Run:
+def run(corpus: Path, cased: Tokenizer) -> Run:
     def prepare_corpus(
         output: Path,
         *,
         workers: int = 0,
         progress: Silent | None = None,
-        sides: list[NamedSide] | None = None,
+        tokenizers: list[tuple[str, Tokenizer]] | None = None,
         inputs: list[str] | None = None,
         evaluation: list[str] = [],  # noqa: B006
         overwrite: bool = False,
         **options: object,
     ) -> Prepared:
         config = from_mapping(PrepareConfig, OPTIONS | options)
-        job = Job.of(inputs or [str(corpus)], sides or [named(cased)], config, evaluation)
+        job = Job.of(inputs or [str(corpus)], tokenizers or [("cased", cased)], config, evaluation)
         return prepare(job, output, workers=workers, progress=progress or Silent(), overwrite=overwrite)
 
     return prepare_corpus
@@ -99,11 +94,11 @@ def counts(prepared: Prepared) -> dict[str, dict[str, dict[str, int]]]:
     return values
 
 
-def test_same_bytes_for_any_number_of_workers(run: Run, tmp_path: Path, cased: Side, uncased: Side) -> None:
-    sides = [named(cased), named(uncased, "uncased")]
+def test_same_bytes_for_any_number_of_workers(run: Run, tmp_path: Path, cased: Tokenizer, uncased: Tokenizer) -> None:
+    tokenizers = [("cased", cased), ("uncased", uncased)]
     results = []
     for workers in (0, 1, 2, 3):
-        run(tmp_path / str(workers), workers=workers, sides=sides, sample_dropped=2)
+        run(tmp_path / str(workers), workers=workers, tokenizers=tokenizers, sample_dropped=2)
         results.append(contents(tmp_path / str(workers)))
     assert len(results[0]) > 10
     assert results[0] == results[1] == results[2] == results[3]
@@ -150,13 +145,13 @@ def test_a_failing_write_loses_nothing(run: Run, tmp_path: Path, monkeypatch: py
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
 
 
-def test_the_tokens_are_those_of_the_kept_documents(run: Run, tmp_path: Path, corpus: Path, cased: Side) -> None:
+def test_the_tokens_are_those_of_the_kept_documents(run: Run, tmp_path: Path, corpus: Path, cased: Tokenizer) -> None:
     run(tmp_path / "out", validation_share=0.0)
     expected: list[int] = []
     lines = (corpus / "a.jsonl").read_bytes() + gzip.decompress((corpus / "b.jsonl.gz").read_bytes())
     for line in lines.decode().splitlines()[:98]:
         if line != "{broken":
-            expected += cased.tokenizer.encode(json.loads(line)["text"], add_special_tokens=False).ids
+            expected += cased.backend.encode(json.loads(line)["text"], add_special_tokens=False).ids
     shards = TokenShards.open(tmp_path / "out")
     assert np.concatenate([shards[index] for index in range(len(shards))]).tolist() == expected
     assert max(shards.lengths()) <= 62 and len(TokenShards.open(tmp_path / "out", split="validation")) == 0
@@ -243,17 +238,17 @@ def test_what_a_crash_left_after_the_manifest_goes(run: Run, tmp_path: Path, mon
         ({"duplicates": {"near": False}}, "config.duplicates.near = True, now it is False"),
         ({"read": {"text_field": "corpo"}}, "config.read.text_field = 'text', now it is 'corpo'"),
         ({"inputs": ["b"]}, r"inputs\[0\].file = "),
-        ({"sides": "uncased"}, "tokenizer.folder = 'cased', now it is 'uncased'"),
-        ({"sides": "both"}, "student_tokenizer"),
+        ({"tokenizers": "uncased"}, "tokenizer.folder = 'cased', now it is 'uncased'"),
+        ({"tokenizers": "both"}, "student_tokenizer"),
     ],
 )
 def test_another_origin_is_refused(
-    run: Run, tmp_path: Path, corpus: Path, cased: Side, uncased: Side, options: dict[str, object], field: str
+    run: Run, tmp_path: Path, corpus: Path, cased: Tokenizer, uncased: Tokenizer, options: dict[str, object], field: str
 ) -> None:
     run(tmp_path / "out")
-    sides = {"uncased": [named(uncased, "uncased")], "both": [named(cased), named(uncased, "uncased")]}
-    if "sides" in options:
-        options = {"sides": sides[str(options["sides"])]}
+    tokenizers = {"uncased": [("uncased", uncased)], "both": [("cased", cased), ("uncased", uncased)]}
+    if "tokenizers" in options:
+        options = {"tokenizers": tokenizers[str(options["tokenizers"])]}
     if "inputs" in options:
         options = {"inputs": [str(corpus / "b.jsonl.gz")]}
     before = contents(tmp_path / "out")
@@ -430,12 +425,14 @@ def words_by_hand(folder: Path, at_least: int) -> list[tuple[tuple[int, ...], tu
     return [word for word, count in found.items() if count >= at_least]
 
 
-def test_single_words_are_those_that_counting_finds(run: Run, tmp_path: Path, cased: Side, uncased: Side) -> None:
-    sides = [named(cased), named(uncased, "uncased")]
-    run(tmp_path / "without", sides=sides)
+def test_single_words_are_those_that_counting_finds(
+    run: Run, tmp_path: Path, cased: Tokenizer, uncased: Tokenizer
+) -> None:
+    tokenizers = [("cased", cased), ("uncased", uncased)]
+    run(tmp_path / "without", tokenizers=tokenizers)
     for at_least in (1, 3):
         output = tmp_path / str(at_least)
-        run(output, sides=sides, single_words=at_least)
+        run(output, tokenizers=tokenizers, single_words=at_least)
         sentences, shards = len(TokenShards.open(tmp_path / "without")), TokenShards.open(output)
         pairs = [shards.pair(number) for number in range(sentences, len(shards))]
         assert all(len(pair.pieces) == len(pair.student_pieces) == 1 for pair in pairs)
@@ -449,9 +446,9 @@ def test_single_words_are_those_that_counting_finds(run: Run, tmp_path: Path, ca
 
 
 def test_single_words_by_any_number_of_workers_and_after_a_break(
-    run: Run, tmp_path: Path, cased: Side, uncased: Side, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, cased: Tokenizer, uncased: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, object] = {"sides": [named(cased), named(uncased, "uncased")], "single_words": 2}
+    options: dict[str, object] = {"tokenizers": [("cased", cased), ("uncased", uncased)], "single_words": 2}
     for workers in (0, 2):
         run(tmp_path / str(workers), workers=workers, **options)
     assert contents(tmp_path / "0") == contents(tmp_path / "2")

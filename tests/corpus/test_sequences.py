@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from tinydistil.corpus.sequences import build_sequences, pack
-from tinydistil.tokenizer.word_encoder import Side, WordEncoder
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.word_encoder import WordEncoder
 
 Sentences = Callable[[random.Random], list[str]]
 
 
-def test_sequences_joined_are_the_document(cased: Side, uncased: Side, random_sentences: Sentences) -> None:
+def test_sequences_joined_are_the_document(cased: Tokenizer, uncased: Tokenizer, random_sentences: Sentences) -> None:
     for seed in range(300):
         sentences, encoder = (
             random_sentences(random.Random(seed)),
@@ -30,7 +31,7 @@ def test_sequences_joined_are_the_document(cased: Side, uncased: Side, random_se
             assert (ends == np.cumsum(sizes[:, side])).all(), "sequences end where words end"
 
 
-def test_sentences_that_fit_are_not_cut(cased: Side, random_sentences: Sentences) -> None:
+def test_sentences_that_fit_are_not_cut(cased: Tokenizer, random_sentences: Sentences) -> None:
     for seed in range(300):
         sentences, encoder = random_sentences(random.Random(seed)), WordEncoder([cased], 6 + seed % 35)
         lengths = [size for (size,) in build_sequences(sentences, encoder).sizes]
@@ -42,7 +43,7 @@ def test_sentences_that_fit_are_not_cut(cased: Side, random_sentences: Sentences
             position += size
 
 
-def test_long_sentences_are_cut_between_words(cased: Side) -> None:
+def test_long_sentences_are_cut_between_words(cased: Tokenizer) -> None:
     # "gatinho" has two pieces, so a sequence of 7 holds three of them.
     assert build_sequences(["gatinho " * 7], WordEncoder([cased], 7)).sizes == ((6,), (6,), (2,))
 
@@ -55,16 +56,16 @@ def test_the_longer_side_decides() -> None:
     assert list(pack([[2, 2], [6, 5], [2, 2]], 10)) == [(2, 6, 2), (2, 5, 2)]
 
 
-def test_the_rest_of_a_long_sentence_is_joined_by_the_next(cased: Side) -> None:
+def test_the_rest_of_a_long_sentence_is_joined_by_the_next(cased: Tokenizer) -> None:
     assert build_sequences(["casa " * 14, "casa " * 5], WordEncoder([cased], 10)).sizes == ((10,), (9,))
 
 
-def test_nothing_gives_nothing(cased: Side) -> None:
+def test_nothing_gives_nothing(cased: Tokenizer) -> None:
     assert build_sequences(["", "  ", "\u200b"], WordEncoder([cased], 10)).sizes == ()
     assert build_sequences([], WordEncoder([cased], 10)).sizes == ()
 
 
-def test_sentences_apart(cased: Side, random_sentences: Sentences) -> None:
+def test_sentences_apart(cased: Tokenizer, random_sentences: Sentences) -> None:
     """Not packed, each sentence is a sequence, a long one several; the tokens stay the document's."""
     encoder = WordEncoder([cased], 10)
     assert build_sequences(["casa", "", "casa " * 12, "casa casa"], encoder, packed=False).sizes == (

@@ -21,7 +21,7 @@ from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.raw_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
-from tinydistil.tokenizer.sides import load_side
+from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train import sources
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -361,8 +361,9 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_asked_for(
 ) -> None:
     """By the least that training takes; a dry run measures the rest."""
     monkeypatch.chdir(good)
-    side = [load_side("teacher")]
-    prepare(Job.of(["corpus.jsonl"], side, PrepareConfig(max_length=32)), tmp_path, workers=0, progress=Progress(None))
+    tokenizers = [("teacher", Tokenizer.from_pretrained("teacher"))]
+    job = Job.of(["corpus.jsonl"], tokenizers, PrepareConfig(max_length=32))
+    prepare(job, tmp_path, workers=0, progress=Progress(None))
     values = {"recipe": "mlm", "student": {"model": "1x8", "tokenizer": "teacher"}, "shards": str(tmp_path)}
     for there, batch, message in (
         (50_000, 4, r"training a student of 0 M parameters takes at least .*; choose a smaller student"),

@@ -16,7 +16,6 @@ from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.raw_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
-from tinydistil.tokenizer.sides import load_side
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.estimate import estimate
 from tinydistil.train.plan import Plan
@@ -46,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
     with contextlib.chdir(folder):
         make_models(folder, write_corpus(folder / "corpus.jsonl", 20))
         for name, tokenizers in MADE.items():
-            job = Job.of(["corpus.jsonl"], [load_side(each) for each in tokenizers], PrepareConfig(max_length=32))
+            opened = [(each, Tokenizer.from_pretrained(each)) for each in tokenizers]
+            job = Job.of(["corpus.jsonl"], opened, PrepareConfig(max_length=32))
             prepare(job, folder / name, workers=0, progress=Progress(None))
         yield folder
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+import tokenizers
 
-from tinydistil.tokenizer.sides import load_side
-from tinydistil.tokenizer.word_encoder import Side, WordEncoder, narrowest, token_dtype
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.word_encoder import WordEncoder, narrowest, token_dtype
 
 NASTY = [
     "",
@@ -39,21 +39,21 @@ def pieces(encoder: WordEncoder, sentence: str) -> list[list[int]]:
     ]
 
 
-def plain(side: Side, sentence: str) -> list[int]:
+def plain(side: Tokenizer, sentence: str) -> list[int]:
     """The tokenizer's own ids, special spellings read as text."""
-    side.tokenizer.encode_special_tokens = True
-    return list(side.tokenizer.encode(sentence, add_special_tokens=False).ids)
+    side.backend.encode_special_tokens = True
+    return list(side.backend.encode(sentence, add_special_tokens=False).ids)
 
 
 @pytest.mark.parametrize("sentence", NASTY)
-def test_same_ids_as_the_whole_sentence(sentence: str, cased: Side, uncased: Side) -> None:
+def test_same_ids_as_the_whole_sentence(sentence: str, cased: Tokenizer, uncased: Tokenizer) -> None:
     for side in (cased, uncased):
         encoder = WordEncoder([side], capacity=126)
         assert ids(encoder, sentence) == plain(side, sentence)
         assert ids(encoder, sentence) == plain(side, sentence), "and again from the table"
 
 
-def test_any_text_keeps_its_ids_and_its_words(cased: Side, uncased: Side) -> None:
+def test_any_text_keeps_its_ids_and_its_words(cased: Tokenizer, uncased: Tokenizer) -> None:
     source = random.Random(7)
     characters = "aAáb cdz.,-'[]#0٣漢\u0301\u200b\u00a0 \n€😀"
     single, pair = WordEncoder([cased], capacity=126), WordEncoder([cased, uncased], capacity=126)
@@ -71,11 +71,11 @@ def assert_parallel(encoder: WordEncoder, text: str) -> None:
         assert all(1 <= count <= encoder.capacity for count in counts[side])
 
 
-def test_words_of_both_sides_are_the_same_text(cased: Side, uncased: Side) -> None:
+def test_words_of_both_sides_are_the_same_text(cased: Tokenizer, uncased: Tokenizer) -> None:
     encoder = WordEncoder([cased, uncased], capacity=126)
     text, words = "O gatinho, casas: amanhã!", []
     for number, side in enumerate((cased, uncased)):
-        tokens = iter([side.tokenizer.id_to_token(each) for each in ids(encoder, text, number)])
+        tokens = iter([side.backend.id_to_token(each) for each in ids(encoder, text, number)])
         words.append(
             ["".join(itertools.islice(tokens, count)).replace("##", "") for count in pieces(encoder, text)[number]]
         )
@@ -83,19 +83,19 @@ def test_words_of_both_sides_are_the_same_text(cased: Side, uncased: Side) -> No
     assert words[1] == ["o", "gatinho", ",", "casas", ":", "amanha", "!"]
 
 
-def test_long_words_are_cut_with_a_piece_on_each_side(cased: Side, uncased: Side) -> None:
+def test_long_words_are_cut_with_a_piece_on_each_side(cased: Tokenizer, uncased: Tokenizer) -> None:
     encoder = WordEncoder([cased, uncased], capacity=7)
     assert pieces(encoder, "x" * 20) == [[6, 7, 7]] * 2
     # Digits are one unknown piece to the uncased side: nothing to share among three parts.
     assert ids(encoder, "9" * 20, 0) == [1] and ids(encoder, "9" * 20, 1) == [1]
 
 
-def test_a_word_that_one_side_has_no_piece_of_is_unknown_on_both(cased: Side, uncased: Side) -> None:
+def test_a_word_that_one_side_has_no_piece_of_is_unknown_on_both(cased: Tokenizer, uncased: Tokenizer) -> None:
     encoder = WordEncoder([cased, uncased], capacity=126)
     assert ids(encoder, "\u0301", 0) == ids(encoder, "\u0301", 1) == [1]
 
 
-def test_unless_it_has_a_neighbour_to_join(cased: Side, uncased: Side) -> None:
+def test_unless_it_has_a_neighbour_to_join(cased: Tokenizer, uncased: Tokenizer) -> None:
     encoder = WordEncoder([cased, uncased], capacity=126)
     for text in ("日\u0301", "\u0301日", "casa日\u0301 de"):
         for side, tokenizer in enumerate((cased, uncased)):
@@ -103,7 +103,7 @@ def test_unless_it_has_a_neighbour_to_join(cased: Side, uncased: Side) -> None:
         assert_parallel(encoder, text)
 
 
-def test_pickles_without_its_table(cased: Side) -> None:
+def test_pickles_without_its_table(cased: Tokenizer) -> None:
     encoder = WordEncoder([cased], capacity=126)
     before = len(pickle.dumps(encoder))
     expected = ids(encoder, " ".join(map(str, range(5000))))
@@ -111,7 +111,7 @@ def test_pickles_without_its_table(cased: Side) -> None:
     assert ids(pickle.loads(pickle.dumps(encoder)), " ".join(map(str, range(5000)))) == expected
 
 
-def test_a_full_table_changes_nothing(cased: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_table_changes_nothing(cased: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = " ".join(f"casa{number}" for number in range(50))
     expected = ids(WordEncoder([cased], capacity=126), sentence)
     monkeypatch.setattr("tinydistil.tokenizer.word_encoder._MAX_CHARACTERS", 100)
@@ -126,7 +126,9 @@ def test_types_are_as_small_as_their_values_allow() -> None:
 
 
 def test_real_vocabularies_on_real_text(real_data: Path) -> None:
-    bertimbau, tiny = (load_side(real_data / "models" / name).side for name in ("bertimbau-base-cased", "bert-tiny"))
+    bertimbau, tiny = (
+        Tokenizer.from_pretrained(real_data / "models" / name) for name in ("bertimbau-base-cased", "bert-tiny")
+    )
     single, pair = WordEncoder([bertimbau], capacity=126), WordEncoder([bertimbau, tiny], capacity=126)
     for source in ("news", "docs", "literature"):
         with gzip.open(real_data / "corpus" / f"{source}.jsonl.gz", "rt", encoding="utf-8") as lines:
@@ -138,7 +140,7 @@ def test_real_vocabularies_on_real_text(real_data: Path) -> None:
 
 
 def test_a_tokenizer_of_another_kind(real_data: Path) -> None:
-    unigram, tiny = (load_side(real_data / "models" / name).side for name in ("e5-small-pt", "bert-tiny"))
+    unigram, tiny = (Tokenizer.from_pretrained(real_data / "models" / name) for name in ("e5-small-pt", "bert-tiny"))
     encoder = WordEncoder([unigram, tiny], capacity=126)
     text = "Amanhã, o gatinho dorme na casa (velha) de São Paulo."
     assert ids(encoder, text, 0) == plain(unigram, text)
@@ -147,9 +149,9 @@ def test_a_tokenizer_of_another_kind(real_data: Path) -> None:
     assert len(pieces(encoder, text)[0]) >= 10
 
 
-def test_an_added_token_inside_a_word(cased: Side) -> None:
-    tokenizer = Tokenizer.from_str(cased.tokenizer.to_str())
-    tokenizer.add_tokens(["gov", "e-mail"])
-    side = Side(tokenizer, unknown_id=1)
+def test_an_added_token_inside_a_word(cased: Tokenizer) -> None:
+    backend = tokenizers.Tokenizer.from_str(cased.backend.to_str())
+    backend.add_tokens(["gov", "e-mail"])
+    side = Tokenizer(backend, cased.special)
     text = "desgoverno da casa, gov e casa; e-mail"
     assert ids(WordEncoder([side], capacity=126), text) == plain(side, text)

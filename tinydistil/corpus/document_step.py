@@ -15,7 +15,8 @@ from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import parse_record
 from tinydistil.corpus.sentences import split_sentences
 from tinydistil.corpus.sequences import build_sequences
-from tinydistil.tokenizer.word_encoder import Side, WordEncoder
+from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.word_encoder import WordEncoder
 
 # Rules decided here and in the segment; the others are named in clean.
 UNREADABLE = "unreadable"
@@ -54,9 +55,11 @@ class Outcome:
 class DocumentStep:
     """Reads, cleans, hashes, signs, checks, tokenizes and cuts one document."""
 
-    def __init__(self, config: PrepareConfig, sides: Sequence[Side], evaluation: EvaluationNgrams | None) -> None:
+    def __init__(
+        self, config: PrepareConfig, tokenizers: Sequence[Tokenizer], evaluation: EvaluationNgrams | None
+    ) -> None:
         self.config = config
-        self.encoder = WordEncoder(sides, config.capacity)
+        self.encoder = WordEncoder(tokenizers, config.capacity)
         self.evaluation = evaluation
 
     def __call__(self, item: Record | BadRecord) -> Outcome:

@@ -30,7 +30,7 @@ from tinydistil.corpus.record_stream import unpacked_bytes
 from tinydistil.corpus.rules_table import Counts, make_table, packing_efficiency
 from tinydistil.corpus.segment import Samples, Segment
 from tinydistil.corpus.text_files import find_files, kind_of
-from tinydistil.tokenizer.sides import NamedSide
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Raw bytes of one unit of the option segment_mb.
 _MEGABYTE = 1_000_000
@@ -38,18 +38,18 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Job:
-    """A preparation to be done: what to read, with which options, tokenizers and evaluation sets."""
+    """A preparation to be done: what to read, with which options, tokenizers (by name) and evaluation sets."""
 
     files: tuple[Path, ...]
     evaluation_files: tuple[Path, ...]
-    sides: tuple[NamedSide, ...]
+    tokenizers: tuple[tuple[str, Tokenizer], ...]
     config: PrepareConfig
 
     @classmethod
     def of(
         cls,
         inputs: Sequence[str],
-        sides: Sequence[NamedSide],
+        tokenizers: Sequence[tuple[str, Tokenizer]],
         config: PrepareConfig,
         evaluation_sets: Sequence[str] = (),
     ) -> "Job":
@@ -57,7 +57,7 @@ class Job:
         for name in evaluation_sets:
             require(Path(name).is_file(), f"evaluation set {name!r} does not exist; give an existing file")
         require(
-            config.single_words == 0 or len(sides) == 2,
+            config.single_words == 0 or len(tokenizers) == 2,
             f"single_words is {config.single_words}, but only a corpus with two tokenizations knows its words; "
             "give a second one (scripts/prepare.py --student-tokenizer), or leave single_words out",
         )
@@ -65,7 +65,7 @@ class Job:
             # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.
             optional("ftfy", needed_by="cleaning rule 'mojibake'", extra="corpus")
         files, evaluation_files = tuple(find_files(inputs)), tuple(map(Path, evaluation_sets))
-        return cls(files, evaluation_files, tuple(sides), config)
+        return cls(files, evaluation_files, tuple(tokenizers), config)
 
     def plain_bytes(self) -> int | None:
         """Raw bytes of the input, estimated where files are compressed; None where one is Parquet."""
@@ -86,7 +86,10 @@ class Job:
 
     def origin(self) -> dict[str, object]:
         """Everything that the bytes of the corpus depend on: runs with equal origins write equal bytes."""
-        names = [to_mapping(side.name) for side in self.sides]
+        names = [
+            {"folder": name, "fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
+            for name, tokenizer in self.tokenizers
+        ]
         return {
             "version": FORMAT_VERSION,
             "tokenizer": names[0],
@@ -101,7 +104,7 @@ class Job:
         ngrams = None
         if self.evaluation_files:
             ngrams = EvaluationNgrams.from_files(self.evaluation_files, ngram_words=self.config.ngram_words)
-        return DocumentStep(self.config, [each.side for each in self.sides], ngrams)
+        return DocumentStep(self.config, [tokenizer for _, tokenizer in self.tokenizers], ngrams)
 
 
 @dataclass(frozen=True)

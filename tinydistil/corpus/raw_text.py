@@ -23,7 +23,6 @@ from tinydistil.corpus.raw_config import RawRunConfig, resolve_raw
 from tinydistil.corpus.readers import parse_record, read_records
 from tinydistil.corpus.rules_table import describe
 from tinydistil.corpus.text_files import find_files
-from tinydistil.tokenizer.sides import NamedSide
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, make_plan, ownership
@@ -64,11 +63,10 @@ def plan_raw(config: RawRunConfig, output: Path, *, resume: bool, device: str = 
     """`make_plan` for a run that may begin with raw text."""
 
     def raw_text(tokenizers: Sequence[tuple[str, Tokenizer]]) -> TokenText:
-        sides = [NamedSide.of(name, each.backend, each.special) for name, each in tokenizers]
-        job = Job.of(config.corpus, sides, config.prepare, config.evaluation_sets)
+        job = Job.of(config.corpus, tokenizers, config.prepare, config.evaluation_sets)
         return RawText(
             shards=output / SHARDS,
-            fingerprints=tuple(side.name.fingerprint for side in sides),
+            fingerprints=tuple(tokenizer.fingerprint for _, tokenizer in tokenizers),
             longest=config.prepare.max_length,
             mean_tokens=0.0,
             raw=config.corpus,

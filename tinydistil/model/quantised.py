@@ -194,7 +194,7 @@ def quantise_rows(rows: Tensor, *, centred: bool, in_place: bool = False) -> tup
 def check_engine() -> None:
     """Raise InputError where this machine and build of PyTorch have no int8 kernel that computes exactly."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        raise InputError(f"int8 needs a PyTorch built with oneDNN (mkldnn), which this one is not; use float32")
+        raise InputError("int8 needs a PyTorch built with oneDNN (mkldnn), which this one is not; use float32")
     _pack(torch.tensor([[127, 1] * 32, [-127, -1] * 32], dtype=torch.int8))
 
 

@@ -4,12 +4,12 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, models
+from tokenizers import AddedToken
 
 from tinydistil.base.config import shown
 from tinydistil.base.errors import InputError, translated
@@ -18,11 +18,10 @@ from tinydistil.base.hub import first_existing
 from tinydistil.tokenizer.rules import (
     RulesError,
     SpecialTokens,
-    add_special,
     add_tokens,
-    bert_template,
     check_growth,
     check_rules,
+    complete,
     plain_bert_tokens,
     steps_of,
     wordpiece_backend,
@@ -39,25 +38,30 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, SpecialTokens, int
     `tokenize_chinese_chars` in tokenizer_config.json override it, as in transformers. A folder with vocab.txt
     alone is lower-cased and loses its accents, BERT's own default. Raises InputError for anything missing.
     """
-    config = _optional_json(folder / "tokenizer_config.json")
-    special_map = _optional_json(folder / "special_tokens_map.json")
+    config, special_map, added = (
+        read_json(folder / name) if (folder / name).is_file() else {}
+        for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    )
     special = _special_tokens(config, special_map)
     path = first_existing(folder, ("tokenizer.json", "vocab.txt"))
     if path is None:
         raise InputError(f"folder {str(folder)!r} has no tokenizer: neither tokenizer.json nor vocab.txt")
-    added = _optional_json(folder / "added_tokens.json")
-    extra = extra_tokens(config, special_map, added)
+    extra = _extra_tokens(config, special_map, added)
     try:
         with translated(f"{str(path)!r} holds rules that fail", "fetch the file again"), _silent():
             if path.name == "tokenizer.json":
                 backend = _from_tokenizer_json(path, config)
                 add_tokens(backend, extra)
             else:
-                backend = wordpiece_backend(read_vocab(path), special, extra, **_flags(config))
-            _check_added(backend, added)
-            add_special(backend, special)
-            if backend.post_processor is None and isinstance(backend.model, models.WordPiece):
-                backend.post_processor = bert_template(special, backend)
+                backend = wordpiece_backend(_read_vocab(path), special, extra, **_flags(config))
+            for token, number in added.items():
+                # Of another id, the embeddings would be read wrongly.
+                if (found := backend.token_to_id(token)) != int(number):  # type: ignore[call-overload]
+                    raise RulesError(
+                        f"added_tokens.json gives {token!r} the id {number}, but after this vocabulary it is {found}; "
+                        "do the files belong together?"
+                    )
+            complete(backend, special)
             check_rules(backend)
     except RulesError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
@@ -83,33 +87,19 @@ def _silent() -> Iterator[None]:
         os.close(kept)
 
 
-def _check_added(backend: tokenizers.Tokenizer, added: dict[str, object]) -> None:
-    """Refuse ids in added_tokens.json other than the tokens': the embeddings' rows would be read wrongly."""
-    for token, number in added.items():
-        found = backend.token_to_id(token)
-        if found != int(number):  # type: ignore[call-overload]
-            raise RulesError(
-                f"added_tokens.json gives {token!r} the id {number}, but after this vocabulary it is {found}; "
-                "do the files belong together?"
-            )
-
-
-def read_vocab(path: Path) -> list[str]:
+def _read_vocab(path: Path) -> list[str]:
     """The tokens of a vocab.txt, one a line; line number = id. Raises InputError on duplicates."""
     # Not str.splitlines: it also breaks at U+2028 and U+0085, which are tokens in some vocabularies.
-    tokens = read_text(path).split("\n")
-    while tokens and tokens[-1] == "":
-        tokens.pop()
-    if not tokens:
+    tokens = read_text(path).rstrip("\n").split("\n")
+    if tokens == [""]:
         raise InputError(f"{str(path)!r} is empty; fetch it again")
     first_line: dict[str, int] = {}
     for line, token in enumerate(tokens, start=1):
-        if token in first_line:
+        if first_line.setdefault(token, line) != line:
             raise InputError(
                 f"{str(path)!r} holds {token!r} twice (lines {first_line[token]} and {line}); "
                 "each line is a token's id, so remove neither blindly: fetch the file again"
             )
-        first_line[token] = line
     return tokens
 
 
@@ -121,7 +111,7 @@ def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_leng
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "tokenizer.json", backend.to_str(pretty=True))
-    names = {field.name: getattr(special, field.name) for field in fields(special)}
+    names = asdict(special)
     config: dict[str, object] = dict(names)
     if max_length is not None:
         config["model_max_length"] = max_length
@@ -139,12 +129,12 @@ def save_backend(backend: tokenizers.Tokenizer, special: SpecialTokens, max_leng
 
 
 def _from_tokenizer_json(path: Path, config: dict[str, object]) -> tokenizers.Tokenizer:
-    rules = read_json(path)
-    flags = _flags(config)
-    for step in steps_of(rules.get("normalizer")):
+    rules, flags = read_json(path), _flags(config)
+    steps = steps_of(rules.get("normalizer"))
+    for step in steps:
         if step.get("type") == "BertNormalizer":
             step |= flags
-    check_growth(rules.get("normalizer"))
+    check_growth(steps)
     # Lengths are a caller's: a padding of 10^12, say, ends the process inside the library.
     with translated(f"{str(path)!r} is not a valid tokenizer.json", "fetch it again"):
         return tokenizers.Tokenizer.from_str(json.dumps(rules | {"truncation": None, "padding": None}))
@@ -161,19 +151,16 @@ _CONFIG_FIELDS = {
 def _flags(config: dict[str, object]) -> dict[str, Any]:
     """The normalisation flags that tokenizer_config.json holds, and no others, under BertNormalizer's names."""
     flags: dict[str, Any] = {}
-    for key, name in _CONFIG_FIELDS.items():
-        value = config.get(key)
-        if key not in config:
-            continue
+    for key in [key for key in _CONFIG_FIELDS if key in config]:
+        value = flags[_CONFIG_FIELDS[key]] = config[key]
         if not (isinstance(value, bool) or (value is None and key == "strip_accents")):
             raise InputError(f"tokenizer_config.json: {key} must be true or false, got {shown(value)}")
-        flags[name] = value
     return flags
 
 
 def _special_tokens(config: dict[str, object], special_map: dict[str, object]) -> SpecialTokens:
-    special = SpecialTokens()
-    for field in fields(special):
+    found: dict[str, str] = {}
+    for field in fields(SpecialTokens):
         spelling = config.get(field.name) or special_map.get(field.name)
         # An AddedToken is written out as {"content": "[MASK]", "lstrip": false, ...}.
         if isinstance(spelling, dict):
@@ -182,11 +169,11 @@ def _special_tokens(config: dict[str, object], special_map: dict[str, object]) -
             continue
         if not isinstance(spelling, str) or not spelling.isprintable():
             raise InputError(f"tokenizer_config.json: {field.name} must be text, got {shown(spelling)}")
-        special = replace(special, **{field.name: spelling})
-    return special
+        found[field.name] = spelling
+    return SpecialTokens(**found)
 
 
-def extra_tokens(
+def _extra_tokens(
     config: dict[str, object], special_map: dict[str, object], added: dict[str, object]
 ) -> list[AddedToken]:
     """Tokens that a user added after the vocabulary was made, from every file where releases have written them.
@@ -213,7 +200,3 @@ def extra_tokens(
     except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
         raise InputError(f"added tokens of an unknown form in the tokenizer's JSON files ({error!r})") from None
     return [numbered[number] for number in sorted(numbered)] + further
-
-
-def _optional_json(path: Path) -> dict[str, object]:
-    return read_json(path) if path.is_file() else {}

@@ -70,9 +70,26 @@ def wordpiece_backend(
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
     add_tokens(backend, extra)
-    add_special(backend, special)
-    backend.post_processor = bert_template(special, backend)
+    complete(backend, special)
     return backend
+
+
+def complete(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
+    """Make the special tokens found in text as they stand; WordPiece without a template gets BERT's.
+
+    Special tokens that a file defines already stay so. The template: [CLS] a [SEP], or [CLS] a [SEP] b [SEP] with b in
+    segment 1. Raises RulesError where a special token is lacking.
+    """
+    special.ids(backend)
+    # normalized=False: "[MASK]" in a text is found before lower-casing would hide it.
+    add_tokens(backend, [AddedToken(token, normalized=False, special=True) for token in special.spellings()])
+    if backend.post_processor is None and isinstance(backend.model, models.WordPiece):
+        cls, sep = special.cls_token, special.sep_token
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{cls}:0 $A:0 {sep}:0",
+            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+            special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
+        )
 
 
 def add_tokens(backend: tokenizers.Tokenizer, extra: Sequence[AddedToken]) -> None:
@@ -81,26 +98,6 @@ def add_tokens(backend: tokenizers.Tokenizer, extra: Sequence[AddedToken]) -> No
     for token in extra:
         if token.content not in known:
             (backend.add_special_tokens if token.special else backend.add_tokens)([token])
-
-
-def bert_template(special: SpecialTokens, backend: tokenizers.Tokenizer) -> processors.TemplateProcessing:
-    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] with b in segment 1."""
-    cls, sep = special.cls_token, special.sep_token
-    return processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
-    )
-
-
-def add_special(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
-    """Make the special tokens found in text before it is normalised; those that a file already defines stay so."""
-    special.ids(backend)
-    known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    # normalized=False: "[MASK]" in a text is found before lower-casing would hide it.
-    backend.add_special_tokens(
-        [AddedToken(token, normalized=False, special=True) for token in special.spellings() if token not in known]
-    )
 
 
 def plain_bert_tokens(backend: tokenizers.Tokenizer, special: SpecialTokens) -> list[str] | None:
@@ -115,14 +112,16 @@ def plain_bert_tokens(backend: tokenizers.Tokenizer, special: SpecialTokens) -> 
         tokens, special, lowercase=normalizer.lowercase, strip_accents=normalizer.strip_accents,
         handle_chinese_chars=normalizer.handle_chinese_chars,
     )  # fmt: skip
-    same = (_rules(each) for each in (usual, backend))
-    return tokens if next(same) == next(same) else None
-
-
-def _rules(backend: tokenizers.Tokenizer) -> dict[str, object]:
-    """What decides the ids of a text."""
-    rules: dict[str, object] = json.loads(backend.to_str())
-    return {key: rule for key, rule in rules.items() if key not in ("version", "truncation", "padding", "decoder")}
+    # What decides the ids of a text.
+    rules, usual_rules = (
+        {
+            key: rule
+            for key, rule in json.loads(each.to_str()).items()
+            if key not in ("truncation", "padding", "decoder")
+        }
+        for each in (backend, usual)
+    )
+    return tokens if rules == usual_rules else None
 
 
 def check_rules(backend: tokenizers.Tokenizer) -> None:
@@ -145,18 +144,16 @@ def steps_of(normalizer: object) -> list[dict[str, object]]:
     return [step for each in inner for step in steps_of(each)] if isinstance(inner, list) else [normalizer]
 
 
-def check_growth(normalizer: object) -> None:
+def check_growth(steps: Sequence[dict[str, object]]) -> None:
     """Refuse a normalizer whose replacements multiply: ten of "a" by ten of it make 10^10 of one letter."""
-    growth = math.prod(_growth(step) for step in steps_of(normalizer))
-    if growth > _MOST_GROWTH:
-        raise RulesError(f"its normalizer may make {growth:,} characters of one; at most {_MOST_GROWTH} are allowed")
-
-
-def _growth(step: dict[str, object]) -> int:
-    """Characters that a step may make of one; those of the Unicode forms have bounds of their own."""
-    content, pattern = step.get("content"), step.get("pattern")
-    if step.get("type") != "Replace" or not isinstance(content, str) or not isinstance(pattern, dict):
-        return 1
-    # A regular expression may match the empty text before each character, which stays.
-    literal = pattern.get("String")
-    return max(1, -(-len(content) // len(literal))) if isinstance(literal, str) and literal else 1 + len(content)
+    growths = [1]  # characters that a step may make of one; those of the Unicode forms have bounds of their own
+    for step in steps:
+        content, pattern = step.get("content"), step.get("pattern")
+        if step.get("type") == "Replace" and isinstance(content, str) and isinstance(pattern, dict):
+            # A regular expression may match the empty text before each character, which stays.
+            literal = pattern.get("String")
+            is_literal = isinstance(literal, str) and literal != ""
+            growths.append(max(1, -(-len(content) // len(str(literal)))) if is_literal else 1 + len(content))
+    if math.prod(growths) > _MOST_GROWTH:
+        found = math.prod(growths)
+        raise RulesError(f"its normalizer may make {found:,} characters of one; at most {_MOST_GROWTH} are allowed")

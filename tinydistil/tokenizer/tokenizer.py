@@ -1,23 +1,28 @@
 """Text to token ids and back: a thin, strict front of the `tokenizers` library.
 
-Reads what lies on the hub (vocab.txt with or without tokenizer_config.json, or tokenizer.json) and
-tokenizes as `transformers` does. Shapes: B sequences, T tokens.
+Reads what lies on the hub (vocab.txt with or without tokenizer_config.json, or tokenizer.json) and tokenizes as
+`transformers` does. Imports torch for padded batches only: no process that prepares text needs it.
+Shapes: B sequences, T tokens.
 """
+
+from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tokenizers
-import torch
 from tokenizers import Encoding, normalizers
-from torch import Tensor
 
 from tinydistil.base.errors import InputError, require, translated
 from tinydistil.base.hub import resolve_folder
 from tinydistil.tokenizer.folders import load_backend, save_backend
 from tinydistil.tokenizer.rules import SpecialTokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +43,18 @@ class Tokenizer:
     """A vocabulary and its rules. Make one with `from_pretrained` or `train_wordpiece`.
 
     Attributes: `backend` (the `tokenizers.Tokenizer`, neither truncating nor padding), `special` (the
-    special tokens' spellings), their ids `cls_id`, `sep_id`, `pad_id`, `mask_id` and `unk_id`, and
+    special tokens' spellings), their ids `cls_id`, `sep_id`, `pad_id`, `mask_id` and `unk_id`, `vocab_size`, and
     `max_length` (the folder's own limit in tokens, or None).
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None = None) -> None:
         backend.no_truncation()
         backend.no_padding()
-        self.backend = backend
-        self._vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        self.backend, self.special, self.max_length = backend, special, max_length
+        # One more than the largest id: the number of tokens, added ones included, unless ids have gaps.
+        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        self.unk_id, self.sep_id, self.pad_id, self.cls_id, self.mask_id = special.ids(backend)
         self._truncating: tuple[int, tokenizers.Tokenizer] | None = None
-        self.special = special
-        self.max_length = max_length
-        ids = special.ids(backend)
-        self.unk_id, self.sep_id, self.pad_id, self.cls_id, self.mask_id = ids
 
     @classmethod
     def from_pretrained(
@@ -61,7 +64,7 @@ class Tokenizer:
         revision: str | None = None,
         cache_folder: str | Path | None = None,
         offline: bool = False,
-    ) -> "Tokenizer":
+    ) -> Tokenizer:
         """The tokenizer in folder or hub name `name`. Raises InputError if absent or damaged."""
         folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline, weights=False)
         return cls(*load_backend(folder))
@@ -70,17 +73,12 @@ class Tokenizer:
         """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and (WordPiece) vocab.txt."""
         save_backend(self.backend, self.special, self.max_length, Path(folder))
 
-    def lowercasing(self) -> "Tokenizer":
+    def lowercasing(self) -> Tokenizer:
         """The same with capitals made small before anything else."""
         backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
         steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer is not None else [])]
         backend.normalizer = normalizers.Sequence(steps)
         return Tokenizer(backend, self.special, self.max_length)
-
-    @property
-    def vocab_size(self) -> int:
-        """One more than the largest id: the number of tokens, added ones included, unless ids have gaps."""
-        return self._vocab_size
 
     @property
     def fingerprint(self) -> str:
@@ -90,9 +88,8 @@ class Tokenizer:
     @property
     def lowercases(self) -> bool:
         """Whether capital letters are lost."""
-        return self.backend.encode("A", add_special_tokens=False).ids == (
-            self.backend.encode("a", add_special_tokens=False).ids
-        )
+        upper, lower = (self.backend.encode(letter, add_special_tokens=False).ids for letter in "Aa")
+        return upper == lower
 
     def encode(
         self, text: str, pair: str | None = None, *, max_length: int | None = None, add_special: bool = True
@@ -166,20 +163,16 @@ class Tokenizer:
 
 def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
     """Pad encodings on the right to the longest: int64 tensors (B, T)."""
+    import torch
+
     longest = max((len(encoding.ids) for encoding in encodings), default=0)
 
     def padded(name: str, fill: int) -> Tensor:
-        rows = [getattr(encoding, name) for encoding in encodings]
-        return torch.tensor([row + [fill] * (longest - len(row)) for row in rows], dtype=torch.int64).reshape(
-            len(rows), longest
-        )
+        lists = [getattr(encoding, name) for encoding in encodings]
+        filled = [ids + [fill] * (longest - len(ids)) for ids in lists]
+        return torch.tensor(filled, dtype=torch.int64).reshape(len(lists), longest)
 
-    return TokenBatch(
-        input_ids=padded("ids", pad_id),
-        attention_mask=padded("attention_mask", 0),
-        token_type_ids=padded("type_ids", 0),
-        encodings=tuple(encodings),
-    )
+    return TokenBatch(padded("ids", pad_id), padded("attention_mask", 0), padded("type_ids", 0), tuple(encodings))
 
 
 def _refuse_lone_surrogate(text: str) -> None:

@@ -11,8 +11,6 @@ from tinydistil.base.files import is_utf8
 from tinydistil.tokenizer.rules import SpecialTokens, wordpiece_backend
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-PREFIX = "##"
-
 
 def train_wordpiece(
     texts: Iterable[str],
@@ -54,14 +52,15 @@ def train_wordpiece(
         min_frequency=min_frequency,
         limit_alphabet=len(alphabet),
         initial_alphabet=alphabet,
-        special_tokens=specials + [PREFIX + character for character in alphabet],
-        continuing_subword_prefix=PREFIX,
+        special_tokens=specials + [f"##{character}" for character in alphabet],
+        continuing_subword_prefix="##",
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    by_id = sorted(backend.get_vocab().items(), key=lambda item: item[1])
-    vocabulary = [token for token, _ in by_id]
-    backend = wordpiece_backend(vocabulary, special, lowercase=lowercase, strip_accents=strip_accents)
+    ids = backend.get_vocab()
+    backend = wordpiece_backend(
+        sorted(ids, key=ids.__getitem__), special, lowercase=lowercase, strip_accents=strip_accents
+    )
     return Tokenizer(backend, special, max_length)
 
 

@@ -11,10 +11,12 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer, normalizers, pre_tokenizers
+import tokenizers
+from tokenizers import Encoding, normalizers, pre_tokenizers
+
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Punctuation on which every BERT pre-tokenizer splits. It need not be complete: what is not listed stays
 # inside a part and is split by the tokenizer itself; listing the common marks lets "casa," and "casa" share
@@ -44,14 +46,6 @@ def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One tokenizer, and the id it gives to what it does not know."""
-
-    tokenizer: Tokenizer
-    unknown_id: int
-
-
 class WordEncoder:
     """Encodes sentences with one tokenizer or two; `capacity` is the most tokens a sequence holds.
 
@@ -61,24 +55,24 @@ class WordEncoder:
     sentence in 10,000 of mixed Portuguese.
     """
 
-    def __init__(self, sides: Sequence[Side], capacity: int) -> None:
+    def __init__(self, tokenizers: Sequence[Tokenizer], capacity: int) -> None:
         self.capacity = capacity
         self.piece_dtype = narrowest(capacity)
-        self.token_dtypes = tuple(token_dtype(max(side.tokenizer.get_vocab().values()) + 1) for side in sides)
-        self._sides = tuple(sides)
-        self._tokenizers = [_literal(side.tokenizer) for side in sides]
-        self._splits_marks = all(map(_splits_marks, self._tokenizers))
+        self.token_dtypes = tuple(token_dtype(each.vocab_size) for each in tokenizers)
+        self._tokenizers = tuple(tokenizers)
+        self._backends = [_literal(each.backend) for each in tokenizers]
+        self._splits_marks = all(map(_splits_marks, self._backends))
         # What is left of BERT's steps for a plain word; taken alone they cost a fifth of them all.
-        self._plain_steps = [(_normaliser(each), each.model.tokenize) for each in self._tokenizers]
+        self._plain_steps = [(_normaliser(each), each.model.tokenize) for each in self._backends]
         # A number of pieces as it is written.
         self._lengths = [np.array(length, self.piece_dtype).tobytes() for length in range(capacity + 1)]
         # For each side what a part becomes: the ids of its pieces, and how many pieces each word has.
-        self._ids = [_Table(self._learn) for _ in sides]
-        self._pieces = [_Table(self._learn) for _ in sides]
+        self._ids = [_Table(self._learn) for _ in tokenizers]
+        self._pieces = [_Table(self._learn) for _ in tokenizers]
         self._characters = 0
 
-    def __reduce__(self) -> tuple[type["WordEncoder"], tuple[tuple[Side, ...], int]]:
-        return WordEncoder, (self._sides, self.capacity)  # the tables stay behind
+    def __reduce__(self) -> tuple[type["WordEncoder"], tuple[tuple[Tokenizer, ...], int]]:
+        return WordEncoder, (self._tokenizers, self.capacity)  # the tables stay behind
 
     def encode(self, sentences: Sequence[str]) -> tuple[list[list[str]], list[list[bytes]]]:
         """The parts of each sentence; and for each side and sentence the ids of its pieces, in the side's
@@ -111,7 +105,7 @@ class WordEncoder:
         self._characters += len(part)
         if self._splits_marks and _is_plain(part) and self._learn_plain(part):
             return
-        encodings = [each.encode(part, add_special_tokens=False) for each in self._tokenizers]
+        encodings = [each.encode(part, add_special_tokens=False) for each in self._backends]
         words = [piece for word in _common_words(part, encodings) for piece in self._cut(word)]
         for side, dtype in enumerate(self.token_dtypes):
             ids = [token for word in words for token in word[side]]
@@ -136,7 +130,7 @@ class WordEncoder:
         parts = -(-longest // self.capacity)
         # WordPiece itself gives up on a word of more than 100 characters in this way.
         if shortest < parts:
-            return [tuple((side.unknown_id,) for side in self._sides)]
+            return [tuple((each.unk_id,) for each in self._tokenizers)]
         cuts = [[len(ids) * part // parts for part in range(parts + 1)] for ids in word]
         return [
             tuple(ids[cut[part] : cut[part + 1]] for ids, cut in zip(word, cuts, strict=True)) for part in range(parts)
@@ -160,28 +154,25 @@ def _look_up(table: _Table, split: Sequence[list[str]]) -> list[bytes]:
     return [b"".join(map(table.__getitem__, parts)) for parts in split]
 
 
-def _splits_marks(tokenizer: Tokenizer) -> bool:
+def _splits_marks(backend: tokenizers.Tokenizer) -> bool:
     """Whether marks are words of their own: to other pre-tokenizers than BERT's, and in tokens added to the
     vocabulary (but for special ones, which are read as text), they may belong to their neighbours."""
-    added = tokenizer.get_added_tokens_decoder().values()
-    return isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer) and all(each.special for each in added)
+    added = backend.get_added_tokens_decoder().values()
+    return isinstance(backend.pre_tokenizer, pre_tokenizers.BertPreTokenizer) and all(each.special for each in added)
 
 
-def _normaliser(tokenizer: Tokenizer) -> Callable[[str], str]:
-    """What `tokenizer` does to a plain word before it looks for its pieces: nothing, if it keeps case and accents."""
-    normalizer = tokenizer.normalizer
+def _normaliser(backend: tokenizers.Tokenizer) -> Callable[[str], str]:
+    """What `backend` does to a plain word before it looks for its pieces: nothing, if it keeps case and accents."""
+    normalizer = backend.normalizer
     # BERT's goes letter by letter, so that it leaves a word alone if it leaves each letter alone.
     letters = isinstance(normalizer, normalizers.BertNormalizer) and normalizer.normalize_str(_LETTERS) == _LETTERS
     return str if normalizer is None or letters else normalizer.normalize_str
 
 
-def _literal(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy that reads "[MASK]" in a text as five letters in brackets, and neither truncates nor pads."""
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    # A crawled page that says "[MASK]" must not become a masked position of ours.
+def _literal(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """A copy that reads "[MASK]" in a text as four letters in brackets: a crawled page must mask nothing of ours."""
+    copy = tokenizers.Tokenizer.from_str(backend.to_str())
     copy.encode_special_tokens = True
-    copy.no_truncation()
-    copy.no_padding()
     return copy
 
 
