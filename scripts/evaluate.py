@@ -63,7 +63,7 @@ with importing(parse_arguments):
     from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
     from tinydistil.evaluate.masked_lm import choose_words
     from tinydistil.evaluate.models import Model, open_models
-    from tinydistil.evaluate.parts import ALL_PARTS, PAIRS, TUNED, files_of
+    from tinydistil.evaluate.parts import PAIRS, PARTS
     from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
     from tinydistil.tasks.examples import LabelledText
     from tinydistil.tasks.finetune_config import FineTuneConfig
@@ -84,8 +84,8 @@ def main() -> None:
     from_mapping(FineTuneConfig, changes)
     output = Path(args.output)
     ownership(output).check(output, ORIGIN)
-    for part in [part for part in parts if part in TUNED]:
-        for path in [Path(args.data) / file for file in files_of(part)]:
+    for part in [part for part in parts if PARTS[part].kind]:
+        for path in [Path(args.data) / file for file in PARTS[part].files]:
             require(path.is_file(), f"part {part!r} needs {str(path)!r}, which does not exist; see --data, --parts")
     models = open_models(args.model, offline=args.offline)
     check_models(models, parts, args)
@@ -157,14 +157,14 @@ def held_out(path: str) -> Iterator[str]:
 def parts_of(args: argparse.Namespace) -> list[str]:
     """The parts chosen, each once; masked words only where there is text. Reports which options none of them uses."""
     if args.parts is None:
-        names = [part for part in ALL_PARTS if part != "masked_lm" or args.text]
+        names = [part for part in PARTS if part != "masked_lm" or args.text]
     else:
         names = list(dict.fromkeys(name.strip() for name in args.parts.split(",")))
     for name in names:
-        if name not in ALL_PARTS:
-            raise InputError(f"part {name!r} is unknown{nearest(name, ALL_PARTS)}")
+        if name not in PARTS:
+            raise InputError(f"part {name!r} is unknown{nearest(name, PARTS)}")
     require("masked_lm" not in names or args.text is not None, "part 'masked_lm' needs --text, held-out text")
-    zero_shot, tuned = "similarity" in names, any(name in TUNED for name in names)
+    zero_shot, tuned = "similarity" in names, any(PARTS[name].kind for name in names)
     unused = {
         "--text": args.text is not None and "masked_lm" not in names,
         "--seeds": args.seeds > 1 and not tuned,

@@ -66,7 +66,7 @@ with importing(parse_arguments):
     from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.model.config import read_config
     from tinydistil.tasks.augment import read_synonyms
-    from tinydistil.tasks.finetune import Material, check, mean_and_deviation, run_seed
+    from tinydistil.tasks.finetune import Material, SoftTargets, check, mean_and_deviation, run_seed
     from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
     from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_examples
     from tinydistil.tasks.grid import best_of_grid, grid_of
@@ -81,7 +81,6 @@ with importing(parse_arguments):
         origin_of,
         shown_details,
     )
-    from tinydistil.tasks.task_teacher import SoftTargets
     from tinydistil.tasks.text_task import TextTask
     from tinydistil.tokenizer.tokenizer import Tokenizer
 

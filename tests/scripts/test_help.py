@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.evaluate.parts import ALL_PARTS
+from tinydistil.evaluate.parts import PARTS
 from tinydistil.tasks.folder import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +15,7 @@ SAYS = {
     "distill": "--recipe",
     "pretrain": "--vocab-size",
     "prepare": "duplicates.near",
-    "evaluate": ",".join(ALL_PARTS),
+    "evaluate": ",".join(PARTS),
     "finetune": f"{{{','.join(KINDS)}}}",
     "predict": "fill-mask",
 }

@@ -326,7 +326,7 @@ def test_a_seeds_damaged_figures_are_not_believed(
     figures, path = (tmp_path / "out" / "m" / name for name in ("sentiment/seed-1/figures.json", "sentiment.json"))
     origin = results.load(path)[0]
     for content, code in (("", 0), ("[]", 0), ('{"test": 3}', 0), ("{}", 0), ('{"test": {"accuracy": 1}}', 2)):
-        results.begin(path, origin)
+        results.save(path, origin)
         figures.write_text(content)
         left = script("evaluate", *call)
         assert left.code == code and "Traceback" not in left.err, left.err

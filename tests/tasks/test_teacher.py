@@ -16,13 +16,13 @@ from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification
 from tinydistil.tasks.answer_task import AnswerTask
+from tinydistil.tasks.finetune import SoftTargets
 from tinydistil.tasks.folder import FineTuned, new_model, save
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_batches import EncodedExample, collate
-from tinydistil.tasks.task_objective import TaskObjective
-from tinydistil.tasks.task_teacher import SoftTargets
 from tinydistil.tasks.text_task import TextTask
+from tinydistil.tasks.train_task import TaskObjective
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 

@@ -19,10 +19,9 @@ from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask
-from tinydistil.tasks.task_batches import EncodedExample, TaskBatches, class_weights, collate
-from tinydistil.tasks.task_objective import TaskModel, TaskObjective
+from tinydistil.tasks.task_batches import EncodedExample, TaskBatches, TaskModel, class_weights, collate
 from tinydistil.tasks.text_task import TextTask
-from tinydistil.tasks.train_task import fine_tune, freeze, make_task_optimizer
+from tinydistil.tasks.train_task import TaskObjective, fine_tune, freeze, make_task_optimizer
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
 from tinydistil.train.train_config import OptimizerConfig

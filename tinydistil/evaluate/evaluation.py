@@ -23,14 +23,14 @@ from tinydistil.evaluate import parts, results
 from tinydistil.evaluate.intervals import paired_significance
 from tinydistil.evaluate.masked_lm import Span
 from tinydistil.evaluate.models import Model
-from tinydistil.evaluate.parts import ALL_PARTS, PRIMARY, TUNED, TuningJob, files_of
+from tinydistil.evaluate.parts import PARTS, TuningJob
 from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Origin, PartResult
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.folder import read_examples
 from tinydistil.tasks.labelled import Columns
 
 # What a part leaves in its model's folder: its result, and the folder of what is tuned for it.
-_RESULT = re.compile(rf"({'|'.join(ALL_PARTS)})(-[0-9a-f]{{12}})?(\.json|\.npy)?(\.partial)?")
+_RESULT = re.compile(rf"({'|'.join(PARTS)})(-[0-9a-f]{{12}})?(\.json|\.npy)?(\.partial)?")
 # Weights that a layer's fixed costs amount to, for the time left.
 _OVERHEAD = 300_000
 
@@ -58,7 +58,7 @@ class Request:
     @cached_property
     def files(self) -> dict[str, str]:
         """Fingerprints of the data's files, by their names in the data's folder."""
-        return {name: fingerprint([self.data / name]) for part in self.parts for name in files_of(part)}
+        return {name: fingerprint([self.data / name]) for part in self.parts for name in PARTS[part].files}
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def ownership(output: Path) -> Ownership:
 
     A damaged record beside results is removed: each of them says itself what it was measured on.
     """
-    ours = {path.name for path in output.iterdir() if _holds_results(path)} if output.is_dir() else set()
+    found = [(each, [path.name for path in each.iterdir()]) for each in _folders(output)]
+    ours = {folder.name for folder, names in found if names and all(map(_RESULT.fullmatch, names))}
     if ours and (record := output / RECORD).is_file():
         try:
             read_json(record)
@@ -91,16 +92,15 @@ def ownership(output: Path) -> Ownership:
     return Ownership(RECORD, lambda name: name in ours, must_agree=lambda name: name == "suite")
 
 
-def _holds_results(folder: Path) -> bool:
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return bool(names) and all(_RESULT.fullmatch(name) for name in names)
+def _folders(output: Path) -> list[Path]:
+    return [path for path in output.iterdir() if path.is_dir()] if output.is_dir() else []
 
 
 class Evaluation:
     """Models and parts in the folder `output`. Raises InputError where one was measured with other options."""
 
     def __init__(self, output: Path, models: Sequence[Model], request: Request, ranks: Ranks) -> None:
-        self.request, self.models, self.ranks = request, models, ranks
+        self.request, self.ranks = request, ranks
         for model in models:
             refuse_strangers(output / model.name, lambda name: _RESULT.fullmatch(name) is not None, noun="results")
         self.cells = [
@@ -126,7 +126,7 @@ class Evaluation:
             if cell.path not in self.kept:
                 # What is there was tuned from other weights, on other data, or by nobody knows what.
                 shutil.rmtree(cell.path.with_suffix(""), ignore_errors=True)
-            results.begin(cell.path, cell.origin)
+            results.save(cell.path, cell.origin)
             measured = self._measure(cell, jobs.get(cell.path), rest - cell.cost)
             if measured is None:
                 return None
@@ -144,8 +144,9 @@ class Evaluation:
     def _cell(self, output: Path, model: Model, part: str) -> Cell:
         request, seeds, stem = self.request, 1, part
         options: dict[str, object] = {}
-        content: dict[str, object] = {**model.content, "data": {name: request.files[name] for name in files_of(part)}}
-        size = sum((request.data / name).stat().st_size for name in files_of(part))
+        files = PARTS[part].files
+        content: dict[str, object] = {**model.content, "data": {name: request.files[name] for name in files}}
+        size = sum((request.data / name).stat().st_size for name in files)
         if part == "speed":
             content |= {"device": self.ranks.device.type, "threads": torch.get_num_threads()}
         elif part == "masked_lm":
@@ -193,9 +194,10 @@ class Evaluation:
     def _jobs(self, cells: Sequence[Cell]) -> dict[Path, TuningJob]:
         """What is to be fine-tuned. All is read before the first begins: what is wrong with the last is said now."""
         jobs, data = {}, self.request.data
-        names = dict.fromkeys(cell.part for cell in cells if cell.part in TUNED)
         sets = {
-            part: [read_examples(TUNED[part].kind, data / file, Columns()) for file in files_of(part)] for part in names
+            name: [read_examples(part.kind, data / file, Columns()) for file in part.files]
+            for name, part in PARTS.items()
+            if part.kind and any(cell.part == name for cell in cells)
         }
         for cell in cells:
             if cell.part in sets:
@@ -228,11 +230,10 @@ def significance(found: results.Results, models: Sequence[Model]) -> dict[str, d
     first = found.get(models[0].name, {})
     for model in models[1:]:
         for part, other in found.get(model.name, {}).items():
-            if part not in PRIMARY or part not in first:
+            one, statistic = first.get(part), PARTS[part].primary
+            if one is None or statistic is None or one.items.shape != other.items.shape:
                 continue
-            one = first[part]
-            defined = not any(math.isnan(each.primary[1].value) for each in (one, other))
-            if defined and one.items.shape == other.items.shape:
-                p = paired_significance(PRIMARY[part], one.items, other.items)
+            if not any(math.isnan(each.primary[1].value) for each in (one, other)):
+                p = paired_significance(statistic, one.items, other.items)
                 p_values.setdefault(part, {})[model.name] = p
     return p_values

@@ -69,7 +69,7 @@ def fill_mask(
     wanted = tokenizer.encode(text).ids.count(tokenizer.mask_id)
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     require(wanted > 0, f"text {number} has no {mask}: {shown!r}; put {mask} where a word is to be guessed")
-    encoding = _encode_one(model, tokenizer, text, truncate=truncate, number=number)
+    encoding = _encoded(model, tokenizer, text, truncate, number)
     positions = [position for position, token_id in enumerate(encoding.ids) if token_id == tokenizer.mask_id]
     require(
         len(positions) == wanted,
@@ -126,8 +126,7 @@ def embed(
             max_length, truncate = pooling.max_length, True
     else:
         check_pooling(model, pooling)
-    texts = iter(texts)
-    done = 0
+    texts, done = iter(texts), 0
     limit = _limit(model, tokenizer, truncate, max_length)
     while window := list(islice(texts, batch_size * WINDOW_BATCHES)):
         encodings = tokenizer.encode_all([prompt + text for text in window], max_length=limit if truncate else None)
@@ -155,10 +154,8 @@ def _pooled(
     encoded, attention_mask = model(*inputs), inputs[1]
     if isinstance(pooling, SentenceVectors):
         vectors = pooling(encoded.last_hidden, attention_mask, prompt_tokens=prompt_tokens)
-    elif pooling == "pooler":
-        vectors = encoded.pooled
     else:
-        vectors = pool(encoded.last_hidden, attention_mask, pooling)
+        vectors = encoded.pooled if pooling == "pooler" else pool(encoded.last_hidden, attention_mask, pooling)
     # squares of 1e20 are beyond float32
     vectors = F.normalize(vectors.double(), dim=-1) if normalize else vectors
     return vectors.float().cpu()
@@ -168,7 +165,7 @@ def compare_poolings(
     model: BertModel, tokenizer: Tokenizer, text: str, *, truncate: bool = False, number: int = 1
 ) -> dict[tuple[str, str], float]:
     """Cosines between the vectors of one text under "cls", "mean" and, where the model has it, "pooler"."""
-    inputs = _inputs(model, tokenizer, [_encode_one(model, tokenizer, text, truncate=truncate, number=number)])
+    inputs = _inputs(model, tokenizer, [_encoded(model, tokenizer, text, truncate, number)])
     poolings = ["cls", "mean"] if model.pooler is None else ["cls", "pooler", "mean"]
     vectors = {pooling: _finite(_pooled(model, inputs, pooling), number).double() for pooling in poolings}
     return {(a, b): float(F.cosine_similarity(vectors[a], vectors[b])) for a, b in combinations(poolings, 2)}
@@ -186,7 +183,7 @@ def _finite(numbers: Tensor, number: int) -> Tensor:
     return numbers
 
 
-def _encode_one(model: Pretrained, tokenizer: Tokenizer, text: str, *, truncate: bool, number: int) -> Encoding:
+def _encoded(model: Pretrained, tokenizer: Tokenizer, text: str, truncate: bool, number: int) -> Encoding:
     limit = _limit(model, tokenizer, truncate, None)
     encoding = tokenizer.encode(text, max_length=limit if truncate else None)
     _refuse_long([encoding], limit, number)
@@ -202,14 +199,12 @@ def _inputs(model: Pretrained, tokenizer: Tokenizer, encodings: Sequence[Encodin
 def _limit(model: Pretrained, tokenizer: Tokenizer, truncate: bool, max_length: int | None) -> int:
     """Tokens per text at most: `max_length`, else the position table; cut texts also keep to the tokenizer's own."""
     limit = model.config.max_position_embeddings
-    if max_length is not None:
-        least = tokenizer.backend.num_special_tokens_to_add(False) + 1
-        require(
-            least <= max_length <= limit,
-            f"max_length must be in {least}..{limit} (the model's position table), got {max_length}",
-        )
-        return max_length
-    return min(limit, tokenizer.max_length or limit) if truncate else limit
+    if max_length is None:
+        return min(limit, tokenizer.max_length or limit) if truncate else limit
+    least = tokenizer.backend.num_special_tokens_to_add(False) + 1
+    fits = least <= max_length <= limit
+    require(fits, f"max_length must be in {least}..{limit} (the model's position table), got {max_length}")
+    return max_length
 
 
 def _refuse_long(encodings: Sequence[Encoding], limit: int, first_number: int) -> None:

@@ -211,7 +211,7 @@ def word_loss(
         batch = collate([encodings[i] for i in chosen], tokenizer.pad_id)
         pieces = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
         ids, width = batch.input_ids.flatten(), batch.input_ids.shape[1]
-        positions = torch.tensor([row * width + piece for row, each in enumerate(pieces) for piece in each])
+        positions = torch.tensor([i * width + piece for i, each in enumerate(pieces) for piece in each])
         owners = np.repeat(chosen, [len(each) for each in pieces])
         masked = ids.index_fill(0, positions, tokenizer.mask_id).view_as(batch.input_ids)
         hidden = model(masked.to(device), batch.attention_mask.to(device)).last_hidden

@@ -39,8 +39,7 @@ class Scores:
 
 def accuracy(gold: ArrayLike, predicted: ArrayLike) -> float:
     """The share of N items whose class was predicted. Raises InputError for N = 0 or unequal lengths."""
-    first, second = _paired(gold, predicted)
-    return float(np.mean(first == second))
+    return float(np.mean(np.equal(*_paired(gold, predicted))))
 
 
 def confusion_matrix(gold: ArrayLike, predicted: ArrayLike, num_classes: int) -> NDArray[np.int64]:
@@ -79,18 +78,16 @@ def roc_auc(gold: ArrayLike, scores: ArrayLike) -> float:
     NaN where all are of one class.
     """
     first, second = _paired(gold, scores)
-    positive, ranks = first.astype(bool), rankdata(second)
-    ones, zeros = int(positive.sum()), int((~positive).sum())
-    if not ones or not zeros:
+    positive, ones = first.astype(bool), np.count_nonzero(first)
+    if ones in (0, len(first)):
         return math.nan
-    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+    return float((rankdata(second)[positive].sum() - ones * (ones + 1) / 2) / (ones * (len(first) - ones)))
 
 
 def roc_auc_of_classes(gold: ArrayLike, probabilities: ArrayLike) -> float:
-    """The mean over classes of each one's area against the others ("ovr", "macro"); probabilities (N, C).
+    """The mean over the classes in `gold` of each one's area against the others ("ovr", "macro"), NaN for one class.
 
-    Of two classes it is the area of the second, which is that of the first. Classes that `gold` lacks do not count;
-    NaN where none is left.
+    probabilities (N, C); of two classes both areas are the same.
     """
     first, columns = np.asarray(gold), np.asarray(probabilities).T
     areas = [roc_auc(first == number, column) for number, column in enumerate(columns)]
@@ -129,8 +126,7 @@ def scaled_mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
 def isotonic_mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
     """MSE after the best rising step function of `predicted`: what no rising scale, straight or not, can hide.
 
-    The function is fitted to the very items it is judged by (pool adjacent violators, Barlow et al. 1972), so this is
-    a lower bound. Where `predicted` is constant, or falls wherever `gold` rises, the best is flat: var(gold).
+    Fitted to the very items it is judged by (pool adjacent violators, Barlow et al. 1972), so this is a lower bound.
     """
     first, second = _numbers(gold, predicted)
     values, index, counts = np.unique(second, return_inverse=True, return_counts=True)

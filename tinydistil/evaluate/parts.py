@@ -13,7 +13,7 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
 from tinydistil.evaluate.inference import embed
-from tinydistil.evaluate.intervals import Figure, Statistic, with_interval
+from tinydistil.evaluate.intervals import Figure, Items, Statistic, with_interval
 from tinydistil.evaluate.masked_lm import Span, encode_sequences, masked_lm_scores, mean_of, word_loss
 from tinydistil.evaluate.metrics import pearson, precision_recall_f1, scores_of
 from tinydistil.evaluate.models import Model
@@ -31,45 +31,46 @@ from tinydistil.tasks.task_output import FIGURES
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class TunedPart:
-    """A kind of task, and its files in the data's folder: training, dev if there is one, test. Test chooses nothing."""
+def _pearson(items: Items) -> float:
+    return pearson(items[:, 0], items[:, 1])
 
-    kind: str
-    title: str
-    files: tuple[str, ...]
+
+def _macro_f1(items: Items) -> float:
+    return precision_recall_f1(items[:, 0], items[:, 1], average="macro").f1
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an evaluation.
+
+    files: by their names in the data's folder; to fine-tune training, dev if there is one, test, which chooses nothing.
+    primary: the primary metric as a function of its items; None where those are not the same for two models, as tokens
+    are not for two vocabularies. kind, title: of the task that is fine-tuned; "" for none.
+    """
+
+    files: tuple[str, ...] = ()
+    primary: Statistic | None = None
+    kind: str = ""
+    title: str = ""
 
 
 _ASSIN2 = ("assin2/assin2-train-only.xml", "assin2/assin2-dev.xml", "assin2/assin2-test.xml")
+_SENTIMENT = ("sentiment/train.csv", "sentiment/dev.csv", "sentiment/test.csv")
+_ENTITIES = ("lenerbr/train.conll", "lenerbr/dev.conll", "lenerbr/test.conll")
+_ANSWERS = ("faquad/train.json", "faquad/dev.json")
 PAIRS = _ASSIN2[-1]
-TUNED = {
-    "entailment": TunedPart("classify", "ASSIN 2 entailment", _ASSIN2),
-    "similarity_tuned": TunedPart("regress", "ASSIN 2 similarity", _ASSIN2),
-    "sentiment": TunedPart("classify", "tweets", ("sentiment/train.csv", "sentiment/dev.csv", "sentiment/test.csv")),
-    "entities": TunedPart("tag", "LeNER-Br", ("lenerbr/train.conll", "lenerbr/dev.conll", "lenerbr/test.conll")),
-    "answers": TunedPart("answer", "FaQuAD", ("faquad/train.json", "faquad/dev.json")),
-}
-ALL_PARTS = ("speed", "masked_lm", "similarity", *TUNED)
-# A part's primary metric as a function of its items. Tokens are not the same items for two vocabularies, so masked
-# words are not compared.
-PRIMARY: Mapping[str, Statistic] = {
-    **dict.fromkeys(("similarity", "similarity_tuned"), lambda items: pearson(items[:, 0], items[:, 1])),
-    **dict.fromkeys(
-        ("entailment", "sentiment"),
-        lambda items: precision_recall_f1(items[:, 0], items[:, 1], average="macro").f1,
-    ),
-    "entities": lambda items: scores_of(items[:, :3]).f1,
-    "answers": lambda items: float(items[:, 0].mean()),
+PARTS: Mapping[str, Part] = {
+    "speed": Part((PAIRS,)),
+    "masked_lm": Part(),
+    "similarity": Part((PAIRS,), _pearson),
+    "entailment": Part(_ASSIN2, _macro_f1, "classify", "ASSIN 2 entailment"),
+    "similarity_tuned": Part(_ASSIN2, _pearson, "regress", "ASSIN 2 similarity"),
+    "sentiment": Part(_SENTIMENT, _macro_f1, "classify", "tweets"),
+    "entities": Part(_ENTITIES, lambda items: scores_of(items[:, :3]).f1, "tag", "LeNER-Br"),
+    "answers": Part(_ANSWERS, lambda items: float(items[:, 0].mean()), "answer", "FaQuAD"),
 }
 # Enough that a median stands still; the first few warm the caches.
 LATENCY_RUNS, WARM_UP = 40, 5
-
-
-def files_of(part: str) -> tuple[str, ...]:
-    """The files that a part needs, by their names in the data's folder."""
-    if part in TUNED:
-        return TUNED[part].files
-    return () if part == "masked_lm" else (PAIRS,)
 
 
 def speed(model: Model, texts: Sequence[str], device: torch.device) -> PartResult:
@@ -82,12 +83,11 @@ def speed(model: Model, texts: Sequence[str], device: torch.device) -> PartResul
         times_ms.append(1000 * (time.perf_counter() - started))
     started = time.perf_counter()
     count = sum(1 for _ in embed(encoder, model.tokenizer, texts, truncate=True))
-    rate = count / (time.perf_counter() - started)
     figures = {
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "disk_mb": sum(file.stat().st_size for file in model.folder.iterdir() if file.is_file()) / 1e6,
         "latency_ms": statistics.median(times_ms[WARM_UP:]),
-        "sentences_per_second": rate,
+        "sentences_per_second": count / (time.perf_counter() - started),
     }
     protocol = (
         f"encoder alone on {device.type}, {torch.get_num_threads()} threads; latency: tokens, encoder and mean of one "
@@ -145,7 +145,7 @@ def zero_shot_similarity(
 
     trained, untrained = scores(encoder, vectors), scores(untrained_copy(encoder), vectors)
     figures = _similarity_figures(trained)
-    figures["untrained_pearson"] = with_interval(PRIMARY["similarity"], untrained.items)
+    figures["untrained_pearson"] = with_interval(_pearson, untrained.items)
     for pooling in ("mean", "cls", *(["pooler"] if model.has_pooler else [])):
         if pooling != vectors:
             figures[f"{pooling}_pearson"] = Figure(scores(encoder, pooling).pearson)
@@ -169,13 +169,13 @@ def columns(pairs: Sequence[LabelledText]) -> tuple[list[str], list[str], list[f
 
 def _similarity_figures(scores: SimilarityScores) -> dict[str, Figure]:
     others = ("spearman", "mse_linear", "mse_isotonic", "anisotropy")
-    pearson = with_interval(PRIMARY["similarity"], scores.items)
-    return {"pearson": pearson, **{name: Figure(getattr(scores, name)) for name in others}}
+    figures = {"pearson": with_interval(_pearson, scores.items)}
+    return figures | {name: Figure(getattr(scores, name)) for name in others}
 
 
 def config_for(model: Model, part: str, settings: Mapping[str, object]) -> FineTuneConfig:
     """How `part` is fine-tuned. Raises InputError for what the model is too small for."""
-    config = settings_for(TUNED[part].kind, model.config, {"pooling": "mean", **settings})
+    config = settings_for(PARTS[part].kind, model.config, {"pooling": "mean", **settings})
     check_precision(config.precision)
     for name, value, most, what in (
         ("freeze_layers", config.freeze_layers, model.config.num_hidden_layers, "layers"),
@@ -187,9 +187,9 @@ def config_for(model: Model, part: str, settings: Mapping[str, object]) -> FineT
 
 @dataclass(frozen=True)
 class TuningJob:
-    """A part to be fine-tuned; num_bad: how many rows of its files were set aside."""
+    """A part to be fine-tuned; num_bad: how many lines of its files were set aside."""
 
-    part: str
+    part: Part
     config: FineTuneConfig
     material: Material
     num_bad: int
@@ -201,17 +201,16 @@ def tuning_job(folder: Path, part: str, data: Path, data_sets: Sequence[AnyData]
     Raises InputError, naming the file, where they make no task or cannot be measured on.
     """
     training, *dev, test = (each.examples for each in data_sets)
-    subjects = [f"part {part!r}, {str(data / file)!r}" for file in TUNED[part].files]
+    subjects = [f"part {part!r}, {str(data / file)!r}" for file in PARTS[part].files]
     remedy = "; mend the file, or choose other --parts"
     try:
-        task = make_task(TUNED[part].kind, training, Tokenizer.from_pretrained(folder), config)
+        task = make_task(PARTS[part].kind, training, Tokenizer.from_pretrained(folder), config)
     except InputError as error:
         raise InputError(f"{subjects[0]}: {error}{remedy}") from None
     for subject, each in zip(subjects, data_sets, strict=True):
-        require(bool(each.examples), f"{subject}: no row is left{remedy}")
         check_examples(task, each.examples, subject, remedy)
     material = Material(folder, task, training, dev[0] if dev else [], test)
-    return TuningJob(part, config, material, sum(len(each.bad) for each in data_sets))
+    return TuningJob(PARTS[part], config, material, sum(len(each.bad) for each in data_sets))
 
 
 def fine_tuned(
@@ -222,7 +221,7 @@ def fine_tuned(
     `work` keeps each seed's model, so that an interrupted part goes on where it was. label: what lines on the terminal
     begin with; still_to_come: work after this part, as a multiple of a seed's.
     """
-    part, config, material = TUNED[job.part], job.config, job.material
+    part, config, material = job.part, job.config, job.material
     folders = [work / f"seed-{seed}" for seed in range(1, num_seeds + 1)]
     runs = []
     for seed, folder in enumerate(folders, start=1):
@@ -242,12 +241,12 @@ def fine_tuned(
     evidence, first, _ = measured(material.task, model, material.test)
     for folder, run in zip(folders, runs, strict=True):
         require(first.keys() <= run.keys(), f"{str(folder / FIGURES)!r} is damaged; delete it, to measure again")
-    figures = {}
+    assert part.primary is not None
+    interval, primary, figures = with_interval(part.primary, evidence), next(iter(first)), {}
     for name in first:
         mean, deviation = mean_and_deviation([run[name] for run in runs])
-        figures[name] = Figure(mean, deviation=deviation if num_seeds > 1 else None)
-    interval, primary = with_interval(PRIMARY[job.part], evidence), next(iter(first))
-    figures[primary] = replace(figures[primary], low=interval.low, high=interval.high)
+        low, high = (interval.low, interval.high) if name == primary else (None, None)
+        figures[name] = Figure(mean, low, high, deviation if num_seeds > 1 else None)
     chosen = "best weights on dev" if len(part.files) == 3 else "last weights"
     protocol = (
         f"{part.title}: fine-tuned on {len(material.training)} rows ({job.num_bad} of all set aside), "

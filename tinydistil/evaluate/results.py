@@ -54,19 +54,16 @@ class Origin:
     seeds: int = 1
 
 
-def begin(path: Path, origin: Origin) -> None:
-    """Write into `path` that a part is being measured, so that what lies beside it is known to be of this origin."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"origin": asdict(origin)})
-
-
-def save(path: Path, origin: Origin, result: PartResult) -> None:
-    """Write `path` (.json) and beside it the items (.npy)."""
+def save(path: Path, origin: Origin, result: PartResult | None = None) -> None:
+    """Write `path` (.json) and beside it the items (.npy); without a result, that what lies there is of this origin."""
+    if result is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"origin": asdict(origin)})
+        return
     items = io.BytesIO()
     np.save(items, result.items)
     write_atomic(path.with_suffix(".npy"), items.getvalue())
-    figures = {name: asdict(figure) for name, figure in result.figures.items()}
-    values = {"protocol": result.protocol, "figures": figures, "rows": sha256(items.getvalue()).hexdigest()}
+    values = {"protocol": result.protocol, "figures": _plain(result), "rows": sha256(items.getvalue()).hexdigest()}
     # The JSON file last: where it holds figures, the part is done.
     write_json(path, {"origin": asdict(origin), **values})
 
@@ -109,48 +106,48 @@ def shown(figure: Figure | None) -> str:
 
 def markdown(results: Results, significance: Significance) -> str:
     """A table for each part, then the reference project's, with a line of protocol for each of its columns."""
-    parts = dict.fromkeys(part for found in results.values() for part in found)
-    sections = [_part_table(part, results, significance.get(part, {})) for part in parts]
-    cells = [[model, *(_cell(found, *source) for source in REFERENCE_COLUMNS.values())]
-             for model, found in results.items()]  # fmt: skip
+    sections = []
+    for part in dict.fromkeys(part for found in results.values() for part in found):
+        measured = {model: found[part].figures for model, found in results.items() if part in found}
+        columns = list(dict.fromkeys(name for figures in measured.values() for name in figures))
+        cells = [[model, *(shown(figures.get(name)) for name in columns)] for model, figures in measured.items()]
+        notes = _protocols(part, results)
+        if against := significance.get(part):
+            columns.append("p")
+            for line in cells:
+                line.append(f"{against[line[0]]:.3f}" if line[0] in against else "-")
+            notes.append("p: of the difference in the first figure from the first model's")
+        sections.append(_section(part, columns, cells, notes))
+    cells = [
+        [
+            model,
+            *(
+                shown(found[part].figures.get(name) if part in found else None)
+                for part, name in REFERENCE_COLUMNS.values()
+            ),
+        ]
+        for model, found in results.items()
+    ]
     notes = [
         f"{column}: {protocol}"
         for column, (part, _) in REFERENCE_COLUMNS.items()
         for protocol in _protocols(part, results) or ["not measured"]
     ]
-    return "\n\n".join([*sections, _section("the reference project's table", REFERENCE_COLUMNS, cells, notes)]) + "\n"
+    sections.append(_section("the reference project's table", REFERENCE_COLUMNS, cells, notes))
+    return "\n\n".join(sections) + "\n"
 
 
 def as_json(results: Results, significance: Significance) -> dict[str, object]:
     """The same as plain values; null for what is undefined, since JSON knows no NaN."""
     models = {
-        model: {
-            part: {
-                "protocol": result.protocol,
-                "figures": {name: asdict(each) for name, each in result.figures.items()},
-            }
-            for part, result in found.items()
-        }
+        model: {part: {"protocol": each.protocol, "figures": _plain(each)} for part, each in found.items()}
         for model, found in results.items()
     }
     return {"models": finite_or_none(models), "p_against_first": significance}
 
 
-def _part_table(part: str, results: Results, against: Mapping[str, float]) -> str:
-    measured = {model: found for model, found in results.items() if part in found}
-    names = list(dict.fromkeys(name for found in measured.values() for name in found[part].figures))
-    cells = [[model, *(_cell(found, part, name) for name in names)] for model, found in measured.items()]
-    notes = _protocols(part, results)
-    if against:
-        names.append("p")
-        for row in cells:
-            row.append(f"{against[row[0]]:.3f}" if row[0] in against else "-")
-        notes.append("p: of the difference in the first figure from the first model's")
-    return _section(part, names, cells, notes)
-
-
-def _cell(found: Mapping[str, PartResult], part: str, name: str) -> str:
-    return shown(found[part].figures.get(name) if part in found else None)
+def _plain(result: PartResult) -> dict[str, object]:
+    return {name: asdict(figure) for name, figure in result.figures.items()}
 
 
 def _protocols(part: str, results: Results) -> list[str]:

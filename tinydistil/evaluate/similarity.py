@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import require
 from tinydistil.evaluate.inference import check_match, embed
 from tinydistil.evaluate.metrics import isotonic_mean_squared_error, pearson, scaled_mean_squared_error, spearman
 from tinydistil.model.bert import BertModel
@@ -118,6 +118,5 @@ def _scores(gold: ArrayLike, predicted: NDArray[np.float64], spread: float) -> S
 
 def _check_pairs(first: Sequence[str], second: Sequence[str], gold: ArrayLike) -> None:
     counts = len(first), len(second), len(np.asarray(gold))
-    if len(set(counts)) > 1:
-        raise InputError("first, second and gold must be equally many, got {}, {} and {}".format(*counts))
+    require(len(set(counts)) == 1, "first, second and gold must be equally many, got {}, {} and {}".format(*counts))
     require(len(first) >= 2, f"similarity needs at least 2 pairs, got {len(first)}")

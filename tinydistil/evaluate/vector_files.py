@@ -41,12 +41,8 @@ def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
     target = Path(path)
     partial = target.with_suffix(f".partial{target.suffix}")
     try:
-        if target.suffix == ".npy":
-            with _npy_file(partial, width) as write:
-                yield write
-        else:
-            with partial.open("w", encoding="utf-8", buffering=1) as stream:
-                yield lambda text, vector: print(_json_line(text, vector), file=stream)
+        with (_npy_file if target.suffix == ".npy" else _json_file)(partial, width) as write:
+            yield write
     except BaseException as error:
         print(f"what was done before is in {str(partial)!r}", file=sys.stderr)
         if isinstance(error, OSError) and error.filename is None:  # a failing write does not say which file it was
@@ -56,23 +52,28 @@ def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
 
 
 @contextmanager
+def _json_file(path: Path, width: int) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", buffering=1) as stream:
+        yield lambda text, vector: print(_json_line(text, vector), file=stream)
+
+
+@contextmanager
 def _npy_file(path: Path, width: int) -> Iterator[Write]:
     def write(_text: str, vector: NDArray[np.float32]) -> None:
         data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
         while data:  # an unbuffered write may take a part
             data = data[stream.write(data) :]
 
-    def write_header(height: int) -> None:
+    def write_header(height: int) -> int:
         # numpy pads the header so that a longer first axis fits in the same space
         header = io.BytesIO()
         npy.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (height, width)})
         stream.seek(0)
-        stream.write(header.getvalue())
+        return stream.write(header.getvalue())
 
     # Unbuffered: on a full disk, what the file holds is what was written.
     with path.open("wb", buffering=0) as stream:
-        write_header(0)
-        start = stream.tell()
+        start = write_header(0)
         try:
             yield write
         finally:

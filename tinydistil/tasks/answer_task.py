@@ -10,8 +10,7 @@ from tinydistil.base.errors import require
 from tinydistil.evaluate.metrics import exact_match, word_f1
 from tinydistil.tasks.examples import Question, portions
 from tinydistil.tasks.task import Evidence, Task, TimeLeft
-from tinydistil.tasks.task_batches import EncodedExample
-from tinydistil.tasks.task_objective import TaskModel
+from tinydistil.tasks.task_batches import EncodedExample, TaskModel
 
 # As in Devlin et al. 2019's code for SQuAD: answers of at most 30 tokens, among the 20 best ends of each side.
 LONGEST_ANSWER = 30

@@ -29,7 +29,7 @@ from tinydistil.tasks.questions import read_squad
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.tagged import read_conll
 from tinydistil.tasks.task import AnyTask
-from tinydistil.tasks.task_objective import TaskModel
+from tinydistil.tasks.task_batches import TaskModel
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

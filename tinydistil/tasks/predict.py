@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from tinydistil.base.errors import InputError
 from tinydistil.tasks.examples import LONGEST_TEXT, ExampleT, LabelledText, Question, TaggedSentence, portions
 from tinydistil.tasks.task import Prediction, Task
-from tinydistil.tasks.task_objective import TaskModel
+from tinydistil.tasks.task_batches import TaskModel
 
 # Examples are sorted by length inside a window of this many batches: little padding, bounded memory.
 WINDOW_BATCHES = 16

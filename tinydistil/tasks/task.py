@@ -21,8 +21,7 @@ from tinydistil.base.stop import Interrupted, stop_asked
 from tinydistil.batches.order import by_length
 from tinydistil.model.heads import SpanLogits
 from tinydistil.tasks.examples import Example, ExampleT
-from tinydistil.tasks.task_batches import EncodedExample, collate
-from tinydistil.tasks.task_objective import TaskModel
+from tinydistil.tasks.task_batches import EncodedExample, TaskModel, collate
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 Evidence = NDArray[np.float64]
