@@ -8,6 +8,7 @@ Run it again after an interruption, with the same arguments, and it goes on wher
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from tinydistil.base.arguments import Parser, whole
@@ -21,20 +22,13 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--input", nargs="+", metavar="PATH", help="files, folders or glob patterns")
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the shards, empty or ours")
-    add(
-        "--tokenizer",
-        metavar="DIR",
-        help="folder or hub name of the tokenizer (the teacher's, if there are two)",
-    )
+    add("--tokenizer", metavar="DIR", help="folder or hub name of the tokenizer (the teacher's, if there are two)")
     add("--student-tokenizer", metavar="DIR", help="tokenize the same words a second time")
     add("--max-length", type=whole(), help="tokens of a sequence with [CLS] and [SEP] (default 128)")
     add("--workers", type=whole(Range(0, 1024)), help="processes (default: one per core)")
     add("--eval-set", nargs="+", default=[], metavar="FILE", help="drop documents that overlap with these")
-    add(
-        "--near-duplicates",
-        action=argparse.BooleanOptionalAction,
-        help="look for near-duplicates (default yes)",
-    )
+    near = "look for near-duplicates (default yes)"
+    add("--near-duplicates", action=argparse.BooleanOptionalAction, help=near)
     add("--config", type=Path, metavar="FILE.toml", help="options, see PrepareConfig")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option, over --config")
     add("--sample-dropped", type=whole(), metavar="K", help="write K examples of each rule to samples.jsonl")
@@ -85,17 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
     job = job_of(arguments)
     if notes := job.notes():
         print(f"note: {notes}", file=sys.stderr)
-    progress = Progress(job.plain_bytes())
-    try:
-        prepared = prepare(
-            job,
-            arguments.output,
-            workers=available_cores() if arguments.workers is None else arguments.workers,
-            progress=progress,
-            overwrite=arguments.overwrite,
-        )
-    finally:
-        progress.close()
+    workers = available_cores() if arguments.workers is None else arguments.workers
+    with closing(Progress(job.plain_bytes())) as progress:
+        prepared = prepare(job, arguments.output, workers=workers, progress=progress, overwrite=arguments.overwrite)
     if prepared.was_finished:
         print(f"{arguments.output} is finished already; nothing to do (--overwrite makes it anew)")
     print(describe(prepared.manifest))

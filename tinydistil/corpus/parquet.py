@@ -35,7 +35,12 @@ def parquet_rows(
             if required is not None:
                 if required not in present:
                     raise missing_column(str(path), required, schema.names)
-                _require_text(path, required, schema.field(names[required]).type, arrow)
+                kind = schema.field(names[required]).type
+                if not _may_hold_text(kind, arrow):
+                    raise InputError(
+                        f"column {required!r} of {str(path)!r} holds {kind}, not text; "
+                        "name the column of the text (text_field)"
+                    )
             number = 0
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=[names[each] for each in present]):
                 cells = [_values(batch.column(names[each]), arrow) for each in present]
@@ -47,14 +52,11 @@ def parquet_rows(
         raise InputError(f"Parquet file {str(path)!r} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _require_text(path: Path, column: str, kind: Any, arrow: Any) -> None:
+def _may_hold_text(kind: Any, arrow: Any) -> bool:
     of = kind.value_type if arrow.types.is_dictionary(kind) else kind
     # Lists and structures may hold paragraphs, null nothing at all: decided row by row.
     known = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
-    if not (str(of) in known or arrow.types.is_nested(of) or arrow.types.is_fixed_size_binary(of)):
-        raise InputError(
-            f"column {column!r} of {str(path)!r} holds {kind}, not text; name the column of the text (text_field)"
-        )
+    return str(of) in known or arrow.types.is_nested(of) or arrow.types.is_fixed_size_binary(of)
 
 
 def _values(column: Any, arrow: Any) -> list[object]:

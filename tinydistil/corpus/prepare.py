@@ -6,8 +6,7 @@ looks at one document alone (`step`). What looks at all documents, finding dupli
 
 import gc
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,13 +14,12 @@ from pathlib import Path
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, optional, require
 from tinydistil.base.files import read_json, write_atomic, write_json
-from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, ShardEntry, check_fit
+from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, check_fit
 from tinydistil.batches.shards import ShardBuilder, TokenShards
 from tinydistil.corpus.contamination import EvaluationNgrams
 from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
 from tinydistil.corpus.document_step import UNREADABLE, DocumentStep
 from tinydistil.corpus.duplicates import DuplicateIndex
-from tinydistil.corpus.lexicon import single_words
 from tinydistil.corpus.pool import check_workers, cut_batches, worker_pool
 from tinydistil.corpus.prepare_config import PrepareConfig, described
 from tinydistil.corpus.progress import Progress
@@ -29,6 +27,7 @@ from tinydistil.corpus.readers import looks_wrapped, read_items
 from tinydistil.corpus.record_stream import unpacked_bytes
 from tinydistil.corpus.rules_table import Counts, make_table, packing_efficiency
 from tinydistil.corpus.segment import Samples, Segment
+from tinydistil.corpus.sequences import single_words
 from tinydistil.corpus.text_files import find_files, kind_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -125,14 +124,20 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
     check_workers(workers)
     # Both may refuse; only then is the output folder touched.
     step, origin = job.step(), _under_old_names(job.origin(), output)
-    with OutputFolder.claim(output, origin, overwrite=overwrite) as folder, _without_cycle_search():
-        was_finished = folder.finished
-        if not was_finished:
-            _make_segments(job, step, folder, workers, progress)
-            _finish(job, step, folder, origin)
-        for split in SPLITS if was_finished else ():
-            TokenShards.open(output, split=split)  # for what has happened to it since
-        return Prepared(check_fit(output, None, None), was_finished)
+    collecting = gc.isenabled()
+    gc.disable()  # documents leave no reference cycles, and looking for some costs a tenth of the time
+    try:
+        with OutputFolder.claim(output, origin, overwrite=overwrite) as folder:
+            was_finished = folder.finished
+            if not was_finished:
+                _make_segments(job, step, folder, workers, progress)
+                _finish(job, step, folder, origin)
+            for split in SPLITS if was_finished else ():
+                TokenShards.open(output, split=split)  # for what has happened to it since
+            return Prepared(check_fit(output, None, None), was_finished)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _under_old_names(origin: dict[str, object], output: Path) -> dict[str, object]:
@@ -143,18 +148,6 @@ def _under_old_names(origin: dict[str, object], output: Path) -> dict[str, objec
         if isinstance(before, dict) and isinstance(now, dict) and before.get("fingerprint") == now["fingerprint"]:
             now["folder"] = before.get("folder")
     return origin
-
-
-@contextmanager
-def _without_cycle_search() -> Iterator[None]:
-    """Switch Python's search for reference cycles off: documents leave none, and looking costs a tenth of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress) -> None:
@@ -205,18 +198,14 @@ def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[
         write_atomic(folder.folder / SAMPLES, text.encode("utf-8", "replace"))
     efficiency = packing_efficiency(shards, job.config.capacity)
     if job.config.single_words:
-        shards += _write_words(job, step, folder, shards)
+        # A training shard behind those of all segments, which holds the training text's words one by one.
+        train = TokenShards(folder.folder, "train", [each for each in shards if each.split == "train"])
+        builder = ShardBuilder(step.encoder)
+        builder.add(single_words(train, job.config.single_words))
+        entry = builder.write(folder.folder, "train", len(folder.committed))
+        shards += [] if entry is None else [entry]
     manifest = {"counts": asdict(counts), "packing_efficiency": efficiency, "shards": list(map(asdict, shards))}
     folder.finish({**origin, **manifest})
-
-
-def _write_words(job: Job, step: DocumentStep, folder: OutputFolder, shards: Sequence[ShardEntry]) -> list[ShardEntry]:
-    """A training shard behind those of all segments, which holds the training text's words one by one."""
-    train = TokenShards(folder.folder, "train", [each for each in shards if each.split == "train"])
-    builder = ShardBuilder(step.encoder)
-    builder.add(single_words(train, job.config.single_words))
-    entry = builder.write(folder.folder, "train", len(folder.committed))
-    return [] if entry is None else [entry]
 
 
 def _worst(counts: Counts) -> str:

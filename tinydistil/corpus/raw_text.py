@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,12 +49,8 @@ class RawText(TokenText):
         """Make the shards, or find them finished. Rank 0 works, the others wait. later: see `Progress`."""
         with ranks.agreed("prepare the corpus"):
             if ranks.is_main:
-                progress = Progress(self.job.plain_bytes(), later=later)
-                try:
-                    with stopping():
-                        prepared = prepare(self.job, self.shards, workers=workers, progress=progress)
-                finally:
-                    progress.close()
+                with closing(Progress(self.job.plain_bytes(), later=later)) as progress, stopping():
+                    prepared = prepare(self.job, self.shards, workers=workers, progress=progress)
                 if not prepared.was_finished:
                     say(describe(prepared.manifest))
         _require_seen(self.shards / MANIFEST, ranks)

@@ -57,8 +57,13 @@ def open_stream(path: Path, *, text: bool = True) -> Iterator[Stream]:
         with io.BufferedReader(_raw(path), BLOCK_BYTES) as stream:
             # Looked at before anything is cut, so that an image gives one bad record and not thousands.
             probe = stream.peek(PROBE_BYTES)
-            if text:
-                _refuse_binary(probe[:PROBE_BYTES])
+            probed = probe[:PROBE_BYTES]
+            control = len(probed) - len(probed.translate(None, CONTROL_BYTES))
+            if text and control > BINARY_SHARE * len(probed):
+                raise DamagedFile(
+                    f"not UTF-8 text: {control} of the first {len(probed)} bytes are control bytes; "
+                    "UTF-16, for instance, is converted with `iconv -f utf-16 -t utf-8`"
+                )
             if stream.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
                 stream.read(len(BYTE_ORDER_MARK))
             if text and b"\r" in probe and b"\n" not in probe:
@@ -168,15 +173,6 @@ class _Macintosh(io.RawIOBase):
         data = self._source.read1(len(target)).replace(b"\r", b"\n")
         target[: len(data)] = data
         return len(data)
-
-
-def _refuse_binary(probe: bytes) -> None:
-    control = len(probe) - len(probe.translate(None, CONTROL_BYTES))
-    if control > BINARY_SHARE * len(probe):
-        raise DamagedFile(
-            f"not UTF-8 text: {control} of the first {len(probe)} bytes are control bytes; "
-            "UTF-16, for instance, is converted with `iconv -f utf-16 -t utf-8`"
-        )
 
 
 def lines(stream: Stream, max_line_bytes: int) -> Iterator[Line]:

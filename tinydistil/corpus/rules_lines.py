@@ -9,7 +9,7 @@ words, so a look at the first word spares nearly every line the patterns themsel
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 # No furniture is longer, save cookie notices.
 MAX_FURNITURE_CHARACTERS = 120
@@ -173,17 +173,16 @@ def is_menu_line(line: str) -> bool:
 def drop_menus(lines: Sequence[str]) -> list[str]:
     """Without runs of MENU_RUN_LINES or more lines of at most MENU_LINE_WORDS words that end like no sentence."""
     kept: list[str] = []
-    # The short lines since the last long one; whether they are a menu shows only where they end.
-    run: list[str] = []
-    for line in lines:
-        short = len(line) <= MAX_MENU_LINE_CHARACTERS and not line.endswith(_SENTENCE_END)
-        if short and len(line.split()) <= MENU_LINE_WORDS:
-            run.append(line)
-            continue
-        kept += run if len(run) < MENU_RUN_LINES else []
-        run.clear()
-        kept.append(line)
-    return kept + (run if len(run) < MENU_RUN_LINES else [])
+    for short, run in groupby(lines, _may_be_an_item):
+        items = list(run)
+        if not short or len(items) < MENU_RUN_LINES:
+            kept += items
+    return kept
+
+
+def _may_be_an_item(line: str) -> bool:
+    short = len(line) <= MAX_MENU_LINE_CHARACTERS and not line.endswith(_SENTENCE_END)
+    return short and len(line.split()) <= MENU_LINE_WORDS
 
 
 def drop_stutter(lines: Sequence[str]) -> list[str]:
