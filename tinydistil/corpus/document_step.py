@@ -64,7 +64,7 @@ class DocumentStep:
 
     def __call__(self, item: Record | BadRecord) -> Outcome:
         """The outcome of one record. Pure: the same for the same record, in any order and any process."""
-        document = item if isinstance(item, BadRecord) else parse_record(item, self.config.read)
+        document = parse_record(item, self.config.read)
         if isinstance(document, BadRecord):
             return Outcome(0, dropped_by=UNREADABLE, bad=document)
         # Counted as it came, before any rule: so the table's rows add up to what was read.

@@ -21,7 +21,7 @@ from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig, described
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.raw_config import RawRunConfig, resolve_raw
-from tinydistil.corpus.readers import parse_record, read_records
+from tinydistil.corpus.readers import parse_record, read_items
 from tinydistil.corpus.rules_table import describe
 from tinydistil.corpus.text_files import find_files
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -151,14 +151,13 @@ def _train(config: RawRunConfig, output: Path, size: int) -> None:
 def _texts(files: list[Path], prepare: PrepareConfig) -> Iterator[str]:
     """Clean documents, up to `MOST_CHARACTERS` in all."""
     left = MOST_CHARACTERS
-    for path in files:
-        for record in read_records(path, prepare.read):
-            document = record if isinstance(record, BadRecord) else parse_record(record, prepare.read)
-            if isinstance(document, BadRecord):
-                continue
-            cleaned = clean_document(document, prepare.clean)
-            if cleaned.dropped_by is None:
-                yield cleaned.document.text
-                left -= len(cleaned.document.text)
-            if left <= 0:
-                return
+    for record in read_items(files, prepare.read):
+        document = parse_record(record, prepare.read)
+        if isinstance(document, BadRecord):
+            continue
+        cleaned = clean_document(document, prepare.clean)
+        if cleaned.dropped_by is None:
+            yield cleaned.document.text
+            left -= len(cleaned.document.text)
+        if left <= 0:
+            return

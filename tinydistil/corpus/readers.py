@@ -149,8 +149,10 @@ def _blocks(stream: Stream, limit: int) -> Iterator[Cut]:
             block.append(data)
 
 
-def parse_record(record: Record, config: ReadConfig) -> Document | BadRecord:
+def parse_record(record: Record | BadRecord, config: ReadConfig) -> Document | BadRecord:
     """Decode `record` into a document, or give the reason why it cannot be. Pure; raises only InputError."""
+    if isinstance(record, BadRecord):
+        return record
     try:
         text, replaced = _decode(record.data, config)
         document = _document(record, text, config)

@@ -84,7 +84,7 @@ class Samples:
 
 def _sample(item: Record | BadRecord, rule: str, effect: str, rank: int, config: PrepareConfig) -> Sample:
     place = f"{item.file}:{item.line}"
-    document = parse_record(item, config.read) if isinstance(item, Record) else item
+    document = parse_record(item, config.read)
     if isinstance(document, BadRecord):
         raw = item.data if isinstance(item, Record) else b""
         return Sample(rank, rule, effect, place, raw[:_MAX_CHARACTERS].decode(errors="replace"), (document.reason,))

@@ -58,16 +58,20 @@ def _expand(name: str) -> list[Path]:
     path = Path(name)
     # A name that exists is taken as it stands, even with [ or * in it.
     if _exists(path):
-        return _folder_files(path) if path.is_dir() else [_checked(path)]
-    # glob.glob, since Path.glob takes no absolute pattern.
-    matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
-    if not matches:
-        what = "no file matches" if glob.has_magic(name) else "there is no file or folder"
-        raise InputError(f"{what} {name!r}; give an existing file, folder or glob pattern")
-    # Folders are left to `**`, other formats skipped.
-    files = [path for path in map(Path, matches) if _reached(path).is_file() and kind_of(path)]
+        if not path.is_dir():
+            return [_checked(path)]
+        files, what = [_checked(_reached(each)) for each in _walk(path) if kind_of(each)], f"folder {str(path)!r} holds"
+    else:
+        # glob.glob, since Path.glob takes no absolute pattern.
+        matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
+        if not matches:
+            missing = "no file matches" if glob.has_magic(name) else "there is no file or folder"
+            raise InputError(f"{missing} {name!r}; give an existing file, folder or glob pattern")
+        # Folders are left to `**`, other formats skipped.
+        files = [each for each in map(Path, matches) if _reached(each).is_file() and kind_of(each)]
+        what = f"{name!r} matches"
     if not files:
-        raise InputError(f"{name!r} matches no file of a known format; {ENDINGS}")
+        raise InputError(f"{what} no file of a known format; {ENDINGS}")
     return files
 
 
@@ -91,13 +95,6 @@ def _checked(path: Path) -> Path:
     if kind_of(path) is None:
         raise InputError(f"{str(path)!r} is of no known format; {ENDINGS}")
     return path
-
-
-def _folder_files(folder: Path) -> list[Path]:
-    files = [_checked(_reached(path)) for path in _walk(folder) if kind_of(path)]
-    if not files:
-        raise InputError(f"folder {str(folder)!r} holds no file of a known format; {ENDINGS}")
-    return files
 
 
 def _walk(folder: Path) -> Iterator[Path]:
