@@ -7,7 +7,7 @@ first one lives.
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +71,10 @@ class Ownership:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"{self.noun} {str(folder)!r} cannot be made ({error.strerror}); name another folder"
-            ) from None
-        if not (folder / self.record).exists():
+            remedy = f"({error.strerror}); name another folder"
+            raise InputError(f"{self.noun} {str(folder)!r} cannot be made {remedy}") from None
+        record = folder / self.record
+        if not record.exists():  # the lock, too, is written to no stranger's folder
             refuse_strangers(folder, self.is_ours, noun=self.noun)
         with _locked(folder, self.noun):
             prepare()
@@ -82,7 +82,6 @@ class Ownership:
             for left in folder.glob(f"*{PARTIAL_SUFFIX}"):
                 if left.is_file() and self.is_ours(left.name):
                     left.unlink()
-            record = folder / self.record
             if record_now and not (record.exists() and difference(read_json(record), origin) is None):
                 write_json(record, origin)
             yield
@@ -126,26 +125,23 @@ def flatten(values: object, prefix: str = "") -> dict[str, object]:
 @contextmanager
 def _locked(folder: Path, noun: str) -> Iterator[None]:
     """Hold the lock of `folder`, and remove its file at the end."""
-    path = folder / LOCK
-    while True:
+    path, is_current = folder / LOCK, False
+    while not is_current:
         with path.open("w") as lock:
+            # The system gives this lock back when the process ends, however it ends; some network file systems have
+            # none.
             try:
-                # The system gives this lock back when the process ends, however it ends.
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(
-                    f"{noun} {str(folder)!r} is being written by another run; wait for it or end it"
-                ) from None
+                busy = "is being written by another run; wait for it or end it"
+                raise InputError(f"{noun} {str(folder)!r} {busy}") from None
             except OSError:
-                pass  # some network file systems have no locks
+                pass
             # Whoever held it removed its file before letting go; what was opened meanwhile has no name any more.
-            try:
+            with suppress(FileNotFoundError):
                 is_current = os.path.samestat(os.fstat(lock.fileno()), path.stat())
-            except FileNotFoundError:
-                is_current = False
             if is_current:
                 try:
                     yield
                 finally:
                     path.unlink(missing_ok=True)
-                return

@@ -48,11 +48,9 @@ def optional(package: str, *, needed_by: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError:
-        name = package.partition(".")[0]
         # By its own name: tinydistil itself may have been installed from a folder, under no name that pip can look up.
-        raise InputError(
-            f"{needed_by} needs the package {package!r}; pip install {name} (part of tinydistil[{extra}])"
-        ) from None
+        install = f"pip install {package.partition('.')[0]} (part of tinydistil[{extra}])"
+        raise InputError(f"{needed_by} needs the package {package!r}; {install}") from None
 
 
 def run_script(main: Callable[[], object], *, ranks: bool = False, pipe: bool = False) -> None:
@@ -82,11 +80,13 @@ def run_script(main: Callable[[], object], *, ranks: bool = False, pipe: bool = 
             error.filename = "standard output"  # all other files are named where they are written
         _leave(f"error: {reason_of(error)}", 2, several=ranks)
     except (MemoryError, RuntimeError) as error:
-        if str(error).startswith("Symlink loop"):  # of Path.resolve, no OSError before Python 3.13
-            _leave(f"error: {error}; name a folder", 2, several=ranks)
-        if not _is_out_of_memory(error):
-            raise
         reason = str(error).splitlines()[0] if str(error) else "no more memory"
+        if reason.startswith("Symlink loop"):  # of Path.resolve, no OSError before Python 3.13
+            _leave(f"error: {error}; name a folder", 2, several=ranks)
+        # Python's own, CUDA's (a RuntimeError of that name), and that of torch's allocator on the CPU.
+        named = type(error).__name__ in ("MemoryError", "OutOfMemoryError", "_ArrayMemoryError")
+        if not named and "can't allocate memory" not in str(error):
+            raise
         _leave(f"error: out of memory ({reason}); choose a smaller batch, length or model", 2, several=ranks)
     except KeyboardInterrupt:
         _leave("interrupted", 130, several=ranks)
@@ -126,10 +126,8 @@ def rank_and_world_size() -> tuple[int, int]:
         return 0, 1  # a RANK left over from another program
     require(rank < world_size, f"the environment has RANK={rank} and WORLD_SIZE={world_size}; start with torchrun")
     for name in ("MASTER_ADDR", "MASTER_PORT"):
-        require(
-            name in os.environ,
-            f"the environment has WORLD_SIZE={world_size} but no {name}; start with torchrun, or unset WORLD_SIZE",
-        )
+        remedy = "start with torchrun, or unset WORLD_SIZE"
+        require(name in os.environ, f"the environment has WORLD_SIZE={world_size} but no {name}; {remedy}")
     whole_from_environment("MASTER_PORT", most=65_535)
     return rank, world_size
 
@@ -137,11 +135,9 @@ def rank_and_world_size() -> tuple[int, int]:
 def whole_from_environment(name: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
     """Variable `name` of torchrun, `least` where it is not set. Raises InputError for what is no such number."""
     text = os.environ.get(name, str(least))
-    require(
-        text.isascii() and text.isdigit() and len(text) < 11 and least <= int(text) <= most,
-        f"the environment has {name}={text!r}, which is no whole number >= {least} and <= {most}; "
-        "unset it, or start with torchrun",
-    )
+    sound = text.isascii() and text.isdigit() and len(text) < 11 and least <= int(text) <= most
+    wanted = f"no whole number >= {least} and <= {most}; unset it, or start with torchrun"
+    require(sound, f"the environment has {name}={text!r}, which is {wanted}")
     return int(text)
 
 
@@ -149,21 +145,21 @@ class _Persistent(io.TextIOWrapper):
     """A stream whose reader may go away: what is written from then on is lost, and nothing else."""
 
     def write(self, text: str, /) -> int:
-        try:
-            return super().write(text)
-        except BrokenPipeError:
-            self._divert()
-            return len(text)
+        with self._diverted():
+            super().write(text)
+        return len(text)
 
     def flush(self) -> None:
-        try:
+        with self._diverted():
             super().flush()
-        except BrokenPipeError:
-            self._divert()
 
-    def _divert(self) -> None:
-        # The descriptor, not the object: child processes, and what is in the buffer still, go there too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+    @contextmanager
+    def _diverted(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            # The descriptor, not the object: child processes, and what is in the buffer still, go there too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
 
 def _open_streams(pipe: bool) -> None:
@@ -173,8 +169,7 @@ def _open_streams(pipe: bool) -> None:
         stream = getattr(sys, name)
         if name in closed:
             # The next file to be opened would get this number, and be printed into.
-            descriptor = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(descriptor, number)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
         elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__") and not pipe:
             encoding, lines = stream.encoding, stream.line_buffering
@@ -186,12 +181,6 @@ def _open_streams(pipe: bool) -> None:
             stream.reconfigure(errors="backslashreplace")
     if pipe and "stdout" in closed:
         _leave("error: standard output is closed; redirect it to a file or /dev/null", 2, several=False)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Python's own, CUDA's (a RuntimeError of that name), and that of torch's allocator on the CPU."""
-    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError", "_ArrayMemoryError")
-    return named or "can't allocate memory" in str(error)
 
 
 def reason_of(error: InputError | OSError) -> str:

@@ -21,8 +21,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises InputError where the disk is full; OSError, with the file's name, for anything else the system refuses.
     """
-    with replacing(path) as partial, partial.open("wb") as handle:
-        handle.write(data)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 @contextmanager
@@ -39,18 +39,16 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(partial)
         partial.replace(path)
         sync(path.parent)
-    except OSError as error:
+    except BaseException as error:
         # On a full disk this room is what the user needs first.
         partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         if error.errno in _DISK_FULL:
-            raise InputError(
-                f"{path}: no room for it ({error.strerror}); free some space and run the same command again"
-            ) from None
+            remedy = "free some space and run the same command again"
+            raise InputError(f"{path}: no room for it ({error.strerror}); {remedy}") from None
         # A failing write or fsync does not say which file it was.
         raise OSError(error.errno, error.strerror, str(path)) from None
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -80,10 +78,8 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: object) -> None:
     """Write `values` as indented JSON, atomically. The key order is that of `values`."""
     text = json.dumps(values, ensure_ascii=False, indent=2)
-    if not is_utf8(text):
-        # A file name or label that is no UTF-8 comes as lone surrogates, which only JSON's escapes can carry.
-        text = json.dumps(values, indent=2)
-    write_text(path, text + "\n")
+    # A file name or label that is no UTF-8 comes as lone surrogates, which only JSON's escapes can carry.
+    write_text(path, (text if is_utf8(text) else json.dumps(values, indent=2)) + "\n")
 
 
 def is_utf8(text: str) -> bool:
@@ -121,10 +117,8 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise InputError(f"file {str(path)!r} does not exist") from None
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{str(path)!r} is not UTF-8 (byte {error.start}: {error.reason}); convert it, "
-            "for instance with `iconv -f latin1 -t utf-8`"
-        ) from None
+        remedy = "convert it, for instance with `iconv -f latin1 -t utf-8`"
+        raise InputError(f"{str(path)!r} is not UTF-8 (byte {error.start}: {error.reason}); {remedy}") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -1,9 +1,8 @@
 """A model's folder, from a path or from a name on the Hugging Face hub, and its files."""
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import fingerprint, read_json, read_json_value
@@ -28,7 +27,6 @@ _ABSENT = (
     "model {!r}: no such folder, and the hub's copy is neither in the local cache nor within reach; "
     "check the spelling, go online once, or give a folder"
 )
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 def resolve_folder(
@@ -67,14 +65,20 @@ def resolve_folder(
 
 
 def _is_hub_name(name: str) -> bool:
-    """Whether the hub could know `name`: at most one slash, ASCII, and none of the endings it forbids."""
-    plain = _HUB_NAME.fullmatch(name) is not None and len(name) <= 96
-    return plain and not any(odd in name for odd in ("--", "..")) and not name.endswith((".git", ".", "-"))
+    """Whether the hub could know `name`."""
+    # Importing the hub's client takes 0.3 s, which a run on a local folder need not pay.
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.isascii()
 
 
 def _fetched(name: str, revision: str | None, cache_folder: str | Path | None, offline: bool, weights: bool) -> Path:
     """The snapshot of hub model `name` with the files that are needed, fetched if need be."""
-    # Importing the hub's client takes 0.3 s, which a run on a local folder need not pay.
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -82,9 +86,8 @@ def _fetched(name: str, revision: str | None, cache_folder: str | Path | None, o
     if present is None:
         try:
             # Of this one file: a snapshot that lacks others, as ours do, would count as incomplete.
-            files = ["config.json"]
             found = snapshot_download(
-                name, revision=revision, cache_dir=cache_folder, allow_patterns=files, local_files_only=True
+                name, revision=revision, cache_dir=cache_folder, allow_patterns="config.json", local_files_only=True
             )
             return Path(found)
         except LocalEntryNotFoundError:
@@ -126,22 +129,22 @@ def _listing(name: str, revision: str | None, offline: bool) -> set[str] | None:
         return None
     try:
         info = HfApi().model_info(name, revision=revision, timeout=10)
+        return {sibling.rfilename for sibling in info.siblings or ()}
     except GatedRepoError:
-        raise InputError(f"model {name!r} is gated; accept its terms on the hub, then `hf auth login`") from None
+        reason = "is gated; accept its terms on the hub, then `hf auth login`"
     except RevisionNotFoundError:
-        raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
+        reason = f"has no revision {revision!r} on the hub"
     except RepositoryNotFoundError:
-        raise InputError(
-            f"model {name!r} is neither a folder nor a public model on the hub; check the spelling "
+        reason = (
+            "is neither a folder nor a public model on the hub; check the spelling "
             "(a private model needs `hf auth login`)"
-        ) from None
+        )
     except Exception:  # no network, a proxy's error page, a time-out: each client library has its own
         return None
-    return {sibling.rfilename for sibling in info.siblings or ()}
+    raise InputError(f"model {name!r} {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """A module of a sentence-transformers folder: the last part of its type ("Pooling"), and its folder inside."""
 
     kind: str

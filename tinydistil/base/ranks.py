@@ -55,21 +55,19 @@ class Ranks:
         """`values`, replaced in place by their sum over all ranks; any shape, the same on every rank."""
         return self._reduced(values, dist.ReduceOp.SUM, "reach the same step")
 
-    def min_(self, value: int, doing: str = "reach the same point") -> int:
-        """The least of all ranks' values. doing: what a rank that others wait for has to do, in a message."""
-        return int(self._reduced(torch.tensor(value), dist.ReduceOp.MIN, doing))
-
     def all_agree(self, condition: bool, doing: str = "reach the same point") -> bool:
-        """Whether `condition` holds on every rank; every rank gets the same answer (and waits for it)."""
-        return bool(self.min_(int(condition), doing))
+        """Whether `condition` holds on every rank; every rank gets the same answer, and waits for it.
+
+        doing: what a rank that others wait for has to do, in a message: "waiting for other ranks to {doing}".
+        """
+        return bool(self._reduced(torch.tensor(int(condition)), dist.ReduceOp.MIN, doing))
 
     @contextmanager
     def agreed(self, doing: str = "reach the same point") -> Iterator[None]:
         """What only some ranks do inside (write a file, say), but whose failure is everybody's.
 
         An InputError of any rank ends all: the first one that failed raises it, the others leave without a word and
-        with the same exit code. Without this they would wait for the one that failed. The others wait as long as it
-        takes, and say from time to time what for: "... to {doing}".
+        with the same exit code. They wait as long as it takes, and say from time to time what for, as in `all_agree`.
         """
         failure: InputError | None = None
         try:
@@ -77,7 +75,8 @@ class Ranks:
         except InputError as error:
             failure = error
         # An error of another kind is a bug: it passes, this process ends, and its closed connections end the others.
-        speaker = self.min_(self.world_size if failure is None else self.rank, doing)
+        mine = torch.tensor(self.world_size if failure is None else self.rank)
+        speaker = int(self._reduced(mine, dist.ReduceOp.MIN, doing))
         if speaker < self.world_size:
             self._end(failure, speaker)
 

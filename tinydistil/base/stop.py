@@ -14,6 +14,7 @@ from types import FrameType
 
 # Distinct from 2 (bad input) and 1 (a bug): the run was asked to stop, saved, and can go on.
 STOPPED_EXIT_CODE = 75
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Schedulers signal every process of a job and torchrun passes its own on: what comes so close together is one request.
 _SAME_REQUEST_S = 3.0
 
@@ -35,12 +36,10 @@ class StopRequest:
         self._asked_at = 0.0
         self._grace_s = grace_s
         self._answered = threading.Event()
-        self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopRequest":
         _open.append(self)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._ask)
+        self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
         if self._grace_s is not None:
             # Python's handlers run between two bytecodes of the main thread, this descriptor is written at once.
             self._reader, self._writer = os.pipe()
@@ -53,7 +52,7 @@ class StopRequest:
         _open.remove(self)
         self.answered()
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
         if self._grace_s is not None:
             signal.set_wakeup_fd(-1)
             os.close(self._writer)  # ends the thread
@@ -99,13 +98,11 @@ def stopping() -> Iterator[None]:
     """
 
     def stop(number: int, _: FrameType | None) -> None:
-        for each in before:
+        for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    for each in before:
-        signal.signal(each, stop)
+    before = {each: signal.signal(each, stop) for each in _SIGNALS}
     try:
         yield
     finally:
