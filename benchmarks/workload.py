@@ -31,7 +31,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.sources import new_shape
+from tinydistil.train.student import new_shape
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 MOST_TOKENS = 128

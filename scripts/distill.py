@@ -11,9 +11,8 @@ import argparse
 from pathlib import Path
 
 from tinydistil.base.arguments import Parser
-from tinydistil.base.errors import require, run_script
+from tinydistil.base.errors import importing, require, run_script
 from tinydistil.train.command import add_run_arguments, given_options, has_shards, values_of
-from tinydistil.train.run_config import RunConfig, resolve_run
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,21 +37,20 @@ def main() -> None:
     arguments = parse_arguments()
     options = given_options(arguments)
     # Imported where they are used: --help needs none of this, a run on shards no preparation, a run no demonstration.
-    if options and not arguments.quick:
-        values = values_of(arguments)
-        if has_shards(values):
-            from tinydistil.train.run import run_command
-
-            run_command(arguments, resolve_run(values, RunConfig))
-        else:
+    if not options or arguments.quick:
+        require(not options, f"--quick is the small demonstration on Machado de Assis; it takes no {' '.join(options)}")
+        with importing():
+            from tinydistil.demo.run import demonstrate
+        demonstrate(arguments.output or Path("runs/demo"), quick=arguments.quick, device=arguments.device)
+    elif has_shards(values := values_of(arguments)):
+        with importing():
+            from tinydistil.train.run import run_shards
+            from tinydistil.train.run_config import RunConfig, resolve_run
+        run_shards(arguments, resolve_run(values, RunConfig))
+    else:
+        with importing():
             from tinydistil.corpus.raw_text import run_raw
-
-            run_raw(arguments, values)
-        return
-    require(not options, f"--quick is the small demonstration on Machado de Assis; it takes no {' '.join(options)}")
-    from tinydistil.demo.run import demonstrate
-
-    demonstrate(arguments.output or Path("runs/demo"), quick=arguments.quick, device=arguments.device)
+        run_raw(arguments, values)
 
 
 if __name__ == "__main__":

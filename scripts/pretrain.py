@@ -11,9 +11,8 @@ import argparse
 
 from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range, override
-from tinydistil.base.errors import require, run_script
+from tinydistil.base.errors import importing, require, run_script
 from tinydistil.train.command import add_run_arguments, has_shards, values_of
-from tinydistil.train.run_config import RunConfig, resolve_run
 
 # Options of RunConfig that have no effect without a teacher.
 TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
@@ -40,19 +39,17 @@ def main() -> None:
     size = arguments.vocab_size
     # Imported where they are used: --help needs none of this, and a run on shards no preparation.
     if size is None and has_shards(values):
-        from tinydistil.train.run import run_command
-
-        run_command(arguments, resolve_run(values, RunConfig))
+        with importing():
+            from tinydistil.train.run import run_shards
+            from tinydistil.train.run_config import RunConfig, resolve_run
+        run_shards(arguments, resolve_run(values, RunConfig))
         return
-    from tinydistil.corpus.raw_config import resolve_raw
-    from tinydistil.corpus.raw_text import run_raw
-    from tinydistil.train.plan import VOCABULARY
-
+    with importing():
+        from tinydistil.corpus.raw_text import VOCABULARY, resolve_raw, run_raw
     if size is not None:
         require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
         given = bool(resolve_raw(values).student.tokenizer)
         require(not given, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
-        require(arguments.output is not None, "--output is missing; name the folder of the run")
         override(values, [], {"student.tokenizer": str(arguments.output / VOCABULARY)})
     run_raw(arguments, values, vocab_size=size)
 

@@ -1,11 +1,7 @@
 """The rings of the house (DESIGN): the core imports nothing of the tools, and nobody a test-only package."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 # From the innermost room out: a room imports from those before it.
@@ -60,21 +56,3 @@ def test_no_test_only_package_at_run_time() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             found = FORBIDDEN & {name.split(".")[0] for name in imports_of(path)}
             assert not found, f"{path} imports {found}"
-
-
-HELP = """
-import runpy, sys
-sys.argv = [sys.argv[1], "--help"]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except SystemExit:
-    print(sorted({"torch", "scipy"} & sys.modules.keys()))
-"""
-
-
-@pytest.mark.parametrize("script", ["distill.py", "pretrain.py", "prepare.py"])
-def test_help_imports_neither_torch_nor_scipy(script: str) -> None:
-    command = [sys.executable, "-c", HELP, f"scripts/{script}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "options of --set" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"

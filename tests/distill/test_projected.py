@@ -16,7 +16,7 @@ from tinydistil.model.bert import SelfAttention
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.sources import new_shape
+from tinydistil.train.student import new_shape
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
 

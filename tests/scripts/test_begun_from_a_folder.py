@@ -17,8 +17,8 @@ from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.corpus import raw_text
 from tinydistil.corpus.raw_config import resolve_raw
 from tinydistil.corpus.raw_text import make_vocabulary, plan_raw
-from tinydistil.train.plan import Plan
-from tinydistil.train.run import execute, make_batches
+from tinydistil.train.plan import Plan, make_batches
+from tinydistil.train.run import execute
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

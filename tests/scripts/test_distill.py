@@ -258,6 +258,33 @@ def test_a_run_is_bound_to_what_its_files_hold(
     assert validated == [0, 1, 2]
 
 
+def test_a_run_of_an_older_version_goes_on_or_is_refused(
+    run: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On shards, older versions recorded options of raw text too; the first edition did not record what files hold."""
+    run("prepare.py", "--input", "corpus.jsonl", "--tokenizer", "teacher", "--max-length", "32", "--output",
+        str(tmp_path / "shards"))  # fmt: skip
+    arguments = ["--teacher", "teacher", "--student", "1x8", "--shards", str(tmp_path / "shards"), "--batch-size", "6",
+                 "--device", "cpu", "--resume", "auto", "--output", str(tmp_path / "run")]  # fmt: skip
+    run("distill.py", *arguments, "--steps", "1")
+    record = tmp_path / "run" / "run.json"
+    values = read_json(record)
+    raw = {"corpus": [], "evaluation_sets": [], "prepare": {"max_length": 128, "clean": {"mojibake": True}}}
+    record.write_text(json.dumps({**values, **raw}))
+    assert "2 steps" in run("distill.py", *arguments, "--steps", "2")
+    assert [line["step"] for line in metrics(tmp_path / "run") if "hard" not in line] == [0, 1, 2]
+    del values["content"]
+    record.write_text(json.dumps({**values, **raw}))
+    with pytest.raises(SystemExit) as stop:
+        run("distill.py", *arguments, "--steps", "3")
+    assert stop.value.code == 2
+    refusal = (
+        "was begun by an older version of this program, whose layout is no longer read; finish it with that version"
+    )
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and refusal in error[0] and str(tmp_path / "run") in error[0]
+
+
 @pytest.mark.parametrize(
     ("declared", "followed"), [("cls_token", "cls"), ("mean_tokens", "mean"), ("max_tokens", "mean")]
 )

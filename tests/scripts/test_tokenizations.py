@@ -18,8 +18,8 @@ from tinydistil.corpus.raw_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.estimate import estimate
-from tinydistil.train.plan import Plan
-from tinydistil.train.run import execute, make_batches
+from tinydistil.train.plan import Plan, make_batches
+from tinydistil.train.run import execute
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 # Shards by the tokenizers they are made with, in this order.

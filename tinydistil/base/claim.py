@@ -24,6 +24,7 @@ class Ownership:
     record: the file that says what the folder was begun with. ours: names that this program may have left there
     before the record. noun: the option that names the folder. must_agree: whether an option (dotted name) may not
     change; tables that the record or the origin lacks altogether are not compared. remedy: behind "now it is ...".
+    tables: those that every record has but the ones of the first edition, whose folders are refused.
     """
 
     record: str
@@ -31,6 +32,7 @@ class Ownership:
     noun: str = "output"
     must_agree: Callable[[str], bool] = lambda name: True
     remedy: str = "give the same value, or another --output"
+    tables: tuple[str, ...] = ()
 
     def check(self, folder: Path, origin: Mapping[str, object], *, resume: bool = True) -> None:
         """Raise InputError where `folder` is no place for `origin`; nothing is written."""
@@ -42,6 +44,11 @@ class Ownership:
             return
         require(resume, f"{named} holds a run already; go on with --resume, or choose another folder")
         found = read_json(record, remedy=f"delete it to go on with the options of this command, or {self.remedy}")
+        require(
+            set(self.tables) <= found.keys(),
+            f"{named} was begun by an older version of this program, whose layout is no longer read; finish it with "
+            "that version, or choose another folder",
+        )
         differing = difference(found, origin, self.must_agree)
         if differing is not None:
             name, before, now = differing

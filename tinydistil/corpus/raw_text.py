@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tinydistil.base.claim import difference
 from tinydistil.base.config import to_mapping
@@ -26,9 +27,8 @@ from tinydistil.corpus.rules_table import describe
 from tinydistil.corpus.text_files import find_files
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, make_plan, ownership
+from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, TokenText, make_plan, ownership
 from tinydistil.train.run import run_command
-from tinydistil.train.sources import TokenText
 
 _RECORD = "trained_on.json"
 # Word counts have settled long before; and the trainer holds every distinct word in memory.
@@ -76,17 +76,24 @@ def plan_raw(config: RawRunConfig, output: Path, *, resume: bool, device: str = 
 
 def run_raw(arguments: argparse.Namespace, values: Mapping[str, object], *, vocab_size: int | None = None) -> None:
     """The run of a command line whose option values are `values`. vocab_size: of a vocabulary to be trained first."""
+    config, output = resolve_raw(values), arguments.output
 
-    def vocabulary(config: RawRunConfig, ranks: Ranks, resume: bool, trial: Path | None) -> RawRunConfig:
-        assert vocab_size is not None
-        if trial is None:
-            make_vocabulary(config, arguments.output, vocab_size, ranks, resume=resume)
-            return config
-        _train(config, trial, vocab_size)
-        return replace(config, student=replace(config.student, tokenizer=str(trial / VOCABULARY)))
+    def planned(read: RawRunConfig, ranks: Ranks, resume: bool) -> Plan:
+        # All look before one writes: what is found wrong is found by every rank, and told by one.
+        with ranks.agreed():
+            return plan_raw(read, output, resume=resume, device=arguments.device)
 
-    make_first = None if vocab_size is None else vocabulary
-    run_command(arguments, resolve_raw(values), plan_of=plan_raw, vocabulary=make_first)
+    def plan_of(ranks: Ranks, resume: bool) -> Plan:
+        if vocab_size is not None and arguments.dry_run:
+            with TemporaryDirectory() as folder:
+                _train(config, Path(folder), vocab_size)
+                made = replace(config.student, tokenizer=str(Path(folder) / VOCABULARY))
+                return planned(replace(config, student=made), ranks, resume)
+        if vocab_size is not None:
+            make_vocabulary(config, output, vocab_size, ranks, resume=resume)
+        return planned(config, ranks, resume)
+
+    run_command(arguments, plan_of)
 
 
 def make_vocabulary(config: RawRunConfig, output: Path, size: int, ranks: Ranks, *, resume: bool) -> None:

@@ -24,8 +24,9 @@ from tinydistil.demo.text import Work, works
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.run import STUDENT, execute
-from tinydistil.train.sources import new_shape
+from tinydistil.train.export import STUDENT
+from tinydistil.train.run import execute
+from tinydistil.train.student import new_shape
 
 RECORD = "demo.json"
 TEACHER = Path(__file__).parent / "teacher"

@@ -1,7 +1,9 @@
-"""The model card of a student: the README.md of its folder, true wherever the folder is moved to."""
+"""How a run ended, and the model card of its student: the README.md of its folder, true wherever that is moved to."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -9,17 +11,16 @@ from tinydistil import __version__
 from tinydistil.base.console import figure, masked_lm
 from tinydistil.distill.recipe import Recipe
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.export import Outcome
 from tinydistil.train.plan import Plan
-from tinydistil.train.sources import ModelFolder
+
+Watched = Literal["masked_lm", "objective"]
+Head = Literal["trained", "copied", "none"]
 
 # Last parts of a path that name a role, not a model; with them stands the part before.
 _ROLE = re.compile(r"student|teacher|model|encoder|final|best|last|output|checkpoints?|(checkpoint|step|seed)-\d+")
 _HUB_CACHE = re.compile(r"models--(?P<name>.+)")
+_LINE = "\n"  # no expression of an f-string may hold one before Python 3.12
 _LICENCE = re.compile(r"\A---\n(?:.*\n)*?license: *['\"]?([\w.+-]+)", re.ASCII)
-
 _FILL_MASK = """\
 from transformers import pipeline
 
@@ -33,59 +34,132 @@ vectors = model.encode(["O gato dorme no sofá.", "Um gato está dormindo.", "A 
 print(model.similarity(vectors, vectors))"""
 
 
-def model_card(plan: Plan, student: BertForMaskedLM, outcome: Outcome) -> str:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: steps taken, text tokens read, seconds of training, and what was measured on held-out text.
+
+    validation_loss: what the run watched, the "masked_lm" loss or, for recipes without it, the "objective", as
+    `validation` says; None without held-out text. masked_lm_loss: in nats per token, None where the student has no
+    head to measure. head: the student's masked LM head is "trained" by the run, "copied" from the teacher, or "none".
+    """
+
+    steps: int
+    tokens: int
+    seconds: float
+    skipped_steps: int
+    validation_loss: float | None
+    validation: Watched
+    masked_lm_loss: float | None
+    head: Head
+
+    @property
+    def said(self) -> str:
+        """What was measured, for a person; "" where nothing was."""
+        if self.masked_lm_loss is not None:
+            return held_out_loss("masked_lm", self.masked_lm_loss)
+        return "" if self.validation_loss is None else held_out_loss(self.validation, self.validation_loss)
+
+
+def watched_by(recipe: Recipe) -> Watched:
+    """What the validation of a run with `recipe` measures."""
+    return "masked_lm" if recipe.is_masked_lm else "objective"
+
+
+def held_out_loss(watched: Watched, loss: float) -> str:
+    """A loss on held-out text, for a person: what it is, and in which units."""
+    return f"held-out {f'masked LM loss {masked_lm(loss)}' if watched == 'masked_lm' else f'objective {figure(loss)}'}"
+
+
+def model_card(plan: Plan, shape: BertConfig, parameters: int, outcome: Outcome) -> str:
     """What the student is, how it was made and from what, what was measured, how to use it."""
-    recipe, train, head, content = plan.config.recipe, plan.config.train, outcome.head, plan.content
-    encoder = student if head != "none" else student.bert
-    parameters = sum(parameter.numel() for parameter in encoder.parameters())
-    task = ("sentence-transformers", "sentence-similarity") if head == "none" else ("transformers", "fill-mask")
-    folders = {} if plan.teacher is None else {plan.config.teacher: plan.teacher.folder}
-    if (start := _start(plan)) is not None:
-        folders[plan.config.student.model] = start
-    hub_names = [name for given, folder in folders.items() if (name := hub_name(given, folder))]
-    front = [
-        "language: pt",
-        f"library_name: {task[0]}",
-        f"pipeline_tag: {task[1]}",
-        # The hub refuses a card whose base model is no hub name, such as a folder.
-        *([f"base_model: [{', '.join(hub_names)}]"] if hub_names else []),
-        "license: unknown",
-        f"tags: [bert, distillation{', sentence-transformers' * (head == 'none')}]",
-    ]
-    how = (
-        f"Distilled from {_code(name_of(plan.teacher.name, plan.teacher.folder))}"
-        if plan.teacher is not None and recipe.needs.teacher
-        else "Trained as a masked language model, without a teacher,"
-    )
-    uses = _VECTORS if head == "none" else _FILL_MASK.format(mask=plan.student.tokenizer.special.mask_token)
-    rows = {
-        "teacher": "none" if plan.teacher is None else _parent(plan.teacher, content.get("teacher")),
-        "student's start": _start_of(plan, content.get("student")),
-        "text": _text(plan, content.get("shards")),
-        "budget": f"{outcome.steps:,} steps of {train.batch_size:,} sequences, {outcome.tokens:,} tokens, "
-        f"{outcome.seconds:,.0f} s",
-        "learning rate, seed": f"{figure(train.optimizer.learning_rate)}, {train.seed}",
-        "made with": f"tinydistil {__version__}, torch {torch.__version__}",
-    }
-    known = sorted({licence for folder in folders.values() if (licence := _licence(folder))})
-    declared = f" The models that it comes from declare: {', '.join(known)}." if known else ""
-    lines = [
-        "---", *front, "---", "",
-        f"# A Portuguese BERT of {parameters / 1e6:.1f} million parameters", "",
-        f"{_shape(student.config)} ({_spelling(plan.student.tokenizer)}).",
-        f"{how} with recipe `{recipe.name}` ({terms_of(recipe)}): {outcome.steps:,} steps.", "",
-        "## Measured on held-out text of the same corpus", "", *_measured(outcome, recipe), "",
-        "## Use", "", "In this folder, or with its path or hub name in place of the dot:", "",
-        "```python", uses, "```", "",
-        "A sentence's vector is the mean of the last hidden states over its tokens.",
-        "The model knows what its corpus and its teacher knew, prejudices included; look at its output before you rely "
-        "on it.", "",
-        "## Made from", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), "",
-        "## Licence", "",
-        f"Unknown to the program that wrote this card: it depends on the text and the models above.{declared} Set "
-        "`license` at the top before you publish the model.", "",
-    ]  # fmt: skip
-    return "\n".join(lines)
+    config, teacher, own, tokenizer = plan.config, plan.teacher, plan.student.own, plan.student.tokenizer
+    recipe, train, shards = config.recipe, config.train, plan.text.shards
+    how, taught, start = "Trained as a masked language model, without a teacher,", "none", "random weights"
+    folders = {}
+    if teacher is not None:
+        folders[config.teacher] = teacher.folder
+        name = _code(name_of(config.teacher, teacher.folder))
+        how = f"Distilled from {name}"
+        taught = f"{name}: {_shape(teacher.config)}{_marked(plan, 'teacher')}"
+    if own is not None:
+        folders[config.student.model] = own
+        respelled = "; embeddings for another vocabulary" if plan.student.respelled else ""
+        start = f"{_code(name_of(config.student.model, own))}{_marked(plan, 'student')}{respelled}"
+    elif config.student.start == "layers":
+        start = "every n-th layer of the teacher"
+    text = f"token shards {_code(name_of(str(shards), shards))}{_marked(plan, 'shards')}"
+    text = ", ".join(_code(Path(path).name) for path in plan.text.raw) or text
+    # The hub refuses a card whose base model is no hub name, such as a folder.
+    hub_names = list(filter(None, (hub_name(given, folder) for given, folder in folders.items())))
+    known = sorted(set(filter(None, map(_licence, folders.values()))))
+    normalizer = tokenizer.backend.normalizer
+    folded = normalizer is not None and normalizer.normalize_str("Ã").lower() == "a"
+    budget = f"{outcome.steps:,} steps of {train.batch_size:,} sequences, {outcome.tokens:,} tokens"
+    library, task, use = "transformers", "fill-mask", _FILL_MASK.format(mask=tokenizer.special.mask_token)
+    if outcome.head == "none":
+        library, task, use = "sentence-transformers", "sentence-similarity", _VECTORS
+    return f"""\
+---
+language: pt
+library_name: {library}
+pipeline_tag: {task}
+{f"base_model: [{', '.join(hub_names)}]{_LINE}" if hub_names else ""}license: unknown
+tags: [bert, distillation{", sentence-transformers" * (outcome.head == "none")}]
+---
+
+# A Portuguese BERT of {parameters / 1e6:.1f} million parameters
+
+{_shape(shape)} ({"lower-cased" if tokenizer.lowercases else "cased"}, accents {"stripped" if folded else "kept"}).
+{how} with recipe `{recipe.name}` ({terms_of(recipe)}): {outcome.steps:,} steps.
+
+## Measured on held-out text of the same corpus
+
+{_LINE.join(_measured(outcome, recipe))}
+
+## Use
+
+In this folder, or with its path or hub name in place of the dot:
+
+```python
+{use}
+```
+
+A sentence's vector is the mean of the last hidden states over its tokens.
+The model knows what its corpus and its teacher knew, prejudices included; look at its output before you rely on it.
+
+## Made from
+
+| | |
+|---|---|
+| teacher | {taught} |
+| student's start | {start} |
+| text | {text} |
+| budget | {budget}, {outcome.seconds:,.0f} s |
+| learning rate, seed | {figure(train.optimizer.learning_rate)}, {train.seed} |
+| made with | tinydistil {__version__}, torch {torch.__version__} |
+
+## Licence
+
+Unknown to the program that wrote this card: it depends on the text and the models above.\
+{f" The models that it comes from declare: {', '.join(known)}." if known else ""} Set `license` at the top before you \
+publish the model.
+"""
+
+
+def _measured(outcome: Outcome, recipe: Recipe) -> list[str]:
+    """A line for each figure, by what it is; and what the head is worth."""
+    found = []
+    if outcome.masked_lm_loss is not None and outcome.head != "none":
+        found.append(f"* Masked LM loss: {masked_lm(outcome.masked_lm_loss)}.")
+    if outcome.validation_loss is not None and outcome.validation == "objective":
+        objective = f"{terms_of(recipe)}, as it was trained: {figure(outcome.validation_loss)}"
+        found.append(f"* The objective, {objective}. It is no masked LM loss.")
+    found = found or ["* Nothing was measured: the corpus has no held-out text."]
+    if outcome.head == "none":
+        found.append("* No term of the recipe trains a masked LM head, so this folder has none: it is an encoder.")
+    if outcome.head == "copied":
+        found.append("* The masked LM head is the teacher's: copied, and not trained since.")
+    return found
 
 
 def terms_of(recipe: Recipe) -> str:
@@ -108,64 +182,13 @@ def name_of(given: str, folder: Path) -> str:
     return hub_name(given, folder) or "/".join(parts[first:])
 
 
-def _measured(outcome: Outcome, recipe: Recipe) -> list[str]:
-    """A line for each figure, by what it is; and what the head is worth."""
-    found = []
-    if outcome.masked_lm_loss is not None and outcome.head != "none":
-        found.append(f"* Masked LM loss: {masked_lm(outcome.masked_lm_loss)}.")
-    if outcome.validation_loss is not None and outcome.validation == "objective":
-        found.append(
-            f"* The objective, {terms_of(recipe)}, as it was trained: {figure(outcome.validation_loss)}. It is no "
-            "masked LM loss."
-        )
-    notes = {
-        "none": "* No term of the recipe trains a masked LM head, so this folder has none: it is an encoder.",
-        "copied": "* The masked LM head is the teacher's: copied, and not trained since.",
-        "trained": "",
-    }
-    return [
-        *(found or ["* Nothing was measured: the corpus has no held-out text."]),
-        *filter(None, [notes[outcome.head]]),
-    ]
-
-
-def _spelling(tokenizer: Tokenizer) -> str:
-    normalizer = tokenizer.backend.normalizer
-    folded = normalizer is not None and normalizer.normalize_str("Ã").lower() == "a"
-    return f"{'lower-cased' if tokenizer.lowercases else 'cased'}, accents {'stripped' if folded else 'kept'}"
-
-
 def _shape(config: BertConfig) -> str:
     layers = config.num_hidden_layers
     return f"{layers} layer{'s' * (layers > 1)}, {config.hidden_size} wide, {config.vocab_size:,} word pieces"
 
 
-def _parent(model: ModelFolder, fingerprint: object) -> str:
-    return f"{_code(name_of(model.name, model.folder))}: {_shape(model.config)}{_marked(fingerprint)}"
-
-
-def _start(plan: Plan) -> Path | None:
-    return plan.student.folder if plan.config.student.start == "own" else None
-
-
-def _start_of(plan: Plan, fingerprint: object) -> str:
-    folder, model = _start(plan), plan.config.student.model
-    if plan.config.student.start == "layers":
-        return "every n-th layer of the teacher"
-    if folder is None:
-        return "random weights"
-    respelled = "; embeddings for another vocabulary" if plan.student.respelled else ""
-    return f"{_code(name_of(model, folder))}{_marked(fingerprint)}{respelled}"
-
-
-def _text(plan: Plan, fingerprint: object) -> str:
-    if plan.text.raw:
-        return ", ".join(_code(Path(path).name) for path in plan.text.raw)
-    return f"token shards {_code(name_of(str(plan.text.shards), plan.text.shards))}{_marked(fingerprint)}"
-
-
-def _marked(fingerprint: object) -> str:
-    return f" (files' SHA-256 {fingerprint})" if isinstance(fingerprint, str) else ""
+def _marked(plan: Plan, name: str) -> str:
+    return f" (files' SHA-256 {plan.content[name]})" if name in plan.content else ""
 
 
 def _code(name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tinydistil.base.arguments import Parser, number, whole
 from tinydistil.base.config import Range, override, read_toml
+from tinydistil.base.errors import require
 
 # Flags that stand for an option of RunConfig.
 FLAGS = {
@@ -64,11 +65,17 @@ def given_options(arguments: argparse.Namespace) -> list[str]:
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """Nested option values: the file's, then --set, then flags."""
+    """Nested option values of a run: the file's, then --set, then flags."""
     values = read_toml(arguments.config)
     if isinstance(values.get("recipe"), str):
         values["recipe"] = {"name": values["recipe"]}
-    return override(values, arguments.set, {option: getattr(arguments, flag, None) for flag, option in FLAGS.items()})
+    override(values, arguments.set, {option: getattr(arguments, flag, None) for flag, option in FLAGS.items()})
+    require(arguments.output is not None, "--output is missing; name the folder of the run")
+    require(
+        arguments.workers is None or bool(values.get("corpus")),
+        "--workers prepare raw text, but there is no --corpus; drop it",
+    )
+    return values
 
 
 def has_shards(values: Mapping[str, object]) -> bool:

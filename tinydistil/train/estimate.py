@@ -1,4 +1,4 @@
-"""A dry run: the real models, three steps on random text of the run's shapes, one of the run's own; nothing written.
+"""A dry run: the real models and three steps of the run's shapes; nothing is written.
 
 What it says of time and memory is measured on this machine with this configuration, and scaled to the whole batch.
 """
@@ -12,7 +12,6 @@ from statistics import median
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
@@ -26,8 +25,8 @@ from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
 from tinydistil.train.card import terms_of
 from tinydistil.train.optimizer import make_optimizer
-from tinydistil.train.plan import Plan
-from tinydistil.train.run import build_student, make_batches
+from tinydistil.train.plan import Plan, kept_bytes, make_batches
+from tinydistil.train.student import build_student
 from tinydistil.train.teaching import live_teacher, load_teacher
 
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
@@ -55,7 +54,7 @@ class _RandomText:
         return self._draw(index, 0)
 
     def pair(self, index: int) -> WordPair:
-        """Two tokenizations with a piece a word."""
+        """Two tokenizations with a piece per word."""
         ones = np.ones(self._tokens, np.uint8)
         return WordPair(self._draw(index, 0), self._draw(index, 1), ones, ones)
 
@@ -68,197 +67,147 @@ class _RandomText:
         return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
 
 
-_Trainer = Trainer[MaskedBatch, TeacherStates]
-
-
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """Sequences of an epoch, None before the corpus is prepared; tokens of one on average, [CLS] and [SEP] included."""
+class _Trial:
+    """Seconds of a step per sequence, the teacher's apart, and what an epoch reads: its sequences, None before the
+    corpus is prepared, and their tokens on average, [CLS] and [SEP] included."""
 
+    trainer: Trainer[MaskedBatch, TeacherStates]
+    teacher: Pretrained | None
+    step_s: float
+    teacher_s: float
     sequences: int | None
     tokens: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """Of a sequence: seconds of a step without the teacher, those of the teacher, and the bytes that autograd keeps."""
-
-    seconds: float
-    teacher_seconds: float
-    saved_bytes: float
-
-
 def estimate(plan: Plan, device: torch.device) -> str:
-    """What a run of `plan` would be: models, text, steps; seconds a step and memory a rank, as measured in a trial.
+    """What a run of `plan` would be: models, text, steps; seconds per step and memory per rank, as measured in a trial.
 
     Raises InputError where a weight is missing or does not fit, as the run would.
     """
-    config, text = plan.config, _text_of(plan)
-    trial, trainer, teacher = _tried(plan, device, text)
-    learner = trainer.objective
+    config, trial = plan.config, _tried(plan, device)
+    learner, teacher, batch_size = trial.trainer.module, trial.teacher, config.train.batch_size
     assert isinstance(learner, Learner)
-    student, count = learner.student, min(_TRIAL_SEQUENCES, config.train.batch_size)
     taught_by = "none" if teacher is None else f"{config.teacher}: {_described(teacher)}"
-    # weights, gradients and AdamW's two moments, each in float32
-    trained = sum(p.numel() for p in learner.parameters()) * 16
-    held = trained + (0 if teacher is None else weight_bytes(teacher))
-    step = (trial.seconds + trial.teacher_seconds) * config.train.batch_size
+    text = f"{plan.text.files} files, not prepared yet, sequences of at most {plan.text.longest} tokens"
+    if trial.sequences is not None:
+        text = f"{plan.text.shards}: {trial.sequences:,} sequences of {trial.tokens:.0f} tokens on average"
     lines = [
-        f"student   {config.student.model}: {_described(student)}, vocabulary {plan.student.tokenizer.vocab_size:,} "
-        f"({config.student_vocabulary})",
+        f"student   {config.student.model}: {_described(learner.student)}, vocabulary "
+        f"{plan.student.tokenizer.vocab_size:,} ({config.student_vocabulary})",
         f"teacher   {taught_by}" + (f", in {config.teacher_precision}" if config.teacher_precision else ""),
         f"recipe    {config.recipe.name}: {terms_of(config.recipe)}",
-        f"text      {_described_text(plan, text)}",
-        f"step      {step:.2f} s for {config.train.batch_size} sequences on one process of this machine "
-        f"(measured with {count})",
-        f"memory    {_described_memory(plan, trainer, trial, device)}; weights and optimizer {held / 2**20:,.0f}",
-        f"time      {_described_time(plan, trial, text)}",
+        f"text      {text}",
+        f"step      {(trial.step_s + trial.teacher_s) * batch_size:.2f} s for {batch_size} sequences on one process "
+        f"of this machine (measured with {min(_TRIAL_SEQUENCES, batch_size)})",
+        f"memory    {_described_memory(plan, trial, device)}",
+        f"time      {_described_time(plan, trial)}",
     ]
     return "\n".join(lines)
 
 
 def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
     """Seconds that the run takes once so much raw text is prepared: its cache and its steps, as measured in a trial."""
-    text = _text_of(plan)
-    # Nobody knows yet what cleaning leaves; rather too long than too short.
-    guessed = _Text(round(raw_bytes / _BYTES_PER_TOKEN / text.tokens), text.tokens)
     before = torch.get_rng_state()
-    trial = _tried(plan, ranks.device, guessed)[0]
+    trial = _tried(plan, ranks.device)
     torch.set_rng_state(before)
-    return sum(_seconds(plan, trial, guessed, ranks.world_size))
-
-
-def _seconds(plan: Plan, trial: _Trial, text: _Text, world_size: int = 1) -> tuple[float, float]:
-    """What the cache takes, whole, and what the steps take. The number of sequences must be known."""
+    # Nobody knows yet what cleaning leaves; rather too long than too short.
+    sequences = trial.sequences or round(raw_bytes / _BYTES_PER_TOKEN / trial.tokens)
     train, cached = plan.config.train, bool(plan.config.teacher_cache)
-    assert text.sequences is not None, "measured or guessed"
-    pace = trial.seconds + (0.0 if cached else trial.teacher_seconds)
-    steps = train.seconds_at(pace / world_size, text.sequences, text.tokens)
-    return cached * train.mask.epochs * text.sequences * trial.teacher_seconds / world_size, steps
+    pace_s = (trial.step_s + (0 if cached else trial.teacher_s)) / ranks.world_size
+    cache_s = cached * train.mask.epochs * sequences * trial.teacher_s / ranks.world_size
+    return cache_s + train.seconds_at(pace_s, sequences, trial.tokens)
 
 
-def _tried(plan: Plan, device: torch.device, text: _Text) -> tuple[_Trial, _Trainer, Pretrained | None]:
-    """The trial, and what it was made with."""
-    config, alone = plan.config, Ranks(0, 1, device)
+def _tried(plan: Plan, device: torch.device) -> _Trial:
+    """The median of the steps after the first, on random text of the mean length."""
+    config, alone, sequences = plan.config, Ranks(0, 1, device), None
+    tokens = (plan.text.longest - 2) * _FILLED + 2
+    if (batches := _prepared(plan)) is not None:
+        sequences, tokens = len(batches.candidates), float(batches.lengths()[batches.candidates].mean())
     teacher = None if plan.teacher is None else load_teacher(plan).to(device)
-    learner = Learner(build_student(plan, teacher), config.recipe, plan.shapes).to(device)
-    batches = _batches(plan, min(_TRIAL_SEQUENCES, config.train.batch_size), text.tokens)
+    student = build_student(config, plan.student, teacher, plan.teacher_tokenizer)
+    learner = Learner(student, config.recipe, plan.shapes).to(device)
+    count = min(_TRIAL_SEQUENCES, config.train.batch_size)
+    batches = _random(plan, count, tokens)
     # What int8 costs is not told: on random ids it would say nothing of text.
     teach = None if teacher is None else live_teacher(plan, teacher, learner, batches, alone, lambda _: None)
     optimizer = make_optimizer([learner], config.train.optimizer)
     trainer = Trainer(learner, optimizer, alone, teacher=teach, precision=config.train.precision)
-    return _trial(trainer, batches), trainer, teacher
-
-
-def _described_memory(plan: Plan, trainer: _Trainer, trial: _Trial, device: torch.device) -> str:
-    """The most that this process has held so far, which built all that a run builds, and a step of the run's own.
-
-    Where a whole micro-batch takes too long, of what there is time for, and for the rest what autograd keeps of it.
-    """
-    micro = -(-plan.config.train.batch_size // plan.config.train.accumulation)
-    count = min(micro, max(_TRIAL_SEQUENCES, int(_MEMORY_TRIAL_S / (trial.seconds + trial.teacher_seconds))))
-    trainer.step([_longest(plan, count)], 0.0)
-    peak = _most_bytes(device) + trial.saved_bytes * (micro - count)
-    projected = f", projected from {count}" if count < micro else ""
-    return f"{peak / 2**20:,.0f} MiB at most on one process, with a micro-batch of {micro}{projected}"
-
-
-def _longest(plan: Plan, count: int) -> MaskedBatch:
-    """`count` sequences of a batch with many tokens: of the text where it is prepared, else as long as they can be."""
-    if not (plan.text.shards / MANIFEST).exists():
-        return _batches(plan, count, plan.text.longest).collate(np.arange(count), 0)
-    batches = make_batches(plan, "train")
-    assert batches is not None, "only validation may have too few sequences"
-    lengths = batches.lengths()
-    drawn = [batches.global_batch(cursor)[1][:count] for cursor in range(min(20, batches.batches_per_epoch))]
-    return batches.collate(max(drawn, key=lambda ids: int(lengths[ids].sum())), 0)
-
-
-def _most_bytes(device: torch.device) -> int:
-    """The most memory that this process has held on `device` at a time."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:  # not getrusage, which goes on from the parent process
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _batches(plan: Plan, count: int, tokens: float) -> MaskedBatches:
-    config = plan.config
-    other = plan.teacher.tokenizer if plan.teacher is not None and plan.sides.apart else None
-    sizes = [each.vocab_size for each in (other, plan.student.tokenizer) if each is not None]
-    text = _RandomText(count, max(1, round(tokens) - 2), sizes)
-    return MaskedBatches(
-        text, plan.student.tokenizer, config.train.mask, batch_size=count, seed=0, teacher_tokenizer=other
-    )
-
-
-def _trial(trainer: _Trainer, batches: MaskedBatches) -> _Trial:
-    """The median of the steps after the first, and the bytes that autograd keeps for one."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    own = {p.untyped_storage().data_ptr() for p in trainer.module.parameters()}
-    own_times, teacher_times = [], []
+    own_s, teacher_s = [], []
     for step in range(_STEPS):
         trainer.watch.start()
-        micro_batches: list[MaskedBatch] = batches.micro_batches(step, rank=0, world_size=1, accumulation=1)
-        if step == 0:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                trainer.step(micro_batches, 0.0)
-        else:
-            trainer.step(micro_batches, 0.0)
+        trainer.step(batches.micro_batches(step, rank=0, world_size=1, accumulation=1), 0.0)
         parts = trainer.watch.read()
-        teacher_times.append(parts.pop("teacher"))
-        own_times.append(sum(parts.values()))
-    saved = sum(size for pointer, size in kept.items() if pointer not in own)
-    count = batches.batch_size
-    return _Trial(median(own_times[1:]) / count, median(teacher_times[1:]) / count, saved / count)
+        teacher_s.append(parts.pop("teacher") / count)
+        own_s.append(sum(parts.values()) / count)
+    return _Trial(trainer, teacher, median(own_s[1:]), median(teacher_s[1:]), sequences, tokens)
 
 
-def _text_of(plan: Plan) -> _Text:
-    """What an epoch reads, of what is prepared; a guess of its tokens before."""
-    if not (plan.text.shards / MANIFEST).exists():
-        return _Text(None, (plan.text.longest - 2) * _FILLED + 2)
-    batches = make_batches(plan, "train")
-    assert batches is not None, "only validation may have too few sequences"
-    return _Text(len(batches.candidates), float(batches.lengths()[batches.candidates].mean()))
+def _prepared(plan: Plan) -> MaskedBatches | None:
+    return make_batches(plan, "train") if (plan.text.shards / MANIFEST).exists() else None
+
+
+def _random(plan: Plan, count: int, tokens: float) -> MaskedBatches:
+    other = plan.teacher_tokenizer if plan.sides.apart else None
+    sizes = [each.vocab_size for each in (other, plan.student.tokenizer) if each is not None]
+    text, mask = _RandomText(count, max(1, round(tokens) - 2), sizes), plan.config.train.mask
+    return MaskedBatches(text, plan.student.tokenizer, mask, batch_size=count, seed=0, teacher_tokenizer=other)
 
 
 def _described(model: Pretrained) -> str:
-    shape = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return f"{shape.num_hidden_layers} layers x {shape.hidden_size}, {parameters / 1e6:.1f} M parameters"
+    return f"{model.config.num_hidden_layers} layers x {model.config.hidden_size}, {parameters / 1e6:.1f} M parameters"
 
 
-def _described_text(plan: Plan, text: _Text) -> str:
-    if text.sequences is not None:
-        return f"{plan.text.shards}: {text.sequences:,} sequences of {text.tokens:.0f} tokens on average"
-    return f"{plan.text.files} files, not prepared yet, sequences of at most {plan.text.longest} tokens"
+def _described_memory(plan: Plan, trial: _Trial, device: torch.device) -> str:
+    """The most that this process has held so far, which built all that a run builds, and a step of the run's own.
+
+    That step is on a batch with many tokens: of the text where it is prepared, else as long as they can be. Where a
+    whole micro-batch takes too long, on what there is time for, and for the rest what its layers keep is added.
+    """
+    micro = plan.config.train.micro_batch
+    count = min(micro, max(_TRIAL_SEQUENCES, int(_MEMORY_TRIAL_S / (trial.step_s + trial.teacher_s))))
+    if (batches := _prepared(plan)) is None:
+        batch = _random(plan, count, plan.text.longest).collate(np.arange(count), 0)
+    else:
+        lengths = batches.lengths()
+        drawn = [batches.global_batch(cursor)[1][:count] for cursor in range(min(20, batches.batches_per_epoch))]
+        batch = batches.collate(max(drawn, key=lambda ids: int(lengths[ids].sum())), 0)
+    trial.trainer.step([batch], 0.0)
+    if device.type == "cuda":
+        peak = float(torch.cuda.max_memory_allocated(device))
+    else:
+        try:  # not getrusage, which goes on from the parent process
+            status = Path("/proc/self/status").read_text(encoding="ascii")
+            peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024.0
+        except (OSError, IndexError):
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    peak += (micro - count) * kept_bytes(plan.config, plan.student.shape, batch.input_ids.shape[1])
+    # weights, gradients and AdamW's two moments, each in float32
+    held = sum(p.numel() for p in trial.trainer.module.parameters()) * 16
+    held += 0 if trial.teacher is None else weight_bytes(trial.teacher)
+    projected = f", projected from {count}" if count < micro else ""
+    return (
+        f"{peak / 2**20:,.0f} MiB at most on one process, with a micro-batch of {micro}{projected}; weights and "
+        f"optimizer {held / 2**20:,.0f}"
+    )
 
 
-def _described_time(plan: Plan, trial: _Trial, text: _Text) -> str:
+def _described_time(plan: Plan, trial: _Trial) -> str:
     """With a cache the teacher reads `mask.epochs` epochs before the first step, and nothing after it."""
-    train, sequences, tokens = plan.config.train, text.sequences, text.tokens
-    cached = bool(plan.config.teacher_cache)
-    seconds = trial.seconds + (0.0 if cached else trial.teacher_seconds)
-    first = ""
-    if cached and sequences is not None:
-        minutes = _seconds(plan, trial, text)[0] / 60
-        first = f"at most {minutes:,.1f} minutes for what of the cache is missing, then "
-    elif cached:
-        first = f"{trial.teacher_seconds * 1000:.1f} ms a sequence for the cache, then "
+    train, sequences, tokens, first = plan.config.train, trial.sequences, trial.tokens, ""
+    pace_s = trial.step_s + trial.teacher_s
+    if plan.config.teacher_cache:
+        pace_s, first = trial.step_s, f"{trial.teacher_s * 1000:.1f} ms per sequence for the cache, then "
+        if sequences is not None:
+            minutes = train.mask.epochs * sequences * trial.teacher_s / 60
+            first = f"at most {minutes:,.1f} minutes for what of the cache is missing, then "
     if train.minutes and not (train.steps or train.tokens):
-        return f"{first}{train.minutes:g} minutes, as asked; about {60 * train.minutes / seconds * tokens:,.0f} tokens"
+        return f"{first}{train.minutes:g} minutes, as asked; about {60 * train.minutes / pace_s * tokens:,.0f} tokens"
     budget = train.counted_sequences(tokens)
     if budget is None and sequences is not None:
         budget = train.epochs * sequences
     if budget is None:
-        return f"{first}{seconds * 1000:.1f} ms a sequence; an epoch's are known once the corpus is prepared"
-    return f"{first}{budget * seconds / 60:,.1f} minutes on one process for {budget * tokens:,.0f} tokens"
+        return f"{first}{pace_s * 1000:.1f} ms per sequence; an epoch's are known once the corpus is prepared"
+    return f"{first}{budget * pace_s / 60:,.1f} minutes on one process for {budget * tokens:,.0f} tokens"

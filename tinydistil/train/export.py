@@ -4,87 +4,92 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from tinydistil.base.console import figure, masked_lm
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import write_json, write_text
 from tinydistil.base.ranks import Ranks
-from tinydistil.distill.recipe import Recipe
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.batches.batch import MaskedBatch
+from tinydistil.distill.learner import Learner
+from tinydistil.distill.states import TeacherStates
 from tinydistil.model.sentence_folder import declare_sentence_encoder
-from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.train.card import Head, Outcome, model_card, watched_by
+from tinydistil.train.loop import Loop
+from tinydistil.train.plan import Plan, make_batches
+from tinydistil.train.validation import masked_lm_loss
 
+STUDENT = "student"
+OUTCOME = "outcome.json"
 _PACKAGES = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
 
 
-Watched = Literal["masked_lm", "objective"]
-Head = Literal["trained", "copied", "none"]
+def write_results(plan: Plan, loop: Loop[MaskedBatch, TeacherStates]) -> Outcome:
+    """Write the student as an ordinary Hugging Face folder, its card and outcome.json; called on all ranks together."""
+    early = plan.config.train.patience > 0
+    if early:
+        loop.take_best_weights()
+    learner = loop.trainer.module
+    assert isinstance(learner, Learner)
+    student, tokenizer, folder = learner.student, plan.student.tokenizer, plan.output / STUDENT
+    outcome = _outcome(plan, loop, learner, loop.state.best_loss if early else loop.state.validation_loss)
+    # Dropout is of the run; whoever fine-tunes the student gets what BERT has.
+    student.config = student.config.replace(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    student.bert.config = student.config
+    with loop.ranks.agreed():  # a full disk is found by rank 0 alone
+        if not loop.ranks.is_main:
+            return outcome
+        if outcome.head == "none":
+            # A head that nobody trained guesses at random, and would be believed.
+            loop.records.say("no term of the recipe trains the masked LM head: the student is written without one")
+        try:
+            model = student.bert if outcome.head == "none" else student
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            longest = student.config.max_position_embeddings
+            declared = min(tokenizer.max_length or longest, longest)
+            declare_sentence_encoder(folder, student.config, pooling="mean", max_length=declared)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            write_text(folder / "README.md", model_card(plan, model.config, parameters, outcome))
+            write_json(plan.output / OUTCOME, asdict(outcome))
+        except OSError as error:
+            raise InputError(
+                f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "
+                "--resume auto"
+            ) from None
+    return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended: steps taken, text tokens read, seconds of training, and what was measured on held-out text.
-
-    validation_loss: what the run watched, the "masked_lm" loss or, for recipes without it, the "objective", as
-    `validation` says; None without held-out text. masked_lm_loss: in nats per token, None where the student has no
-    head to measure. head: the student's masked LM head is "trained" by the run, "copied" from the teacher, or "none".
-    """
-
-    steps: int
-    tokens: int
-    seconds: float
-    skipped_steps: int
-    validation_loss: float | None
-    validation: Watched
-    masked_lm_loss: float | None
-    head: Head
-
-    @property
-    def said(self) -> str:
-        """What was measured, for a person; "" where nothing was."""
-        if self.masked_lm_loss is not None:
-            return held_out_loss("masked_lm", self.masked_lm_loss)
-        return "" if self.validation_loss is None else held_out_loss(self.validation, self.validation_loss)
-
-
-def watched_by(recipe: Recipe) -> Watched:
-    """What the validation of a run with `recipe` measures."""
-    return "masked_lm" if recipe.is_masked_lm else "objective"
-
-
-def held_out_loss(watched: Watched, loss: float) -> str:
-    """A loss on held-out text, for a person: what it is, and in which units."""
-    return f"held-out {f'masked LM loss {masked_lm(loss)}' if watched == 'masked_lm' else f'objective {figure(loss)}'}"
-
-
-def write_student(folder: Path, student: BertForMaskedLM | BertModel, tokenizer: Tokenizer, card: str) -> None:
-    """Write an ordinary Hugging Face folder: weights, configuration, tokenizer, model card.
-
-    student: with its masked LM head, or the encoder alone where no head was trained.
-    """
-    student.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    longest = student.config.max_position_embeddings
-    declare_sentence_encoder(
-        folder, student.config, pooling="mean", max_length=min(tokenizer.max_length or longest, longest)
-    )
-    write_text(folder / "README.md", card)
+def _outcome(plan: Plan, loop: Loop[MaskedBatch, TeacherStates], learner: Learner, loss: float | None) -> Outcome:
+    """The outcome, the student's masked LM loss measured where the run did not watch it."""
+    state, recipe, train = loop.state, plan.config.recipe, plan.config.train
+    head: Head = "copied" if plan.config.student.start == "layers" else "none"
+    if "logits" in recipe.needs.student:
+        head = "trained"
+    words = loss if recipe.is_masked_lm else None
+    if not recipe.is_masked_lm and head != "none" and train.mask.rate > 0:
+        held_out = make_batches(plan, "validation")
+        if held_out is not None:
+            words = masked_lm_loss(learner.student, held_out, loop.ranks, sequences=train.validation_sequences)
+    seconds = round(state.seconds, 1)
+    return Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, watched_by(recipe), words, head)
 
 
 def environment(ranks: Ranks) -> dict[str, object]:
     """What the figures of a run depend on beside its configuration."""
     cuda = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None
+    try:  # which Linux tells in a file only
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = [platform.processor()]
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": next(iter(names), "unknown"),
         "cores": os.cpu_count(),
         "cuda_device": cuda,
         "world_size": ranks.world_size,
@@ -93,16 +98,7 @@ def environment(ranks: Ranks) -> dict[str, object]:
     }
 
 
-def _processor() -> str:
-    """The processor's name, which Linux tells in a file only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def write_records(output: Path, file: str, values: Mapping[str, object]) -> None:
+def write_values(output: Path, file: str, values: Mapping[str, object]) -> None:
     """Write a JSON record of the run into its folder, made if need be. Raises InputError where that fails."""
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -5,31 +5,29 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
+
+import torch
 
 from tinydistil.base.claim import Ownership
 from tinydistil.base.config import to_mapping
-from tinydistil.base.errors import optional, require
+from tinydistil.base.errors import optional, rank_and_world_size, require
 from tinydistil.base.files import fingerprint
-from tinydistil.base.hub import fingerprint_of
-from tinydistil.base.ranks import device_of
-from tinydistil.batches.manifest import MANIFEST
-from tinydistil.batches.masked_batches import Sides, sides_of
+from tinydistil.base.hub import fingerprint_of, resolve_folder
+from tinydistil.base.ranks import Ranks, device_of
+from tinydistil.batches.manifest import MANIFEST, check_fit, entries_of, made_with
+from tinydistil.batches.masked_batches import MaskedBatches, Sides, sides_of
+from tinydistil.batches.shards import TokenShards
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher.cached import MOST_PARTS
 from tinydistil.distill.teacher.live import check_teacher_precision
+from tinydistil.model.config import BertConfig, memory_there, read_config
+from tinydistil.model.sentence_folder import declared_pooling
+from tinydistil.model.weights import HEAD_BIAS, read_weights
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import RunConfig
-from tinydistil.train.sources import (
-    ModelFolder,
-    Student,
-    TokenText,
-    check_length,
-    check_memory,
-    student_of,
-    teacher_of,
-    text_in,
-)
+from tinydistil.train.student import Student, student_of
 
 CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -42,6 +40,41 @@ FREE_ON_RESUME = re.compile(
     r"train\.(steps|tokens|minutes|epochs|log_every|validate_every|validation_sequences|save_every|keep_last|patience"
     r"|bad_steps|accumulation|tensorboard)|corpus\[|shards|teacher$|student\.tokenizer$"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """The teacher: its folder, shape, vocabulary, and whether it predicts words.
+
+    pooling: how it declares to pool a sequence, where the recipe compares sequences; None where it says nothing.
+    """
+
+    folder: Path
+    config: BertConfig
+    tokenizer: Tokenizer
+    predicts_words: bool
+    pooling: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenText:
+    """The token shards of a run: there, or to be made of `files` files of `raw` text before it begins.
+
+    fingerprints: of the tokenizers they are made with. longest, mean_tokens: of a sequence, special tokens included; 0
+    where the mean is not known yet.
+    """
+
+    shards: Path
+    fingerprints: tuple[str, ...]
+    longest: int
+    mean_tokens: float
+    raw: tuple[str, ...] = ()
+    files: int = 0
+
+    def prepare(
+        self, ranks: Ranks, *, workers: int, say: Callable[[str], None], later: Callable[[int], float] | None = None
+    ) -> None:
+        """Make the shards. These are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +98,11 @@ class Plan:
     def origin(self) -> dict[str, object]:
         """What run.json records: every option, and fingerprints of the files behind them."""
         return {**to_mapping(self.config), "content": dict(self.content)}
+
+    @property
+    def teacher_tokenizer(self) -> Tokenizer | None:
+        """The teacher's, where there is one."""
+        return None if self.teacher is None else self.teacher.tokenizer
 
     def seed(self, *parents: str) -> int:
         """The seed of a stream of numbers: train.seed, or for a run that begins from models one made of both.
@@ -100,28 +138,33 @@ def make_plan(
         optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
     # Without "content": what the files hold is not known yet.
     ownership(config, output).check(output, to_mapping(config), resume=resume)
-    teacher = teacher_of(config) if config.teacher else None
-    student = student_of(config, teacher)
+    teacher = _teacher_of(config) if config.teacher else None
+    seen, read_by = (None, None) if teacher is None else (teacher.config, teacher.tokenizer)
+    student = student_of(config, seen, read_by)
     shapes = Shapes(student.shape)
+    # Whether both read one vocabulary is decided by the configuration, and here it is acted upon.
+    tokenizers: list[tuple[str, Tokenizer]] = []
+    content = {"tokenizer": student.tokenizer.fingerprint[:16]}
     if teacher is not None:
         pooling = "cls" if teacher.pooling == "cls" else "mean"
         shapes = Shapes(student.shape, teacher.config, teacher.predicts_words, pooling)
         config.recipe.check(config.recipe.name, shapes)
-        _check_cache(config, output, teacher)
-    # Whether both read one vocabulary is decided by the configuration, and here it is acted upon.
-    tokenizers = [] if teacher is None else [(config.teacher, teacher.tokenizer)]
+        _check_cache(config, output, teacher.config)
+        tokenizers.append((config.teacher, teacher.tokenizer))
+        content["teacher"] = fingerprint_of(teacher.folder)
     if config.student_vocabulary == "own":
         tokenizers.append((config.student.tokenizer or config.student.model, student.tokenizer))
-    read = text_in(config.shards) if text is None else text(tokenizers)
-    taught_with = None if teacher is None else teacher.tokenizer
-    sides = sides_of(read.fingerprints, student.tokenizer, taught_with, f"text {str(read.shards)!r}")
-    check_length(read.longest, student.shape, teacher)
-    check_memory(config, student.shape, teacher, read.mean_tokens, device_of(device))
-    content = {"tokenizer": student.tokenizer.fingerprint[:16]}
-    if teacher is not None:
-        content["teacher"] = fingerprint_of(teacher.folder)
-    if student.folder is not None and config.student.start == "own":
-        content["student"] = fingerprint_of(student.folder)
+    if student.own is not None:
+        content["student"] = fingerprint_of(student.own)
+    read = _text_in(config.shards) if text is None else text(tokenizers)
+    sides = sides_of(read.fingerprints, student.tokenizer, read_by, f"text {str(read.shards)!r}")
+    for who, shape in (("student", student.shape), ("teacher", seen or student.shape)):
+        require(
+            read.longest <= shape.max_position_embeddings,
+            f"prepare.max_length {read.longest} is longer than the {who}'s position table "
+            f"({shape.max_position_embeddings}); lower it (--max-length) and prepare the text so",
+        )
+    _check_memory(config, shapes, read.mean_tokens, device_of(device))
     if text is None:
         content["shards"] = fingerprint([read.shards / MANIFEST])
     return Plan(config, output, teacher, student, shapes, read, sides, content)
@@ -137,21 +180,116 @@ def ownership(config: RunConfig, output: Path) -> Ownership:
         CONFIG_FILE,
         lambda name: name in {SHARDS, VOCABULARY} | inside,
         must_agree=lambda name: FREE_ON_RESUME.match(name) is None,
+        tables=("content",),
     )
 
 
-def _check_cache(config: RunConfig, output: Path, teacher: ModelFolder) -> None:
+def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
+    """The batches of a split; None where validation has too few sequences to be one."""
+    train, shards = plan.config.train, TokenShards.open(plan.text.shards, split=split)
+    if split == "validation" and len(shards) == 0:
+        return None
+    training = split == "train"
+    # A cache holds masks, and may serve several students.
+    parents = ("teacher",) if plan.config.teacher_cache else ("teacher", "student")
+    return MaskedBatches(
+        shards,
+        plan.student.tokenizer,
+        train.mask,
+        # Held out, what there is memory for.
+        batch_size=train.batch_size if training else min(train.micro_batch, len(shards)),
+        # Held-out masks are always the same, so that losses of runs compare.
+        seed=plan.seed("teacher", "student") if training else 0,
+        mask_seed=plan.seed(*parents) if training else 0,
+        order=train.order if training else None,
+        side=plan.sides.student,
+        teacher_tokenizer=plan.teacher_tokenizer if plan.sides.apart else None,
+    )
+
+
+def _teacher_of(config: RunConfig) -> ModelFolder:
+    """The teacher. Raises InputError where its folder mixes two models, or cannot give what the student starts from."""
+    folder = resolve_folder(config.teacher)
+    shape = read_config(folder / "config.json")
+    tokenizer = Tokenizer.from_pretrained(folder)
+    predicts_words = HEAD_BIAS in read_weights(folder)  # memory-mapped: names cost nothing
+    require(
+        tokenizer.vocab_size <= shape.vocab_size,
+        f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
+        f"{shape.vocab_size}; the folder mixes two models",
+    )
+    require(
+        predicts_words or config.student.start != "layers",
+        f"student.start 'layers' copies the masked LM head too, which teacher {config.teacher!r} lacks; choose "
+        "another teacher, or student.start own or random",
+    )
+    pooling = declared_pooling(folder) if "pooled" in config.recipe.needs.teacher else None
+    return ModelFolder(folder, shape, tokenizer, predicts_words, pooling)
+
+
+def _text_in(folder: str) -> TokenText:
+    """The shards that scripts/prepare.py made in `folder`. Raises InputError where there are none."""
+    shards = Path(folder)
+    require(shards.is_dir(), f"shards {folder!r} is no folder; make one with scripts/prepare.py")
+    manifest = check_fit(shards, None, None)
+    entries = [entry for entry in entries_of(manifest, shards) if entry.split == "train"]
+    require(bool(entries), f"{shards / MANIFEST} lists no training shard; prepare the corpus again")
+    options = manifest.get("config")
+    longest = options.get("max_length") if isinstance(options, dict) else None
+    require(
+        isinstance(longest, int), f"{shards / MANIFEST}: config.max_length is {longest!r}; prepare the corpus again"
+    )
+    mean = sum(entry.tokens for entry in entries) / max(sum(entry.sequences for entry in entries), 1)
+    return TokenText(
+        shards=shards,
+        fingerprints=tuple(made_with(manifest)),
+        longest=cast(int, longest),
+        mean_tokens=mean + 2,  # [CLS] and [SEP]
+    )
+
+
+def _check_cache(config: RunConfig, output: Path, teacher: BertConfig) -> None:
     if not config.teacher_cache:
         return
-    folder = Path(config.teacher_cache)
+    folder, epochs = Path(config.teacher_cache), config.train.mask.epochs
     require(not folder.exists() or folder.is_dir(), f"teacher_cache {str(folder)!r} is a file; name a folder")
     require(
         folder.resolve() != output.resolve(),
         f"teacher_cache {str(folder)!r} is the folder of the run itself; name one of its own, say {output / 'cache'}",
     )
     require(
-        config.train.mask.epochs <= MOST_PARTS,
+        epochs <= MOST_PARTS,
         f"train.mask.epochs must be <= {MOST_PARTS:,} with a teacher's cache, which has a file for each at least, got "
-        f"{config.train.mask.epochs:,}",
+        f"{epochs:,}",
     )
-    config.recipe.check_cache(config.cache, teacher.config)
+    config.recipe.check_cache(config.cache, teacher)
+
+
+def kept_bytes(config: RunConfig, shape: BertConfig, tokens: float) -> float:
+    """What of a sequence is kept for the backward pass at the least: of each token, 14 vectors per layer."""
+    number_bytes = 4 if config.train.precision == "float32" else 2
+    return tokens * shape.num_hidden_layers * shape.hidden_size * 14 * number_bytes
+
+
+def _check_memory(config: RunConfig, shapes: Shapes, tokens: float, device: torch.device) -> None:
+    """Raise InputError where training cannot fit the memory of `device`, by what it takes at the least.
+
+    tokens: of a sequence on average, 0 where that is not known. What it really takes a dry run measures.
+    """
+    cuda = device.type == "cuda"
+    there = torch.cuda.get_device_properties(device).total_memory if cuda else memory_there()
+    # Weights, gradients and AdamW's two moments in float32; the teacher's weights, a byte each in int8.
+    student, teacher = shapes.student.parameters, 0 if shapes.teacher is None else shapes.teacher.parameters
+    held = 16 * student + teacher
+    require(
+        held <= there,
+        f"training a student of {student / 1e6:,.0f} M parameters takes at least {held / 2**30:,.1f} GiB "
+        f"(weights, gradients, moments), there are {there / 2**30:,.1f}; choose a smaller student",
+    )
+    micro = -(-config.train.batch_size // (config.train.accumulation * rank_and_world_size()[1]))
+    kept = micro * kept_bytes(config, shapes.student, tokens)
+    require(
+        held + kept <= there,
+        f"a micro-batch of {micro:,} sequences takes at least {kept / 2**30:,.1f} GiB, there are "
+        f"{(there - held) / 2**30:,.1f}; lower train.batch_size or raise train.accumulation",
+    )
