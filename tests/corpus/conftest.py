@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.corpus.document import BadRecord, Document, Record
+from tinydistil.corpus.document import BadRecord, Document
 from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -21,9 +21,7 @@ def data() -> Path:
 def read(path: Path, config: ReadConfig | None = None) -> tuple[list[Document], list[BadRecord]]:
     """All documents and all bad records of a file."""
     config = config or ReadConfig()
-    parsed = [
-        parse_record(record, config) if isinstance(record, Record) else record for record in read_records(path, config)
-    ]
+    parsed = [parse_record(record, config) for record in read_records(path, config)]
     return (
         [item for item in parsed if isinstance(item, Document)],
         [item for item in parsed if isinstance(item, BadRecord)],

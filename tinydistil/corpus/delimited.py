@@ -75,7 +75,8 @@ def open_table(
         while line := waiting.popleft() if waiting else next(source, None):
             row, reason = line.data, f"row is longer than {max_bytes} bytes"
             if row and quotes and b'"' in row and (cells := cells_in(row, delimiter, False)) and cells[1]:
-                row, taken, count = _joined(line, chain(_drained(waiting), source), delimiter, width, max_bytes)
+                coming = iter(lambda: waiting.popleft() if waiting else next(source, None), None)
+                row, taken, count = _joined(line, coming, delimiter, width, max_bytes)
                 # Lines of a .tsv that are rows each for themselves are no field of several lines.
                 several = row is not None and count == width and not all(map(alone, taken))
                 if row is None or (kind == "tsv" and not several and width > 1):
@@ -114,11 +115,6 @@ def _joined(
         if width is not None and cells >= width:
             break
     return None, taken, cells
-
-
-def _drained(waiting: deque[Line]) -> Iterator[Line]:
-    while waiting:
-        yield waiting.popleft()
 
 
 def table_fields(

@@ -163,7 +163,7 @@ def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
     A pair of similarity s is missed with probability (1 - s^rows)^bands, whose integral over s from 0 to t is an
     incomplete beta function: B(t^rows; 1 / rows, bands + 1) / rows. Raises InputError where one band alone would do.
     """
-    from scipy.special import beta, betainc  # 0.8 s, which neither --help nor a worker waits for
+    from scipy.special import beta, betainc  # half a second, which neither --help nor a worker waits for
 
     total = config.num_permutations
     bands, rows = (each.ravel() for each in np.mgrid[1 : total + 1, 1 : total + 1])

@@ -105,7 +105,10 @@ def worker_pool(step: Step, workers: int) -> Iterator[Callable[[Iterable[Batch]]
         for worker in started:
             worker.send(step)
         # No processes at all: easier to debug and to profile, and the reference for all other numbers.
-        yield partial(_mapped, started) if started else lambda batches: ((b, list(map(step, b.items))) for b in batches)
+        if not started:
+            yield lambda batches: ((batch, list(map(step, batch.items))) for batch in batches)
+        else:
+            yield partial(_mapped, started)
 
 
 def _mapped(workers: "list[_Worker]", batches: Iterable[Batch]) -> Mapped:

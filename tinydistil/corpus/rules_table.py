@@ -156,17 +156,17 @@ def describe(manifest: Mapping[str, object]) -> str:
             f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents; "
             "if many, set read.encoding, perhaps to cp1252"
         )
-    shards = entries_of(manifest, Path())
-    lines += [_shard_line(split, [each for each in shards if each.split == split]) for split in SPLITS]
+    entries = entries_of(manifest, Path())
+    for split in SPLITS:
+        shards = [each for each in entries if each.split == split]
+        tokens, student_tokens = sum(each.tokens for each in shards), sum(each.student_tokens for each in shards)
+        twice = f" ({student_tokens:,} of the student's)" if student_tokens else ""
+        sequences, size = sum(each.sequences for each in shards), sum(each.bytes for each in shards)
+        lines.append(
+            f"{split}: {sequences:,} sequences, {tokens:,} tokens{twice}, {len(shards)} shards, {size:,} bytes"
+        )
     efficiency = table_of(manifest.get("packing_efficiency", {}), "packing_efficiency")
     numbers = all(isinstance(share, int | float) for share in efficiency.values())
     require(numbers, f"packing_efficiency must hold numbers; {AGAIN}")
     lines.append("packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items()))
     return "\n".join(lines)
-
-
-def _shard_line(split: str, shards: Sequence[ShardEntry]) -> str:
-    tokens, student_tokens = sum(each.tokens for each in shards), sum(each.student_tokens for each in shards)
-    twice = f" ({student_tokens:,} of the student's)" if student_tokens else ""
-    sequences, size = sum(each.sequences for each in shards), sum(each.bytes for each in shards)
-    return f"{split}: {sequences:,} sequences, {tokens:,} tokens{twice}, {len(shards)} shards, {size:,} bytes"

@@ -22,18 +22,10 @@ _BEFORE_NUMBERS = frozenset(_NUMBER_ABBREVIATIONS.split())
 # Letters of a word that is no abbreviation before names, unless it is one of the few that have as many.
 _PLAIN_LETTERS = 4
 _LONG_ABBREVIATIONS = [each.rpartition(".")[2] for each in _BEFORE_NAMES if len(each) >= _PLAIN_LETTERS]
-
-
-def _plain_end() -> re.Pattern[str]:
-    """Ends that need no closer look: a mark between a word that is no abbreviation and a capital.
-
-    The space comes first, as the search for one character is what the engine does fastest.
-    """
-    no_abbreviation = "".join(rf"(?<!\b{each}. )" for each in sorted(_LONG_ABBREVIATIONS))
-    return re.compile(rf" (?<=[.!?…] )(?<=[^\W\d_]{{{_PLAIN_LETTERS}}}. )(?=[A-ZÀ-ÖØ-Þ])(?i:{no_abbreviation})")
-
-
-_PLAIN_END = _plain_end()
+_NO_ABBREVIATION = "".join(rf"(?<!\b{each}. )" for each in sorted(_LONG_ABBREVIATIONS))
+# Ends that need no closer look: a mark between a word that is no abbreviation and a capital. The space comes first, as
+# the search for one character is what the engine does fastest.
+_PLAIN_END = re.compile(rf" (?<=[.!?…] )(?<=[^\W\d_]{{{_PLAIN_LETTERS}}}. )(?=[A-ZÀ-ÖØ-Þ])(?i:{_NO_ABBREVIATION})")
 # Marks, what closes with them, white space. Tried only where a run of marks begins, so that a line of a
 # hundred thousand dots is looked at once; the look back stands behind the first mark, since a pattern that
 # begins with it would be tried at every character.
