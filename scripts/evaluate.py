@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
 with importing(parse_arguments):
     from tinydistil.base.files import write_json, write_text
     from tinydistil.base.ranks import Ranks, device_of
-    from tinydistil.base.stop import STOPPED_EXIT_CODE
+    from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.corpus.document import BadRecord
     from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
     from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
@@ -93,8 +93,9 @@ def main() -> None:
     with ownership(output).claim(output, ORIGIN, record_now=False):
         evaluation = Evaluation(output, models, request, ranks)
         write_json(output / RECORD, ORIGIN)
-        results = evaluation.run()
-        if results is None:
+        try:
+            results = evaluation.run()
+        except Interrupted:
             print("stopped; the same command goes on", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
         p_values = significance(results, models)

@@ -13,12 +13,12 @@ like name; ASSIN's .xml; CoNLL; SQuAD 1.1's .json. The development set chooses t
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tinydistil.base.arguments import Parser, whole
-from tinydistil.base.config import from_mapping, override, read_toml, to_mapping
+from tinydistil.base.config import override, read_toml, to_mapping
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 
@@ -66,7 +66,7 @@ with importing(parse_arguments):
     from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.model.config import read_config
     from tinydistil.tasks.augment import read_synonyms
-    from tinydistil.tasks.finetune import Material, SoftTargets, check, mean_and_deviation, run_seed
+    from tinydistil.tasks.finetune import Material, SoftTargets, check, mean_and_deviation, run_seeds
     from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
     from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_examples
     from tinydistil.tasks.grid import best_of_grid, grid_of
@@ -93,8 +93,7 @@ def main() -> None:
     ranks = Ranks(0, 1, device_of(args.device))
     seeds = whole_numbers(args.seeds, "--seeds") if args.seeds is not None else [config.seed]
     grid = grid_of(args.grid, config)
-    configs = [config, *(replace(config, seed=seed) for seed in seeds)]
-    configs += [from_mapping(FineTuneConfig, {**to_mapping(config), **changes}) for changes in grid]
+    configs = [config, *(replace(config, seed=seed) for seed in seeds), *grid.values()]
     folds = (5 if args.folds is None else args.folds) if grid else None
     output, resume = Path(args.output), bool(args.resume)
     chosen = {"task": args.task, "seeds": seeds, "grid": args.grid, "folds": folds}
@@ -108,22 +107,9 @@ def main() -> None:
     with claimed(output, origin, resume=resume):
         try:
             if folds is not None:
-                config = best_of_grid(material, config, grid, folds, output / GRID, ranks)
-            runs = []
-            for number, seed in enumerate(seeds, start=1):
-                folder_of_seed, label = (output, "") if len(seeds) == 1 else (output / f"seed-{seed}", f"seed {seed}")
-                figures = run_seed(
-                    material,
-                    replace(config, seed=seed),
-                    folder_of_seed,
-                    ranks,
-                    resume=resume,
-                    label=label,
-                    still_to_come=len(seeds) - number,
-                )
-                if figures is None:
-                    raise Interrupted
-                runs.append(figures)
+                config = best_of_grid(material, grid, folds, output / GRID, ranks)
+            folders = {seed: output / f"seed-{seed}" if len(seeds) > 1 else output for seed in seeds}
+            runs = run_seeds(material, config, folders, ranks, resume=resume)
         except Interrupted:
             print("stopped; go on with the same command and --resume", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
@@ -187,7 +173,7 @@ def shown_settings(config: FineTuneConfig) -> str:
     return " ".join(f"{name}={f'{each:g}' if isinstance(each, float) else each}" for name, each in chosen.items())
 
 
-def report(runs: Sequence[dict[str, dict[str, float]]], seeds: Sequence[int], output: Path) -> None:
+def report(runs: Sequence[Mapping[str, Mapping[str, float]]], seeds: Sequence[int], output: Path) -> None:
     """Print each figure, with several seeds its mean and deviation, which summary.json keeps too, and the folder."""
     several = {
         split: {name: mean_and_deviation([run[split][name] for run in runs]) for name in runs[0][split]}

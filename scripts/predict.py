@@ -218,16 +218,16 @@ def predictions_of(
     if isinstance(task, TagTask):
         texts, lines = itertools.tee(texts)
         found = stream(task, model, sentence_examples(texts), batch_size=args.batch_size)
-        for text, (row, tags) in zip(lines, found, strict=True):
+        for text, (example, tags) in zip(lines, found, strict=True):
             # Bare tags without "O", such as parts of speech, are no entities.
             entities = [entity_values(text, each) for each in entities_of(tags) if OUTSIDE in task.labels]
-            words = " ".join(f"{word}/{tag}" for word, tag in zip(row.words, tags, strict=True))
+            words = " ".join(f"{word}/{tag}" for word, tag in zip(example.words, tags, strict=True))
             grouped = "".join(f"\t{each['type']}: {each['text']}" for each in entities)
-            yield words + grouped, {"words": [*row.words], "tags": tags, "entities": entities}
+            yield words + grouped, {"words": [*example.words], "tags": tags, "entities": entities}
     elif isinstance(task, AnswerTask):
-        for row, found in stream(task, model, question_examples(texts, args.context), batch_size=args.batch_size):
-            values = {"question": row.question, "answer": found.text, "probability": found.probability}
-            yield f"{found.probability:7.2%}  {found.text:<30} {row.question}", values
+        for example, found in stream(task, model, question_examples(texts, args.context), batch_size=args.batch_size):
+            values = {"question": example.question, "answer": found.text, "probability": found.probability}
+            yield f"{found.probability:7.2%}  {found.text:<30} {example.question}", values
     else:
         yield from decisions(task, tuned, texts, args)
 
@@ -244,9 +244,11 @@ def decisions(
     task: TextTask, tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """The likeliest class with all probabilities, or the number, of each text or pair."""
-    for row, found in stream(task, tuned.model, text_examples(texts, paired=task.paired), batch_size=args.batch_size):
-        values: dict[str, object] = {"text": row.text} | ({"text_b": row.second} if task.paired else {})
-        shown = row.text if row.second is None else f"{row.text} | {row.second}"
+    for example, found in stream(
+        task, tuned.model, text_examples(texts, paired=task.paired), batch_size=args.batch_size
+    ):
+        values: dict[str, object] = {"text": example.text} | ({"text_b": example.second} if task.paired else {})
+        shown = example.text if example.second is None else f"{example.text} | {example.second}"
         if task.kind == "regress":
             yield f"{found[0]:8.3f}  {shown}", values | {"number": float(found[0])}
             continue

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from tests.tasks.conftest import QUICK, Left, classify, opinions, similarities, write_csv
 from tinydistil.base.errors import InputError
-from tinydistil.base.stop import STOPPED_EXIT_CODE
+from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks import finetune as runs
 from tinydistil.tasks.examples import LabelledText
@@ -295,7 +295,9 @@ def test_a_grid_goes_on_fold_by_fold(
     def stopped_at_the_fourth(*given: object, **options: object) -> object:
         nonlocal count
         count += 1
-        return None if count == 4 else trained(*given, **options)  # type: ignore[arg-type]
+        if count == 4:
+            raise Interrupted
+        return trained(*given, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runs, "_trained", stopped_at_the_fourth)
     assert script("finetune", *arguments).code == STOPPED_EXIT_CODE

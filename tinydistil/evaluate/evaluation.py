@@ -114,8 +114,8 @@ class Evaluation:
         for cell in self.cells:
             self._look(cell)
 
-    def run(self) -> dict[str, dict[str, PartResult]] | None:
-        """Measure what is missing; all results by model and part, None where it was stopped."""
+    def run(self) -> dict[str, dict[str, PartResult]]:
+        """Measure what is missing; all results by model and part. Raises Interrupted where it was stopped."""
         missing = [cell for cell in self.cells if cell.path not in self.found]
         jobs = self._jobs(missing)
         began, done = time.monotonic(), 0.0
@@ -128,8 +128,6 @@ class Evaluation:
                 shutil.rmtree(cell.path.with_suffix(""), ignore_errors=True)
             results.save(cell.path, cell.origin)
             measured = self._measure(cell, jobs.get(cell.path), rest - cell.cost)
-            if measured is None:
-                return None
             results.save(cell.path, cell.origin, measured)
             name, figure = measured.primary
             _say(f"{cell}: {name} {results.shown(figure)}")
@@ -205,8 +203,8 @@ class Evaluation:
                 jobs[cell.path] = parts.tuning_job(cell.model.folder, cell.part, data, sets[cell.part], config)
         return jobs
 
-    def _measure(self, cell: Cell, job: TuningJob | None, rest: float) -> PartResult | None:
-        """Measure a cell, after which work of `rest` is left; None where it was stopped."""
+    def _measure(self, cell: Cell, job: TuningJob | None, rest: float) -> PartResult:
+        """Measure a cell, after which work of `rest` is left."""
         model, request, device = cell.model, self.request, self.ranks.device
         if job is not None:
             still_to_come = rest / cell.cost * request.seeds if cell.cost else 0.0

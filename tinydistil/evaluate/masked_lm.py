@@ -12,7 +12,7 @@ Shapes: B sequences, T tokens, D hidden size, M masked positions, V vocabulary, 
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,26 +144,29 @@ def masked_lm_scores(
     Raises InputError where nothing can be masked, or tokenizer and model do not belong together.
     """
     check_match(model, tokenizer)
-    device = next(model.parameters()).device
     sums = np.zeros((len(sequences), 4))
-    for batch in evaluation_batches(sequences, tokenizer, batch_size=batch_size):
-        hidden = model(batch.input_ids.to(device), batch.attention_mask.to(device)).last_hidden  # (B, T, D)
-        for part, logits in _logit_parts(model, hidden, batch.positions):
-            targets = batch.targets[part].to(device)
-            losses = F.cross_entropy(logits, targets, reduction="none").double()
-            hits = logits.topk(min(5, logits.shape[1])).indices == targets.unsqueeze(1)  # (M, 5)
-            columns = [losses, hits[:, 0].double(), hits.any(1).double(), torch.ones_like(losses)]
-            np.add.at(sums, batch.sequences[part], torch.stack(columns, 1).cpu().numpy())
+    batches = evaluation_batches(sequences, tokenizer, batch_size=batch_size)
+    for numbers, logits, targets, losses in _predictions(model, batches):
+        hits = logits.topk(min(5, logits.shape[1])).indices == targets.unsqueeze(1)  # (M', 5)
+        columns = [losses, hits[:, 0].double(), hits.any(1).double(), torch.ones_like(losses)]
+        np.add.at(sums, numbers, torch.stack(columns, 1).cpu().numpy())
     require(sums[:, 3].sum() > 0, "no token to mask: the sequences are empty, or too few and short for a rate of 15 %")
     return MaskedLMScores(sums)
 
 
-def _logit_parts(model: BertForMaskedLM, hidden: Tensor, positions: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Logits (M', V) in float32 of hidden (B, T, D) at `positions` (M,), a slice of them at a time."""
-    size = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    for start in range(0, len(positions), size):
-        part = slice(start, min(start + size, len(positions)))
-        yield part, model.logits_at(hidden, positions[part].to(hidden.device)).float()
+def _predictions(
+    model: BertForMaskedLM, batches: Iterable[EvaluationBatch]
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
+    """The sequences, float32 logits (M', V), targets and float64 losses (M',) of some masked positions at a time."""
+    device, size = next(model.parameters()).device, max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    for batch in batches:
+        hidden = model(batch.input_ids.to(device), batch.attention_mask.to(device)).last_hidden  # (B, T, D)
+        for start in range(0, len(batch.positions), size):
+            part = slice(start, start + size)
+            logits = model.logits_at(hidden, batch.positions[part].to(device)).float()
+            targets = batch.targets[part].to(device)
+            losses = F.cross_entropy(logits, targets, reduction="none").double()
+            yield batch.sequences[part], logits, targets, losses
 
 
 def choose_words(
@@ -203,21 +206,22 @@ def word_loss(
     """
     check_match(model, tokenizer)
     require(any(hidden_words), "no word to hide: give more or longer texts")
-    device = next(model.parameters()).device
     encodings = tokenizer.encode_all(texts, max_length=max_length)
     sums = np.array([[0.0, len(spans), sum(end - start for start, end in spans)] for spans in hidden_words])
     lengths = {i: len(encodings[i].ids) for i, spans in enumerate(hidden_words) if spans}
-    for chosen in by_length(lengths, batch_size):
-        batch = collate([encodings[i] for i in chosen], tokenizer.pad_id)
-        pieces = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
-        ids, width = batch.input_ids.flatten(), batch.input_ids.shape[1]
-        positions = torch.tensor([i * width + piece for i, each in enumerate(pieces) for piece in each])
-        owners = np.repeat(chosen, [len(each) for each in pieces])
-        masked = ids.index_fill(0, positions, tokenizer.mask_id).view_as(batch.input_ids)
-        hidden = model(masked.to(device), batch.attention_mask.to(device)).last_hidden
-        for part, logits in _logit_parts(model, hidden, positions):
-            losses = F.cross_entropy(logits, ids[positions[part]].to(device), reduction="none")
-            np.add.at(sums[:, 0], owners[part], losses.double().cpu().numpy())
+
+    def batches() -> Iterator[EvaluationBatch]:
+        for chosen in by_length(lengths, batch_size):
+            batch = collate([encodings[i] for i in chosen], tokenizer.pad_id)
+            pieces = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
+            ids, width = batch.input_ids.flatten(), batch.input_ids.shape[1]
+            positions = torch.tensor([i * width + piece for i, each in enumerate(pieces) for piece in each])
+            masked = ids.index_fill(0, positions, tokenizer.mask_id).view_as(batch.input_ids)
+            numbers = np.repeat(chosen, [len(each) for each in pieces])
+            yield EvaluationBatch(masked, batch.attention_mask, positions, ids[positions], numbers)
+
+    for numbers, _, _, losses in _predictions(model, batches()):
+        np.add.at(sums[:, 0], numbers, losses.cpu().numpy())
     return WordLoss(sums)
 
 

@@ -23,7 +23,7 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
 from tinydistil.tasks.examples import LabelledText
-from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seed
+from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seeds
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
 from tinydistil.tasks.folder import AnyData, load, make_task
 from tinydistil.tasks.task import check_examples
@@ -215,31 +215,19 @@ def tuning_job(folder: Path, part: str, data: Path, data_sets: Sequence[AnyData]
 
 def fine_tuned(
     job: TuningJob, num_seeds: int, work: Path, ranks: Ranks, *, label: str, still_to_come: float
-) -> PartResult | None:
-    """Fine-tune with the seeds 1 to `num_seeds`, and measure on the test set; None where it was stopped.
+) -> PartResult:
+    """Fine-tune with the seeds 1 to `num_seeds`, and measure on the test set; raises Interrupted where it was stopped.
 
-    `work` keeps each seed's model, so that an interrupted part goes on where it was. label: what lines on the terminal
-    begin with; still_to_come: work after this part, as a multiple of a seed's.
+    `work` keeps each seed's model, so that an interrupted part goes on where it was. label, still_to_come: as in
+    `run_seeds`.
     """
     part, config, material = job.part, job.config, job.material
-    folders = [work / f"seed-{seed}" for seed in range(1, num_seeds + 1)]
-    runs = []
-    for seed, folder in enumerate(folders, start=1):
-        found = run_seed(
-            material,
-            replace(config, seed=seed),
-            folder,
-            ranks,
-            resume=True,
-            label=f"{label} · seed {seed}",
-            still_to_come=still_to_come + num_seeds - seed,
-        )
-        if found is None:
-            return None
-        runs.append(found.get("test", {}))
-    model = load(folders[0], (part.kind,)).model.to(ranks.device)
+    folders = {seed: work / f"seed-{seed}" for seed in range(1, num_seeds + 1)}
+    found = run_seeds(material, config, folders, ranks, resume=True, label=label, still_to_come=still_to_come)
+    runs = [figures.get("test", {}) for figures in found]
+    model = load(folders[1], (part.kind,)).model.to(ranks.device)
     evidence, first, _ = measured(material.task, model, material.test)
-    for folder, run in zip(folders, runs, strict=True):
+    for folder, run in zip(folders.values(), runs, strict=True):
         require(first.keys() <= run.keys(), f"{str(folder / FIGURES)!r} is damaged; delete it, to measure again")
     assert part.primary is not None
     interval, primary, figures = with_interval(part.primary, evidence), next(iter(first)), {}

@@ -6,9 +6,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -28,8 +29,10 @@ from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, check_examples, lo
 from tinydistil.tasks.task_batches import EncodedExample, TaskModel, class_weights
 from tinydistil.tasks.task_output import CHECKPOINTS, DETAILS, FIGURES, METRICS, finite_or_none, read_figures
 from tinydistil.tasks.text_task import TextTask
-from tinydistil.tasks.train_task import fine_tune
+from tinydistil.tasks.train_task import fine_tune, freeze
 from tinydistil.train.records import Records
+
+Figures: TypeAlias = Mapping[str, Mapping[str, float]]  # by set (dev, test) and name
 
 
 class SoftTargets:
@@ -97,11 +100,10 @@ def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | No
     """Raise InputError for what a run with any of `configs`, or any of its `folds`, would end in."""
     task, training = material.task, material.training
     model = new_model(material.folder, task, pooling=configs[0].pooling, seed=configs[0].seed)
-    depth = model.config.num_hidden_layers
     for config in configs:
         check_precision(config.precision)
+        freeze(model, embeddings=False, layers=config.freeze_layers)
         require(material.teacher is not None or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
-        require(config.freeze_layers <= depth, f"freeze_layers must be <= {depth}, got {config.freeze_layers}")
     for name, examples in (("--train", training), ("--dev", material.dev), ("--test", material.test)):
         if examples:
             check_examples(task, examples, name, "" if name == "--train" else f"; leave {name} out")
@@ -128,33 +130,40 @@ def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | No
             )
 
 
-def run_seed(
+def run_seeds(
     material: Material,
     config: FineTuneConfig,
-    output: Path,
+    folders: Mapping[int, Path],
     ranks: Ranks,
     *,
     resume: bool,
     label: str = "",
     still_to_come: float = 0.0,
-) -> dict[str, dict[str, float]] | None:
-    """Fine-tune once and write the model to `output`; its figures on dev and test, by set and name.
+) -> list[Figures]:
+    """Fine-tune with each seed of `folders` and write the models there; the figures on dev and test of each.
 
-    None where it was asked to stop: the same call with `resume` goes on. A run that is done is not repeated, and one
-    that ended while its model was measured goes on with that. What is in `output` must be of the same material.
-    label, still_to_come: as `Records` has them.
+    Raises Interrupted where it was asked to stop: the same call with `resume` goes on. A run that is done is not
+    repeated, and one that ended while its model was measured goes on with that. What is in the folders must be of the
+    same material. label: what lines on the terminal begin with; still_to_come: work after it, in runs of one seed.
     """
-    if resume and (known := read_figures(output / FIGURES)):
-        return cast(dict[str, dict[str, float]], known)
+    runs = []
+    for number, (seed, folder) in enumerate(folders.items(), start=1):
+        known = cast(Figures, read_figures(folder / FIGURES)) if resume else {}
+        name = " · ".join(filter(None, [label, f"seed {seed}" if label or len(folders) > 1 else ""]))
+        records = Records(folder / METRICS, label=name, still_to_come=still_to_come + len(folders) - number)
+        runs.append(known or _run(material, replace(config, seed=seed), folder, ranks, records, resume=resume))
+    return runs
+
+
+def _run(
+    material: Material, config: FineTuneConfig, output: Path, ranks: Ranks, records: Records, *, resume: bool
+) -> Figures:
     output.mkdir(parents=True, exist_ok=True)
     task = material.task
     model = _whole_model(task.kind, output, ranks) if resume else None
     if model is None:
-        records = Records(output / METRICS, label=label, still_to_come=still_to_come)
-        model = _trained(material, config, output / CHECKPOINTS, ranks, records, resume=resume)
-        records.close()
-        if model is None:
-            return None
+        with closing(records):
+            model = _trained(material, config, output / CHECKPOINTS, ranks, records, resume=resume)
         # Before it is measured: whatever happens then, the work is not lost.
         save(model, task, output)
     sets = {name: examples for name, examples in (("dev", material.dev), ("test", material.test)) if examples}
@@ -218,14 +227,12 @@ def cross_validated(
         others = replace(material, training=[each for i, each in enumerate(examples) if i not in left_out], dev=[])
         with tempfile.TemporaryDirectory() as checkpoints:
             model = _trained(others, config, Path(checkpoints), ranks, Records(None), resume=False)
-        if model is None:
-            raise Interrupted
         yield primary_metric(measured(material.task, model, [examples[i] for i in part]).figures)
 
 
 def _trained(
     material: Material, config: FineTuneConfig, checkpoints: Path, ranks: Ranks, records: Records, *, resume: bool
-) -> TaskModel | None:
+) -> TaskModel:
     task = material.task
     model = new_model(material.folder, task, pooling=config.pooling, seed=config.seed)
     encoded = _encoded(material, config)
@@ -248,7 +255,7 @@ def _trained(
         resume=resume,
     )
     if not done:
-        return None
+        raise Interrupted
     # Refuses weights that the last step broke, before they are written.
     logits_of(model, encoded[:8], pad_id=task.tokenizer.pad_id)
     return model

@@ -1,4 +1,4 @@
-"""The four kinds of tasks: which files they read, how rows make a task, which model learns it, and its folder.
+"""The four kinds of tasks: which files they read, how examples make a task, which model learns it, and its folder.
 
 A fine-tuned folder is an ordinary Hugging Face folder, with task.json about what it was tuned for.
 """

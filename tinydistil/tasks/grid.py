@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,8 +24,8 @@ FIXED = ("max_length", "stride", "seed", "patience", "validations", "augment")
 Changes = dict[str, object]
 
 
-def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[Changes]:
-    """Every combination of "key=value,value" lists, each checked as --set is."""
+def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> dict[str, FineTuneConfig]:
+    """`config` with every combination of "key=value,value" lists, by its changes as JSON, each checked as --set is."""
     axes: list[list[Changes]] = []
     for assignment in assignments:
         key, _, values = assignment.partition("=")
@@ -42,28 +42,27 @@ def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> list[Changes]
         count = math.prod(map(len, axes))
         require(count <= MOST_COMBINATIONS, f"--grid has {count:,} combinations; {MOST_COMBINATIONS:,} at most")
     combinations = [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*axes) if parts]
-    for changes in combinations:  # two that are sound each may not be sound together
-        from_mapping(FineTuneConfig, {**to_mapping(config), **changes})
-    return combinations
+    return {
+        json.dumps(changes, sort_keys=True): from_mapping(FineTuneConfig, {**to_mapping(config), **changes})
+        for changes in combinations
+    }
 
 
 def best_of_grid(
-    material: Material, config: FineTuneConfig, grid: Sequence[Changes], folds: int, path: Path, ranks: Ranks
+    material: Material, grid: Mapping[str, FineTuneConfig], folds: int, path: Path, ranks: Ranks
 ) -> FineTuneConfig:
-    """`config` with the combination of the best mean over folds; one that is undefined on any fold is the worst.
+    """The combination of the best mean over folds; one that is undefined on any fold is the worst.
 
     `path` keeps what is known, fold by fold, and none of it is computed again.
     """
     known = {name: found[:folds] for name, found in cast(dict[str, list[float]], read_figures(path)).items()}
-    began, done, total = time.monotonic(), 0, len(grid) * folds - sum(len(known.get(_name(each), [])) for each in grid)
+    began, done, total = time.monotonic(), 0, len(grid) * folds - sum(len(known.get(name, [])) for name in grid)
     print(f"grid: {len(grid):,} combinations x {folds} folds = {len(grid) * folds:,} trainings", flush=True)
-    means = []
-    for changes in grid:
-        name = _name(changes)
+    means = {}
+    for name, config in grid.items():
         found = known.setdefault(name, [])
-        # The folds are those of `config`, alike for any changes: `seed` is FIXED.
-        chosen = from_mapping(FineTuneConfig, {**to_mapping(config), **changes})
-        for score in cross_validated(material, chosen, folds=folds, ranks=ranks, done=len(found)):
+        # The folds are alike for all combinations: `seed` is FIXED.
+        for score in cross_validated(material, config, folds=folds, ranks=ranks, done=len(found)):
             found.append(score)
             done += 1
             write_json(path, finite_or_none(known))
@@ -73,12 +72,8 @@ def best_of_grid(
         mean, deviation = mean_and_deviation(found)
         figure = "undefined on a fold (constant predictions?)" if math.isnan(mean) else f"{mean:.4f} +- {deviation:.4f}"
         print(f"grid: {name}  {figure} over {folds} folds", flush=True)
-        means.append(-math.inf if math.isnan(mean) else mean)
-    best = grid[means.index(max(means))]
-    nothing = ", as no combination has a defined figure" if max(means) == -math.inf else ""
-    print(f"grid: best {_name(best)}{nothing}", flush=True)
-    return from_mapping(FineTuneConfig, {**to_mapping(config), **best})
-
-
-def _name(changes: Changes) -> str:
-    return json.dumps(changes, sort_keys=True)
+        means[name] = -math.inf if math.isnan(mean) else mean
+    best = max(means, key=lambda name: means[name])
+    nothing = ", as no combination has a defined figure" if means[best] == -math.inf else ""
+    print(f"grid: best {best}{nothing}", flush=True)
+    return grid[best]

@@ -77,8 +77,8 @@ class CheckpointStore:
             # On a full disk this room is what the user needs first.
             shutil.rmtree(partial, ignore_errors=True)
             raise InputError(
-                f"cannot write checkpoint {str(target)!r}: {error}; free some space, then run it again, training with "
-                "--resume auto"
+                f"cannot write checkpoint {str(target)!r}: {error}; free some space, then run the same command again; "
+                "distill.py, pretrain.py and finetune.py with --resume auto"
             ) from None
         folders = self._folders()
         best = min(folders, key=_score)
