@@ -80,8 +80,9 @@ def ownership(output: Path) -> Ownership:
 
     A damaged record beside results is removed: each of them says itself what it was measured on.
     """
-    found = [(each, [path.name for path in each.iterdir()]) for each in _folders(output)]
-    ours = {folder.name for folder, names in found if names and all(map(_RESULT.fullmatch, names))}
+    folders = [path for path in output.iterdir() if path.is_dir()] if output.is_dir() else []
+    found = {folder.name: [path.name for path in folder.iterdir()] for folder in folders}
+    ours = {folder for folder, names in found.items() if names and all(map(_RESULT.fullmatch, names))}
     if ours and (record := output / RECORD).is_file():
         try:
             read_json(record)
@@ -90,10 +91,6 @@ def ownership(output: Path) -> Ownership:
             record.unlink()
     ours |= set(TABLES) if ours else set()
     return Ownership(RECORD, lambda name: name in ours, must_agree=lambda name: name == "suite")
-
-
-def _folders(output: Path) -> list[Path]:
-    return [path for path in output.iterdir() if path.is_dir()] if output.is_dir() else []
 
 
 class Evaluation:

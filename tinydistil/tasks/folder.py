@@ -15,11 +15,7 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
 from tinydistil.base.hub import resolve_folder
 from tinydistil.evaluate.inference import check_match
-from tinydistil.model.heads import (
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-)
+from tinydistil.model import heads
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.tasks.answer_task import AnswerTask
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence, TaskData
@@ -36,10 +32,10 @@ from tinydistil.tokenizer.tokenizer import Tokenizer
 AnyData: TypeAlias = TaskData[LabelledText] | TaskData[TaggedSentence] | TaskData[Question]
 TASK_FILE = "task.json"
 MODELS: dict[str, type[TaskModel]] = {
-    "classify": BertForSequenceClassification,
-    "regress": BertForSequenceClassification,
-    "tag": BertForTokenClassification,
-    "answer": BertForQuestionAnswering,
+    "classify": heads.BertForSequenceClassification,
+    "regress": heads.BertForSequenceClassification,
+    "tag": heads.BertForTokenClassification,
+    "answer": heads.BertForQuestionAnswering,
 }
 KINDS = tuple(MODELS)
 

@@ -12,13 +12,9 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.batches.order import epoch_order
 from tinydistil.batches.padding import pad
 from tinydistil.distill.losses import IGNORED
-from tinydistil.model.heads import (
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-)
+from tinydistil.model import heads
 
-TaskModel = BertForSequenceClassification | BertForTokenClassification | BertForQuestionAnswering
+TaskModel = heads.BertForSequenceClassification | heads.BertForTokenClassification | heads.BertForQuestionAnswering
 
 # Examples of like length are dealt into one batch within windows of so many batches: on ASSIN 2 padding falls from
 # 26 % of the tokens to 2 %, and batches still differ from epoch to epoch.
