@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -45,7 +46,7 @@ class FakeHub(BaseHTTPRequestHandler):
             return self.refuse("RevisionNotFound", 404)
         if parts[4] in self.broken:
             return self.refuse("Broken", self.broken[parts[4]], commit)
-        path = self.folder / parts[4]
+        path = self.folder.joinpath(*parts[4:])
         if not path.is_file():
             return self.refuse("EntryNotFound", 404, commit)
         data = path.read_bytes()
@@ -64,7 +65,8 @@ class FakeHub(BaseHTTPRequestHandler):
             return self.refuse("RepoNotFound", 404)
         if revision not in COMMITS:
             return self.refuse("RevisionNotFound", 404)
-        files = [{"rfilename": path.name} for path in self.folder.iterdir()]
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        files = [{"rfilename": path.relative_to(self.folder).as_posix()} for path in found]
         data = json.dumps({"id": "org/tiny", "sha": COMMITS[revision], "siblings": files}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -130,6 +132,39 @@ def test_fetch_then_cache_then_offline(hub: str, tmp_path: Path) -> None:
     assert offline.stdout == fetched.stdout, offline
     unreachable = run(code, tmp_path, "http://127.0.0.1:9")
     assert unreachable.stdout == fetched.stdout, unreachable
+
+
+@pytest.mark.parametrize(
+    ("inner", "listed", "top"),
+    [
+        ("0_Transformer", True, None),
+        ("0_Transformer", False, None),
+        ("0_BERT", True, None),
+        ("0_Transformer", True, {"__version__": "0.2.0"}),
+        ("0_Transformer", False, {"__version__": "0.2.0"}),
+    ],
+)
+def test_an_encoder_inside_is_fetched(
+    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: str, listed: bool, top: dict[str, str] | None
+) -> None:
+    """0_Transformer/ of sentence-transformers' first releases, one of which had a config.json of its own on top."""
+    folder = tmp_path / "hub"
+    shutil.copytree(FakeHub.folder, folder / inner)
+    if listed:
+        modules = [{"idx": 0, "name": "0", "path": inner, "type": "sentence_transformers.models.Transformer"}]
+        (folder / "modules.json").write_text(json.dumps(modules))
+    if top is not None:
+        (folder / "config.json").write_text(json.dumps(top))
+    monkeypatch.setattr(FakeHub, "folder", folder)
+    code = "print(resolve_folder('org/tiny'))"
+    fetched = run(code, tmp_path / "cache", hub)
+    found = Path(fetched.stdout.strip())
+    assert found.name == inner and (found / "pytorch_model.bin").is_file() and (found / "vocab.txt").is_file(), fetched
+    # without the weights, into another cache; then without the hub
+    tokenizer = run("print(resolve_folder('org/tiny', weights=False))", tmp_path / "other", hub)
+    assert Path(tokenizer.stdout.strip()).name == inner, tokenizer
+    offline = run(code, tmp_path / "cache", "http://127.0.0.1:9", offline=True)
+    assert offline.stdout == fetched.stdout, offline
 
 
 def test_revision_and_tokenizer_only(hub: str, tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ def _fetched(name: str, revision: str | None, cache_folder: str | Path | None, o
         return [folder + file for file in names if weights and folder + file in present][:1]
 
     folders = [f"{module.path}/" for path in fetch([MODULES]) for module in modules_of(path.parent)]
-    inside = "" if "config.json" in present or not folders else folders[0]
+    # As `_encoder_in`: the first releases of sentence-transformers wrote a config.json of their own at the top.
+    inner = folders[0] if folders else "0_Transformer/"
+    alone = "config.json" in present and not present.isdisjoint(WEIGHT_FILES)
+    inside = inner if not alone and f"{inner}config.json" in present else ""
     require(f"{inside}config.json" in present, f"model {name!r} on the hub has no config.json")
     files = [PROMPTS, *(inside + file for file in ("config.json", *TOKENIZER_FILES, TEXT_CONFIG))]
     for folder in folders[1:]:
