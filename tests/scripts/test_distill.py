@@ -308,6 +308,37 @@ def test_a_sequence_is_taught_by_the_vector_that_the_teachers_folder_declares(
     assert ("pools by max, which is not followed" in said) == (declared == "max_tokens")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "kinds", "lowercase", "prompt", "said"),
+    [
+        ("partial", ["Dense", "Normalize"], False, None,
+         "declares Dense behind the pooling, Normalize behind the pooling; training does not follow that"),
+        ("total", ["Dense"], False, "query", "declares the default prompt 'busca: '; training does not follow that"),
+        ("total", [], True, None, "declares do_lower_case; training does not follow that"),
+        ("partial", ["Dropout"], False, "plain", None),
+        ("total", ["Dense"], False, None, None),
+    ],
+)  # fmt: skip
+def test_what_the_teachers_folder_declares_and_training_does_not_follow_is_named(
+    run: Run, folder: Path, tmp_path: Path, recipe: str, kinds: list[str], lowercase: bool, prompt: str, said: str
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(folder / "teacher", teacher)
+    (teacher / "1_Pooling").mkdir()
+    types = {"": "Transformer", "1_Pooling": "Pooling", **{f"{i}_{kind}": kind for i, kind in enumerate(kinds, 2)}}
+    modules = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+               for i, (path, name) in enumerate(types.items())]  # fmt: skip
+    (teacher / "modules.json").write_text(json.dumps(modules))
+    (teacher / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    (teacher / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": lowercase}))
+    prompts = {"default_prompt_name": prompt, "prompts": {"query": "busca: ", "plain": ""}}
+    (teacher / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    arguments = [recipe if each == "total" else each for each in TOTAL]
+    arguments[arguments.index("--teacher") + 1] = str(teacher)
+    err = run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "1", stream="err")
+    assert said in err if said else "does not follow" not in err
+
+
 def test_two_runs_do_not_share_a_folder(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*TOTAL, "--output", "shared", "--steps", "1"]
     with Ownership("run.json", lambda name: False).claim(folder / "shared", {}, record_now=False):

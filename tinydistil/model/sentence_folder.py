@@ -123,6 +123,20 @@ def declared_pooling(encoder: Path) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def declared_beside(encoder: Path, *, pooled: bool) -> list[str]:
+    """What the folder of `encoder` declares beside a pooling, in words; `pooled`: of the sequence's vector too."""
+    root, found = sentence_root(encoder), []
+    if root is None:
+        return []
+    text, file = _Values(encoder / TEXT_CONFIG), _Values(root / PROMPTS)
+    if text.get("do_lower_case", bool, False):
+        found.append("do_lower_case")
+    if prompt := file.get("prompts", dict, {}).get(file.get("default_prompt_name", str, "")):
+        found.append(f"the default prompt {shown(prompt)}")
+    behind = [module.kind for module in modules_of(root)[1:] if module.kind not in ("Pooling", "Dropout")]
+    return found + [f"{kind} behind the pooling" for kind in behind if pooled]
+
+
 class _Values:
     """The values of a small JSON file, none where it is missing, each checked for its type."""
 

@@ -16,6 +16,7 @@ from tinydistil.batches.manifest import MANIFEST
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.states import TeacherStates
 from tinydistil.distill.step import Trainer
+from tinydistil.model.sentence_folder import declared_beside
 from tinydistil.train.card import Outcome, held_out_loss, watched_by
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.export import STUDENT, environment, write_results, write_values
@@ -123,6 +124,10 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherStates]:
     pooling = None if plan.teacher is None else plan.teacher.pooling
     if pooling not in (None, plan.shapes.teacher_pooling):
         records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
+    if plan.teacher is not None:
+        beside = declared_beside(plan.teacher.folder, pooled="pooled" in config.recipe.needs.teacher)
+        if beside:
+            records.say(f"the teacher's folder declares {', '.join(beside)}; training does not follow that")
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     checkpoint = store.latest()
     held = b"" if checkpoint is None else (checkpoint.folder / "hashes.json").read_bytes()
