@@ -30,22 +30,14 @@ _ABSENT = (
 
 
 def resolve_folder(
-    name: str | Path,
-    *,
-    revision: str | None = None,
-    cache_folder: str | Path | None = None,
-    offline: bool = False,
-    weights: bool = True,
+    name: str | Path, *, revision: str | None = None, offline: bool = False, weights: bool = True
 ) -> Path:
     """The local folder that holds model `name`: itself, or its snapshot in the hub's cache.
 
-    A hub name ("neuralmind/bert-base-portuguese-cased") is fetched by `huggingface_hub`, into its cache
-    (`cache_folder`, else HF_HOME), at `revision` (branch, tag or commit). Offline (`offline`,
-    HF_HUB_OFFLINE, or no network) the cache alone is used. With `weights=False` the weights stay behind.
-
-    Of a sentence-transformers folder whose encoder lies inside it (0_Transformer/), that folder.
-
-    Raises InputError where there is no such folder, name, revision or cached copy.
+    A hub name ("neuralmind/bert-base-portuguese-cased") is fetched by `huggingface_hub` into its cache (HF_HOME), at
+    `revision` (branch, tag or commit). Offline (`offline`, HF_HUB_OFFLINE, or no network) the cache alone is used. With
+    `weights=False` the weights stay behind. Of a sentence-transformers folder whose encoder lies inside it
+    (0_Transformer/), that folder. Raises InputError where there is no such folder, name, revision or cached copy.
     """
     try:
         path = Path(name).expanduser()
@@ -59,7 +51,7 @@ def resolve_folder(
         raise InputError(f"model {str(name)!r} is a file; give the folder that holds config.json")
     if isinstance(name, Path) or not _is_hub_name(name):
         raise InputError(f"model folder {str(name)!r} does not exist")
-    folder = _encoder_in(_fetched(name, revision, cache_folder, offline, weights))
+    folder = _encoder_in(_fetched(name, revision, offline, weights))
     require((folder / "config.json").is_file(), _ABSENT.format(name))
     return folder
 
@@ -77,7 +69,7 @@ def _is_hub_name(name: str) -> bool:
     return name.isascii()
 
 
-def _fetched(name: str, revision: str | None, cache_folder: str | Path | None, offline: bool, weights: bool) -> Path:
+def _fetched(name: str, revision: str | None, offline: bool, weights: bool) -> Path:
     """The snapshot of hub model `name` with the files that are needed, fetched if need be."""
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -86,10 +78,8 @@ def _fetched(name: str, revision: str | None, cache_folder: str | Path | None, o
     if present is None:
         try:
             # Of this one file: a snapshot that lacks others, as ours do, would count as incomplete.
-            found = snapshot_download(
-                name, revision=revision, cache_dir=cache_folder, allow_patterns="config.json", local_files_only=True
-            )
-            return Path(found)
+            only = "config.json"
+            return Path(snapshot_download(name, revision=revision, allow_patterns=only, local_files_only=True))
         except LocalEntryNotFoundError:
             raise InputError(_ABSENT.format(name)) from None
 
@@ -98,7 +88,7 @@ def _fetched(name: str, revision: str | None, cache_folder: str | Path | None, o
         paths = []
         for file in present.intersection(files):
             try:
-                paths.append(Path(hf_hub_download(name, file, revision=revision, cache_dir=cache_folder)))
+                paths.append(Path(hf_hub_download(name, file, revision=revision)))
             except (HfHubHTTPError, LocalEntryNotFoundError) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise InputError(f"model {name!r}: {file} could not be fetched ({reason}); try again") from None

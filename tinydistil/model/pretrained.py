@@ -85,22 +85,17 @@ class Pretrained(nn.Module):
         heads: Heads = "load",
         changes: Mapping[str, object] | None = None,
         attention: str = "sdpa",
-        dtype: torch.dtype = torch.float32,
-        revision: str | None = None,
-        cache_folder: str | Path | None = None,
-        offline: bool = False,
     ) -> Self:
-        """The model in folder or hub name `name`, in eval mode; `load_report` says what was found.
+        """The model in folder or hub name `name`, in float32 and eval mode; `load_report` says what was found.
 
         heads: "load" takes a head's weights where the folder has them and makes them at random where not,
             "require" raises where one is missing, "new" makes them at random in any case.
         changes: fields of the configuration to replace (labels, pooling, dropout).
-        dtype: of the parameters, whatever the file's.
 
         Raises InputError, naming the weight, where one of the encoder is missing, left over, not finite or of
         another shape than config.json says, and where the folder or a file is missing or damaged.
         """
-        folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline)
+        folder = resolve_folder(name)
         if heads not in get_args(Heads):
             raise InputError(f"heads {heads!r} is unknown{nearest(heads, get_args(Heads))}")
         # A new head brings labels of its own.
@@ -112,7 +107,7 @@ class Pretrained(nn.Module):
         wanted = {ours: file_names(ours) for ours in model.state_dict()}
         missing = _missing(wanted, stored, folder, heads)
         loaded = {ours: files for ours, files in wanted.items() if ours not in missing}
-        fill(model, loaded, stored, folder, dtype=dtype)
+        fill(model, loaded, stored, folder)
         used = {canonical(file) for files in loaded.values() for file in files}
         left_over = tuple(sorted(stored.keys() - used - BUFFERS))
         if unused := [name for name in left_over if is_encoder(name)]:

@@ -57,7 +57,7 @@ def quantise(
     for name, parameter in model.named_parameters():
         on, dtype = parameter.device, parameter.dtype
         require(on.type == "cpu", f"int8 is for the CPU, but {name!r} is on {on}; use bfloat16 there")
-        remedy = "load the model with dtype=torch.float32"
+        remedy = "call the model's float() first"
         require(dtype == torch.float32, f"int8 starts from float32, but {name!r} is {dtype}; {remedy}")
     # The pooler and what stands on the encoder are plain `nn.Linear` and stay.
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear)}

@@ -20,7 +20,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.operations import REDUCTIONS, pool
 from tinydistil.model.weights import fill, read_weights
 
-# What may follow the pooling; Dropout does nothing where nothing is trained.
+# What may follow the pooling.
 _FOLLOWED = ("Dense", "LayerNorm", "Normalize", "Dropout")
 _ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Mish", "Softplus")
 # Our names and those in the files of old; it knows no pooler.
@@ -30,12 +30,24 @@ _MODES = {name: name + "_tokens" for name in REDUCTIONS} | {
 
 
 class _Dense(nn.Module):
-    def __init__(self, inputs: int, outputs: int, bias: bool, activation: nn.Module, residual: bool) -> None:
+    """A Dense module as its config.json says. Raises InputError for what is not followed here."""
+
+    def __init__(self, config: "_Values", inputs: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs, bias=bias)
-        self.activation = activation
-        self.use_residual = residual
-        self.residual = nn.Linear(inputs, outputs, bias=False) if residual and inputs != outputs else nn.Identity()
+        where = str(config.path)
+        stated, outputs = config.get("in_features", int, inputs), config.get("out_features", int, inputs)
+        require(stated == inputs, f"{where!r}: in_features must be {inputs}, got {stated}")
+        require(1 <= outputs <= 65_536, f"{where!r}: out_features must be in 1..65536, got {outputs}")
+        for key in ("module_input_name", "module_output_name"):
+            name = config.get(key, str, "sentence_embedding")
+            require(name == "sentence_embedding", f"{where!r}: {key} {shown(name)} is not followed here")
+        name = config.get("activation_function", str, "torch.nn.modules.activation.Tanh").rpartition(".")[2]
+        require(name in _ACTIVATIONS, f"{where!r}: activation_function {shown(name)} is not followed here")
+        self.linear = nn.Linear(inputs, outputs, bias=config.get("bias", bool, True))
+        self.activation: nn.Module = getattr(nn, name)()
+        self.use_residual: bool = config.get("use_residual", bool, False)
+        projected = self.use_residual and inputs != outputs
+        self.residual = nn.Linear(inputs, outputs, bias=False) if projected else nn.Identity()
 
     def forward(self, vectors: Tensor) -> Tensor:
         changed: Tensor = self.activation(self.linear(vectors))
@@ -99,8 +111,9 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
     poolings = _poolings(pooling)
     size, layers = config.hidden_size * len(poolings), []
     for module in modules[2:]:
-        layer, size = _layer(module.kind, root / module.path, size)
-        layers += [] if layer is None else [layer]
+        if module.kind != "Dropout":  # which does nothing where nothing is trained
+            layers.append(_layer(module.kind, root / module.path, size))
+            size = layers[-1].linear.out_features if isinstance(layers[-1], _Dense) else size
     text = _Values(encoder / TEXT_CONFIG)
     limit = text.get("max_seq_length", int, None)
     require(limit is None or limit >= 1, f"{str(text.path)!r}: max_seq_length must be >= 1, got {limit}")
@@ -167,37 +180,20 @@ def _poolings(config: _Values) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _layer(kind: str, folder: Path, size: int) -> tuple[nn.Module | None, int]:
-    """A module behind the pooling of vectors of `size`, with its weights, and the size that it gives."""
+def _layer(kind: str, folder: Path, size: int) -> nn.Module:
+    """A module behind the pooling of vectors of `size`, with its weights."""
     config = _Values(folder / "config.json")
-    if kind == "Dropout":
-        return None, size
     if kind == "Normalize":
-        return _Unit(), size
+        return _Unit()
     with torch.device("meta"):
-        if kind == "LayerNorm":
-            layer: nn.Module = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size)))
-        else:
-            layer, size = _dense(config, size)
+        is_norm = kind == "LayerNorm"
+        layer = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size))) if is_norm else _Dense(config, size)
     stored = read_weights(folder)
     wanted = {name: (name,) for name, _ in layer.named_parameters()}
     if missing := sorted(wanted.keys() - stored.keys()):
         raise InputError(f"{str(folder)!r} lacks the weight {missing[0]!r} of its {kind}; fetch it again")
     fill(layer, wanted, stored, folder)
-    return layer, size
-
-
-def _dense(config: _Values, size: int) -> tuple[_Dense, int]:
-    inputs, outputs = config.get("in_features", int, size), config.get("out_features", int, size)
-    require(inputs == size, f"{str(config.path)!r}: in_features must be {size}, got {inputs}")
-    require(1 <= outputs <= 65_536, f"{str(config.path)!r}: out_features must be in 1..65536, got {outputs}")
-    for key in ("module_input_name", "module_output_name"):
-        name = config.get(key, str, "sentence_embedding")
-        require(name == "sentence_embedding", f"{str(config.path)!r}: {key} {shown(name)} is not followed here")
-    name = config.get("activation_function", str, "torch.nn.modules.activation.Tanh").rpartition(".")[2]
-    require(name in _ACTIVATIONS, f"{str(config.path)!r}: activation_function {shown(name)} is not followed here")
-    bias, residual = config.get("bias", bool, True), config.get("use_residual", bool, False)
-    return _Dense(inputs, outputs, bias, getattr(nn, name)(), residual), outputs
+    return layer
 
 
 def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, max_length: int) -> None:

@@ -137,15 +137,8 @@ def _read_bin(path: Path) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in stored.items()}
 
 
-def fill(
-    module: nn.Module,
-    wanted: Mapping[str, tuple[str, ...]],
-    stored: Mapping[str, Tensor],
-    folder: Path,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> None:
-    """Give `module`, made on the meta device, memory on the CPU, and the `wanted` parameters their stored values.
+def fill(module: nn.Module, wanted: Mapping[str, tuple[str, ...]], stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Give `module`, made on the meta device, memory on the CPU, and the `wanted` parameters their values in float32.
 
     wanted: for each of its parameters the file's names, to be stacked along the first dimension. Raises InputError
     where one is not finite or of another shape or type.
@@ -166,7 +159,7 @@ def fill(
         if tensor.dtype not in _FLOATS:
             remedy = "fetch the one in float32, float16 or bfloat16"
             raise InputError(f"{weight} is {tensor.dtype}, perhaps of a quantised model; {remedy}")
-    module.to_empty(device="cpu").to(dtype)
+    module.to_empty(device="cpu").float()
     for weight, part, tensor in pairs():
         part.copy_(tensor)
         # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()

@@ -57,17 +57,9 @@ class Tokenizer:
         self._truncating: tuple[int, tokenizers.Tokenizer] | None = None
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | Path,
-        *,
-        revision: str | None = None,
-        cache_folder: str | Path | None = None,
-        offline: bool = False,
-    ) -> Tokenizer:
+    def from_pretrained(cls, name: str | Path) -> Tokenizer:
         """The tokenizer in folder or hub name `name`. Raises InputError if absent or damaged."""
-        folder = resolve_folder(name, revision=revision, cache_folder=cache_folder, offline=offline, weights=False)
-        return cls(*load_backend(folder))
+        return cls(*load_backend(resolve_folder(name, weights=False)))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and (WordPiece) vocab.txt."""

@@ -18,15 +18,14 @@ def train_wordpiece(
     *,
     lowercase: bool = False,
     strip_accents: bool = False,
-    min_frequency: int = 2,
     max_characters: int = 1000,
     max_length: int | None = 512,
 ) -> Tokenizer:
     """Learn at most `vocab_size` WordPiece tokens from `texts`, read twice (so no generator).
 
-    Pairs are merged by frequency (the `tokenizers` trainer). Of the characters seen, the `max_characters`
-    most frequent are kept, each both as the start and as the continuation of a word: a character known only
-    at starts would turn every other word that holds it into [UNK]. Equal texts give equal vocabularies.
+    Pairs seen twice or more are merged by frequency (the `tokenizers` trainer). Of the characters seen, the
+    `max_characters` most frequent are kept, each both as the start and as the continuation of a word: a character known
+    only at starts would turn every other word that holds it into [UNK]. Equal texts give equal vocabularies.
 
     Raises InputError if `vocab_size` cannot hold the special tokens and the characters twice.
     """
@@ -35,7 +34,6 @@ def train_wordpiece(
     special = SpecialTokens()
     # The order of every BERT vocabulary: padding is id 0.
     specials = [special.pad_token, special.unk_token, special.cls_token, special.sep_token, special.mask_token]
-    require(min_frequency >= 1, f"min_frequency must be >= 1, got {min_frequency}")
     require(max_characters >= 1, f"max_characters must be >= 1, got {max_characters}")
     backend = wordpiece_backend(specials, special, lowercase=lowercase, strip_accents=strip_accents)
     alphabet = _alphabet(texts, backend, max_characters)
@@ -49,7 +47,7 @@ def train_wordpiece(
     # pairs by these numbers: another vocabulary each run. Given as special tokens they come first, in order.
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
-        min_frequency=min_frequency,
+        min_frequency=2,
         limit_alphabet=len(alphabet),
         initial_alphabet=alphabet,
         special_tokens=specials + [f"##{character}" for character in alphabet],
