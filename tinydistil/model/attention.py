@@ -43,24 +43,13 @@ def attend_sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, 
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
 
 
-def attention_bias(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """(B, T) of 1 and 0 to what attention adds to its scores: (B, 1, 1, T) of 0 and the least finite number.
-
-    Finite, not -inf: a sequence that is all padding then attends evenly instead of giving NaN. None where nothing is
-    padded, which saves the kernels a pass.
-    """
-    if attention_mask is None:
-        return None
-    # Looking costs a sync on an accelerator and a graph break under torch.compile, so only on the CPU.
-    if attention_mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(attention_mask.all()):
-        return None
-    bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
-    return bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]
-
-
 @dataclass(frozen=True, slots=True)
 class PaddedAttention:
-    """Over sequences padded to one length; `bias` (B, 1, 1, T) as in `attention_bias`. eager: written out."""
+    """Over sequences padded to one length.
+
+    `bias` (B, 1, 1, T) is added to the scores: 0 at valid tokens, the least finite number at padding; None where
+    nothing is padded, which saves the kernels a pass. eager: written out.
+    """
 
     bias: Tensor | None
     eager: bool
@@ -125,3 +114,20 @@ class PackedAttention:
             contexts.append(context.transpose(1, 2).reshape(stop - start, -1))
             start = stop
         return torch.cat(contexts)
+
+
+def attention_over(attention_mask: Tensor | None, form: str, dtype: torch.dtype) -> Attention:
+    """The `form` of ATTENTIONS over sequences whose valid tokens (B, T) marks with 1; None: nothing is padded."""
+    compiling = torch.compiler.is_compiling()
+    # Looking costs a sync on an accelerator and a graph break under torch.compile, so only on the CPU.
+    look = attention_mask is not None and attention_mask.device.type == "cpu" and not compiling
+    if attention_mask is None or (look and bool(attention_mask.all())):
+        return PaddedAttention(None, eager=form == "eager")
+    if form == "packed" and not compiling:  # the number of valid tokens would be another graph each time
+        packed = PackedAttention.of(attention_mask)
+        if packed.groups:
+            return packed
+    # Finite, not -inf: a sequence that is all padding then attends evenly instead of giving NaN.
+    bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
+    bias = bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]
+    return PaddedAttention(bias, eager=form == "eager")

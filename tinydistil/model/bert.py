@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
-from tinydistil.model.attention import ATTENTIONS, Attention, PackedAttention, PaddedAttention, attention_bias
+from tinydistil.model.attention import ATTENTIONS, Attention, PackedAttention, attention_over
 from tinydistil.model.config import BertConfig
 from tinydistil.model.operations import Linear, activate, linear
 from tinydistil.model.operations import dropout as drop
@@ -172,7 +172,7 @@ class BertModel(Pretrained):
         """
         self._check(input_ids, attention_mask, token_type_ids)
         shape, position_ids = input_ids.shape, None
-        attend = self._attention(attention_mask)
+        attend = attention_over(attention_mask, self.attention, self.embeddings.norm.weight.dtype)
         if isinstance(attend, PackedAttention):  # from here on N valid tokens for B * T
             input_ids, position_ids = input_ids.flatten()[attend.positions], attend.position_ids
             token_type_ids = None if token_type_ids is None else token_type_ids.flatten()[attend.positions]
@@ -187,15 +187,6 @@ class BertModel(Pretrained):
             states = [attend.unpack(state, shape) for state in states] if output_hidden_states else states
         pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
         return EncoderOutput(hidden, pooled, tuple(states) if output_hidden_states else None)
-
-    def _attention(self, attention_mask: Tensor | None) -> Attention:
-        bias = attention_bias(attention_mask, self.embeddings.norm.weight.dtype)
-        compiling = torch.compiler.is_compiling()  # the number of valid tokens would be another graph each time
-        if self.attention == "packed" and not compiling and bias is not None and attention_mask is not None:
-            packed = PackedAttention.of(attention_mask)
-            if packed.groups:
-                return packed
-        return PaddedAttention(bias, eager=self.attention == "eager")
 
     def _check(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> None:
         shape, limit = tuple(input_ids.shape), self.config.max_position_embeddings

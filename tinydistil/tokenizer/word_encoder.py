@@ -18,9 +18,8 @@ from tokenizers import Encoding, normalizers, pre_tokenizers
 
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-# Punctuation on which every BERT pre-tokenizer splits. It need not be complete: what is not listed stays
-# inside a part and is split by the tokenizer itself; listing the common marks lets "casa," and "casa" share
-# an entry.
+# Punctuation on which every BERT pre-tokenizer splits, so that "casa," and "casa" share an entry. What is not listed
+# stays inside a part and is split by the tokenizer itself.
 _MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~“”‘’–—…«»"
 # One word to every BERT tokenizer, and none without a piece: a mark, or plain Latin letters and digits.
 _LETTERS = "".join(filter(str.isalnum, map(chr, [*range(128), *range(0xC0, 0x100)])))
@@ -49,10 +48,10 @@ def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
 class WordEncoder:
     """Encodes sentences with one tokenizer or two; `capacity` is the most tokens a sequence holds.
 
-    No word has more than `capacity` pieces on any side: a longer one counts as several words with at least
-    one piece on each side. Where a side has too few pieces for that, the word is unknown on both; so is one between
-    spaces that a side has no piece of (an accent on its own, which one tokenizer strips and the other keeps): one
-    sentence in 10,000 of mixed Portuguese.
+    No word has more than `capacity` pieces on any side: a longer one counts as several words with at least one piece on
+    each side. Where a side has too few pieces for that, the word is unknown on both; so is one between spaces that a
+    side has no piece of (an accent on its own, which one tokenizer strips and the other keeps): one sentence in 10,000
+    of mixed Portuguese.
     """
 
     def __init__(self, tokenizers: Sequence[Tokenizer], capacity: int) -> None:
@@ -82,14 +81,14 @@ class WordEncoder:
                 each.clear()
             self._characters = 0
         split = self._split(sentences)
-        return split, [_look_up(table, split) for table in self._ids]
+        return split, [table.of(split) for table in self._ids]
 
     def pieces(self, split: Sequence[list[str]]) -> list[list[bytes]]:
         """For each side and sentence, the number of pieces of each word, as `piece_dtype`.
 
         `split` are sentences of the latest call of `encode`, as it split them.
         """
-        return [_look_up(table, split) for table in self._pieces]
+        return [table.of(split) for table in self._pieces]
 
     def _split(self, sentences: Sequence[str]) -> list[list[str]]:
         text = "\n".join([sentence.replace("\n", " ") for sentence in sentences])
@@ -148,10 +147,9 @@ class _Table(dict[str, bytes]):
         self._learn(part)
         return self[part]
 
-
-def _look_up(table: _Table, split: Sequence[list[str]]) -> list[bytes]:
-    """The joined entries of each sentence's parts."""
-    return [b"".join(map(table.__getitem__, parts)) for parts in split]
+    def of(self, split: Sequence[list[str]]) -> list[bytes]:
+        """The joined entries of each sentence's parts."""
+        return [b"".join(map(self.__getitem__, parts)) for parts in split]
 
 
 def _splits_marks(backend: tokenizers.Tokenizer) -> bool:
@@ -195,13 +193,9 @@ def _common_words(part: str, encodings: Sequence[Encoding]) -> list[Word]:
     for side, encoding in enumerate(encodings):
         for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
             words[bisect_right(bounds, start) - 1][side].append(token)
-    return _none_lacking([tuple(map(tuple, word)) for word in words if any(word)])
-
-
-def _none_lacking(words: list[Word]) -> list[Word]:
-    """The words of a part, each that a side has no piece of joined to its neighbour, if it has one."""
+    # A word that a side has no piece of is joined to its neighbour, if it has one.
     joined: list[Word] = []
-    for word in words:
+    for word in (tuple(map(tuple, word)) for word in words if any(word)):
         if joined and not (all(word) and all(joined[-1])):
             joined[-1] = tuple(before + ids for before, ids in zip(joined[-1], word, strict=True))
         else:
