@@ -60,15 +60,12 @@ class Range:
 
     def _bound(self, whole: bool, below: bool) -> str:
         """Both ends where both are likely to be met, else the one that was."""
-        least, most = (
-            f"{end:,}" if abs(end) > 65_536 and end < FLOAT32 else f"{end:g}" for end in (self.least, self.most)
-        )
-        if self.most <= 65_536:
-            opening, closing = "(" if self.least in self.without else "[", ")" if self.most in self.without else "]"
-            return f"in {least}..{most}" if whole else f"in {opening}{least}, {most}{closing}"
-        if below:
-            return f"{'>' if self.least in self.without else '>='} {least}"
-        return f"<= {most}"
+        ends = (self.least, self.most)
+        least, most = (f"{end:,}" if abs(end) > 65_536 and end < FLOAT32 else f"{end:g}" for end in ends)
+        if self.most > 65_536:
+            return f"<= {most}" if not below else f"{'>' if self.least in self.without else '>='} {least}"
+        opening, closing = "(" if self.least in self.without else "[", ")" if self.most in self.without else "]"
+        return f"in {least}..{most}" if whole else f"in {opening}{least}, {most}{closing}"
 
 
 @dataclass(frozen=True, slots=True)
