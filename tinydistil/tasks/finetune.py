@@ -1,4 +1,4 @@
-"""A fine-tuning run from data to folder: what is refused before it, one seed, and the folds of a cross-validation."""
+"""A fine-tuning run from data to folder: soft targets, what is refused, each seed, and the folds of a grid."""
 
 import shutil
 import statistics

@@ -148,21 +148,20 @@ def _iob(tags: Sequence[str], forms: set[str]) -> tuple[str, ...]:
 def _listed(path: Path, config: ReadConfig) -> Iterator[list[_Line]]:
     """The sentences of JSON lines or Parquet: a list of words and a list of tags each, as `datasets` has them."""
     for record in records_of(path, config):
-        number, words, tags = record.line, None, None
+        fields: dict[str, object] = {}
+        reason = record.reason if isinstance(record, BadRecord) else "has no lists of words (tokens) and tags"
         try:
             fields = {} if isinstance(record, BadRecord) else json_object(record.data.decode(config.encoding))
-            reason = record.reason if isinstance(record, BadRecord) else "has no lists of words (tokens) and tags"
-            words = next((fields[name] for name in _WORDS if name in fields), None)
-            tags = next((fields[name] for name in _TAGS if name in fields), None)
         except (ValueError, RecursionError) as error:
             reason = f"cannot be read: {error}"
+        words, tags = (next((fields[name] for name in names if name in fields), None) for names in (_WORDS, _TAGS))
         if not (isinstance(words, list) and isinstance(tags, list) and words):
-            yield [_Line(number, ("",), reason)]
+            yield [_Line(record.line, ("",), reason)]
         elif len(words) != len(tags):
-            yield [_Line(number, ("",), f"has {len(words)} words and {len(tags)} tags")]
+            yield [_Line(record.line, ("",), f"has {len(words)} words and {len(tags)} tags")]
         else:
             pairs = [[str(word), unicodedata.normalize("NFC", str(tag))] for word, tag in zip(words, tags, strict=True)]
-            yield [_checked(_Line(number, ("",)), pair, 0, (2, 2)) for pair in pairs]
+            yield [_checked(_Line(record.line, ("",)), pair, 0, (2, 2)) for pair in pairs]
 
 
 def _sentences(content: bytes, encoding: str) -> list[list[_Line]]:
