@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from tinydistil.distill.stopwatch import Stopwatch
+from tinydistil.distill.step import Stopwatch
 
 PARTS = ("data", "teacher encoder", "teacher head", "student", "loss", "backward", "optimizer", "communication")
 
@@ -25,5 +25,5 @@ class PartWatch(Stopwatch):
         module.register_forward_hook(lambda *_: self._mark(part))
 
     def _mark(self, part: str) -> None:
-        self._seconds.setdefault(part, 0.0)
+        self.seconds.setdefault(part, 0.0)
         super().mark(part)

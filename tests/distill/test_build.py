@@ -11,8 +11,8 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.learner import Learner, make_learner
+from tinydistil.distill.moments import Moments
 from tinydistil.distill.options import Shapes
-from tinydistil.distill.projection import Moments
 from tinydistil.distill.recipe import Recipe, recipe
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.model.config import BertConfig

@@ -18,10 +18,10 @@ from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import SparseTargets
 from tinydistil.distill.options import CacheConfig
-from tinydistil.distill.states import TeacherStates
 from tinydistil.distill.teacher import cached as cache_module
 from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, kinds_of
 from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import LastHidden, TeacherStates
 from tinydistil.model.heads import Decoding
 
 CPU = torch.device("cpu")
@@ -127,8 +127,22 @@ def test_vectors_in_8_bits_are_off_by_half_a_step(case: str, tmp_path: Path) -> 
             assert not len(exact) or not torch.equal(found, exact)
 
 
+def test_last_hidden_states_that_two_terms_read_are_kept_once(tmp_path: Path) -> None:
+    _, live, batches = toy("total")
+    width = live.model.config.hidden_size
+    live.states = {name: {"hidden": LastHidden(width)} for name in ("first", "second")}
+    config = CacheConfig()
+    cached = CachedTeacher(write(tmp_path, live, batches, config), live, config, CPU)
+    assert cached._open(0, 0).sequence(0).keys() == {"first.vectors"}
+    for batch in batches_to_read(batches):
+        found, exact = cached(batch), live(batch)["first"]["hidden"]
+        assert found["first"]["hidden"] is found["second"]["hidden"]
+        present = batch.valid_mask
+        assert torch.allclose(found["first"]["hidden"][present], exact[present], rtol=HALF, atol=1e-6)
+
+
 def present_in(learner: Learner, term: str, batch: MaskedBatch) -> Tensor:
-    return learner.terms[term].present(batch.teacher_view, batch.num_words)
+    return learner.terms[term].present(batch.teacher or batch, batch.num_words)
 
 
 @pytest.mark.parametrize("case", CACHED)

@@ -12,7 +12,8 @@ from tinydistil.distill.initialise import (
     student_from_layers,
     student_respelled,
 )
-from tinydistil.distill.projection import Moments, Projection, principal_components
+from tinydistil.distill.moments import Moments, principal_components
+from tinydistil.distill.terms.representation import Projection
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -80,7 +81,7 @@ def test_principal_components_against_svd() -> None:
         moments.add(part)
     assert projection.fit(moments) == pytest.approx(kept, rel=1e-12)
     torch.testing.assert_close(projection.basis, components, rtol=1e-9, atol=1e-9)
-    student, teacher = projection(torch.zeros(3, 2).double(), vectors[:3])
+    student, teacher = projection(torch.zeros(3, 2).double(), projection.prepare(vectors[:3]))
     assert teacher.shape == student.shape == (3, 2)
     assert not list(projection.parameters())
 

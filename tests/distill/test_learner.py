@@ -15,8 +15,7 @@ from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.options import HiddenOptions, PooledOptions, Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.terms.hidden import Hidden
-from tinydistil.distill.terms.pooled import Pooled
+from tinydistil.distill.terms.representation import Hidden, Pooled
 from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM

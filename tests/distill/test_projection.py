@@ -5,12 +5,17 @@ import pytest
 import torch
 
 from tinydistil.base.errors import InputError
+from tinydistil.distill.moments import Moments
 from tinydistil.distill.options import check_projection
-from tinydistil.distill.projection import Moments, Projection
+from tinydistil.distill.terms.representation import Projection
 
 torch.manual_seed(0)
 VECTORS = torch.randn(400, 9, dtype=torch.float64) @ torch.randn(9, 9, dtype=torch.float64) + 3
 NOTHING = torch.zeros(400, 4, dtype=torch.float64)
+
+
+def both(projection: Projection, student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return projection(student, projection.prepare(teacher))
 
 
 def fitted(kind: str, width: int = 4, *, centred: bool = True, whitening: float = 0.0) -> Projection:
@@ -22,14 +27,14 @@ def fitted(kind: str, width: int = 4, *, centred: bool = True, whitening: float 
 
 
 def test_full_whitening_makes_the_teacher_white() -> None:
-    seen = fitted("none", 9, whitening=1.0)(torch.zeros(400, 9), VECTORS)[1]
+    seen = both(fitted("none", 9, whitening=1.0), torch.zeros(400, 9), VECTORS)[1]
     covariance = np.cov(seen.numpy().T, bias=True)
     np.testing.assert_allclose(covariance, np.eye(9) * covariance[0, 0], atol=1e-9 * covariance[0, 0])
 
 
 @pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
 def test_whitening_divides_by_the_deviation_to_its_power(whitening: float) -> None:
-    seen = fitted("pca", whitening=whitening)(NOTHING, VECTORS)[1].numpy()
+    seen = both(fitted("pca", whitening=whitening), NOTHING, VECTORS)[1].numpy()
     values = np.linalg.eigvalsh(np.cov(VECTORS.numpy().T, bias=True))[::-1]
     expected = values[:4] * (values / values.mean())[:4] ** -whitening
     np.testing.assert_allclose(seen.var(0), expected, rtol=1e-8)
@@ -42,7 +47,7 @@ def test_a_direction_without_variance_is_left_out() -> None:
     projection, moments = Projection("none", 9, 9, centred=True, whitening=1.0).double(), Moments(9)
     moments.add(flat)
     projection.fit(moments)
-    seen = projection(flat, flat)[1]
+    seen = both(projection, flat, flat)[1]
     assert torch.linalg.matrix_rank(seen - seen.mean(0)) == 8 and float(seen.abs().max()) < 100
 
 
@@ -59,7 +64,9 @@ def test_centring_takes_the_mean_off_for_every_kind() -> None:
     for kind in ("student-to-teacher", "teacher-to-student", "pca"):
         projection = fitted(kind)
         torch.testing.assert_close(projection.mean, VECTORS.mean(0))
-        ahead, level = (projection(NOTHING, each)[1] for each in (VECTORS, VECTORS - VECTORS.mean(0) + projection.mean))
+        ahead, level = (
+            both(projection, NOTHING, each)[1] for each in (VECTORS, VECTORS - VECTORS.mean(0) + projection.mean)
+        )
         torch.testing.assert_close(ahead, level)
     assert not fitted("pca", centred=False).mean.any()
 

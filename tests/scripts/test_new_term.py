@@ -25,8 +25,7 @@ from tinydistil.corpus.raw_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.options import Shapes, TermOptions
 from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.states import ModelStates
-from tinydistil.distill.terms.base import Loss, Term, register
+from tinydistil.distill.terms.base import Loss, ModelStates, Term, register
 from tinydistil.train import run as run_module
 from tinydistil.train.plan import Plan
 from tinydistil.train.run import build

@@ -22,7 +22,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.corpus.raw_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
-from tinydistil.distill.projection import Moments
+from tinydistil.distill.moments import Moments
 from tinydistil.distill.teacher.cached import OWNERSHIP, TeacherCache
 from tinydistil.model import quantised
 from tinydistil.train import run as run_module

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from tinydistil.train.loop import metrics_without_times
+_TIMES = {"seconds", "tokens_per_second"}
 
 
 def latest_of(folder: Path) -> Path:
@@ -22,7 +22,10 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 def metrics_of(folder: Path) -> list[dict[str, object]]:
     """A run's lines of metrics, without times."""
-    return [metrics_without_times(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {key: value for key, value in line.items() if key not in _TIMES and not key.endswith("_ms")} for line in lines
+    ]
 
 
 def assert_same_run(folder: Path, other: Path) -> None:

@@ -12,7 +12,7 @@ from tests.train.toy import CASES, gradients_of, toy_case, toy_trainer
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.losses import IGNORED
-from tinydistil.distill.states import TeacherStates
+from tinydistil.distill.terms.base import TeacherStates
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

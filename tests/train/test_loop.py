@@ -13,7 +13,7 @@ from tests.train.toy_loop import Run, ask_to_stop, make_loop, poison
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import STOPPED_EXIT_CODE
-from tinydistil.distill.stopwatch import PARTS
+from tinydistil.distill.step import PARTS
 from tinydistil.train.optimizer import learning_rate_share
 from tinydistil.train.train_config import OptimizerConfig
 

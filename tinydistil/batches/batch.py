@@ -37,7 +37,7 @@ class MaskedBatch:
     whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
     tokens and padding. positions (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
     sequence_ids (B,): the sequences' numbers. epoch: of its masks. teacher: what a teacher with another vocabulary
-    sees, None where both have the same.
+    sees, None where both read the same tokens: what the teacher reads is `batch.teacher or batch`.
     """
 
     input_ids: Tensor
@@ -52,11 +52,6 @@ class MaskedBatch:
     epoch: int = 0
 
     @property
-    def teacher_view(self) -> "MaskedBatch | TeacherView":
-        """The tokens that the teacher reads."""
-        return self if self.teacher is None else self.teacher
-
-    @property
     def tokens(self) -> int:
         """Tokens that are compared: all but padding."""
         return int(self.valid_mask.sum())
@@ -64,7 +59,7 @@ class MaskedBatch:
     @property
     def num_words(self) -> int:
         """Words of a sequence at most: no more than tokens on either side."""
-        return min(self.input_ids.shape[1], self.teacher_view.input_ids.shape[1])
+        return min(self.input_ids.shape[1], (self.teacher or self).input_ids.shape[1])
 
     def to(self, device: torch.device) -> "MaskedBatch":
         """The batch on `device`."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
+from tinydistil.distill.moments import principal_components
 from tinydistil.distill.options import EMBEDDINGS
-from tinydistil.distill.projection import principal_components
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.scheduled import value_at
-from tinydistil.distill.states import ModelStates, State, TeacherStates
-from tinydistil.distill.terms.base import Loss, Term
+from tinydistil.distill.terms.base import Loss, ModelStates, State, TeacherStates, Term, value_at
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 
@@ -26,33 +24,27 @@ class Learner(nn.Module):
         super().__init__()
         recipe.check(recipe.name, shapes)
         self.student, self.recipe = student, recipe
-        self.terms = nn.ModuleDict({part.name: part.term(part.options, shapes) for part in recipe.parts})
-        self.reports = {
-            number: name for name, term in self.each_term() for number in term.numbers() or (name,)
-        }  # what is reported, and of which term
+        terms = {part.name: part.term(part.options, shapes) for part in recipe.parts}
+        self.terms: Mapping[str, Term] = nn.ModuleDict(terms)  # type: ignore[assignment]
+        # What is reported, and of which term.
+        self.reports = {number: name for name, term in terms.items() for number in term.reports or (name,)}
         if "logits" not in recipe.needs.student:
             # No term reaches the head. DistributedDataParallel would wait for its gradients and average no others.
             student.masked_lm.requires_grad_(False)
 
-    def each_term(self) -> Iterable[tuple[str, Term]]:
-        """The terms by name."""
-        for name, term in self.terms.items():
-            assert isinstance(term, Term)
-            yield name, term
-
     def states(self) -> dict[str, Mapping[str, State]]:
         """What of the teacher is read, by term."""
-        return {name: states for name, term in self.each_term() if (states := term.states())}
+        return {name: states for name, term in self.terms.items() if (states := term.states())}
 
     def at(self, progress: float) -> dict[str, float]:
         """Follow all schedules to the share of the steps that are done; each term's weight there."""
-        for _, term in self.each_term():
-            term.at(progress)
+        for term in self.terms.values():
+            term.progress = progress
         return {part.name: value_at(part.weight, progress) for part in self.recipe.parts}
 
     def counts(self, batch: MaskedBatch) -> dict[str, int]:
         """What each term of this micro-batch is divided by."""
-        return {name: term.count(batch) for name, term in self.each_term()}
+        return {name: term.count(batch) for name, term in self.terms.items()}
 
     def forward(self, batch: MaskedBatch, teacher: TeacherStates | None) -> dict[str, Loss]:
         """The sum of each term over one micro-batch. `teacher` is None without one."""
@@ -62,7 +54,7 @@ class Learner(nn.Module):
 
     def fitted_tensors(self) -> dict[str, Tensor]:
         """What is fitted to the teacher, by name: the buffers of the terms."""
-        return dict(self.terms.named_buffers())
+        return dict(self.get_submodule("terms").named_buffers())
 
     @torch.no_grad()
     def fit(self, read: Callable[[MaskedBatch], ModelStates], sample: Iterable[MaskedBatch]) -> dict[str, str]:
@@ -70,7 +62,7 @@ class Learner(nn.Module):
 
         A pure function of the sample: ranks that draw the same one fit the same.
         """
-        wanted = {name: term for name, term in self.each_term() if term.to_be_fitted() > 0}
+        wanted = {name: term for name, term in self.terms.items() if term.to_be_fitted() > 0}
         device, seen = next(self.parameters()).device, 0
         for batch in sample if wanted else ():
             batch = batch.to(device)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.initialise import by_spelling, clear_padding
-from tinydistil.distill.projection import Moments
+from tinydistil.distill.moments import Moments
 from tinydistil.model.attention import PackedAttention
 from tinydistil.model.bert import BertModel, Layer, SelfAttention
 from tinydistil.model.heads import BertForMaskedLM

@@ -52,11 +52,6 @@ class Schedule(Checked, table="schedule"):
         return self.start + (self.end - self.start) * share
 
 
-def value_at(number: float | Schedule, progress: float) -> float:
-    """The number, or what its schedule makes of it."""
-    return number.at(progress) if isinstance(number, Schedule) else number
-
-
 def values_of(number: float | Schedule) -> tuple[float, ...]:
     """What the number can be."""
     return number.values if isinstance(number, Schedule) else (number,)

@@ -1,14 +1,16 @@
 """One step of training, in the order in which it happens: `Trainer.step` is the whole of distillation.
 
 The gradient is that of the objective over the *global* batch: each term's sum over ranks and micro-batches divided by
-its count over ranks and micro-batches. So 1 process, N processes and accumulation agree to rounding.
+its count over ranks and micro-batches. So 1 process, N processes and accumulation agree to rounding. Fine-tuning is
+another objective of the same step.
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,10 +21,43 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
-from tinydistil.distill.objective import BatchT, Objective, TeacherT
-from tinydistil.distill.stopwatch import Stopwatch
+from tinydistil.distill.terms.base import Loss
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Where the time of a step goes.
+PARTS = ("data", "teacher", "student", "backward", "optimizer", "communication")
+
+
+class Batch(Protocol):
+    """One rank's share of a step, or a part of that share."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are neither padding nor put there to keep a rank in step: what throughput and budgets count."""
+
+    def to(self, device: torch.device) -> Self:
+        """The batch on `device`."""
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+_BatchIn = TypeVar("_BatchIn", contravariant=True)
+
+
+class Objective(Protocol[_BatchIn]):
+    """A torch module whose forward pass gives the terms of a loss by name, each as a sum."""
+
+    @property
+    def reports(self) -> Mapping[str, str]:
+        """The numbers that are reported, each with the term whose count divides it."""
+
+    def at(self, progress: float, /) -> Mapping[str, float]:
+        """Follow all schedules to the share of the steps that are done; the weight of each term there."""
+
+    def counts(self, batch: _BatchIn, /) -> Mapping[str, int]:
+        """What each term of this micro-batch is divided by, known before any pass and without a device's help."""
+
+    def __call__(self, batch: _BatchIn, teacher: Any, /) -> Mapping[str, Loss]:
+        """The terms of one micro-batch. `teacher` is what the teacher has computed of it, None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +83,7 @@ class StepResult:
         return {name: total / max(self.counts[name], 1.0) for name, total in self.sums.items()}
 
 
-class Trainer(Generic[BatchT, TeacherT]):
+class Trainer(Generic[BatchT]):
     """Holds what a step needs. `module` is the objective as a module, `model` that wrapped where ranks are several.
 
     `teacher` is called on each micro-batch, outside autograd and outside DistributedDataParallel.
@@ -56,11 +91,11 @@ class Trainer(Generic[BatchT, TeacherT]):
 
     def __init__(
         self,
-        objective: Objective[BatchT, TeacherT],
+        objective: Objective[BatchT],
         optimizer: torch.optim.Optimizer,
         ranks: Ranks,
         *,
-        teacher: Callable[[BatchT], TeacherT] | None = None,
+        teacher: Callable[[BatchT], Any] | None = None,
         precision: str = "float32",
         clip_norm: float = 1.0,
     ) -> None:
@@ -73,41 +108,47 @@ class Trainer(Generic[BatchT, TeacherT]):
         self.module: nn.Module = objective
         self.model: nn.Module = objective
         self.watch = Stopwatch(ranks.device)
+        self.distributed: DistributedDataParallel | None = None
         if ranks.world_size > 1:
-            wrapped = DistributedDataParallel(self.module)
+            self.model = self.distributed = DistributedDataParallel(self.module)
             # Buffers are fixed (a PCA, position numbers): having travelled once, here, they need not do so every step.
-            wrapped.broadcast_buffers = False
-            wrapped.register_comm_hook(None, self._all_reduce)
-            self.model = wrapped
+            self.distributed.broadcast_buffers = False
+            self.distributed.register_comm_hook(None, self._all_reduce)
 
     def step(self, micro_batches: Sequence[BatchT], learning_rate: float, progress: float = 0.0) -> StepResult:
         """Take one step over this rank's `micro_batches`, with the share `progress` of all steps done before.
 
         Where a loss or the gradient is not finite on any rank, all ranks leave the weights as they are.
         """
-        objective, ranks, mark = self.objective, self.ranks, self.watch.mark
+        objective, device, several, mark = self.objective, self.ranks.device, self.distributed, self.watch.mark
         weights = objective.at(progress)
         counts, tokens = self._global_counts(micro_batches)
-        sums = torch.zeros(len(objective.reports), dtype=torch.float64, device=ranks.device)
+        sums = torch.zeros(len(objective.reports), dtype=torch.float64, device=device)
         for number, batch in enumerate(micro_batches, start=1):
-            batch = batch.to(ranks.device)
+            is_last, batch = number == len(micro_batches), batch.to(device)
             mark("data")
             # Gradients travel once a step, with the last micro-batch.
-            with nullcontext() if number == len(micro_batches) else self._no_sync():
-                with self._autocast():
-                    teacher = self._teacher_states(batch)
-                    losses = self.model(batch, teacher)
+            with nullcontext() if several is None or is_last else several.no_sync():
+                with torch.autocast(device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+                    teacher = None
+                    if self.teacher is not None:
+                        with torch.no_grad():  # not inference_mode: losses keep these states for their backward pass
+                            teacher = self.teacher(batch)
+                        mark("teacher")
+                    losses: Mapping[str, Loss] = self.model(batch, teacher)
                 # Each term is a sum, divided once, by its count over all ranks and micro-batches. times world_size:
                 # DistributedDataParallel averages gradients over ranks, where we want their sum.
                 loss = torch.stack([
-                    weights[name] * losses[name].total * (ranks.world_size / max(count, 1.0))
+                    weights[name] * losses[name].total * (self.ranks.world_size / max(count, 1.0))
                     for name, count in counts.items()
                 ]).sum()  # fmt: skip
                 mark("student")
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                mark("communication" if self._travelled() else "backward")
-            sums += self._reported(losses)
-        self._check_all_reached()
+                mark("backward" if several is None or not is_last else "communication")
+            numbers = [losses[term].numbers.get(name, losses[term].total) for name, term in objective.reports.items()]
+            sums += torch.stack([each.detach().double() for each in numbers])
+        if several is not None:
+            self._check_all_reached()
         self.scaler.unscale_(self.optimizer)  # before clipping, or the limit would be on scaled gradients
         gradient_norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm or float("inf"))
         result = self._agreed(sums, gradient_norm, counts, tokens)
@@ -138,15 +179,6 @@ class Trainer(Generic[BatchT, TeacherT]):
             assert isinstance(saved, dict)
             self.scaler.load_state_dict(saved)
 
-    def _teacher_states(self, batch: BatchT) -> TeacherT | None:
-        if self.teacher is None:
-            return None
-        # no_grad, not inference_mode: losses keep what the teacher says for their backward pass.
-        with torch.no_grad():
-            states = self.teacher(batch)
-        self.watch.mark("teacher")
-        return states
-
     def _global_counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, float], int]:
         """Each term's count over all ranks and micro-batches, known before any pass, and the tokens of the step."""
         counted = [{**self.objective.counts(batch), "": batch.tokens} for batch in micro_batches]
@@ -156,12 +188,6 @@ class Trainer(Generic[BatchT, TeacherT]):
         *counts, tokens = self.ranks.sum_(summed).tolist()
         self.watch.mark("communication")
         return dict(zip(counted[0], counts, strict=False)), int(tokens)
-
-    def _reported(self, losses: Mapping[str, object]) -> Tensor:
-        """The reported sums of a micro-batch, detached, in the order of `Objective.reports`."""
-        reports = self.objective.reports.items()
-        found = [losses[term].numbers.get(name, losses[term].total) for name, term in reports]  # type: ignore[attr-defined]
-        return torch.stack([each.detach().double() for each in found])
 
     def _agreed(self, sums: Tensor, gradient_norm: Tensor, counts: dict[str, float], tokens: int) -> StepResult:
         """Sum the numbers over ranks and decide, alike on all, whether the step is taken."""
@@ -187,23 +213,55 @@ class Trainer(Generic[BatchT, TeacherT]):
             self.watch.mark("backward")
         return allreduce_hook(dist.group.WORLD, bucket)  # type: ignore[arg-type]
 
-    def _travelled(self) -> bool:
-        return isinstance(self.model, DistributedDataParallel) and self.model.require_backward_grad_sync
-
     def _check_all_reached(self) -> None:
         """DistributedDataParallel averages nothing, without a word, while it waits for a parameter no term reaches."""
-        if isinstance(self.model, DistributedDataParallel):
-            parameters = self.module.named_parameters()
-            missing = [name for name, each in parameters if each.requires_grad and each.grad is None]
-            assert not missing, f"no term reaches {', '.join(missing)}; the objective must freeze them"
+        parameters = self.module.named_parameters()
+        missing = [name for name, each in parameters if each.requires_grad and each.grad is None]
+        assert not missing, f"no term reaches {', '.join(missing)}; the objective must freeze them"
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.autocast_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.ranks.device.type, self.autocast_dtype)
 
-    def _no_sync(self) -> AbstractContextManager[object]:
-        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
+class Stopwatch:
+    """The time of steps by `PARTS`. A step is a line cut by marks, so its parts always add up to the whole.
+
+    On CUDA the marks are events of the stream: they cost no wait, and a part is the time in which the device worked on
+    it or idled for it (data, say).
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._on_device, self._steps = device.type == "cuda", 0
+        self._last: Any = None
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+
+    def start(self) -> None:
+        """A step begins; what lies between it and the one before (validation, a checkpoint) is no part of either."""
+        self._steps += 1
+        self._last = None
+        self.mark("data")
+
+    def mark(self, part: str) -> None:
+        """Everything since the last mark was `part`."""
+        before = self._last
+        if self._on_device:
+            self._last = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            self._last.record()
+            if before is not None:
+                self._events.append((part, before, self._last))
+        else:
+            self._last = time.perf_counter()
+            self.seconds[part] += 0.0 if before is None else self._last - before
+
+    def read(self) -> dict[str, float]:
+        """Seconds a step of each part since the last reading; starts anew. Waits for the device."""
+        if self._events:
+            # The only wait for the device, once a line of metrics; the stream is in order, so the last event suffices.
+            self._events[-1][2].synchronize()
+            for part, before, now in self._events:
+                self.seconds[part] += before.elapsed_time(now) / 1000
+            self._events.clear()
+        means = {part: seconds / max(self._steps, 1) for part, seconds in self.seconds.items()}
+        self.seconds, self._steps = dict.fromkeys(PARTS, 0.0), 0
+        return means
 
 
 def check_precision(precision: str) -> None:

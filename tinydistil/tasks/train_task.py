@@ -130,7 +130,7 @@ def fine_tune(
     settings = replace(config, accumulation=parts).train_config(batches.batches_per_epoch)
     objective = TaskObjective(model, class_weights=class_weights, soft=config.soft, temperature=config.temperature)
     optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
-    trainer: Trainer[TaskBatch, None] = Trainer(
+    trainer: Trainer[TaskBatch] = Trainer(
         objective.to(ranks.device),
         optimizer,
         ranks,
@@ -139,7 +139,7 @@ def fine_tune(
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
     validate = None if figure is None else lambda: _to_lower(figure(model))
-    loop: Loop[TaskBatch, None] = Loop(
+    loop: Loop[TaskBatch] = Loop(
         trainer, batches, settings, store, records, validate=validate, named=lambda x: (figure_name, _figure_of(x))
     )
     if resume and (found := store.latest()) is not None:

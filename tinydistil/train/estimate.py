@@ -19,7 +19,6 @@ from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.shards import WordPair
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.states import TeacherStates
 from tinydistil.distill.step import Trainer
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
@@ -72,7 +71,7 @@ class _Trial:
     """Seconds of a step per sequence, the teacher's apart, and what an epoch reads: its sequences, None before the
     corpus is prepared, and their tokens on average, [CLS] and [SEP] included."""
 
-    trainer: Trainer[MaskedBatch, TeacherStates]
+    trainer: Trainer[MaskedBatch]
     teacher: Pretrained | None
     step_s: float
     teacher_s: float

@@ -14,7 +14,6 @@ from tinydistil.base.files import write_json, write_text
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.states import TeacherStates
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.train.card import Head, Outcome, model_card, watched_by
 from tinydistil.train.loop import Loop
@@ -26,7 +25,7 @@ OUTCOME = "outcome.json"
 _PACKAGES = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
 
 
-def write_results(plan: Plan, loop: Loop[MaskedBatch, TeacherStates]) -> Outcome:
+def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
     """Write the student as an ordinary Hugging Face folder, its card and outcome.json; called on all ranks together."""
     early = plan.config.train.patience > 0
     if early:
@@ -62,7 +61,7 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch, TeacherStates]) -> Outcome
     return outcome
 
 
-def _outcome(plan: Plan, loop: Loop[MaskedBatch, TeacherStates], learner: Learner, loss: float | None) -> Outcome:
+def _outcome(plan: Plan, loop: Loop[MaskedBatch], learner: Learner, loss: float | None) -> Outcome:
     """The outcome, the student's masked LM loss measured where the run did not watch it."""
     state, recipe, train = loop.state, plan.config.recipe, plan.config.train
     head: Head = "copied" if plan.config.student.start == "layers" else "none"

@@ -6,17 +6,18 @@ anew for each batch (dropout). A resumed run has therefore nothing to restore bu
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Generic
+from typing import Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted, StopRequest
-from tinydistil.distill.objective import Batches, BatchT, TeacherT
-from tinydistil.distill.step import StepResult, Trainer
+from tinydistil.distill.step import Batch, BatchT, StepResult, Trainer
 from tinydistil.train.checkpoint import Checkpoint, CheckpointStore
 from tinydistil.train.optimizer import learning_rate_share, optimizer_tensors, restore_optimizer
 from tinydistil.train.records import Pace, Records
@@ -27,9 +28,29 @@ from tinydistil.train.train_config import TrainConfig
 # a rank leaves unsaved: torchrun would kill it 30 s after the signal in any case.
 _STOP_WITHIN_S = 15.0
 _MOST_IDS_SHOWN = 64
+_BatchOut = TypeVar("_BatchOut", bound=Batch, covariant=True)
 
 
-class Loop(Generic[BatchT, TeacherT]):
+class Batches(Protocol[_BatchOut]):
+    """The batches of a run: pure functions of the cursor, the same global batch for any number of ranks.
+
+    batches_per_epoch: global batches in one pass over the corpus. mean_tokens: of a global batch on average; what a
+    budget in tokens is first planned with.
+    """
+
+    batches_per_epoch: int
+
+    @property
+    def mean_tokens(self) -> float: ...
+
+    def global_batch(self, cursor: int) -> tuple[int, NDArray[np.int64]]:
+        """The epoch and the sequence numbers of the `cursor`-th batch since the start of the run."""
+
+    def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> Sequence[_BatchOut]:
+        """This rank's share of the `cursor`-th global batch, in `accumulation` parts; some may be empty."""
+
+
+class Loop(Generic[BatchT]):
     """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop.
 
     `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank; `named`
@@ -40,7 +61,7 @@ class Loop(Generic[BatchT, TeacherT]):
 
     def __init__(
         self,
-        trainer: Trainer[BatchT, TeacherT],
+        trainer: Trainer[BatchT],
         batches: Batches[BatchT],
         config: TrainConfig,
         store: CheckpointStore,
@@ -278,9 +299,3 @@ class Loop(Generic[BatchT, TeacherT]):
             over = state.seconds >= 60 * config.minutes
             totals.append(state.steps if over else max(math.ceil(60 * config.minutes / pace_s), state.steps + 1))
         return min(totals or [math.ceil(config.epochs * self.batches.batches_per_epoch)])
-
-
-def metrics_without_times(line: Mapping[str, object]) -> dict[str, object]:
-    """A line of metrics.jsonl without what differs between two runs of the same seed."""
-    times = {"seconds", "tokens_per_second"}
-    return {key: value for key, value in line.items() if key not in times and not key.endswith("_ms")}

@@ -14,8 +14,8 @@ from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.states import TeacherStates
 from tinydistil.distill.step import Trainer
+from tinydistil.distill.terms.base import TeacherStates
 from tinydistil.model.sentence_folder import declared_beside
 from tinydistil.train.card import Outcome, held_out_loss, watched_by
 from tinydistil.train.checkpoint import CheckpointStore
@@ -106,7 +106,7 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     return write_results(plan, loop) if finished else None
 
 
-def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch, TeacherStates]:
+def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
     config = plan.config
     teacher = None if plan.teacher is None else load_teacher(plan)

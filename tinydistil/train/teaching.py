@@ -38,10 +38,11 @@ def start_projected(
     """Give `student` its teacher's weights in fewer dimensions, the same on every rank."""
     assert plan.teacher is not None, "checked by RunConfig"
     own = plan.config.student_vocabulary == "own"
+    sample = _sample(batches, _PROJECTION_SEQUENCES).to(ranks.device)
     project_teacher(
         student,
         teacher.to(ranks.device),
-        _sample(batches, _PROJECTION_SEQUENCES).to(ranks.device).teacher_view,
+        sample.teacher or sample,
         (plan.teacher.tokenizer, plan.student.tokenizer) if own else None,
     )
     ranks.broadcast_(tensor.data for tensor in student.parameters())

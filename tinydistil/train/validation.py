@@ -16,7 +16,7 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.states import TeacherStates
+from tinydistil.distill.terms.base import TeacherStates
 from tinydistil.model.heads import BertForMaskedLM
 
 # The epoch whose masks validation uses: none that training reaches.

@@ -3,11 +3,11 @@
 A cache is bound to everything its numbers depend on (teacher, vocabularies, text, masks, recipe); one that was made for
 anything else is refused by the field that differs. Its sequences are cut into parts, one file for each part and mask
 epoch, whole or absent, so an interrupted writing goes on with the next part. A part (see `part`) holds, as TERM.KIND,
-what the states of each term keep of every sequence: see `states.Vectors` and `terms.vocabulary.Distribution`.
+what the states of each term keep of every sequence: see `terms.base.Vectors` and `terms.vocabulary.Distribution`.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,9 +21,9 @@ from tinydistil.base.claim import Ownership
 from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.options import CacheConfig
-from tinydistil.distill.states import State, TeacherStates
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.teacher.part import Part, read_sealed, write_part, write_sealed
+from tinydistil.distill.terms.base import State, TeacherStates
 
 FITTED = "projections.safetensors"
 OWNERSHIP = Ownership(
@@ -119,7 +119,7 @@ class TeacherCache:
         pieces: dict[int, dict[str, Tensor]] = {}
         for batch in (each.to(device) for each in batches):
             computed = teacher(batch)
-            for term, name, state in _each(teacher.states):
+            for (term, name), state in _stored(teacher.states).items():
                 sizes = state.lengths(batch).tolist()
                 for kind, kept in state.keep(computed[term][name], batch, config).items():
                     parts = torch.split(kept.cpu(), sizes)
@@ -130,13 +130,17 @@ class TeacherCache:
 
 def kinds_of(states: Mapping[str, Mapping[str, State]], config: CacheConfig) -> list[str]:
     """The names of what is kept of every sequence."""
-    return [f"{term}.{kind}" for term, _, state in _each(states) for kind in state.kinds(config)]
+    return [f"{term}.{kind}" for (term, _), state in _stored(states).items() for kind in state.kinds(config)]
 
 
-def _each(states: Mapping[str, Mapping[str, State]]) -> Iterator[tuple[str, str, State]]:
+def _stored(states: Mapping[str, Mapping[str, State]]) -> dict[tuple[str, str], State]:
+    """By term and name the states that are written: a shared one for the first term that reads it."""
+    found: dict[tuple[str, str], State] = {}
     for term, named in states.items():
         for name, state in named.items():
-            yield term, name, state
+            if not (state.shared and any(other == name and each.shared for (_, other), each in found.items())):
+                found[term, name] = state
+    return found
 
 
 class CachedTeacher:
@@ -153,11 +157,17 @@ class CachedTeacher:
         """The states for `batch`, whose masks must be of an epoch that the cache holds."""
         numbers = np.searchsorted(self.cache.sequences, batch.sequence_ids.cpu().numpy())
         found = [self._open(batch.epoch, int(n) // PART).sequence(int(n) % PART) for n in numbers]
-        states: dict[str, dict[str, object]] = {}
-        for term, name, state in _each(self.states):
+        restored: dict[tuple[str, str], object] = {}
+        shared: dict[str, object] = {}
+        for (term, name), state in _stored(self.states).items():
             kept = {
                 kind: torch.cat([each[f"{term}.{kind}"] for each in found]).to(self.device)
                 for kind in (state.kinds(self.config) if found else ())
             }
-            states.setdefault(term, {})[name] = state.restore(kept, batch, self.config, self.model)
-        return states
+            restored[term, name] = state.restore(kept, batch, self.config, self.model)
+            if state.shared:
+                shared[name] = restored[term, name]
+        return {
+            term: {name: shared[name] if state.shared else restored[term, name] for name, state in named.items()}
+            for term, named in self.states.items()
+        }

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
-from tinydistil.distill.states import ModelStates
 from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import ModelStates
 from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.quantised import quantise
 
@@ -49,13 +49,12 @@ def quantise_teacher(
     """
     batches = list(sample)
     before = _read(teacher, batches)
-    quantise(
-        teacher.model, [(teacher.ids_of(batch), batch.teacher_view.attention_mask) for batch in batches], agree=agree
-    )
+    inputs = [(teacher.ids_of(batch), (batch.teacher or batch).attention_mask) for batch in batches]
+    quantise(teacher.model, inputs, agree=agree)
     after = _read(teacher, batches)
     cosines, divergence, positions, temperature = [], 0.0, 0, 1.0
     for batch, (exact, exact_words), (rough, rough_words) in zip(batches, before, after, strict=True):
-        text = batch.teacher_view.valid_mask
+        text = (batch.teacher or batch).valid_mask
         cosines.append(F.cosine_similarity(exact.hidden[text], rough.hidden[text], dim=-1))
         for (state, p), (_, q) in zip(exact_words, rough_words, strict=True):
             temperature = state.temperature

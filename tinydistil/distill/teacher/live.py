@@ -9,7 +9,7 @@ from torch import Tensor
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
 from tinydistil.batches.batch import MaskedBatch
-from tinydistil.distill.states import ModelStates, State, TeacherStates
+from tinydistil.distill.terms.base import ModelStates, State, TeacherStates
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.quantised import check_engine
@@ -38,8 +38,8 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: MaskedBatch) -> TeacherStates:
         """The states for `batch`, on the model's device."""
+        read = self.read(batch)
         with self._autocast(batch.input_ids.device.type):
-            read = self.read(batch)
             return {
                 term: {name: state.take(read, batch) for name, state in states.items()}
                 for term, states in self.states.items()
@@ -50,13 +50,12 @@ class LiveTeacher:
         """What the model computes of the tokens that are shown to it, before anything is taken of it."""
         assert not self.model.training, "the teacher must stay in eval mode"
         with self._autocast(batch.input_ids.device.type):
-            return ModelStates(
-                self.model, self.model(self.ids_of(batch), batch.teacher_view.attention_mask).last_hidden
-            )
+            mask = (batch.teacher or batch).attention_mask
+            return ModelStates(self.model, self.model(self.ids_of(batch), mask).last_hidden)
 
     def ids_of(self, batch: MaskedBatch) -> Tensor:
         """The tokens (B, T') that are shown to the teacher."""
-        view = batch.teacher_view
+        view = batch.teacher or batch
         return view.input_ids if self.sees == "masked" else view.original_ids
 
     def _autocast(self, device: str) -> AbstractContextManager[object]:

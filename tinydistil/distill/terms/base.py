@@ -9,6 +9,8 @@
             return Loss((student.hidden[:, 0] - teacher["hidden"][:, 0]).square().mean(-1).sum())
 
 It is trained with by `--set recipe.terms.first_token=0.5`.
+
+Shapes: B sequences, T tokens (T' the teacher's), D width (E), N vectors, F width of a kept one, R positions.
 """
 
 import importlib
@@ -17,13 +19,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
 from tinydistil.batches.batch import MaskedBatch
-from tinydistil.distill.options import Shapes, TermOptions
-from tinydistil.distill.states import LastHidden, ModelStates, State
+from tinydistil.distill.options import CacheConfig, Shapes, TermOptions
+from tinydistil.distill.scheduled import Schedule
+from tinydistil.model.bert import BertModel
+from tinydistil.model.heads import BertForMaskedLM, Decoding
+
+# By the name of a term, then of a state that it needs.
+TeacherStates = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStates:
+    """What `model` has computed of a batch: its last hidden states (B, T, D); its logits only where they are read."""
+
+    model: BertForMaskedLM | BertModel
+    hidden: Tensor
+
+    def decoding_at(self, positions: Tensor) -> Decoding:
+        """What logits are made of, at `positions` (R,) of the flattened B * T."""
+        assert isinstance(self.model, BertForMaskedLM), "see TermOptions.check"
+        return self.model.decoding_at(self.hidden, positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +55,100 @@ class Loss:
     numbers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class State(ABC):
+    """A state of the teacher: how it is taken from the model, kept in a cache and restored from there.
+
+    A cache keeps tensors by kind, each with any number of items per sequence; `shared` ones once for all terms.
+    """
+
+    shared: ClassVar[bool] = False
+
+    @abstractmethod
+    def take(self, teacher: ModelStates, batch: MaskedBatch) -> Any:
+        """The state as the term reads it."""
+
+    @abstractmethod
+    def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
+        """The names of what is kept."""
+
+    @abstractmethod
+    def lengths(self, batch: MaskedBatch) -> Tensor:
+        """Items of each sequence (B,)."""
+
+    @abstractmethod
+    def keep(self, state: Any, batch: MaskedBatch, cache: CacheConfig) -> dict[str, Tensor]:
+        """What of `state` is written, by kind, sequence after sequence."""
+
+    @abstractmethod
+    def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Any:
+        """The state from what was kept, empty where the batch has no sequence; `model` is the teacher."""
+
+
+class Vectors(State):
+    """Vectors (N, F), each of one sequence, in 16 or 8 bits: codes times steps.
+
+    take: makes them. present: which of them (N,) stand for something; the others are restored as zeros.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        take: Callable[[ModelStates, MaskedBatch], Tensor],
+        present: Callable[[MaskedBatch], Tensor],
+    ) -> None:
+        self.width, self._take, self.present = width, take, present
+
+    def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
+        return self._take(teacher, batch)
+
+    def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
+        return ("vectors", "steps") if cache.vector_bits == 8 else ("vectors",)
+
+    def lengths(self, batch: MaskedBatch) -> Tensor:
+        return self.present(batch).view(len(batch.sequence_ids), -1).sum(1)
+
+    def keep(self, state: Tensor, batch: MaskedBatch, cache: CacheConfig) -> dict[str, Tensor]:
+        vectors = state.flatten(0, -2)[self.present(batch)]
+        if cache.vector_bits == 16:
+            return {"vectors": vectors.half()}
+        steps = vectors.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        return {"vectors": (vectors / steps).round().to(torch.int8), "steps": steps}
+
+    def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Tensor:
+        present = self.present(batch)
+        vectors = torch.zeros(len(present), self.width, device=present.device)
+        if kept:
+            vectors[present] = kept["vectors"].float() * kept.get("steps", 1.0)
+        return vectors
+
+
+class LastHidden(Vectors):
+    """The teacher's last hidden states (B, T', E) as they are; zeros at padding."""
+
+    shared = True
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            width,
+            lambda teacher, _: teacher.hidden,
+            lambda batch: (batch.teacher or batch).valid_mask.flatten(),  # (B * T')
+        )
+
+    def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Tensor:
+        shape = (batch.teacher or batch).input_ids.shape
+        return super().restore(kept, batch, cache, model).view(*shape, self.width)
+
+
 class Term(nn.Module, ABC):
-    """One sum of the loss. It may own what is learned with it, and what is fitted to the teacher (its buffers)."""
+    """One sum of the loss. It may own what is learned with it, and what is fitted to the teacher (its buffers).
+
+    reports: the names in `Loss.numbers`; none where the sum itself is what is reported. progress: the share of the
+    run's steps that are done, for what follows a schedule, set before each step.
+    """
 
     Options: ClassVar[type[TermOptions]] = TermOptions
+    reports: tuple[str, ...] = ()
+    progress: float = 0.0
 
     def __init__(self, options: TermOptions, shapes: Shapes) -> None:
         super().__init__()
@@ -57,13 +168,6 @@ class Term(nn.Module, ABC):
         width = 0 if self.shapes.teacher is None else self.shapes.teacher.hidden_size
         return {name: LastHidden(width) for name in self.needs.teacher}
 
-    def numbers(self) -> tuple[str, ...]:
-        """The names in `Loss.numbers`; none where the sum itself is what is reported."""
-        return ()
-
-    def at(self, progress: float) -> None:
-        """Follow its schedules to the share of the steps that are done."""
-
     def to_be_fitted(self) -> int:
         """Sequences of which the teacher's states are shown (`observe`) before the first step."""
         return 0
@@ -74,6 +178,11 @@ class Term(nn.Module, ABC):
     def fitted(self) -> str:
         """Take what `observe` has seen. What it came to, for a person."""
         return ""
+
+
+def value_at(number: float | Schedule, progress: float) -> float:
+    """The number, or what its schedule makes of it."""
+    return number.at(progress) if isinstance(number, Schedule) else number
 
 
 TERMS: dict[str, type[Term]] = {}

@@ -1,4 +1,4 @@
-"""Terms that compare vectors of the student with vectors of the teacher: what `hidden` and `pooled` share.
+"""Terms that compare vectors of the student with vectors of the teacher: `hidden` and `pooled`.
 
 Shapes: B sequences, T tokens, W words, N vectors, D student width, E teacher width, F width of a prepared vector.
 """
@@ -7,14 +7,22 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch, TeacherView
-from tinydistil.distill.losses import cosine, mean_squared_error
-from tinydistil.distill.options import DISTANCES, RepresentationOptions, Shapes
-from tinydistil.distill.projection import Moments, Projection
-from tinydistil.distill.states import ModelStates, State, Vectors
-from tinydistil.distill.terms.base import Loss, Term
+from tinydistil.distill.losses import cosine, mean_squared_error, word_means
+from tinydistil.distill.moments import Moments
+from tinydistil.distill.options import (
+    DISTANCES,
+    HiddenOptions,
+    PooledOptions,
+    RepresentationOptions,
+    Shapes,
+    check_projection,
+)
+from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, Vectors, register
 
 _DISTANCES = dict(zip(DISTANCES, (cosine, mean_squared_error), strict=True))
 
@@ -43,7 +51,7 @@ class Representation(Term):
 
     def teacher_vectors(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
         """Those of the teacher (N, E), as they are."""
-        return self.vectors(teacher.hidden, batch.teacher_view, batch.num_words)
+        return self.vectors(teacher.hidden, batch.teacher or batch, batch.num_words)
 
     def states(self) -> Mapping[str, State]:
         """The teacher's vectors, prepared: what of the projection never changes is done once."""
@@ -52,7 +60,7 @@ class Representation(Term):
             name: Vectors(
                 self.projection.prepared_width,
                 lambda teacher, batch: self.projection.prepare(self.teacher_vectors(teacher, batch)),
-                lambda batch: self.present(batch.teacher_view, batch.num_words),
+                lambda batch: self.present(batch.teacher or batch, batch.num_words),
             )
         }
 
@@ -62,7 +70,7 @@ class Representation(Term):
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         ours = self.vectors(student.hidden, batch, batch.num_words)
         (name,) = self.needs.teacher
-        ours, theirs = self.projection.compare(ours, teacher[name])
+        ours, theirs = self.projection(ours, teacher[name])
         return Loss(self.distance(ours, theirs, self.present(batch, batch.num_words)))
 
     def to_be_fitted(self) -> int:
@@ -71,9 +79,125 @@ class Representation(Term):
     def observe(self, teacher: ModelStates, batch: MaskedBatch) -> None:
         vectors = self.teacher_vectors(teacher, batch)
         self._moments = self._moments or Moments(vectors.shape[1], vectors.device)
-        self._moments.add(vectors[self.present(batch.teacher_view, batch.num_words)])
+        self._moments.add(vectors[self.present(batch.teacher or batch, batch.num_words)])
 
     def fitted(self) -> str:
         assert self._moments is not None, "shown at least one batch"
         kept, self._moments = self.projection.fit(self._moments), None
         return f"the projection keeps {kept:.1%} of the teacher's squared length"
+
+
+@register("hidden")
+class Hidden(Representation):
+    """The distance per token, or per word."""
+
+    Options = HiddenOptions
+    options: HiddenOptions
+
+    def vectors(self, hidden: Tensor, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+        """N = B * T tokens, or B * W words with W = `num_words`."""
+        if self.options.unit == "word":
+            return word_means(hidden, view.word_index, num_words)[0].flatten(0, 1)
+        return hidden.flatten(0, 1)
+
+    def present(self, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+        """Tokens of text, or words that exist."""
+        if self.options.unit == "token":
+            return view.valid_mask.flatten()
+        # Words are numbered without gaps, so a sequence's last number tells which exist.
+        numbers = torch.arange(num_words, device=view.word_index.device)
+        return (numbers <= view.word_index.amax(1, keepdim=True)).flatten()
+
+
+@register("pooled")
+class Pooled(Representation):
+    """The distance per sequence: of the mean over its tokens, special ones included, as most sentence encoders pool."""
+
+    Options = PooledOptions
+
+    def vectors(self, hidden: Tensor, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+        """The means (B, D)."""
+        whole = torch.where(view.valid_mask, 0, -1)  # the sequence as one word
+        return word_means(hidden, whole, 1)[0].flatten(0, 1)
+
+    def teacher_vectors(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
+        """The same, or the first token's where the teacher's folder says so."""
+        if self.shapes.teacher_pooling == "cls":
+            return teacher.hidden[:, 0]
+        return super().teacher_vectors(teacher, batch)
+
+    def present(self, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+        """Sequences with text."""
+        return view.valid_mask.any(1)
+
+
+class Projection(nn.Module):
+    """Maps (student (..., D), teacher (..., E)) to a pair of one width.
+
+    "student-to-teacher": a learned D -> E map of the student. "teacher-to-student": a learned E -> D map of the
+    teacher. "pca": a fixed E -> D map, the teacher's own first components. "none": D must equal E.
+
+    The teacher's vectors are prepared first: with `centred` their mean is taken off, and with `whitening` w each
+    principal direction is divided by its standard deviation to the power w (1 is the whitening of Su et al. 2021): in
+    sentence encoders what varies most is not what tells near sentences apart. What must be known of the teacher for
+    that, and for "pca", comes by `fit`.
+    """
+
+    mean: Tensor  # (E,), zeros unless centred
+    basis: Tensor | None  # (K, E): the directions that the teacher is seen in; K = D for "pca", else E
+
+    def __init__(
+        self, kind: str, student_width: int, teacher_width: int, *, centred: bool = False, whitening: float = 0.0
+    ) -> None:
+        super().__init__()
+        check_projection(kind, student_width, teacher_width)
+        self.kind, self.centred, self.whitening = kind, centred, whitening
+        # Buffers, so that a checkpoint holds them: a resumed run must not fit them again.
+        self.register_buffer("mean", torch.zeros(teacher_width))
+        if kind == "student-to-teacher":
+            self.map = nn.Linear(student_width, teacher_width)
+        elif kind == "teacher-to-student":
+            self.map = nn.Linear(teacher_width, student_width)
+        seen = student_width if kind == "pca" else teacher_width
+        self.register_buffer("basis", torch.eye(seen, teacher_width) if kind == "pca" or whitening > 0 else None)
+
+    @property
+    def prepared_width(self) -> int:
+        """Numbers of a teacher's vector after `prepare`."""
+        return self.mean.shape[0] if self.basis is None else self.basis.shape[0]
+
+    def prepare(self, teacher: Tensor) -> Tensor:
+        """The teacher's vectors (..., E) centred, reduced and whitened, as far as is asked for: what never changes."""
+        if self.centred:
+            teacher = teacher - self.mean
+        return teacher if self.basis is None else teacher @ self.basis.T
+
+    def forward(self, student: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """The two, comparable: (..., D) and what `prepare` made of (..., E) to the same width."""
+        if self.kind == "student-to-teacher":
+            return self.map(student), prepared
+        if self.kind == "teacher-to-student":
+            return student, self.map(prepared)
+        return student, prepared
+
+    def fit(self, moments: Moments) -> float:
+        """Take mean and directions from the teacher's vectors; returns the share of squares that "pca" keeps, else 1.
+
+        Raises InputError where there are fewer vectors than directions to find.
+        """
+        if self.centred:
+            self.mean.copy_(moments.mean)
+        if self.basis is None:
+            return 1.0
+        needed = len(self.basis)
+        require(
+            moments.count > needed,
+            f"recipe.fit_sequences: {moments.count} teacher vectors cannot give {needed} directions; "
+            "give more sequences",
+        )
+        directions, squares = moments.directions(centred=self.centred)
+        # A direction in which nothing varies (LayerNorm leaves one) would be blown up to noise: it is left out.
+        there = squares > 1e-9 * squares[0]
+        scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
+        self.basis.copy_((directions * scales[:, None])[:needed])
+        return float(squares[:needed].sum() / squares.sum().clamp(min=1e-300))

@@ -15,9 +15,8 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.losses import SparseTargets, sparse_targets
 from tinydistil.distill.options import CacheConfig, Shapes, VocabularyOptions
-from tinydistil.distill.scheduled import Schedule, value_at
-from tinydistil.distill.states import ModelStates, State
-from tinydistil.distill.terms.base import Loss, Term, register
+from tinydistil.distill.scheduled import Schedule
+from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, register, value_at
 from tinydistil.model.heads import BertForMaskedLM, Decoding
 
 
@@ -33,22 +32,14 @@ class Vocabulary(Term):
     def __init__(self, options: VocabularyOptions, shapes: Shapes) -> None:
         super().__init__(options, shapes)
         self.options, self.compute = options, fused_vocabulary_loss
-        self.at(0.0)
-
-    def at(self, progress: float) -> None:
-        options = self.options
-        self.hard, self.soft, self.temperature = (
-            value_at(each, progress) for each in (options.hard, options.soft, options.temperature)
-        )
-
-    def numbers(self) -> tuple[str, ...]:
-        return ("hard",) * self.options.has_hard + ("soft",) * self.options.has_soft
+        self.has_hard, self.has_soft = options.has_hard, options.has_soft
+        self.reports = ("hard",) * self.has_hard + ("soft",) * self.has_soft
 
     def count(self, batch: MaskedBatch) -> int:
         return len(self._positions(batch))
 
     def _positions(self, batch: MaskedBatch) -> Tensor:
-        if self.options.soft_positions == "masked" or self.options.has_hard:
+        if self.options.soft_positions == "masked" or self.has_hard:
             return batch.positions
         return batch.valid_mask.flatten().nonzero().squeeze(1)
 
@@ -57,23 +48,24 @@ class Vocabulary(Term):
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         """From the student's logits at the positions, and the teacher's as a `Decoding` or `SparseTargets`."""
-        positions = self._positions(batch)
-        numbers = (self.hard, self.options.has_hard), (self.soft, self.options.has_soft), (self.temperature, True)
+        positions, options = self._positions(batch), self.options
+        numbers = (options.hard, self.has_hard), (options.soft, self.has_soft), (options.temperature, True)
+        device, progress = positions.device, self.progress
         # As tensors, or a weight that a schedule takes to 0 would be another form of the loss.
         hard, soft, temperature = (
-            torch.full((), value, dtype=torch.float64, device=positions.device) if is_there else 0.0
-            for value, is_there in numbers
+            torch.full((), value_at(each, progress), dtype=torch.float64, device=device) if asked else 0.0
+            for each, asked in numbers
         )
         found = self.compute(
             student.decoding_at(positions),
-            batch.targets if self.options.has_hard else torch.zeros_like(positions),
+            batch.targets if self.has_hard else torch.zeros_like(positions),
             teacher.get("logits"),
             hard=hard,
             soft=soft,
             temperature=temperature,
-            divergence=self.options.divergence,
+            divergence=options.divergence,
         )
-        return Loss(found.total, {name: each for name in self.numbers() if (each := getattr(found, name)) is not None})
+        return Loss(found.total, {name: each for name in self.reports if (each := getattr(found, name)) is not None})
 
 
 class Distribution(State):
