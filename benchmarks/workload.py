@@ -25,7 +25,8 @@ from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.sentences import split_sentences
 from tinydistil.demo.text import works
-from tinydistil.distill.learner import Learner, make_learner
+from tinydistil.distill.learner import Learner
+from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import recipe
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
@@ -167,9 +168,8 @@ def models_of(
         BertForMaskedLM(config_of(shape, size.vocab_size, tokenizer), attention=attention)
         for shape in (size.teacher, size.student)
     )
-    return teacher, make_learner(
-        student, teacher, recipe("total", hidden=1.0, projection=projection)
-    )  # the peers weigh all terms alike
+    alike = recipe("total", hidden=1.0, projection=projection)  # the peers weigh all terms alike
+    return teacher, Learner(student, alike, Shapes(student.config, teacher.config, teacher_has_head=True))
 
 
 def batch_at(batches: MaskedBatches, cursor: int) -> MaskedBatch:

@@ -92,7 +92,7 @@ def test_quota_is_bounded() -> None:
     result = masked(300, config=config)
     counts = np.bincount(result.rows // 128, minlength=300)
     for count, tokens in zip(counts, ordinary.sum(1), strict=True):
-        assert 0.4 * tokens - 1 < count <= config.most_rows(int(tokens))
+        assert 0.4 * tokens - 1 < count <= int(tokens * config.rate) + 1
 
 
 def test_whole_words() -> None:

@@ -13,6 +13,7 @@ from tinydistil.distill.initialise import (
     student_respelled,
 )
 from tinydistil.distill.moments import Moments, principal_components
+from tinydistil.distill.options import check_projection
 from tinydistil.distill.terms.representation import Projection
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
@@ -106,9 +107,9 @@ def test_refusals() -> None:
     with pytest.raises(InputError, match=r"'pca' reduces the teacher \(8\) to the student \(12\)"):
         student_for_vocabulary(TEACHER, NEW, STUDENT, OLD, "pca")
     with pytest.raises(InputError, match="widths differ"):
-        Projection("none", 8, 12)
+        check_projection("none", 8, 12)
     with pytest.raises(InputError, match="which is wider"):
-        Projection("pca", 12, 8)
+        check_projection("pca", 12, 8)
 
 
 def test_a_student_learns_to_read_with_another_vocabulary() -> None:

@@ -12,8 +12,9 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.masking import MaskConfig
 from tinydistil.batches.shards import WordPair
-from tinydistil.distill.learner import make_learner
+from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import vocabulary_loss
+from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.recipe import recipe as recipe_of
 from tinydistil.distill.step import Trainer
@@ -95,6 +96,12 @@ class Repeating:
 
     def __getitem__(self, index: int) -> NDArray[np.uint16]:
         return np.full(5 + 7 * (index % 5), 10 + index % 4, np.uint16)
+
+
+def make_learner(student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel | None, recipe: Recipe) -> Learner:
+    """The learner for these models; what is fitted to the teacher must still be fitted."""
+    shape = None if teacher is None else teacher.config
+    return Learner(student, recipe, Shapes(student.config, shape, isinstance(teacher, BertForMaskedLM)))
 
 
 def toy_trainer(

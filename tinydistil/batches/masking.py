@@ -40,10 +40,6 @@ class MaskConfig(Checked, table="mask"):
         total = self.mask_share + self.random_share
         require(total <= 1 + 1e-9, f"mask.mask_share + mask.random_share must be <= 1, got {total}")
 
-    def most_rows(self, tokens: int) -> int:
-        """How many of `tokens` ordinary tokens can be chosen at most."""
-        return int(np.floor(tokens * self.rate)) + 1
-
 
 @dataclass(frozen=True, slots=True)
 class MaskedTokens:
@@ -73,7 +69,7 @@ def mask_tokens(
     word in its sequence, for `whole_words`.
 
     Of n ordinary tokens, n * rate are chosen, rounded up or down at random so that the share is right on average for
-    short sequences too; never more than `config.most_rows(n)`.
+    short sequences too; never more than one token more.
     """
     places = np.arange(ids.shape[1], dtype=np.uint64)
     key = _mix(_mix(np.uint64(seed), np.uint64(epoch)), sequence_ids.astype(np.uint64))[:, None]  # (B, 1)

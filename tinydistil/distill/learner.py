@@ -9,7 +9,6 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.terms.base import Loss, ModelStates, State, TeacherStates, Term, value_at
-from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 
 
@@ -74,16 +73,3 @@ class Learner(nn.Module):
             if seen >= max(term.to_be_fitted() for term in wanted.values()):
                 break
         return {name: term.fitted() for name, term in wanted.items()}
-
-
-def make_learner(
-    student: BertForMaskedLM,
-    teacher: BertForMaskedLM | BertModel | None,
-    recipe: Recipe,
-    *,
-    teacher_pooling: str = "mean",
-) -> Learner:
-    """The learner for these models; what is fitted to the teacher must still be fitted."""
-    has_head = isinstance(teacher, BertForMaskedLM)
-    shapes = Shapes(student.config, None if teacher is None else teacher.config, has_head, teacher_pooling)
-    return Learner(student, recipe, shapes)

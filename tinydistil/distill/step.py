@@ -168,16 +168,11 @@ class Trainer(Generic[BatchT]):
         Raises InputError where it is none.
         """
         if self.scaler.is_enabled() and saved:
-            known = self.scaler.state_dict().keys()
-            require(
-                isinstance(saved, dict)
-                and saved.keys() == known
-                and all(type(each) in (int, float) for each in saved.values())
-                and 0 < saved["scale"] < math.inf,
-                "state.json: scaler is not what was saved",
-            )
-            assert isinstance(saved, dict)
-            self.scaler.load_state_dict(saved)
+            state = saved if isinstance(saved, dict) else {}
+            sound = state.keys() == self.scaler.state_dict().keys()
+            sound = sound and all(type(each) in (int, float) for each in state.values())
+            require(sound and 0 < state["scale"] < math.inf, "state.json: scaler is not what was saved")
+            self.scaler.load_state_dict(state)
 
     def _global_counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, float], int]:
         """Each term's count over all ranks and micro-batches, known before any pass, and the tokens of the step."""

@@ -14,14 +14,7 @@ from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.losses import cosine, mean_squared_error, word_means
 from tinydistil.distill.moments import Moments
-from tinydistil.distill.options import (
-    DISTANCES,
-    HiddenOptions,
-    PooledOptions,
-    RepresentationOptions,
-    Shapes,
-    check_projection,
-)
+from tinydistil.distill.options import DISTANCES, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, Vectors, register
 
 _DISTANCES = dict(zip(DISTANCES, (cosine, mean_squared_error), strict=True))
@@ -150,7 +143,6 @@ class Projection(nn.Module):
         self, kind: str, student_width: int, teacher_width: int, *, centred: bool = False, whitening: float = 0.0
     ) -> None:
         super().__init__()
-        check_projection(kind, student_width, teacher_width)
         self.kind, self.centred, self.whitening = kind, centred, whitening
         # Buffers, so that a checkpoint holds them: a resumed run must not fit them again.
         self.register_buffer("mean", torch.zeros(teacher_width))
