@@ -112,16 +112,9 @@ def plain_bert_tokens(backend: tokenizers.Tokenizer, special: SpecialTokens) -> 
         tokens, special, lowercase=normalizer.lowercase, strip_accents=normalizer.strip_accents,
         handle_chinese_chars=normalizer.handle_chinese_chars,
     )  # fmt: skip
-    # What decides the ids of a text.
-    rules, usual_rules = (
-        {
-            key: rule
-            for key, rule in json.loads(each.to_str()).items()
-            if key not in ("truncation", "padding", "decoder")
-        }
-        for each in (backend, usual)
-    )
-    return tokens if rules == usual_rules else None
+    rules, usual_rules = (json.loads(each.to_str()) for each in (backend, usual))
+    deciding = rules.keys() - {"truncation", "padding", "decoder"}  # what decides the ids of a text
+    return tokens if all(rules[key] == usual_rules.get(key) for key in deciding) else None
 
 
 def check_rules(backend: tokenizers.Tokenizer) -> None:
