@@ -7,6 +7,7 @@ its calls, by file; also the files that were imported. A step is the second one,
 What Python makes of a comprehension, and what dataclasses generate, is no function.
 """
 
+import inspect
 import json
 import runpy
 import sys
@@ -33,7 +34,8 @@ class Trace:
         calls, code = self.calls, frame.f_code
         if event == "call" and calls is not None and code.co_filename.startswith(PACKAGE):
             name = code.co_qualname.removeprefix("<locals>.")
-            if not name.endswith(">"):  # a module, class body, comprehension or lambda
+            # No module, class body, comprehension or lambda.
+            if code.co_flags & inspect.CO_OPTIMIZED and not name.endswith(">"):
                 calls[code.co_filename.removeprefix(PACKAGE), name] += 1
 
 

@@ -22,7 +22,7 @@ from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
-from tinydistil.train.card import terms_of
+from tinydistil.train.export import terms_of
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import Plan, kept_bytes, make_batches
 from tinydistil.train.student import build_student

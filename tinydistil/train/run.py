@@ -17,12 +17,11 @@ from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.terms.base import TeacherStates
 from tinydistil.model.sentence_folder import declared_beside
-from tinydistil.train.card import Outcome, held_out_loss, watched_by
 from tinydistil.train.checkpoint import CheckpointStore
-from tinydistil.train.export import STUDENT, environment, write_results, write_values
+from tinydistil.train.export import STUDENT, Outcome, held_out_loss, watched_by, write_beginning, write_results
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import make_optimizer
-from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, make_batches, make_plan, ownership
+from tinydistil.train.plan import CHECKPOINTS, Plan, make_batches, make_plan, ownership
 from tinydistil.train.prefetch import Prefetched
 from tinydistil.train.records import Records
 from tinydistil.train.run_config import RunConfig
@@ -97,8 +96,7 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     loop = build(plan, ranks)
     with ranks.agreed():
         if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
-            write_values(plan.output, CONFIG_FILE, plan.origin)
-            write_values(plan.output, "environment.json", environment(ranks))
+            write_beginning(plan, ranks)
     try:
         finished = loop.run()
     finally:
