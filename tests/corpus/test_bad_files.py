@@ -185,6 +185,20 @@ def test_find_files_in_folders_globs_and_through_links(tmp_path: Path) -> None:
     assert find_files([f"{tmp_path}/dentro/f*/**/*"]) == [tmp_path / "dentro/fundo/d.csv"]
 
 
+def test_folders_that_the_kernel_makes_up_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of /proc, say: its processes end while they are listed, and link to every folder of the machine."""
+    for name in ("proc/7", "proc/7/cwd", "sys", "process"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "a.txt").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "proc")
+    made_up = (str(tmp_path / "proc"), str(tmp_path / "sys"), str(tmp_path / "none"))
+    monkeypatch.setattr("tinydistil.corpus.text_files._MADE_UP", made_up)
+    assert find_files([str(tmp_path)]) == [tmp_path / "process" / "a.txt"]
+    for name in ("proc", "sys", "link"):
+        with pytest.raises(InputError, match="holds no file of a known format"):
+            find_files([str(tmp_path / name)])
+
+
 def test_find_files_names_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "vazia").mkdir()
     (tmp_path / "a.pdf").write_text("x")

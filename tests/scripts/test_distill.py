@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -337,6 +338,20 @@ def test_what_the_teachers_folder_declares_and_training_does_not_follow_is_named
     arguments[arguments.index("--teacher") + 1] = str(teacher)
     err = run("distill.py", *arguments, "--output", str(tmp_path / "run"), "--steps", "1", stream="err")
     assert said in err if said else "does not follow" not in err
+
+
+@pytest.mark.parametrize(("mode", "named"), [("lines", True), ("blocks", False)])
+def test_a_wrapped_corpus_of_a_run_is_named(run: Run, folder: Path, tmp_path: Path, mode: str, named: bool) -> None:
+    """The run succeeds, on lines for documents: the option that reads it as it is meant is told."""
+    texts = [json.loads(line)["text"] for line in (folder / "corpus.jsonl").read_text().splitlines()]
+    wrapped = ["\n".join(textwrap.wrap(" ".join(texts[i : i + 4]) + " Assim foi.", 60)) for i in range(0, 200, 4)]
+    (tmp_path / "livro.txt").write_text("\n\n".join(wrapped))
+    arguments = [*TOTAL, "--output", str(tmp_path / "run"), "--steps", "1", "--set", f"prepare.read.txt_mode={mode}"]
+    arguments[arguments.index("corpus.jsonl") : arguments.index("corpus.jsonl") + 1] = [
+        "corpus.jsonl", str(tmp_path / "livro.txt")
+    ]  # fmt: skip
+    err = run("distill.py", *arguments, stream="err")
+    assert ("livro.txt looks wrapped" in err and "set read.txt_mode=blocks" in err) == named, err
 
 
 def test_two_runs_do_not_share_a_folder(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,6 +229,24 @@ def test_pairs_and_truncation_longest_first(folder: Path) -> None:
     assert len(tokenizer.encode(long).ids) > 33  # a truncating call leaves no trace
 
 
+@pytest.mark.parametrize("words", [(4000, 4000), (4001, 4000), (4000, 4001), (4000, 3), (3, 4000)])
+def test_a_pair_of_long_texts_takes_no_more_than_it_gives(folder: Path, words: tuple[int, int]) -> None:
+    """What is cut off was kept in every combination: 4 GB and 20 s for two texts of 4,000 words."""
+    tokenizer = Tokenizer.from_pretrained(folder)
+    text, pair = (("o gato dorme " * count)[: 7 * count] for count in words)
+    for max_length in (7, 32, 33):
+        found = tokenizer.encode(text, pair, max_length=max_length)
+        assert len(found.overflowing) < 4000
+        # what transformers gives for these, which takes minutes: the shorter half first, the odd one to the longer
+        lengths = [len(tokenizer.encode(each, add_special=False)) for each in (text, pair)]
+        left = max_length - 3
+        least = min(min(lengths), left // 2)
+        kept = (least, left - least) if lengths[0] <= lengths[1] else (left - least, least)
+        assert (found.type_ids.count(0) - 2, found.type_ids.count(1) - 1) == kept
+        first = tokenizer.encode(text, add_special=False).ids[: kept[0]]
+        assert found.ids[1 : 1 + kept[0]] == first
+
+
 def test_batch(folder: Path) -> None:
     tokenizer = Tokenizer.from_pretrained(folder)
     reference = transformers.BertTokenizer.from_pretrained(folder)

@@ -79,7 +79,8 @@ class Job:
                 if kind_of(path) == "txt" and looks_wrapped(path):
                     return (
                         f"{path} looks wrapped, and each line is a document; "
-                        "for documents between blank lines set read.txt_mode=blocks"
+                        "for documents between blank lines set read.txt_mode=blocks "
+                        "(prepare.read.txt_mode for distill.py and pretrain.py)"
                     )
         return ""
 

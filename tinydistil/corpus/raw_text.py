@@ -49,6 +49,8 @@ class RawText(TokenText):
         """Make the shards, or find them finished. Rank 0 works, the others wait. later: see `Progress`."""
         with ranks.agreed("prepare the corpus"):
             if ranks.is_main:
+                if notes := self.job.notes():
+                    print(f"note: {notes}", file=sys.stderr)
                 with closing(Progress(self.job.plain_bytes(), later=later)) as progress, stopping():
                     prepared = prepare(self.job, self.shards, workers=workers, progress=progress)
                 if not prepared.was_finished:

@@ -22,6 +22,8 @@ KINDS = {
     ".parquet": "parquet",
 }
 ENDINGS = f"known endings: {', '.join(KINDS)}, each also with {' or '.join(COMPRESSIONS)}"
+# What the kernel makes up: files that go while they are listed, links to every folder of the machine.
+_MADE_UP = ("/proc", "/sys", "/dev")
 # Of one text, of which a model reads some 2 KB: whole books pass.
 LONGEST_BYTES = 16_000_000
 
@@ -99,7 +101,8 @@ def _checked(path: Path) -> Path:
 
 def _walk(folder: Path) -> Iterator[Path]:
     # Device and inode name a folder whatever path leads to it, so a loop of links is seen at once.
-    entered: set[tuple[int, int]] = set()
+    made_up = (Path(name).stat() for name in _MADE_UP if Path(name).is_dir())
+    entered = {(status.st_dev, status.st_ino) for status in made_up}
     for root, folders, names in os.walk(folder, followlinks=True):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in entered:
