@@ -339,7 +339,7 @@ def evaluation(draw: random.Random) -> Case:
 
 
 # Options that say how long a run lasts, for which a large number is no mistake.
-_LONG = ("steps", "tokens", "minutes", "epochs", "validations", "max_length")
+_LONG = ("steps", "tokens", "minutes", "epochs", "validations", "max_length", "copies")
 
 
 def large(draw: random.Random) -> Case:
