@@ -30,7 +30,7 @@ from tinydistil.train.student import new_shape
 
 RECORD = "demo.json"
 TEACHER = Path(__file__).parent / "teacher"
-_LAYERS, _WIDTH = 2, 64
+_LAYERS, _WIDTH = 2, 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Scale:
     vocab_size: int = 4000
 
 
-FULL = Scale(seeds=3, steps=120, num_passages=225, num_sentences=1500, training_passages=2000)
-QUICK = Scale(seeds=1, steps=60, num_passages=75, num_sentences=500, training_passages=500)
+FULL = Scale(seeds=3, steps=80, num_passages=225, num_sentences=1500, training_passages=2000)
+QUICK = Scale(seeds=1, steps=30, num_passages=75, num_sentences=500, training_passages=500)
 
 # The text is clean and no passage stands in it twice: no rule that needs an extra package has anything to do.
 _PREPARE: dict[str, object] = {
@@ -154,6 +154,7 @@ class Demonstration:
             "teacher": str(TEACHER) if lesson.taught else "",
             "student": {
                 "model": f"{_LAYERS}x{_WIDTH}",
+                "start": "projected" if lesson.taught else "own",
                 "tokenizer": str(self.vocabulary if lesson.own_vocabulary else "" if lesson.taught else TEACHER),
             },
             **text,
@@ -165,7 +166,7 @@ class Demonstration:
                 "log_every": steps,
                 "validate_every": steps,
                 "save_every": steps,
-                "validation_sequences": 100,
+                "validation_sequences": 32,
             },
         }
         if ranks.is_main:
