@@ -6,16 +6,18 @@ Letters: B sequences, T tokens (T' the teacher's), R rows, G sequences in a glob
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch, TeacherView
-from tinydistil.batches.masking import MaskConfig, MaskedTokens, mask_tokens
+from tinydistil.batches.masking import MaskConfig, mask_tokens
 from tinydistil.batches.order import Ids, OrderConfig, candidates_of, epoch_order
 from tinydistil.batches.padding import Padded, WordStarts, pad_pieces, pad_words
 from tinydistil.batches.shards import WordPair
@@ -143,26 +145,24 @@ class MaskedBatches:
         return [self.collate(ids[rank * accumulation + part :: parts], masks) for part in range(accumulation)]
 
     def collate(self, sequence_ids: Ids, epoch: int) -> MaskedBatch:
-        """The batch of these sequences with the masks of `epoch`, padded to the longest."""
-        batch = self._collated(sequence_ids, epoch) if len(sequence_ids) else self._nothing()
-        return replace(batch, epoch=epoch)
+        """The batch of these sequences with the masks of `epoch`, padded to the longest.
 
-    def _collated(self, sequence_ids: Ids, epoch: int) -> MaskedBatch:
+        Without a sequence nothing in it counts: it keeps a rank in step with the others.
+        """
+        if not len(sequence_ids):
+            none = torch.empty(0, dtype=torch.int64)
+            own = _empty(self.tokenizer)
+            view = None if self.teacher_tokenizer is None else TeacherView(*_empty(self.teacher_tokenizer))
+            return MaskedBatch(*own, none, none, none, view, epoch)
+        teacher: Padded | None = None
         if not self.sequences.has_words:
             student = pad_pieces(self.tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._starts)
-            return self._batch(student, self._masked(student, sequence_ids, epoch), sequence_ids, None)
-        pairs = [self.sequences.pair(int(i)) for i in sequence_ids]
-        student = pad_words(self.tokenizer, [pair.side(self.side) for pair in pairs])
-        masked = self._masked(student, sequence_ids, epoch)
-        if self.teacher_tokenizer is None:
-            return self._batch(student, masked, sequence_ids, None)
-        teacher = pad_words(self.teacher_tokenizer, [pair.side(1 - self.side) for pair in pairs])
-        asked = student.words_at(masked.rows)
-        view = _teacher_view(teacher, np.where(teacher.words_in(asked), self.teacher_tokenizer.mask_id, teacher.ids))
-        return self._batch(student, masked, sequence_ids, view)
-
-    def _masked(self, student: Padded, sequence_ids: Ids, epoch: int) -> MaskedTokens:
-        return mask_tokens(
+        else:
+            pairs = [self.sequences.pair(int(i)) for i in sequence_ids]
+            student = pad_words(self.tokenizer, [pair.side(self.side) for pair in pairs])
+            if self.teacher_tokenizer is not None:
+                teacher = pad_words(self.teacher_tokenizer, [pair.side(1 - self.side) for pair in pairs])
+        masked = mask_tokens(
             student.ids,
             student.text & (student.ids != self.tokenizer.unk_id),
             sequence_ids,
@@ -173,42 +173,68 @@ class MaskedBatches:
             epoch=epoch,
             word_index=student.words,
         )
-
-    def _batch(
-        self, student: Padded, masked: MaskedTokens, sequence_ids: Ids, teacher: TeacherView | None
-    ) -> MaskedBatch:
-        view = _teacher_view(student, masked.input_ids)  # the same five arrays
-        return MaskedBatch(
-            view.input_ids,
-            view.original_ids,
-            view.attention_mask,
-            view.valid_mask,
-            view.word_index,
-            positions=torch.from_numpy(masked.rows),
-            targets=torch.from_numpy(masked.targets),
-            sequence_ids=torch.from_numpy(sequence_ids),
-            teacher=teacher,
-        )
+        view = None
+        if teacher is not None and self.teacher_tokenizer is not None:
+            # What the student is asked for is masked whole where the teacher reads it.
+            in_masked_words = teacher.words_in(student.words_at(masked.rows))
+            shown = np.where(in_masked_words, self.teacher_tokenizer.mask_id, teacher.ids)
+            view = TeacherView(*_arrays(teacher, shown))
+        positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
+        return MaskedBatch(*_arrays(student, masked.input_ids), positions, targets, ids, view, epoch)
 
     def length(self, index: int) -> int:
         """The student's tokens of a sequence, special ones included."""
         return len(self.sequences.pair(index).side(self.side)[0] if self.side else self.sequences[index]) + 2
 
-    def _nothing(self) -> MaskedBatch:
-        """A batch in which nothing counts: it keeps a rank without sequences in step with the others."""
-        none = torch.empty(0, dtype=torch.int64)
-        view = _empty_view(self.tokenizer)
-        teacher = None if self.teacher_tokenizer is None else _empty_view(self.teacher_tokenizer)
-        arrays = (view.input_ids, view.original_ids, view.attention_mask, view.valid_mask, view.word_index)
-        return MaskedBatch(*arrays, positions=none, targets=none, sequence_ids=none, teacher=teacher)
+
+_Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # what a batch and a teacher's view begin with
 
 
-def _teacher_view(padded: Padded, input_ids: NDArray[np.int64]) -> TeacherView:
-    arrays = (input_ids, padded.ids, padded.real.astype(np.int64), padded.real, padded.words)
-    return TeacherView(*map(torch.from_numpy, arrays))
+def _arrays(padded: Padded, input_ids: NDArray[np.int64]) -> _Five:
+    valid = torch.from_numpy(padded.real)
+    ids, original, words = map(torch.from_numpy, (input_ids, padded.ids, padded.words))
+    return ids, original, valid.long(), valid, words
 
 
-def _empty_view(tokenizer: Tokenizer) -> TeacherView:
+def _empty(tokenizer: Tokenizer) -> _Five:
     ids = torch.tensor([[tokenizer.cls_id, tokenizer.sep_id]])
-    none = torch.zeros_like(ids, dtype=torch.bool)
-    return TeacherView(ids, ids, torch.ones_like(ids), none, torch.full_like(ids, -1))
+    return ids, ids, torch.ones_like(ids), torch.zeros_like(ids, dtype=torch.bool), torch.full_like(ids, -1)
+
+
+class Prefetched:
+    """`MaskedBatches`, one step ahead on a thread of its own; where the device is an accelerator, in pinned memory.
+
+    A batch is a pure function of its cursor, so nothing changes but when it is made, and a resumed or repeated cursor
+    costs one batch made in vain. One thread is enough: masks are numpy, and a step takes ten times as long. An error in
+    the making is raised where the batch is asked for.
+    """
+
+    def __init__(self, batches: MaskedBatches, *, pinned: bool = False) -> None:
+        self._batches, self._pinned = batches, pinned
+        self.batches_per_epoch = batches.batches_per_epoch
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: tuple[tuple[int, ...], Future[list[MaskedBatch]]] | None = None
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of a global batch on average."""
+        return self._batches.mean_tokens
+
+    def global_batch(self, cursor: int) -> tuple[int, Ids]:
+        """The epoch and the sequence numbers of the `cursor`-th batch since the start of the run."""
+        return self._batches.global_batch(cursor)
+
+    def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> Sequence[MaskedBatch]:
+        """This rank's share of the `cursor`-th global batch; the next one is begun."""
+        asked = (cursor, rank, world_size, accumulation)
+        begun, ready = self._next or (None, None)
+        if ready is None or begun != asked:
+            ready = self._pool.submit(self._make, *asked)
+        made = ready.result()
+        following = (cursor + 1, rank, world_size, accumulation)
+        self._next = (following, self._pool.submit(self._make, *following))
+        return made
+
+    def _make(self, cursor: int, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
+        made = self._batches.micro_batches(cursor, rank=rank, world_size=world_size, accumulation=accumulation)
+        return [batch.pinned() for batch in made] if self._pinned else made

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import models
 
-from tinydistil.base.errors import require
+from tinydistil.base.errors import InputError, require
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 Tokens = NDArray[np.unsignedinteger]
@@ -136,8 +136,8 @@ def pad_with_special(
         ids[row, len(tokens) + 1] = tokenizer.sep_id
     # Beyond its vocabulary a model may still have embeddings (tables are filled up), of which nothing was ever learnt.
     most = int(ids.max())
-    require(
-        most < tokenizer.vocab_size,
-        f"a sequence holds id {most}, the vocabulary that reads it ends at {tokenizer.vocab_size - 1}; {_DAMAGED}",
-    )
+    if most >= tokenizer.vocab_size:
+        raise InputError(
+            f"a sequence holds id {most}, the vocabulary that reads it ends at {tokenizer.vocab_size - 1}; {_DAMAGED}"
+        )
     return ids, positions < lengths + 2, (positions > 0) & (positions <= lengths)

@@ -231,7 +231,7 @@ class TokenShards:
 
     def _locate(self, index: int) -> tuple[dict[str, Tokens], int]:
         # Negative indices are refused: in a sampler they are a bug, not a wish for the end.
-        if not 0 <= index < len(self):
+        if not 0 <= index < self._starts[-1]:
             raise IndexError(f"sequence {index} of {len(self)}")
         shard = bisect_right(self._starts, index) - 1
         return self._tensors[shard], index - self._starts[shard]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError
 from tinydistil.distill.options import DIVERGENCES, check_sparse
 from tinydistil.model.heads import Decoding
 
@@ -139,7 +139,8 @@ def vocabulary_loss(
 
 def check_divergence(divergence: str, temperature: float | Tensor, *, sparse: bool = False) -> None:
     """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
-    require(isinstance(temperature, Tensor) or temperature > 0, f"temperature must be > 0, got {temperature}")
+    if not isinstance(temperature, Tensor) and temperature <= 0:
+        raise InputError(f"temperature must be > 0, got {temperature}")
     if divergence not in DIVERGENCES:
         raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
     if sparse:

@@ -13,6 +13,7 @@ from tinydistil.base.ranks import Ranks, attempt, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
+from tinydistil.batches.masked_batches import Prefetched
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.terms.base import TeacherStates
@@ -22,7 +23,6 @@ from tinydistil.train.export import STUDENT, Outcome, held_out_loss, watched_by,
 from tinydistil.train.loop import Loop
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, Plan, make_batches, make_plan, ownership
-from tinydistil.train.prefetch import Prefetched
 from tinydistil.train.records import Records
 from tinydistil.train.run_config import RunConfig
 from tinydistil.train.student import build_student

@@ -7,8 +7,7 @@ import torch
 
 from tests.batches.test_masked_batches import paired
 from tinydistil.batches.batch import MaskedBatch
-from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.train.prefetch import Prefetched
+from tinydistil.batches.masked_batches import MaskedBatches, Prefetched
 
 SHARE = dict(rank=1, world_size=2, accumulation=2)
 
