@@ -169,6 +169,17 @@ def test_an_encoder_inside(old: bool, made: Callable[[str], Path], tmp_path: Pat
     assert fingerprint_of(inside) != before
 
 
+@pytest.mark.parametrize("name", ["length", "dense", "two dense"])
+def test_an_encoder_of_the_first_releases_kind(name: str, made: Callable[[str], Path]) -> None:
+    """models.BERT, of which today's library knows nothing, was what models.Transformer is."""
+    folder = made(name)
+    expected, path = ours(folder), folder / "modules.json"
+    modules = json.loads(path.read_text())
+    modules[0]["type"] = "sentence_transformers.models.BERT"
+    path.write_text(json.dumps(modules))
+    np.testing.assert_array_equal(ours(folder), expected)
+
+
 def test_minilm(minilm: Path) -> None:
     library = pytest.importorskip("sentence_transformers")
     expected = library.SentenceTransformer(str(minilm), device="cpu").encode(TEXTS)

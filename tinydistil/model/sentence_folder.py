@@ -101,7 +101,7 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
     modules = modules_of(root)
     kinds = [module.kind for module in modules]
     odd = [kind for kind in kinds[2:] if kind not in _FOLLOWED]
-    if kinds[:2] != ["Transformer", "Pooling"] or odd:
+    if kinds[:2] not in (["Transformer", "Pooling"], ["BERT", "Pooling"]) or odd:  # the first releases' name for it
         raise InputError(
             f"{str(root / MODULES)!r} declares {', '.join(kinds)}; followed are Transformer, Pooling and then "
             f"{', '.join(_FOLLOWED)}. To take the encoder alone, choose a pooling yourself "
