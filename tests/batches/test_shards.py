@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save
 
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import sha256_of, sha256_of_ends, write_json
-from tinydistil.batches.manifest import FORMAT_VERSION
+from tinydistil.batches.manifest import FORMAT_VERSION, check_fit
 from tinydistil.batches.shards import ShardBuilder, TokenShards, verify
 from tinydistil.corpus.sequences import build_sequences
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ def corpus(tmp_path: Path, cased: Tokenizer, random_sentences: Sentences) -> Cor
 
 def test_every_sequence_comes_back(corpus: Corpus) -> None:
     folder, expected = corpus
-    shards = TokenShards.open(folder, tokenizer_fingerprint="a" * 64)
+    shards = TokenShards.open(folder)
     assert len(shards) == len(expected) > 40
     assert [shards[index].tolist() for index in range(len(shards))] == expected
     assert shards.lengths().tolist() == list(map(len, expected))
@@ -337,9 +337,9 @@ def test_corpora_without_hashes_of_ends_are_read(corpus: Corpus) -> None:
 
 def test_another_tokenizer_is_refused(corpus: Corpus) -> None:
     with pytest.raises(InputError, match=r"fingerprint of tokenizer is aaaaaaaaaaaa, that of the one given bbbb"):
-        TokenShards.open(corpus[0], tokenizer_fingerprint="b" * 64)
+        check_fit(corpus[0], "b" * 64, None)
     with pytest.raises(InputError, match=r"fingerprint of student_tokenizer is None"):
-        TokenShards.open(corpus[0], student_fingerprint="b" * 64)
+        check_fit(corpus[0], None, "b" * 64)
 
 
 def test_an_unknown_split_is_refused(corpus: Corpus) -> None:

@@ -25,7 +25,7 @@ from tinydistil.tokenizer.tokenizer import Tokenizer
 
 
 class Sequences(Protocol):
-    """Token sequences on disk, without special tokens, numbered from 0 (see `data.shards`).
+    """Token sequences on disk, without special tokens, numbered from 0 (see `shards`).
 
     has_words: whether there are two tokenizations, 0 and 1, of the same words.
     """

@@ -146,23 +146,15 @@ class TokenShards:
         self.has_words = bool(entries) and entries[0].student_tokens > 0
 
     @classmethod
-    def open(
-        cls,
-        folder: str | Path,
-        *,
-        split: str = "train",
-        tokenizer_fingerprint: str | None = None,
-        student_fingerprint: str | None = None,
-    ) -> "TokenShards":
+    def open(cls, folder: str | Path, *, split: str = "train") -> "TokenShards":
         """Open the split `split` of a prepared corpus.
 
-        Raises InputError, naming the file, where the manifest is missing or damaged, was made with another
-        tokenizer than the fingerprints given, or where a shard is missing or of another size than it says.
-        Flipped bytes are found by `verify`, which reads everything.
+        Raises InputError, naming the file, where the manifest is missing or damaged, or a shard is missing or of
+        another size than it says. Flipped bytes are found by `verify`, which reads everything.
         """
         folder = Path(folder)
         require(split in SPLITS, f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        manifest = check_fit(folder, tokenizer_fingerprint, student_fingerprint)
+        manifest = check_fit(folder, None, None)
         listed = entries_of(manifest, folder)
         require(bool(listed), f"{folder / MANIFEST} lists no shard; {DAMAGED}")
         entries = [each for each in listed if each.split == split]

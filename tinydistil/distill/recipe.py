@@ -123,11 +123,6 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         )
         return Needs(student, teacher, any(each.tokens for each in every), any(each.masks for each in every))
 
-    @property
-    def is_masked_lm(self) -> bool:
-        """Whether it minimises the masked LM loss itself, among others."""
-        return self.has_hard
-
     def check(self, name: str, shapes: Shapes) -> None:
         """Raise InputError where it asks what a student and a teacher of these shapes cannot give."""
         require(

@@ -76,7 +76,7 @@ class Outcome:
 
 def watched_by(recipe: Recipe) -> Watched:
     """What the validation of a run with `recipe` measures."""
-    return "masked_lm" if recipe.is_masked_lm else "objective"
+    return "masked_lm" if recipe.has_hard else "objective"
 
 
 def held_out_loss(watched: Watched, loss: float) -> str:
@@ -124,8 +124,8 @@ def _outcome(plan: Plan, loop: Loop[MaskedBatch], learner: Learner, loss: float 
     state, recipe, train = loop.state, plan.config.recipe, plan.config.train
     copied: Head = "copied" if plan.config.student.start == "layers" else "none"
     head: Head = "trained" if "logits" in recipe.needs.student else copied
-    words = loss if recipe.is_masked_lm else None
-    held_out = None if recipe.is_masked_lm or head == "none" else make_batches(plan, "validation")
+    words = loss if recipe.has_hard else None
+    held_out = None if recipe.has_hard or head == "none" else make_batches(plan, "validation")
     if held_out is not None and train.mask.rate > 0:
         words = masked_lm_loss(learner.student, held_out, loop.ranks, sequences=train.validation_sequences)
     seconds = round(state.seconds, 1)

@@ -149,7 +149,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     validate, count = None, config.train.validation_sequences
     if held_out is not None:
         validate = partial(masked_lm_loss, student, held_out, ranks, sequences=count)
-        if live is not None and not config.recipe.is_masked_lm:
+        if live is not None and not config.recipe.has_hard:
             validate = partial(objective_loss, learner, live, held_out, ranks, sequences=count)
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
     phrase = partial(held_out_loss, watched_by(config.recipe))
