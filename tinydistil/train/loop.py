@@ -54,9 +54,8 @@ class Loop(Generic[BatchT]):
     """Trains until the budget is used up, the loss no longer falls, or somebody asks it to stop.
 
     `validate` returns the number that early stopping and the best checkpoint minimise, the same on every rank; `named`
-    makes of it what metrics.jsonl and the person are told: a name and a value, None where it is undefined. phrase:
-    how the person is told it instead. validate_first: before the first step too, as what a run goes on from may be
-    better than what it makes of it.
+    makes of it what metrics.jsonl and the person are told: a name and a value, None where it is undefined. phrase: how
+    the person is told it instead. validate_first: before the first step too, since training on may make a model worse.
     """
 
     def __init__(
