@@ -274,6 +274,18 @@ def test_what_is_fitted_is_the_same_on_every_rank(cache: str, folder: Path, tmp_
         assert contents("fitted") == contents("fitted-1")
 
 
+def test_a_projected_start_is_the_same_on_every_rank(folder: Path, tmp_path: Path) -> None:
+    changes = {"student.start": "projected", "student.model": "1x8", "train.mask.epochs": 2}
+    ranks = RankProcesses(tmp_path, 2, Write(folder, "", changes, late=turned))
+    assert ranks.wait(60) == [0, 0], ranks.errors()
+    one, other = (load_file(f"run--{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    alone = build(plan_of("run-projected-alone", changes | {"cache.top": 8, "teacher_cache": ""}), ALONE)
+    alone.records.close()
+    own = alone.trainer.module.state_dict()
+    assert torch.equal(one["student.bert.embeddings.position.weight"], own["student.bert.embeddings.position.weight"])
+
+
 def test_int8_is_calibrated_alike_on_every_rank(folder: Path, tmp_path: Path) -> None:
     changes = {"teacher_precision": "int8", "train.mask.epochs": 2}
     ranks = RankProcesses(tmp_path, 2, Write(folder, "int8", changes, late=other_text))
