@@ -9,7 +9,7 @@ token, from which the whole distribution is computed anew, "top" its likeliest w
 the hidden states that recipe total compares at every token, 768 numbers of 16 bits, or with "-pca" 128 of them, with
 "-int8" in 8 bits. What truncation would lose without the draw is KL(live || kept), in nats at the recipe's temperature,
 where the mass of the words that were not kept is spread evenly over them; only real weights can tell it, so it needs
---teacher. Letters: R masked tokens, V vocabulary, K words kept.
+--teacher. Shapes: R masked tokens, V vocabulary, K words kept.
 """
 
 import argparse

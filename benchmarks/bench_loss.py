@@ -6,7 +6,7 @@
 Cross-entropy and KL (temperature 2), forward and backward, from hidden rows (R, D) and (R, E) of student and teacher
 and both vocabulary matrices. Before anything is timed, loss and gradients of every candidate are compared with the
 eager form in float64 over `CHECKED_ROWS` rows: none may err more than twice what eager itself does, plus 1e-7.
-Every candidate is a process of its own, asked in turn. Letters: R rows, V vocabulary, D and E widths.
+Every candidate is a process of its own, asked in turn. Shapes: R rows, V vocabulary, D and E widths.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Who takes part in the benchmark of the whole step: ours in its forms, the peer in its.
 
-Each holds the same weights and takes the same global batches. Letters: B sequences, T tokens.
+Each holds the same weights and takes the same global batches. Shapes: B sequences, T tokens.
 """
 
 import argparse

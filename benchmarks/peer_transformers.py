@@ -3,7 +3,7 @@
 Both pad a batch to its longest sequence and take the same terms: cross-entropy and KL (temperature 2, times T^2) at
 masked tokens, cosine of the last hidden states at all real tokens through a learned map of the student. Dropout is
 off, weights and batches are ours, so that every loss can be compared. Batches come to it ready made: masking and
-padding cost the peer nothing here. Letters: B sequences, T tokens, V vocabulary, R masked tokens.
+padding cost the peer nothing here. Shapes: B sequences, T tokens, V vocabulary, R masked tokens.
 """
 
 from collections.abc import Callable

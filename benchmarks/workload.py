@@ -1,7 +1,7 @@
 """What the benchmarks of distillation work on: real batches, and a teacher and a student with random weights.
 
 Speed does not depend on what the weights are, so none need be at hand: shapes and vocabulary are BERTimbau's and
-bert-tiny's. Text is real where `--data` has it, else the demonstration's. Letters: V vocabulary.
+bert-tiny's. Text is real where `--data` has it, else the demonstration's. Shapes: V vocabulary.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The record that travels from the data to teacher and student.
 
-Letters: B sequences, T tokens, T' tokens of the teacher's own, R masked positions.
+Shapes: B sequences, T tokens, T' tokens of the teacher's own, R masked positions.
 """
 
 from collections.abc import Callable

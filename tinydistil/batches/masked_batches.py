@@ -2,7 +2,7 @@
 
 Everything is a pure function of (seed, cursor): the order of an epoch, the global batch of a step, the masks. Ranks
 and micro-batches are slices of the global batch, so it is the same for any number of them.
-Letters: B sequences, T tokens (T' the teacher's), R rows, G sequences in a global batch.
+Shapes: B sequences, T tokens (T' the teacher's), R rows, G sequences in a global batch.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Masks for masked language modelling, as a pure function of (seed, epoch, sequence id).
 
 No generator has a state here: a mask depends on nothing but these three and the place of the token, so it is the same
-for any number of workers and ranks, and after any restart. Letters: B sequences, T tokens, R rows.
+for any number of workers and ranks, and after any restart. Shapes: B sequences, T tokens, R rows.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""In what order sequences are read, as a pure function of (seed, epoch). Letters: G sequences in a global batch."""
+"""In what order sequences are read, as a pure function of (seed, epoch). Shapes: G sequences in a global batch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Sequences of one tokenization as padded arrays, with the number of each token's word.
 
-Letters: B sequences, T tokens, R rows, V vocabulary, W words of a sequence.
+Shapes: B sequences, T tokens, R rows, V vocabulary, W words of a sequence.
 """
 
 import string

@@ -1,6 +1,6 @@
 """Where a student starts: from its own weights, from layers of the teacher, with embeddings for a new vocabulary.
 
-Letters: V vocabulary, D student width, E teacher width.
+Shapes: V vocabulary, D student width, E teacher width.
 """
 
 from collections.abc import Sequence
@@ -78,14 +78,14 @@ def by_spelling(old: Tensor, old_tokenizer: Tokenizer, new_tokenizer: Tokenizer)
     special = dict(zip(new_tokenizer.special.spellings(), old_tokenizer.special.spellings(), strict=True))
     tokens = [new_tokenizer.token(i) for i in range(new_tokenizer.vocab_size)]
     spelled = old_tokenizer.encode_all([token.removeprefix("##") for token in tokens], add_special=False)
-    rows = torch.empty(len(tokens), old.shape[1])
-    for place, (token, encoding) in enumerate(zip(tokens, spelled, strict=True)):
+    vectors = torch.empty(len(tokens), old.shape[1])
+    for index, (token, encoding) in enumerate(zip(tokens, spelled, strict=True)):
         if token in special:
-            rows[place] = old[old_tokenizer.backend.token_to_id(special[token])]
+            vectors[index] = old[old_tokenizer.backend.token_to_id(special[token])]
         else:
             ids = _continuing(encoding.ids, old_tokenizer) if token.startswith("##") else encoding.ids
-            rows[place] = old[ids or [old_tokenizer.unk_id]].mean(0)
-    return rows
+            vectors[index] = old[ids or [old_tokenizer.unk_id]].mean(0)
+    return vectors
 
 
 def _continuing(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:

@@ -1,4 +1,4 @@
-"""First and second moments of many vectors, and their principal directions. Letters: E width, N vectors."""
+"""First and second moments of many vectors, and their principal directions. Shapes: E width, N vectors."""
 
 import torch
 from torch import Tensor

@@ -66,11 +66,11 @@ class Part:
             require(whole, str(_damaged(path, f"{kind} and its sequences differ")))
         self.sequence(0)  # which tells a part of another cache at once
 
-    def sequence(self, place: int) -> dict[str, Tensor]:
-        """What is kept of the sequence at `place` of the part. Raises InputError where it is not what was written."""
-        found = {kind: numbers[starts[place] : starts[place + 1]] for kind, numbers, starts in self._kinds}
-        if checksum(found, self._seed) != self._crc[place]:
-            raise _damaged(self._path, f"sequence {place} is not what was written, or was written for another run")
+    def sequence(self, index: int) -> dict[str, Tensor]:
+        """What is kept of the sequence at `index` of the part. Raises InputError where it is not what was written."""
+        found = {kind: numbers[starts[index] : starts[index + 1]] for kind, numbers, starts in self._kinds}
+        if checksum(found, self._seed) != self._crc[index]:
+            raise _damaged(self._path, f"sequence {index} is not what was written, or was written for another run")
         return {kind: torch.tensor(numbers) for kind, numbers in found.items()}
 
 
