@@ -28,9 +28,11 @@ UNREACHED = {
         "--dev",
         "--test",
         "--teacher",
+        "--teacher-cache",
     },
+    "finetune": {"--teacher-cache"},
     "prepare": {"--resume"},
-    "predict": {"--text-column", "--second-column", "--label-column", "--set", "--config"},
+    "predict": {"--text-column", "--second-column", "--label-column", "--set", "--config", "--teacher-cache"},
 }
 
 

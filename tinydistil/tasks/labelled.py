@@ -14,7 +14,7 @@ from tinydistil.base.config import nearest, shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.corpus.delimited import column_name, json_object, listed, table_fields
 from tinydistil.corpus.document import BadRecord, Record
-from tinydistil.corpus.readers import ReadConfig
+from tinydistil.corpus.readers import ReadConfig, keeps_ascii
 from tinydistil.corpus.record_stream import DamagedFile, open_stream
 from tinydistil.corpus.text_files import kind_of, plain_name
 from tinydistil.tasks.examples import LabelledText, TaskData, data_of, existing, is_sound, records_of
@@ -54,6 +54,13 @@ class Columns:
     encoding: str = "utf-8"
     quotes: bool = True
     decimal: str = "."
+
+    def __post_init__(self) -> None:
+        require(self.decimal in DECIMALS, f"decimal must be '.' or ',', got {self.decimal!r}")
+        require(
+            keeps_ascii(self.encoding),
+            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
+        )
 
 
 def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[LabelledText]:
