@@ -1,6 +1,6 @@
 """Distil a teacher into a small student.
 
-    python scripts/distill.py                       # all of it on Machado de Assis, offline, in 4 minutes
+    python scripts/distill.py                       # all of it on Machado de Assis, offline, in two minutes
     torchrun --nproc-per-node 8 scripts/distill.py --recipe total --teacher neuralmind/bert-base-portuguese-cased \\
         --student google/bert_uncased_L-2_H-128_A-2 --corpus brwac.vert.gz --output runs/total
 
@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--teacher-cache", metavar="DIR", help="write down what the teacher says, or read it where that was done"
     )
-    parser.add_argument("--quick", action="store_true", help="the demonstration in small: about a minute")
+    parser.add_argument("--quick", action="store_true", help="the demonstration in small: half a minute")
     return parser.parse_args()
 
 
