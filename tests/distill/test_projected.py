@@ -1,5 +1,7 @@
 """A projected start against the teacher itself, numpy's least squares, and a random start."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from tinydistil.demo.text import works
 from tinydistil.distill.projected import _fit, _fit_norm, _project_attention, project_teacher
 from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores
 from tinydistil.model.attention import PackedAttention
-from tinydistil.model.bert import SelfAttention
+from tinydistil.model.bert import Layer, SelfAttention
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -82,6 +84,24 @@ def test_words_of_another_vocabulary_are_means_of_the_teachers() -> None:
         assert float(each[tokenizer.pad_id].detach().abs().max()) == 0.0
     layer = "bert.layers.1.down.weight"
     assert torch.equal(student.state_dict()[layer], twin.state_dict()[layer])
+
+
+@pytest.mark.parametrize(("layers", "hidden", "intermediate", "heads"), [(4, 12, 16, 2), (1, 12, 48, 4), (3, 4, 8, 1)])
+def test_any_shape_that_is_no_larger(layers: int, hidden: int, intermediate: int, heads: int) -> None:
+    """More neurons or heads than the teacher has keep what they were drawn as; fewer positions are enough."""
+    student = BertForMaskedLM(
+        BertConfig(vocab_size=NEW.vocab_size + 3, hidden_size=hidden, num_hidden_layers=layers,
+                   num_attention_heads=heads, intermediate_size=intermediate, max_position_embeddings=8)
+    )  # fmt: skip
+    torch.manual_seed(1)
+    sample = view(torch.randint(5, NEW.vocab_size, (40, 12)), torch.ones(40, 12, dtype=torch.int64))
+    layer = student.bert.layers[0]
+    assert isinstance(layer, Layer)
+    drawn = copy.deepcopy(layer.up)
+    project_teacher(student, TEACHER, sample)
+    assert all(tensor.isfinite().all() for tensor in student.state_dict().values())
+    normed = layer.attention_norm(torch.randn(50, hidden))
+    torch.testing.assert_close(layer.up(normed)[:, 16:], drawn(normed)[:, 16:], atol=2e-2, rtol=0)
 
 
 def test_it_starts_near_its_teacher() -> None:

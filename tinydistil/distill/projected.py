@@ -38,29 +38,32 @@ def project_teacher(
     encoder = (teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher).eval()
     attend = PackedAttention.of(sample.attention_mask)
     ids = sample.input_ids.flatten()[attend.positions]
-    states, traces = [encoder.embeddings(ids, None, attend.position_ids)], []
-    for layer in encoder.layers:
+    embedded = hidden = encoder.embeddings(ids, None, attend.position_ids)
+    seen, traces = _Seen(hidden), []
+    for number, layer in enumerate(encoder.layers):
         assert isinstance(layer, Layer)
-        traces.append(_Trace(layer, states[-1], attend))
-        states.append(traces[-1].output)
-    basis, rest = _basis(states, student.config.hidden_size)
+        if number < len(student.bert.layers):
+            traces.append(_Trace(layer, hidden, attend))
+        hidden = traces[-1].output if number < len(traces) else layer(hidden, attend)
+        seen.add(hidden)
+    last = hidden
+    basis, rest = seen.basis(student.config.hidden_size)
     words = encoder.embeddings.word.weight @ basis.T  # (V, D)
 
+    positions, types = (
+        table.weight @ basis.T for table in (encoder.embeddings.position, encoder.embeddings.token_type)
+    )
     own = student.bert.embeddings
-    for table, source in (
-        (own.position.weight, encoder.embeddings.position.weight),
-        (own.token_type.weight, encoder.embeddings.token_type.weight),
-    ):
-        table[: len(source)] = (source @ basis.T)[: len(table)]
-    hidden = words[ids] + own.position(attend.position_ids) + own.token_type.weight[0]
-    hidden = _fit_norm(own.norm, hidden, states[0] @ basis.T)
+    own.position.weight[: len(positions)] = positions[: len(own.position.weight)]
+    own.token_type.weight[: len(types)] = types[: len(own.token_type.weight)]
+    hidden = _fit_norm(own.norm, words[ids] + positions[attend.position_ids] + types[0], embedded @ basis.T)
     for layer, trace in zip(student.bert.layers, traces, strict=False):
         assert isinstance(layer, Layer)
         hidden = _project_layer(layer, trace, hidden, attend, basis, rest)
 
     bias = torch.zeros(len(words), device=words.device)
     if isinstance(teacher, BertForMaskedLM):
-        bias = _project_head(student, teacher, hidden, states[-1], words)
+        bias = _project_head(student, teacher, hidden, last, words)
     if tokenizers is not None:
         spelled = by_spelling(torch.cat([words, bias[:, None]], 1), *tokenizers)
         words, bias = spelled[:, :-1], spelled[:, -1]
@@ -86,15 +89,24 @@ class _Trace:
         return up(self.normed)[:, order[:count]]  # type: ignore[no-any-return]
 
 
-def _basis(states: list[Tensor], width: int) -> tuple[Tensor, Tensor]:
-    """Orthonormal directions (D, E) of all hidden states, and what they miss of their mean, (E,)."""
-    moments = Moments(states[0].shape[1], states[0].device)
-    for state in states:  # each layer counts the same, however large its numbers are
-        moments.add(state / (state - state.mean(0)).norm() * len(state) ** 0.5)
-    directions, _ = moments.directions(centred=True)
-    basis = directions[:width].to(states[0].dtype)
-    mean = torch.stack([state.mean(0) for state in states]).mean(0)
-    return basis, mean - basis.T @ (basis @ mean)
+class _Seen:
+    """The hidden states (N, E) of all layers, of which nothing is kept but moments and means."""
+
+    def __init__(self, embedded: Tensor) -> None:
+        self._moments, self._means = Moments(embedded.shape[1], embedded.device), list[Tensor]()
+        self.add(embedded)
+
+    def add(self, hidden: Tensor) -> None:
+        """Each layer counts the same, however large its numbers are."""
+        self._means.append(hidden.mean(0))
+        self._moments.add(hidden / (hidden - self._means[-1]).norm() * len(hidden) ** 0.5)
+
+    def basis(self, width: int) -> tuple[Tensor, Tensor]:
+        """The first principal directions (D, E), and what they miss of the mean, (E,)."""
+        directions, _ = self._moments.directions(centred=True)
+        mean = torch.stack(self._means).mean(0)
+        basis = directions[:width].to(mean.dtype)
+        return basis, mean - basis.T @ (basis @ mean)
 
 
 def _project_layer(
@@ -106,7 +118,9 @@ def _project_layer(
     context = attend(attention.qkv(hidden).unflatten(-1, (3, attention.num_heads, -1)), dropout=0.0)
     attended = _fit(attention.output, context, trace.attended @ basis.T)
     normed = _fit_norm(own.attention_norm, attended + hidden, trace.normed @ basis.T)
-    up = _fit(own.up, normed, trace.before_activation(own.up.out_features))
+    wanted = trace.before_activation(own.up.out_features)
+    # Neurons that the teacher has no counterpart for stay as they are.
+    up = _fit(own.up, normed, torch.cat([wanted, own.up(normed)[:, wanted.shape[1] :]], 1))
     fed = _fit(own.down, activate(own.hidden_act, up), trace.fed @ basis.T)
     return _fit_norm(own.output_norm, fed + normed, trace.output @ basis.T)
 

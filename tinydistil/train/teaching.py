@@ -20,8 +20,9 @@ from tinydistil.train.train_config import TrainConfig
 # For int8 to see how large channels get.
 _CALIBRATION_SEQUENCES = 32
 _TRIAL_SEQUENCES = 8
-# For a projected start: some 15,000 tokens, where a feed-forward layer of 2 x 128 has 512 neurons to be fitted.
-_PROJECTION_SEQUENCES = 256
+# For a projected start: a feed-forward layer of 2 x 128 has 512 neurons to be fitted. Of BERT-base, more tokens would
+# take gigabytes.
+_PROJECTION_SEQUENCES, _PROJECTION_TOKENS = 256, 32_768
 
 
 def load_teacher(plan: Plan) -> BertForMaskedLM | BertModel:
@@ -38,7 +39,8 @@ def start_projected(
     """Give `student` its teacher's weights in fewer dimensions, the same on every rank."""
     assert plan.teacher is not None, "checked by RunConfig"
     own = plan.config.student_vocabulary == "own"
-    sample = _sample(batches, _PROJECTION_SEQUENCES).to(ranks.device)
+    count = min(_PROJECTION_SEQUENCES, -(-_PROJECTION_TOKENS * batches.batch_size // int(batches.mean_tokens)))
+    sample = _sample(batches, count).to(ranks.device)
     project_teacher(
         student,
         teacher.to(ranks.device),
