@@ -44,7 +44,9 @@ def project_teacher(
         assert isinstance(layer, Layer)
         if number < len(student.bert.layers):
             traces.append(_Trace(layer, hidden, attend))
-        hidden = traces[-1].output if number < len(traces) else layer(hidden, attend)
+            hidden = traces[-1].output
+        else:
+            hidden = layer(hidden, attend)
         seen.add(hidden)
     last = hidden
     basis, rest = seen.basis(student.config.hidden_size)
@@ -158,11 +160,8 @@ def _project_head(
     own, head, embedding = student.masked_lm, teacher.masked_lm, teacher.bert.embeddings.word.weight
     decoder = embedding if head.decoder is None else head.decoder
     decoded = head.norm(activate(head.hidden_act, head.dense(teacher_hidden)))  # (N, E)
-    # By normal equations: `lstsq` does not give the same bits twice. (D, E): the decoder is nearly words @ shared.
-    exact = words.double()
-    gram = exact.T @ exact
-    gram.diagonal().add_(1e-9 * gram.diagonal().mean() + 1e-12)
-    shared = torch.linalg.solve(gram, exact.T @ decoder.double()).to(words.dtype)
+    # (D, E): the decoder is nearly words @ shared.
+    shared = _least_squares(words.double(), decoder.double(), ridge=1e-9).to(words.dtype)
     targets = decoded @ shared.T
     raised = (targets - targets.mean(0)) / targets.std() + _OFFSET
     _fit_norm(own.norm, activate(own.hidden_act, _fit(own.dense, hidden, raised)), targets)
@@ -173,12 +172,20 @@ def _fit(linear: nn.Linear, inputs: Tensor, targets: Tensor) -> Tensor:
     """Ridge regression of (N, F) on (N, D), written into `linear`; returns what it now makes of `inputs`."""
     mean, centre = inputs.double().mean(0), targets.double().mean(0)
     centred = inputs.double() - mean
-    gram = centred.T @ centred
-    gram.diagonal().add_(_RIDGE * gram.diagonal().mean() + 1e-12)
-    weight = torch.linalg.solve(gram, centred.T @ (targets.double() - centre)).T
+    weight = _least_squares(centred, targets.double() - centre, ridge=_RIDGE).T
     linear.weight.copy_(weight)
     linear.bias.copy_(centre - weight @ mean)
     return linear(inputs)  # type: ignore[no-any-return]
+
+
+def _least_squares(inputs: Tensor, targets: Tensor, *, ridge: float) -> Tensor:
+    """The (D, F) that brings `inputs` (N, D) nearest to `targets` (N, F), by normal equations.
+
+    Not by torch's `lstsq`, which does not give the same bits twice. ridge: as a share of the mean square of an input.
+    """
+    gram = inputs.T @ inputs
+    gram.diagonal().add_(ridge * gram.diagonal().mean() + 1e-12)
+    return torch.linalg.solve(gram, inputs.T @ targets)  # type: ignore[no-any-return]
 
 
 def _fit_norm(norm: nn.LayerNorm, inputs: Tensor, targets: Tensor) -> Tensor:

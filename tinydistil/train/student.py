@@ -169,9 +169,9 @@ def build_student(
     own = student.own_tokenizer
     if config.student_vocabulary == "teacher":
         assert teacher is not None and teacher_tokenizer is not None, "checked by RunConfig"
-        narrower = teacher.config.hidden_size < shape.hidden_size
-        # What measured best: see the README's table.
-        best = "spelling" if student.own is not None else "random" if narrower else "pca"
+        # What measured best: see the README's table. A projected start overwrites them.
+        drawn = chosen.start == "projected" or teacher.config.hidden_size < shape.hidden_size
+        best = "spelling" if student.own is not None else "random" if drawn else "pca"
         model = student_for_vocabulary(model, own, teacher, teacher_tokenizer, chosen.embeddings or best)
     elif student.respelled and own is not None:
         model = student_respelled(model, own, student.tokenizer)
