@@ -27,12 +27,11 @@ import numpy as np
 
 from tinydistil.corpus.clean import clean_document
 from tinydistil.corpus.document import BadRecord, Document, Record
-from tinydistil.corpus.document_step import sentences_of
+from tinydistil.corpus.document_step import build_sequences, sentences_of
 from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import parse_record, read_items
-from tinydistil.corpus.sequences import build_sequences
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 MEGABYTE = 1e6

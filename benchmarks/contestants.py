@@ -23,11 +23,10 @@ from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
-from tinydistil.distill.teacher.int8 import quantise_teacher
-from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.teacher.live import LiveTeacher, quantise_teacher
 from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.train.optimizer import make_optimizer
-from tinydistil.train.train_config import OptimizerConfig
+from tinydistil.train.run_config import OptimizerConfig
 
 LEARNING_RATE = 5e-4
 TERMS = ("hard", "soft", "hidden")

@@ -22,10 +22,10 @@ from tinydistil.base.errors import optional, require, run_script
 from tinydistil.corpus.clean import CleanConfig, Cleaned, clean_document
 from tinydistil.corpus.document import Document, Record
 from tinydistil.corpus.duplicates import DuplicateConfig, exact_key, signature
+from tinydistil.corpus.language import split_sentences
 from tinydistil.corpus.ngrams import split_words
 from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
 from tinydistil.corpus.rules_text import normalise_unicode
-from tinydistil.corpus.sentences import split_sentences
 from tinydistil.corpus.text_files import find_files
 
 HERE = Path(__file__).parent

@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
-from tinydistil.demo.text import Work, read_works
+from tinydistil.demo.measures import Work, read_works
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.student import new_shape
+from tinydistil.train.models import new_shape
 
 # Title, first and last piece of the file's "literature_machado-N", and where the work's own text begins.
 WORKS = (

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.batches.masking import MaskConfig
+from tinydistil.batches.sampling import MaskConfig
 from tinydistil.batches.shards import WordPair
-from tinydistil.corpus.sentences import split_sentences
-from tinydistil.demo.text import works
+from tinydistil.corpus.language import split_sentences
+from tinydistil.demo.measures import works
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import recipe
@@ -32,7 +32,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.student import new_shape
+from tinydistil.train.models import new_shape
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 MOST_TOKENS = 128

@@ -10,14 +10,14 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 import argparse
 from pathlib import Path
 
-from tinydistil.base.arguments import Parser
+from tinydistil.base.console import Parser
 from tinydistil.base.errors import importing, require, run_script
 from tinydistil.train.command import add_run_arguments, given_options, has_shards, values_of
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = Parser(description=__doc__, options="tinydistil.corpus.raw_config:RawRunConfig")
+    parser = Parser(description=__doc__, options="tinydistil.corpus.prepare_config:RawRunConfig")
     parser.add_argument("--recipe", help="total, partial, distilbert or mlm")
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
     parser.add_argument(

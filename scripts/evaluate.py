@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range, from_mapping, nearest, override
+from tinydistil.base.console import Parser, whole
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 
@@ -62,9 +62,9 @@ with importing(parse_arguments):
     from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
     from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
     from tinydistil.evaluate.masked_lm import choose_words
-    from tinydistil.evaluate.models import Model, open_models
     from tinydistil.evaluate.parts import PAIRS, PARTS
     from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
+    from tinydistil.evaluate.vectors import Model, open_models
     from tinydistil.tasks.examples import LabelledText
     from tinydistil.tasks.finetune_config import FineTuneConfig
     from tinydistil.tasks.labelled import Columns, read_labelled

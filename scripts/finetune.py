@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import override, read_toml, to_mapping
+from tinydistil.base.console import Parser, whole
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 
@@ -65,7 +65,7 @@ with importing(parse_arguments):
     from tinydistil.base.ranks import Ranks, device_of
     from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.model.config import read_config
-    from tinydistil.tasks.augment import read_synonyms
+    from tinydistil.tasks.examples import read_synonyms
     from tinydistil.tasks.finetune import Material, SoftTargets, check, mean_and_deviation, run_seeds
     from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
     from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_examples

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range
+from tinydistil.base.console import Parser, whole
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 # Texts whose vectors are held at once.
@@ -76,13 +76,14 @@ with importing(parse_arguments):
     from tinydistil.corpus.text_files import open_lines
     from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
     from tinydistil.evaluate.metrics import Entity, entities_of
-    from tinydistil.evaluate.vector_files import check_output, open_vector_writer
+    from tinydistil.evaluate.vectors import check_output, open_vector_writer
     from tinydistil.model.bert import BertModel
     from tinydistil.model.heads import BertForMaskedLM
     from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
     from tinydistil.tasks.answer_task import AnswerTask
-    from tinydistil.tasks.folder import FineTuned, load
-    from tinydistil.tasks.predict import (
+    from tinydistil.tasks.folder import (
+        FineTuned,
+        load,
         question_examples,
         sentence_examples,
         stream,

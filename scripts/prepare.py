@@ -11,8 +11,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from tinydistil.base.arguments import Parser, whole
 from tinydistil.base.config import Range, from_mapping, override, read_toml
+from tinydistil.base.console import Parser, whole
 from tinydistil.base.errors import importing, require, run_script
 
 

@@ -3,8 +3,8 @@
 import random
 from functools import lru_cache
 
-from tinydistil.corpus.sentences import split_sentences
-from tinydistil.demo.text import works
+from tinydistil.corpus.language import split_sentences
+from tinydistil.demo.measures import works
 
 LABELS = ("positive", "negative", "neutral")
 _ADJECTIVES = {

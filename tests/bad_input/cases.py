@@ -13,8 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 # fmt: off
 from tests.bad_input.material import SETTINGS, SOUND
 from tinydistil.base.config import hints_of
-from tinydistil.corpus.prepare_config import PrepareConfig
-from tinydistil.corpus.raw_config import RawRunConfig
+from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig
 from tinydistil.tasks.finetune_config import FineTuneConfig
 
 Change = Callable[[Path], object]

@@ -22,7 +22,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _WARM = (
     "torch", "torch._dynamo", "numpy", "scipy.stats", "safetensors.torch", "tokenizers", "tqdm", "pyarrow.parquet",
     "ftfy", "zstandard", "tinydistil.train.estimate", "tinydistil.corpus.raw_text", "tinydistil.tasks.finetune",
-    "tinydistil.tasks.predict", "tinydistil.demo.run", "tinydistil.evaluate.evaluation",
+    "tinydistil.tasks.folder", "tinydistil.demo.run", "tinydistil.evaluate.evaluation",
 )  # fmt: skip
 
 

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinydistil.base.arguments import Parser, number, whole
 from tinydistil.base.config import Range, from_mapping, hints_of, override, read_toml, to_mapping
+from tinydistil.base.console import Parser, number, whole
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.prepare_config import PrepareConfig
-from tinydistil.corpus.raw_config import RawRunConfig, resolve_raw
+from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, resolve_raw
 from tinydistil.tasks.finetune_config import FineTuneConfig
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

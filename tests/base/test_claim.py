@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.base.claim import LOCK, Ownership, difference
 from tinydistil.base.errors import InputError
+from tinydistil.base.files import LOCK, Ownership, difference
 
 OWNERSHIP = Ownership("run.json", ours=lambda name: name in ("checkpoints", "a.bin"), must_agree=lambda n: n != "steps")
 

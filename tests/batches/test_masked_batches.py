@@ -15,13 +15,12 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from tinydistil.base.errors import InputError
+from tinydistil.batches.batch import WordStarts, pad_pieces
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.batches.masking import MaskConfig
-from tinydistil.batches.order import OrderConfig, epoch_order
-from tinydistil.batches.padding import WordStarts, pad_pieces
+from tinydistil.batches.sampling import MaskConfig, OrderConfig, epoch_order
 from tinydistil.batches.shards import WordPair
-from tinydistil.corpus.sentences import split_sentences
-from tinydistil.corpus.sequences import build_sequences
+from tinydistil.corpus.document_step import build_sequences
+from tinydistil.corpus.language import split_sentences
 from tinydistil.tokenizer.rules import SpecialTokens
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece

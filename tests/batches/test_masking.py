@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tinydistil.base.errors import InputError
-from tinydistil.batches.masking import MaskConfig, MaskedTokens, mask_tokens
+from tinydistil.batches.sampling import MaskConfig, MaskedTokens, mask_tokens
 
 MASK, SPECIAL, VOCABULARY = 4, 5, 1000
 ORDINARY_IDS = np.arange(SPECIAL, VOCABULARY)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tinydistil.batches.order import by_length
-from tinydistil.batches.padding import pad
+from tinydistil.batches.batch import pad
+from tinydistil.batches.sampling import by_length
 
 
 def test_padding_keeps_numbers_dtype_and_further_dimensions() -> None:

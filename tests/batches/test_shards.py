@@ -15,7 +15,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.files import sha256_of, sha256_of_ends, write_json
 from tinydistil.batches.manifest import FORMAT_VERSION, check_fit
 from tinydistil.batches.shards import ShardBuilder, TokenShards, verify
-from tinydistil.corpus.sequences import build_sequences
+from tinydistil.corpus.document_step import build_sequences
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.word_encoder import WordEncoder
 

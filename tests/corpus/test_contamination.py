@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.contamination import EvaluationNgrams, evaluation_texts
+from tinydistil.corpus.ngrams import EvaluationNgrams, evaluation_texts
 
 LONG = (
     "Um grupo de meninos está brincando no quintal enquanto um homem velho olha para eles da janela da cozinha e sorri."

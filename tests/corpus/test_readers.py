@@ -11,9 +11,9 @@ import pytest
 
 from tests.corpus.conftest import read, texts
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.delimited import cells_in
 from tinydistil.corpus.readers import ReadConfig
 from tinydistil.corpus.record_stream import unpacked_bytes
+from tinydistil.corpus.tables import cells_in
 
 LINES = ["A primeira linha é curta.", "A segunda tem “aspas” e vírgulas, sim.", "Fim."]
 
@@ -222,7 +222,7 @@ def test_parquet_streams_by_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "a.parquet"
     table = arrow.table({"id": [1, 2, 3, 4], "text": [*LINES, None], "peso": [0.5] * 4})
     parquet.write_table(table, path, row_group_size=2)
-    monkeypatch.setattr("tinydistil.corpus.parquet.PARQUET_BATCH_ROWS", 1)
+    monkeypatch.setattr("tinydistil.corpus.tables.PARQUET_BATCH_ROWS", 1)
     documents, bad = read(path)
     assert [document.text for document in documents] == LINES
     assert [document.identifier for document in documents] == ["1", "2", "3"]

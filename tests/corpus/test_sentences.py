@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tinydistil.corpus.sentences import _BEFORE_NAMES, _BEFORE_NUMBERS, split_sentences
+from tinydistil.corpus.language import _BEFORE_NAMES, _BEFORE_NUMBERS, split_sentences
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinydistil.corpus.sequences import build_sequences, pack
+from tinydistil.corpus.document_step import build_sequences, pack
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.word_encoder import WordEncoder
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.corpus.conftest import read, texts
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.contamination import EvaluationNgrams, evaluation_texts
+from tinydistil.corpus.ngrams import EvaluationNgrams, evaluation_texts
 from tinydistil.corpus.readers import ReadConfig, keeps_ascii, looks_wrapped, parse_record
 from tinydistil.corpus.record_stream import unpacked_bytes
 from tinydistil.corpus.text_files import find_files, open_lines

@@ -7,9 +7,8 @@ import pytest
 from tinydistil.base.errors import InputError
 from tinydistil.batches.manifest import ShardEntry
 from tinydistil.corpus.document import BadRecord
-from tinydistil.corpus.document_step import Kept, Outcome
+from tinydistil.corpus.document_step import DocumentSequences, Kept, Outcome
 from tinydistil.corpus.rules_table import Counts, counts_from, make_table, packing_efficiency, render
-from tinydistil.corpus.sequences import DocumentSequences
 
 NOTHING = DocumentSequences((), (), ())
 

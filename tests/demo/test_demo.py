@@ -12,11 +12,10 @@ from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 
 from tinydistil.base.errors import InputError
-from tinydistil.demo import text
-from tinydistil.demo.measures import Scores, SentencePairs, classify, recall_at_10, snippet_pairs
+from tinydistil.demo import measures
+from tinydistil.demo.measures import HELD_OUT, Scores, SentencePairs, Work, classify, recall_at_10, snippet_pairs, works
 from tinydistil.demo.run import FULL, TEACHER, claim, write_texts
-from tinydistil.demo.table import Row, render
-from tinydistil.demo.text import HELD_OUT, Work, works
+from tinydistil.demo.show import Row, render
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -60,7 +59,7 @@ def test_the_teacher_is_an_ordinary_small_folder() -> None:
 
 def test_held_out_passages_are_not_trained_on() -> None:
     found = works()
-    assert len(found) == 13 and text.TEXT.stat().st_size < 1.5e6
+    assert len(found) == 13 and measures.TEXT.stat().st_size < 1.5e6
     for work in found:
         training, held_out = {p for run in work.training_runs() for p in run}, work.held_out()
         assert held_out and training.isdisjoint(held_out) and len(training) + len(held_out) == len(work.passages)
@@ -68,12 +67,12 @@ def test_held_out_passages_are_not_trained_on() -> None:
 
 
 def test_a_damaged_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    damaged = bytearray(text.TEXT.read_bytes())
+    damaged = bytearray(measures.TEXT.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path = tmp_path / "machado.txt.xz"
-    for content in (bytes(damaged), b"", text.TEXT.read_bytes()[:1000]):
+    for content in (bytes(damaged), b"", measures.TEXT.read_bytes()[:1000]):
         path.write_bytes(content)
-        monkeypatch.setattr(text, "TEXT", path)
+        monkeypatch.setattr(measures, "TEXT", path)
         with pytest.raises(InputError, match=r"machado.txt.xz' is damaged; install the package anew"):
             works()
 

@@ -10,8 +10,8 @@ from tests.train.toy import CASES, TWO_VOCABULARIES, make_learner, toy_trainer
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.batch import MaskedBatch
+from tinydistil.distill.initialise import Moments
 from tinydistil.distill.learner import Learner
-from tinydistil.distill.moments import Moments
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe, recipe
 from tinydistil.distill.teacher.live import LiveTeacher

@@ -7,12 +7,13 @@ import torch
 
 from tinydistil.base.errors import InputError
 from tinydistil.distill.initialise import (
+    Moments,
     _continuing,
+    principal_components,
     student_for_vocabulary,
     student_from_layers,
     student_respelled,
 )
-from tinydistil.distill.moments import Moments, principal_components
 from tinydistil.distill.options import check_projection
 from tinydistil.distill.terms.representation import Projection
 from tinydistil.model.config import BertConfig

@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.batches.batch import MaskedBatch, TeacherView
-from tinydistil.distill.teacher.int8 import quantise_teacher
-from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision
+from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, quantise_teacher
 from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig

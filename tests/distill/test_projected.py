@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from tests.distill.test_initialise import NEW, OLD, TEACHER, model
 from tinydistil.batches.batch import TeacherView
+from tinydistil.demo.measures import works
 from tinydistil.demo.run import TEACHER as DEMO_TEACHER
-from tinydistil.demo.text import works
 from tinydistil.distill.projected import _fit, _fit_norm, _project_attention, project_teacher
 from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores
-from tinydistil.model.attention import PackedAttention
 from tinydistil.model.bert import Layer, SelfAttention
 from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.layers import PackedAttention
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.student import new_shape
+from tinydistil.train.models import new_shape
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
 

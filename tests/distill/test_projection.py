@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tinydistil.base.errors import InputError
-from tinydistil.distill.moments import Moments
+from tinydistil.distill.initialise import Moments
 from tinydistil.distill.options import check_projection
 from tinydistil.distill.terms.representation import Projection
 

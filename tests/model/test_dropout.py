@@ -5,14 +5,14 @@ import torch
 
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import preset
-from tinydistil.model.operations import dropout
+from tinydistil.model.layers import drop
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.25])
 def test_share_and_mean(probability: float) -> None:
     torch.manual_seed(0)
     count = 2_000_001  # not a multiple of the four draws of a word
-    dropped = dropout(torch.ones(count), probability)
+    dropped = drop(torch.ones(count), probability)
     sigma = (probability * (1 - probability) / count) ** 0.5
     assert abs(float((dropped == 0).double().mean()) - probability) < 4 * sigma + 2**-17
     assert float(dropped.double().mean()) == pytest.approx(1.0, abs=4 * sigma / (1 - probability) + 1e-6)
@@ -22,7 +22,7 @@ def test_share_and_mean(probability: float) -> None:
 def test_neighbours_are_independent() -> None:
     """Four masks come out of one random word: none may tell of another."""
     torch.manual_seed(0)
-    mask = (dropout(torch.ones(4_000_000), 0.3) == 0).double().view(-1, 4)
+    mask = (drop(torch.ones(4_000_000), 0.3) == 0).double().view(-1, 4)
     correlation = torch.corrcoef(mask.T)
     assert float((correlation - torch.eye(4)).abs().max()) < 5 / 1e6**0.5
 
@@ -30,17 +30,17 @@ def test_neighbours_are_independent() -> None:
 def test_in_place_and_seed() -> None:
     values = torch.randn(3, 5, 7)
     torch.manual_seed(3)
-    apart = dropout(values, 0.4)
+    apart = drop(values, 0.4)
     torch.manual_seed(3)
     copy = values.clone()
-    assert dropout(copy, 0.4, in_place=True) is copy
+    assert drop(copy, 0.4, in_place=True) is copy
     assert torch.equal(copy, apart)
-    assert dropout(values, 0.0) is values
+    assert drop(values, 0.0) is values
 
 
 def test_gradient_is_the_mask() -> None:
     values = torch.randn(1000, dtype=torch.float64, requires_grad=True)
-    dropped = dropout(values * 1, 0.2, in_place=True)
+    dropped = drop(values * 1, 0.2, in_place=True)
     dropped.sum().backward()
     assert values.grad is not None
     assert torch.allclose(values.grad * values, dropped)
@@ -75,5 +75,5 @@ def test_gradients_with_dropout_match_finite_differences(attention: str) -> None
 
 @pytest.mark.parametrize("probability", [0.99999, 0.9999999, 1 - 2**-53])
 def test_a_probability_next_to_1_keeps_what_it_can(probability: float) -> None:
-    dropped = dropout(torch.ones(1 << 20), probability)
+    dropped = drop(torch.ones(1 << 20), probability)
     assert dropped.isfinite().all() and set(dropped.unique().tolist()) <= {0.0, float(2**16)}

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinydistil.model import operations
-from tinydistil.model.operations import Linear, by_onednn, linear
+from tinydistil.model import layers
+from tinydistil.model.layers import Linear, by_onednn, linear
 
 needs_onednn = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),
@@ -17,7 +17,7 @@ needs_onednn = pytest.mark.skipif(
 @pytest.fixture
 def preferred(monkeypatch: pytest.MonkeyPatch) -> None:
     """oneDNN is taken whatever the processor."""
-    monkeypatch.setattr(operations, "_prefers_onednn", lambda: True)
+    monkeypatch.setattr(layers, "_prefers_onednn", lambda: True)
 
 
 def matrices(rows: int, width: int, wide: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from tinydistil.base.hub import fingerprint_of, resolve_folder, sentence_root
 from tinydistil.evaluate.inference import embed
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.operations import REDUCTIONS, pool
+from tinydistil.model.layers import REDUCTIONS, pool
 from tinydistil.model.sentence_folder import declare_sentence_encoder, declared_pooling, read_sentence_folder
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece

@@ -15,7 +15,7 @@ from tests.train.processes import RankProcesses
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.corpus import raw_text
-from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import make_vocabulary, plan_raw
 from tinydistil.train.plan import Plan, make_batches
 from tinydistil.train.run import execute

@@ -19,8 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.scripts.models import make_models
-from tinydistil.base.claim import Ownership
-from tinydistil.base.files import read_json
+from tinydistil.base.files import Ownership, read_json
 from tinydistil.batches.shards import TokenShards
 from tinydistil.distill.teacher import cached as cache_module
 

@@ -21,7 +21,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.batches.batch import MaskedBatch
-from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.options import Shapes, TermOptions
 from tinydistil.distill.recipe import Recipe

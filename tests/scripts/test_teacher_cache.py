@@ -20,13 +20,13 @@ from tinydistil.base import errors
 from tinydistil.base import ranks as ranks_module
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
-from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
-from tinydistil.distill.moments import Moments
+from tinydistil.distill.initialise import Moments
 from tinydistil.distill.teacher.cached import OWNERSHIP, TeacherCache
 from tinydistil.model import quantised
+from tinydistil.train import models
 from tinydistil.train import run as run_module
-from tinydistil.train import teaching
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.plan import Plan
 from tinydistil.train.run import build, execute
@@ -302,7 +302,7 @@ def other_text() -> None:
 
 
 def other_teacher() -> None:
-    load = teaching.load_teacher
+    load = models.load_teacher
 
     def changed(plan: Plan) -> torch.nn.Module:
         model = load(plan)
@@ -347,7 +347,7 @@ def test_ranks_that_read_other_files_end_together(
 def test_a_cache_is_for_one_writer_and_many_readers() -> None:
     changes: dict[str, object] = {"teacher_cache": "shared", "train.mask.epochs": 2}
     plan = plan_of("run-shared", changes)
-    bound, folder = bound_to(plan, hash_of_weights(teaching.load_teacher(plan))), Path(plan.config.teacher_cache)
+    bound, folder = bound_to(plan, hash_of_weights(models.load_teacher(plan))), Path(plan.config.teacher_cache)
     with (
         OWNERSHIP.claim(folder, bound),
         pytest.raises(InputError, match=r"'shared' is being written by"),

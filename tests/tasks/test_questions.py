@@ -17,11 +17,9 @@ from hypothesis import strategies as st
 from tests.tasks.conftest import Left, opinions, questions, tagged
 from tinydistil.base.errors import InputError
 from tinydistil.evaluate.metrics import exact_match
-from tinydistil.tasks.answer_task import AnswerTask, _best, _candidates
+from tinydistil.tasks.answer_task import AnswerTask, _best, _candidates, read_squad
 from tinydistil.tasks.examples import Question
-from tinydistil.tasks.folder import new_model, save
-from tinydistil.tasks.predict import question_examples, sentence_examples, without_blank, word_spans
-from tinydistil.tasks.questions import read_squad
+from tinydistil.tasks.folder import new_model, question_examples, save, sentence_examples, without_blank, word_spans
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tinydistil.base.errors import InputError
+from tinydistil.tasks.answer_task import read_squad
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
 from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.questions import read_squad
 from tinydistil.tasks.tagged import read_conll
 
 

@@ -15,8 +15,7 @@ from tinydistil.base.files import read_json, write_json
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.answer_task import AnswerTask
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
-from tinydistil.tasks.folder import load, new_model, save
-from tinydistil.tasks.predict import question_examples, sentence_examples, stream, text_examples
+from tinydistil.tasks.folder import load, new_model, question_examples, save, sentence_examples, stream, text_examples
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask, logits_of
 from tinydistil.tasks.task_batches import collate

@@ -24,7 +24,7 @@ from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import TaskObjective, fine_tune, freeze, make_task_optimizer
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
-from tinydistil.train.train_config import OptimizerConfig
+from tinydistil.train.run_config import OptimizerConfig
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 CONFIG = FineTuneConfig(epochs=2, batch_size=8, learning_rate=2e-3, max_length=64, pooling="mean")

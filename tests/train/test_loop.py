@@ -15,7 +15,7 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.distill.step import PARTS
 from tinydistil.train.optimizer import learning_rate_share
-from tinydistil.train.train_config import OptimizerConfig
+from tinydistil.train.run_config import OptimizerConfig
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

@@ -9,7 +9,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.model.config import preset
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.train.optimizer import learning_rate_share, make_optimizer
-from tinydistil.train.train_config import SHAPES, OptimizerConfig, ScheduleConfig
+from tinydistil.train.run_config import SHAPES, OptimizerConfig, ScheduleConfig
 
 
 def reference(name: str, warmup: int, total: int) -> list[float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.batches.masking import MaskConfig
+from tinydistil.batches.sampling import MaskConfig
 from tinydistil.batches.shards import WordPair
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import vocabulary_loss
@@ -25,7 +25,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.optimizer import make_optimizer
-from tinydistil.train.train_config import OptimizerConfig
+from tinydistil.train.run_config import OptimizerConfig
 
 TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3
 CASES: dict[str, Recipe] = {

@@ -24,7 +24,7 @@ from tinydistil.distill.step import StepResult
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
 from tinydistil.train.records import Records
-from tinydistil.train.train_config import OptimizerConfig, TrainConfig
+from tinydistil.train.run_config import OptimizerConfig, TrainConfig
 from tinydistil.train.validation import masked_lm_loss
 
 

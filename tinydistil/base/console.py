@@ -1,8 +1,21 @@
 """Figures as people read them: no exponents, units of time that fit, tables."""
 
+import argparse
+import dataclasses
+import difflib
+import importlib
 import math
-from collections.abc import Iterable, Sequence
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from tinydistil.base.config import Range, hints_of, shown
+from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import is_utf8
 
 
 def figure(value: float) -> str:
@@ -53,3 +66,110 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: in
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     cells = [[*map(str.ljust, line[:left], widths), *map(str.rjust, line[left:], widths[left:])] for line in lines]
     return "\n".join("  ".join(line) for line in cells)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports through InputError, takes no abbreviations, and shows the script's docstring as it is.
+
+    options: the configuration class whose fields --set may name, for --help; `without` these tables and fields. Named
+    by "module:Class", it is imported for --help alone.
+    """
+
+    def __init__(
+        self, *args: Any, options: type | str | None = None, without: tuple[str, ...] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.formatter_class, self.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
+        self.options, self.without = options, without
+
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """Parse. Texts and folders must be UTF-8, without which no tokenizer reads and no safetensors file opens."""
+        args = sys.argv[1:] if args is None else [*args]
+        for word in args:
+            if word.startswith("--") and word.endswith("=--"):  # of which argparse makes an empty list
+                self.error(f"argument {word[:-3]}: expected one argument")
+        found = super().parse_args(args, namespace)
+        for value in vars(found).values():
+            for each in map(str, value if isinstance(value, list) else [value]):
+                # A text file may have any name, also below folders (--input, --corpus).
+                sound = is_utf8(each) or Path(each).is_file()
+                sound = sound or (isinstance(value, list) and Path(each).is_dir())
+                require(sound, f"argument {shown(each)} holds a lone surrogate (bytes that are no UTF-8); rename it")
+            # Longer than any path: its folders could not be made one below the other.
+            require(isinstance(value, list) or len(str(value)) <= 1000, f"argument {shown(str(value))} is too long")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError with argparse's message; an unknown flag comes with the nearest one."""
+        message = re.sub(r"^argument (\S+): must", r"\1 must", message)
+        if found := re.match(r"unrecognized arguments: (--[^\s=]{1,100})", message):
+            known = [flag for action in self._actions for flag in action.option_strings]
+            close = difflib.get_close_matches(found[1], known, n=1)
+            message += f"; did you mean {close[0]}?" if close else ""
+        raise InputError(f"{' '.join(message.split())[:500]} (--help lists the options)")
+
+    def format_help(self) -> str:
+        """The help, and the options of --set where the script has it."""
+        if self.options is not None:
+            flags = " and ".join(flag for flag in ("--set", "--config") if flag in self._option_string_actions)
+            options = self.options
+            if isinstance(options, str):
+                module, _, name = options.partition(":")
+                options = typing.cast(type, getattr(importlib.import_module(module), name))
+            self.epilog = "\n".join([f"options of {flags}:", *_option_lines(options, self.without)])
+        return super().format_help()
+
+
+def whole(limit: Range | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number within `limit`; without one its configuration field holds the bounds."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+            if limit is not None:
+                limit.check(value, "")
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error).strip()) from None
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {shown(text)}") from None
+        return value
+
+    return convert
+
+
+def number(text: str) -> float:
+    """An argparse type: a number; its configuration field holds the bounds."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {shown(text)}") from None
+
+
+def _option_lines(cls: type, without: tuple[str, ...], prefix: str = "") -> Iterator[str]:
+    """Each option of configuration `cls` by dotted name, with its values and default."""
+    for field in dataclasses.fields(cls):
+        name, hint = f"{prefix}{field.name}", hints_of(cls)[field.name]
+        if name in without:
+            continue
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            yield from _option_lines(hint, without, f"{name}.")
+        else:
+            default = "" if field.default in ("", (), dataclasses.MISSING) else f" ({_default(field.default)})"
+            yield f"  {name:<38} {_allowed(hint)}{default}"
+
+
+def _default(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(list(value) if isinstance(value, tuple) else value)
+
+
+def _allowed(hint: object) -> str:
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        return str(arguments[1].describe(_allowed(arguments[0])))
+    if typing.get_origin(hint) is tuple:
+        return f"list of {_allowed(arguments[0])}"
+    if typing.get_origin(hint) is dict:
+        return "table"
+    if arguments:  # X | None, or a number | a table that makes one
+        return _allowed(arguments[0])
+    return {bool: "true|false", str: "text", int: "int", float: "number"}[typing.cast(type, hint)]

@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinydistil.base.errors import require
-from tinydistil.batches.batch import MaskedBatch, TeacherView
-from tinydistil.batches.masking import MaskConfig, mask_tokens
-from tinydistil.batches.order import Ids, OrderConfig, candidates_of, epoch_order
-from tinydistil.batches.padding import Padded, WordStarts, pad_pieces, pad_words
+from tinydistil.batches.batch import MaskedBatch, Padded, TeacherView, WordStarts, pad_pieces, pad_words
+from tinydistil.batches.sampling import Ids, MaskConfig, OrderConfig, candidates_of, epoch_order, mask_tokens
 from tinydistil.batches.shards import WordPair
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

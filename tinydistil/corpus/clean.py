@@ -11,11 +11,10 @@ from functools import partial
 from tinydistil.base.config import Checked, Count, NonNegative, Share, nearest
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.document import Document
-from tinydistil.corpus.language import judge_text
+from tinydistil.corpus.language import judge_text, split_sentences
 from tinydistil.corpus.ngrams import ngrams_repeat, normalised_words, repeated_line_shares, split_words, word_numbers
 from tinydistil.corpus.rules_lines import drop_boilerplate, drop_menus, drop_stutter
 from tinydistil.corpus.rules_text import normalise_unicode, remove_addresses, repair_mojibake, strip_html
-from tinydistil.corpus.sentences import split_sentences
 
 _DIGITS = b"0123456789"
 # ASCII only: bytes.translate counts them at a gigabyte per second.

@@ -22,10 +22,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from tinydistil.base.claim import LOCK, Ownership, refuse_strangers
 from tinydistil.base.config import from_mapping, table_of
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import PARTIAL_SUFFIX, read_json, sha256_of_ends, sync, write_atomic, write_json
+from tinydistil.base.files import (
+    LOCK,
+    PARTIAL_SUFFIX,
+    Ownership,
+    read_json,
+    refuse_strangers,
+    sha256_of_ends,
+    sync,
+    write_atomic,
+    write_json,
+)
 from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, entries_of
 from tinydistil.corpus.rules_table import counts_from
 from tinydistil.corpus.segment import Committed, Sample

@@ -16,10 +16,10 @@ from tinydistil.base.errors import InputError, optional, require
 from tinydistil.base.files import read_json, write_atomic, write_json
 from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, check_fit
 from tinydistil.batches.shards import ShardBuilder, TokenShards
-from tinydistil.corpus.contamination import EvaluationNgrams
 from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
-from tinydistil.corpus.document_step import UNREADABLE, DocumentStep
+from tinydistil.corpus.document_step import UNREADABLE, DocumentStep, single_words
 from tinydistil.corpus.duplicates import DuplicateIndex
+from tinydistil.corpus.ngrams import EvaluationNgrams
 from tinydistil.corpus.pool import check_workers, cut_batches, worker_pool
 from tinydistil.corpus.prepare_config import PrepareConfig, described
 from tinydistil.corpus.progress import Progress
@@ -27,7 +27,6 @@ from tinydistil.corpus.readers import looks_wrapped, read_items
 from tinydistil.corpus.record_stream import unpacked_bytes
 from tinydistil.corpus.rules_table import Counts, make_table, packing_efficiency
 from tinydistil.corpus.segment import Samples, Segment
-from tinydistil.corpus.sequences import single_words
 from tinydistil.corpus.text_files import find_files, kind_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

@@ -1,14 +1,17 @@
 """What a prepared corpus is made with: every value that changes its bytes, and no other."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tinydistil.base.config import LONGEST, Checked, Range, Seed, Whole
+from tinydistil.base.errors import require
 from tinydistil.base.files import sha256_of_ends
 from tinydistil.corpus.clean import CleanConfig
 from tinydistil.corpus.duplicates import DuplicateConfig
 from tinydistil.corpus.readers import ReadConfig
+from tinydistil.train.run_config import RunConfig, resolve_run
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,33 @@ def described(path: Path) -> dict[str, object]:
     """An input file's name and what distinguishes it from another of that name; instant for files of any size."""
     # Not the time of change, which a copy alters, nor a hash of all bytes, which would be read twice.
     return {"file": str(path), "bytes": path.stat().st_size, "sha256_of_ends": sha256_of_ends(path)}
+
+
+@dataclass(frozen=True)
+class RawRunConfig(RunConfig):
+    """A whole run. Its text comes from `shards` (made by scripts/prepare.py) or from `corpus`, prepared as `prepare`
+    describes, without what overlaps with `evaluation_sets`."""
+
+    corpus: tuple[str, ...] = ()
+    evaluation_sets: tuple[str, ...] = ()
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+
+    def _check_text(self) -> None:
+        require(
+            not (self.shards and self.corpus),
+            "give --corpus (raw text) or --shards (prepared by scripts/prepare.py), not both",
+        )
+        require(bool(self.shards or self.corpus), "no text: give --corpus FILE ... or --shards DIR")
+        require(
+            not (self.shards and self.evaluation_sets),
+            "--eval-set cleans raw text of evaluation texts; shards are made already: give it to scripts/prepare.py",
+        )
+
+
+def resolve_raw(values: Mapping[str, object]) -> RawRunConfig:
+    """The configuration from nested values, as `resolve_run` does it."""
+    require(
+        not (values.get("shards") and values.get("prepare")),
+        "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",
+    )
+    return resolve_run(values, RawRunConfig)

@@ -9,19 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tinydistil.base.claim import difference
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import read_json, write_json
+from tinydistil.base.files import difference, read_json, write_json
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import stopping
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.corpus.clean import clean_document
 from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.prepare import Job, prepare
-from tinydistil.corpus.prepare_config import PrepareConfig, described
+from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, described, resolve_raw
 from tinydistil.corpus.progress import Progress
-from tinydistil.corpus.raw_config import RawRunConfig, resolve_raw
 from tinydistil.corpus.readers import parse_record, read_items
 from tinydistil.corpus.rules_table import describe
 from tinydistil.corpus.text_files import find_files

@@ -15,10 +15,17 @@ from typing import Annotated, TypeAlias
 
 from tinydistil.base.config import Checked, Range, shown
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.delimited import column_name, json_object, listed, missing_column, open_table, table_fields
 from tinydistil.corpus.document import BadRecord, Document, Record
-from tinydistil.corpus.parquet import parquet_rows
 from tinydistil.corpus.record_stream import PROBE_BYTES, Cut, DamagedFile, Line, Stream, lines, open_stream
+from tinydistil.corpus.tables import (
+    column_name,
+    json_object,
+    listed,
+    missing_column,
+    open_table,
+    parquet_rows,
+    table_fields,
+)
 from tinydistil.corpus.text_files import ENDINGS, kind_of
 from tinydistil.corpus.vertical import vertical_attributes, vertical_paragraphs, vertical_records
 

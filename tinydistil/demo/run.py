@@ -10,23 +10,20 @@ from pathlib import Path
 
 import torch
 
-from tinydistil.base.claim import LOCK, Ownership
 from tinydistil.base.console import duration
-from tinydistil.base.files import write_json
+from tinydistil.base.files import LOCK, Ownership, write_json
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE
-from tinydistil.corpus.raw_config import resolve_raw
+from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
-from tinydistil.demo.measures import Measures
-from tinydistil.demo.show import show
-from tinydistil.demo.table import Row, render
-from tinydistil.demo.text import Work, works
+from tinydistil.demo.measures import Measures, Work, works
+from tinydistil.demo.show import Row, render, show
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.export import STUDENT
+from tinydistil.train.models import new_shape
 from tinydistil.train.run import execute
-from tinydistil.train.student import new_shape
 
 RECORD = "demo.json"
 TEACHER = Path(__file__).parent / "teacher"

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from tinydistil.distill.chunk import COMPILED_FROM, Form, Scales, compiled_chunk, compute_chunk
 from tinydistil.distill.losses import IGNORED, SparseTargets, VocabularyLoss, check_divergence
 from tinydistil.model.heads import Decoding
-from tinydistil.model.operations import by_onednn, linear
+from tinydistil.model.layers import by_onednn, linear
 
 # Positions of a chunk: two matrices of 64 x 30,000 floats are 15 MiB, which a shared cache still holds.
 CHUNK = 64

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tinydistil.batches.batch import MaskedBatch, TeacherView
-from tinydistil.distill.initialise import by_spelling, clear_padding
-from tinydistil.distill.moments import Moments
-from tinydistil.model.attention import PackedAttention
+from tinydistil.distill.initialise import Moments, by_spelling, clear_padding
 from tinydistil.model.bert import BertModel, Layer, SelfAttention
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.model.operations import activate
+from tinydistil.model.layers import PackedAttention, activate
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Dense inputs of the head's activation stand so many deviations above 0, where GELU is nearly linear.

@@ -13,18 +13,17 @@ from pathlib import Path
 
 import torch
 
-from tinydistil.base.claim import Ownership, difference, flatten, refuse_strangers
 from tinydistil.base.config import to_mapping
 from tinydistil.base.console import duration
 from tinydistil.base.errors import InputError
-from tinydistil.base.files import fingerprint, read_json
+from tinydistil.base.files import Ownership, difference, fingerprint, flatten, read_json, refuse_strangers
 from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate import parts, results
 from tinydistil.evaluate.intervals import paired_significance
 from tinydistil.evaluate.masked_lm import Span
-from tinydistil.evaluate.models import Model
 from tinydistil.evaluate.parts import PARTS, TuningJob
 from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Origin, PartResult
+from tinydistil.evaluate.vectors import Model
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.folder import read_examples
 from tinydistil.tasks.labelled import Columns

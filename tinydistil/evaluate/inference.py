@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.batches.order import by_length
+from tinydistil.batches.sampling import by_length
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
-from tinydistil.model.operations import pool
+from tinydistil.model.layers import pool
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.sentence_folder import SentenceVectors
 from tinydistil.tokenizer.tokenizer import Tokenizer, collate

@@ -23,9 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.base.errors import require
-from tinydistil.batches.masking import MaskConfig, mask_tokens
-from tinydistil.batches.order import by_length
-from tinydistil.batches.padding import pad_with_special
+from tinydistil.batches.batch import pad_with_special
+from tinydistil.batches.sampling import MaskConfig, by_length, mask_tokens
 from tinydistil.evaluate.inference import check_match
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer, collate

@@ -16,9 +16,9 @@ from tinydistil.evaluate.inference import embed
 from tinydistil.evaluate.intervals import Figure, Items, Statistic, with_interval
 from tinydistil.evaluate.masked_lm import Span, encode_sequences, masked_lm_scores, mean_of, word_loss
 from tinydistil.evaluate.metrics import pearson, precision_recall_f1, scores_of
-from tinydistil.evaluate.models import Model
 from tinydistil.evaluate.results import PartResult
 from tinydistil.evaluate.similarity import SimilarityScores, cosine_similarity, untrained_copy, word_overlap
+from tinydistil.evaluate.vectors import Model
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder

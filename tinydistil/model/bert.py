@@ -13,10 +13,17 @@ from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
-from tinydistil.model.attention import ATTENTIONS, Attention, PackedAttention, attention_over
 from tinydistil.model.config import BertConfig
-from tinydistil.model.operations import Linear, activate, linear
-from tinydistil.model.operations import dropout as drop
+from tinydistil.model.layers import (
+    ATTENTIONS,
+    Attention,
+    Linear,
+    PackedAttention,
+    activate,
+    attention_over,
+    drop,
+    linear,
+)
 from tinydistil.model.pretrained import Heads, Pretrained
 from tinydistil.model.weights import POOLER_WEIGHT
 

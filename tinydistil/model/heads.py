@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tinydistil.model.bert import BertModel, EncoderOutput
 from tinydistil.model.config import BertConfig
-from tinydistil.model.operations import Linear, activate, linear, pool
+from tinydistil.model.layers import Linear, activate, linear, pool
 from tinydistil.model.pretrained import Heads, Pretrained
 from tinydistil.model.weights import DECODER_WEIGHT
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from tinydistil.base.errors import InputError, require
 from tinydistil.model.bert import BertModel
 from tinydistil.model.heads import BertForMaskedLM, BertForPreTraining
-from tinydistil.model.operations import Linear
+from tinydistil.model.layers import Linear
 from tinydistil.model.pretrained import Pretrained
 
 _MOST = 127

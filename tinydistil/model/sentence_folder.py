@@ -17,7 +17,7 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
 from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, modules_of, sentence_root
 from tinydistil.model.config import BertConfig
-from tinydistil.model.operations import REDUCTIONS, pool
+from tinydistil.model.layers import REDUCTIONS, pool
 from tinydistil.model.weights import fill, read_weights
 
 # What may follow the pooling.

@@ -1,17 +1,20 @@
 """What task files hold: labelled texts and pairs, tagged sentences, questions with their answers."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Annotated, Generic, TypeAlias, TypeVar
 
+from tinydistil.base.config import Checked, Range, Seed, Share
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import is_utf8
+from tinydistil.base.files import is_utf8, read_text
 from tinydistil.corpus.document import BadRecord, Record
-from tinydistil.corpus.parquet import parquet_rows
 from tinydistil.corpus.readers import ReadConfig, read_records
 from tinydistil.corpus.record_stream import DamagedFile, open_stream
+from tinydistil.corpus.tables import parquet_rows
 from tinydistil.corpus.text_files import kind_of, plain_name
+from tinydistil.model.config import memory_there
 
 # Of one task file, which is held in memory several times over; SQuAD has 30 MB.
 LARGEST_BYTES = 1_000_000_000
@@ -125,3 +128,75 @@ def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
 def is_sound(text: str) -> bool:
     """Whether `text` has something to read, and no half of a UTF-16 pair, which no tokenizer takes."""
     return bool(text.strip()) and is_utf8(text)
+
+
+Synonyms = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Checked, table="augment"):
+    """copies: changed copies of each example, 0 for none. replace, swap, delete: the share of words that is exchanged
+    for a synonym, swapped with the next word, or left out. What is drawn depends on `seed` and the example."""
+
+    copies: Annotated[int, Range(0, 1000)] = 0
+    replace: Share = 0.1
+    swap: Share = 0.05
+    delete: Share = 0.05
+    seed: Seed = 1
+
+
+def augmented(examples: Sequence[LabelledText], config: AugmentConfig, synonyms: Synonyms) -> list[LabelledText]:
+    """The examples, then `copies` changed copies of each, labels as they were. A text never loses its last word."""
+    copies = []
+    for number, example in enumerate(examples):
+        for copy in range(config.copies):
+            source = random.Random(f"{config.seed} {number} {copy}")
+            second = None if example.second is None else _changed(example.second, config, synonyms, source)
+            copies.append(replace(example, text=_changed(example.text, config, synonyms, source), second=second))
+    return [*examples, *copies]
+
+
+def check_copies(examples: Sequence[LabelledText], config: AugmentConfig, max_length: int) -> None:
+    """Raise InputError where the copies of `examples` would not fit half of this machine's memory."""
+    # An example and its encoding: both texts, two 64-bit numbers per token, and the objects around them.
+    sizes = (len(example.text) + len(example.second or "") for example in examples)
+    copy_bytes = sum(600 + 2 * size + 16 * min(size, max_length) for size in sizes)
+    room = memory_there() // 2
+    most = max(0, room // copy_bytes - 1)
+    require(
+        config.copies <= most,
+        f"augment.copies must be <= {most} for {len(examples):,} rows of this length, as half of this machine's memory "
+        f"is {room / 2**30:.1f} GiB, got {config.copies}",
+    )
+
+
+def _changed(text: str, config: AugmentConfig, synonyms: Synonyms, source: random.Random) -> str:
+    words = text.split()
+    for i, word in enumerate(words):
+        if (others := synonyms.get(word.lower())) and source.random() < config.replace:
+            other = source.choice(others)
+            words[i] = other.capitalize() if word[:1].isupper() else other
+    for i in range(len(words) - 1):
+        if source.random() < config.swap:
+            words[i], words[i + 1] = words[i + 1], words[i]
+    kept = [word for word in words if source.random() >= config.delete]
+    return " ".join(kept or words[:1])
+
+
+def read_synonyms(path: Path) -> Synonyms:
+    """A table of a word a line: the word, a tab, its synonyms with commas between, in lower case.
+
+    Raises InputError, naming the line, where it has another form.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    lines = read_text(existing(path)).splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        word, tab, others = line.partition("\t")
+        synonyms = tuple(other.strip() for other in others.split(",") if other.strip())
+        if not tab or not word.strip() or not synonyms:
+            raise InputError(f"line {number} of {str(path)!r} must be: word, tab, synonyms with commas; got {line!r}")
+        found[word.strip().lower()] = synonyms
+    require(bool(found), f"{str(path)!r} holds no synonym")
+    return found

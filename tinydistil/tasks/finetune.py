@@ -21,8 +21,7 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted
 from tinydistil.distill.step import check_precision
 from tinydistil.model.heads import BertForSequenceClassification
-from tinydistil.tasks.augment import Synonyms, augmented, check_copies
-from tinydistil.tasks.examples import Example, LabelledText
+from tinydistil.tasks.examples import Example, LabelledText, Synonyms, augmented, check_copies
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE, FineTuned, load, new_model, save
 from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, check_examples, logits_of, primary_metric

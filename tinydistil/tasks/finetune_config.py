@@ -19,8 +19,8 @@ from tinydistil.base.config import (
     to_mapping,
 )
 from tinydistil.model.config import POOLINGS, BertConfig
-from tinydistil.tasks.augment import AugmentConfig
-from tinydistil.train.train_config import OptimizerConfig, ScheduleConfig, TrainConfig, require_parts
+from tinydistil.tasks.examples import AugmentConfig
+from tinydistil.train.run_config import OptimizerConfig, ScheduleConfig, TrainConfig, require_parts
 
 CLASS_WEIGHTS = ("none", "balanced")
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.stop import Interrupted, stop_asked
-from tinydistil.batches.order import by_length
+from tinydistil.batches.sampling import by_length
 from tinydistil.model.heads import SpanLogits
 from tinydistil.tasks.examples import Example, ExampleT
 from tinydistil.tasks.task_batches import EncodedExample, TaskModel, collate

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.batches.order import epoch_order
-from tinydistil.batches.padding import pad
+from tinydistil.batches.batch import pad
+from tinydistil.batches.sampling import epoch_order
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model import heads
 

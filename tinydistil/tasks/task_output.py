@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from tinydistil.base.claim import Ownership, refuse_strangers
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import read_json
+from tinydistil.base.files import Ownership, read_json, refuse_strangers
 from tinydistil.base.hub import fingerprint_of
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE

@@ -23,7 +23,7 @@ from tinydistil.tasks.task_batches import EncodedExample, TaskBatch, TaskBatches
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
 from tinydistil.train.records import Records
-from tinydistil.train.train_config import OptimizerConfig
+from tinydistil.train.run_config import OptimizerConfig
 
 # As a loss, an undefined figure (the correlation of constant predictions) is worse than any: figures are in [-1, 1].
 _UNDEFINED = 2.0

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinydistil.base.arguments import Parser, number, whole
 from tinydistil.base.config import Range, override, read_toml
+from tinydistil.base.console import Parser, number, whole
 from tinydistil.base.errors import require
 
 # Flags that stand for an option of RunConfig.

@@ -23,10 +23,9 @@ from tinydistil.distill.step import Trainer
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
 from tinydistil.train.export import terms_of
+from tinydistil.train.models import build_student, live_teacher, load_teacher
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import Plan, kept_bytes, make_batches
-from tinydistil.train.student import build_student
-from tinydistil.train.teaching import live_teacher, load_teacher
 
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
 _TRIAL_SEQUENCES = 8

@@ -18,11 +18,10 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted, StopRequest
 from tinydistil.distill.step import Batch, BatchT, StepResult, Trainer
-from tinydistil.train.checkpoint import Checkpoint, CheckpointStore
+from tinydistil.train.checkpoint import Checkpoint, CheckpointStore, LoopState, Window, restored, state_from
 from tinydistil.train.optimizer import learning_rate_share, optimizer_tensors, restore_optimizer
 from tinydistil.train.records import Pace, Records
-from tinydistil.train.state import LoopState, Window, restored, state_from
-from tinydistil.train.train_config import TrainConfig
+from tinydistil.train.run_config import TrainConfig
 
 # A stop is agreed on between two steps. Where ranks are several and none comes for so long (one waits for a dead one),
 # a rank leaves unsaved: torchrun would kill it 30 s after the signal in any case.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.train.train_config import OptimizerConfig, ScheduleConfig
+from tinydistil.train.run_config import OptimizerConfig, ScheduleConfig
 
 
 def learning_rate_share(config: ScheduleConfig, step: int, total_steps: int) -> float:

@@ -9,10 +9,9 @@ from typing import cast
 
 import torch
 
-from tinydistil.base.claim import Ownership
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import optional, rank_and_world_size, require
-from tinydistil.base.files import fingerprint
+from tinydistil.base.files import Ownership, fingerprint
 from tinydistil.base.hub import fingerprint_of, resolve_folder
 from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.batches.manifest import MANIFEST, check_fit, entries_of, made_with
@@ -26,8 +25,8 @@ from tinydistil.model.config import BertConfig, memory_there, read_config
 from tinydistil.model.sentence_folder import declared_pooling
 from tinydistil.model.weights import HEAD_BIAS, read_weights
 from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.train.models import Student, student_of
 from tinydistil.train.run_config import RunConfig
-from tinydistil.train.student import Student, student_of
 
 CONFIG_FILE = "run.json"
 CHECKPOINTS = "checkpoints"

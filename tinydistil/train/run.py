@@ -21,13 +21,12 @@ from tinydistil.model.sentence_folder import declared_beside
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.export import STUDENT, Outcome, held_out_loss, watched_by, write_beginning, write_results
 from tinydistil.train.loop import Loop
+from tinydistil.train.models import build_student, live_teacher, load_teacher, start_projected
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.plan import CHECKPOINTS, Plan, make_batches, make_plan, ownership
 from tinydistil.train.records import Records
 from tinydistil.train.run_config import RunConfig
-from tinydistil.train.student import build_student
 from tinydistil.train.teacher_cache import bytes_of, cached_teacher, fit, hash_of_weights
-from tinydistil.train.teaching import live_teacher, load_teacher, start_projected
 from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 METRICS = "metrics.jsonl"

@@ -25,11 +25,10 @@ from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import CacheConfig
-from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, kinds_of
+from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum, kinds_of, numbers_of
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.teacher.part import checksum, numbers_of
+from tinydistil.train.models import training_s
 from tinydistil.train.plan import Plan
-from tinydistil.train.teaching import training_s
 
 # Tokens of a batch that the teacher reads at a time; sequences of like length lie together.
 _TOKENS = 4096

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tinydistil.base.errors import require
 from tinydistil.batches.batch import MaskedBatch, TeacherView
+from tinydistil.distill.initialise import Moments
 from tinydistil.distill.losses import cosine, mean_squared_error, word_means
-from tinydistil.distill.moments import Moments
 from tinydistil.distill.options import DISTANCES, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, Vectors, register
 

@@ -1,18 +1,84 @@
-"""Masks for masked language modelling, as a pure function of (seed, epoch, sequence id).
+"""SplitMix64 (Steele et al. 2014), vectorised: hashes that are equal on every machine."""
 
-No generator has a state here: a mask depends on nothing but these three and the place of the token, so it is the same
-for any number of workers and ranks, and after any restart. Shapes: B sequences, T tokens, R rows.
-"""
-
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinydistil.base.config import Checked, Range, Share
+from tinydistil.base.config import LONGEST, Checked, Range, Share
 from tinydistil.base.errors import require
-from tinydistil.base.splitmix import STEP, splitmix64
+
+# The increment, odd, and the two multipliers of the finaliser.
+STEP, FIRST, SECOND = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser: one changed bit of a value changes half of its result's."""
+    values = (values ^ (values >> np.uint64(30))) * FIRST
+    values = (values ^ (values >> np.uint64(27))) * SECOND
+    return values ^ (values >> np.uint64(31))
+
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OrderConfig(Checked, table="order"):
+    """Which sequences are read, and which of them together.
+
+    sequences: of the corpus, spread evenly over it; 0 for all. longest: tokens of a sequence at most, [CLS] and [SEP]
+    included; longer ones are left out, 0 for none. window: so many global batches are drawn at random and then dealt
+    out by length, which spares padding; 1 deals at random.
+    """
+
+    sequences: Annotated[int, Range(0, 10**12)] = 0
+    longest: Annotated[int, Range(0, LONGEST)] = 0
+    window: Annotated[int, Range(1, 1_000_000)] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.longest == 0 or self.longest >= 3, f"order.longest must be 0 or >= 3, got {self.longest}")
+
+
+def candidates_of(count: int, lengths: NDArray[np.int64] | None, config: OrderConfig) -> Ids:
+    """The numbers, ascending, of the sequences that are read of `count`; `lengths` of all, for `config.longest`."""
+    candidates = np.arange(count)
+    if config.longest:
+        assert lengths is not None, "a longest sequence needs lengths"
+        candidates = np.flatnonzero(lengths <= config.longest)
+    if 0 < config.sequences < len(candidates):
+        candidates = candidates[np.arange(config.sequences) * len(candidates) // config.sequences]
+    return candidates
+
+
+def epoch_order(
+    candidates: Ids, lengths: NDArray[np.int64] | None, batch_size: int, window: int, *, seed: int, epoch: int
+) -> Ids:
+    """The numbers of an epoch's sequences in the order they are read, a whole number of batches of G = `batch_size`.
+
+    candidates: the numbers to choose from; lengths: of all sequences, needed where `window` is above 1.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order: Ids = candidates[random.permutation(len(candidates))]
+    order = order[: len(order) // batch_size * batch_size]
+    if window > 1:
+        assert lengths is not None, "a window needs lengths"
+        for start in range(0, len(order), window * batch_size):
+            part = order[start : start + window * batch_size]
+            batches = part[np.argsort(lengths[part], kind="stable")].reshape(-1, batch_size)
+            # Batches themselves at random, or every window would begin with its shortest.
+            order[start : start + len(part)] = batches[random.permutation(len(batches))].reshape(-1)
+    return order
+
+
+def by_length(lengths: Mapping[int, int], batch_size: int) -> Iterator[list[int]]:
+    """The keys of `lengths` in batches of like length, the shortest first: little padding to compute."""
+    order = sorted(lengths, key=lengths.__getitem__)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
 
 # Streams of random numbers that must not tell of each other.
 _CHOICE, _ROUNDING, _FATE, _WORD = range(4)
