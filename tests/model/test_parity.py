@@ -7,11 +7,11 @@ import torch
 import transformers
 from torch import Tensor
 
+from tests.model.pretraining import BertForPreTraining
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig, preset
 from tinydistil.model.heads import (
     BertForMaskedLM,
-    BertForPreTraining,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,

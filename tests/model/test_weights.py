@@ -13,10 +13,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.model.pretraining import BertForPreTraining
 from tinydistil.base.errors import InputError
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig, read_config
-from tinydistil.model.heads import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
+from tinydistil.model.heads import BertForMaskedLM, BertForSequenceClassification
 from tinydistil.model.pretrained import Pretrained
 
 SMALL = BertConfig(

@@ -17,20 +17,6 @@ from tinydistil.model.pretrained import Heads, Pretrained
 from tinydistil.model.weights import DECODER_WEIGHT
 
 
-class PreTrainingOutput(NamedTuple):
-    """The encoder's output and the next-sentence logits (B, 2): index 0 follows, 1 does not."""
-
-    encoded: EncoderOutput
-    next_sentence: Tensor
-
-
-class SpanLogits(NamedTuple):
-    """Logits of the first and of the last token of an answer, each (B, T)."""
-
-    first: Tensor
-    last: Tensor
-
-
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """Rows (R, D) before the product with the vocabulary matrix (V, D) and its bias (V,) that makes logits of them."""
@@ -69,17 +55,28 @@ class MaskedLMHead(nn.Module):
         return Decoding(rows, embedding if self.decoder is None else self.decoder, self.bias)
 
 
-class _WithMaskedLM(Pretrained):
-    """Shared by the models that predict tokens: `decoding_at` and `logits_at`."""
+class BertForMaskedLM(Pretrained):
+    """The encoder with a masked language model head. Call it for the encoder's output, then `logits_at`."""
 
-    bert: BertModel
-    masked_lm: MaskedLMHead
+    architecture = "BertForMaskedLM"
+
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, pooler=False, attention=attention)
+        self.masked_lm = MaskedLMHead(config)
+        self.init_weights()
 
     @classmethod
     def _shaped_by(cls, config: BertConfig, stored: Mapping[str, Tensor], *, attention: str, heads: Heads) -> Self:
         # A stored decoder that differs from the embeddings was trained apart from them, whatever config.json says.
         tied = config.tie_word_embeddings and DECODER_WEIGHT not in stored
-        return cls(config.replace(tie_word_embeddings=tied), attention=attention)  # type: ignore[call-arg]
+        return cls(config.replace(tie_word_embeddings=tied), attention=attention)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> EncoderOutput:
+        """The encoder's output for ids (B, T); see `BertModel.forward`."""
+        return self.bert(input_ids, attention_mask, token_type_ids)  # type: ignore[no-any-return]
 
     def decoding_at(self, hidden: Tensor, positions: Tensor | None = None) -> Decoding:
         """What logits are made of, for hidden states (B, T, D): all, or only those at `positions`.
@@ -100,44 +97,6 @@ class _WithMaskedLM(Pretrained):
         return self.decoding_at(hidden, positions).logits()
 
 
-class BertForMaskedLM(_WithMaskedLM):
-    """The encoder with a masked language model head. Call it for the encoder's output, then `logits_at`."""
-
-    architecture = "BertForMaskedLM"
-
-    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, pooler=False, attention=attention)
-        self.masked_lm = MaskedLMHead(config)
-        self.init_weights()
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> EncoderOutput:
-        """The encoder's output for ids (B, T); see `BertModel.forward`."""
-        return self.bert(input_ids, attention_mask, token_type_ids)  # type: ignore[no-any-return]
-
-
-class BertForPreTraining(_WithMaskedLM):
-    """Both heads that BERT was trained with: masked tokens, and whether the second text follows the first."""
-
-    architecture = "BertForPreTraining"
-
-    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, attention=attention)
-        self.masked_lm = MaskedLMHead(config)
-        self.next_sentence = nn.Linear(config.hidden_size, 2)
-        self.init_weights()
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> PreTrainingOutput:
-        """Both from ids (B, T); vocabulary logits by `logits_at(output.encoded.last_hidden, positions)`."""
-        encoded = self.bert(input_ids, attention_mask, token_type_ids)
-        return PreTrainingOutput(encoded, self.next_sentence(encoded.pooled))
-
-
 class _Classifier(Pretrained):
     """The encoder, dropout, and a linear layer that gives a logit for each label."""
 
@@ -153,11 +112,10 @@ class _Classifier(Pretrained):
 
 
 class BertForSequenceClassification(_Classifier):
-    """One decision, or one number, per sequence.
+    """One decision, or one number, per sequence, from the vector that `config.pooling` names.
 
-    The classifier reads the vector that `config.pooling` names. "pooler" is what `transformers` computes for
-    this architecture; a folder with another pooling is declared a plain BertModel, so that others who open it
-    get its encoder rather than wrong predictions.
+    "pooler" is what `transformers` computes for this architecture; a folder with another pooling is declared a plain
+    BertModel, so that others who open it get its encoder rather than wrong predictions.
     """
 
     def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
@@ -189,6 +147,13 @@ class BertForTokenClassification(_Classifier):
         """Ids (B, T) to logits (B, T, C)."""
         hidden = self.bert(input_ids, attention_mask, token_type_ids).last_hidden
         return self.classifier(self.dropout(hidden))  # type: ignore[no-any-return]
+
+
+class SpanLogits(NamedTuple):
+    """Logits of the first and of the last token of an answer, each (B, T)."""
+
+    first: Tensor
+    last: Tensor
 
 
 class BertForQuestionAnswering(Pretrained):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM, BertForPreTraining
+from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.layers import Linear
 from tinydistil.model.pretrained import Pretrained
 
@@ -101,7 +101,7 @@ def _largest_inputs(model: Pretrained, layers: Mapping[str, nn.Module], calibrat
                 ids = ids if attention_mask is None else ids[attention_mask[index] != 0]
                 if len(ids) > 0:
                     hidden = encoder(ids[None]).last_hidden  # type: ignore[operator]
-                    if isinstance(model, BertForMaskedLM | BertForPreTraining):
+                    if isinstance(model, BertForMaskedLM):
                         model.decoding_at(hidden)
     finally:
         for hook in hooks:

@@ -41,7 +41,6 @@ _TO_FILE: tuple[tuple[str, str], ...] = (
     (r"\bmasked_lm\.norm\.", "cls.predictions.transform.LayerNorm."),
     (r"\bmasked_lm\.decoder$", "cls.predictions.decoder.weight"),
     (r"\bmasked_lm\.bias$", "cls.predictions.bias"),
-    (r"\bnext_sentence\.", "cls.seq_relationship."),
     (r"\bspan\.", "qa_outputs."),
 )
 
