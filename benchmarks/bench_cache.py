@@ -28,7 +28,7 @@ from torch import Tensor
 from workload import add_arguments, batch_at, batches_of, size_of
 
 from tinydistil.base.errors import require, run_script
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 CANDIDATES = ("tuned", "live", "cached-rows", "cached-top", "cached-rows-pca", "cached-top-pca", "cached-rows-pca-int8")

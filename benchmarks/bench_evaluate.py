@@ -19,8 +19,8 @@ from measure import Table, machine, options_of, record
 from processes import peak_mib, start_peak
 
 from tinydistil.evaluate.masked_lm import LOGITS_AT_ONCE, masked_lm_scores
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import preset
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -19,8 +19,8 @@ from measure import machine, record
 
 from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate.metrics import precision_recall_f1
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import preset
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model, save

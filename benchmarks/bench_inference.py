@@ -27,9 +27,8 @@ from workload import MOST_TOKENS, SIZES, add_arguments, config_of, sentences_of,
 
 from tinydistil.base.errors import require, run_script
 from tinydistil.evaluate.inference import embed
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.quantised import quantise
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

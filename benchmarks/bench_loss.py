@@ -30,7 +30,7 @@ from tinydistil.base.errors import require, run_script
 from tinydistil.base.ranks import device_of
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.losses import IGNORED, VocabularyLoss, vocabulary_loss
-from tinydistil.model.heads import Decoding
+from tinydistil.model.bert import Decoding
 
 CHECKED_ROWS = 256
 TEMPERATURE = 2.0

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
 from tinydistil.demo.measures import Work, read_works
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.models import new_shape

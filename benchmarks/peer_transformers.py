@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.learner import Learner
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 
 TEMPERATURE = 2.0
 Mark = Callable[[str], None]

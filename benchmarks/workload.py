@@ -28,8 +28,8 @@ from tinydistil.demo.measures import works
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import recipe
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.models import new_shape

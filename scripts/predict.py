@@ -77,8 +77,7 @@ with importing(parse_arguments):
     from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
     from tinydistil.evaluate.metrics import Entity, entities_of
     from tinydistil.evaluate.vectors import check_output, open_vector_writer
-    from tinydistil.model.bert import BertModel
-    from tinydistil.model.heads import BertForMaskedLM
+    from tinydistil.model.bert import BertForMaskedLM, BertModel
     from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
     from tinydistil.tasks.answer_task import AnswerTask
     from tinydistil.tasks.folder import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import preset
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 ROOT = Path(__file__).parent.parent

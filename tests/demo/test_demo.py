@@ -16,7 +16,7 @@ from tinydistil.demo import measures
 from tinydistil.demo.measures import HELD_OUT, Scores, SentencePairs, Work, classify, recall_at_10, snippet_pairs, works
 from tinydistil.demo.run import FULL, TEACHER, claim, write_texts
 from tinydistil.demo.show import Row, render
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "distill.py"

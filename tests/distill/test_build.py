@@ -15,8 +15,8 @@ from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe, recipe
 from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 SHAPE = BertConfig(

@@ -22,7 +22,7 @@ from tinydistil.distill.teacher import cached as cache_module
 from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, kinds_of
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import LastHidden, TeacherStates
-from tinydistil.model.heads import Decoding
+from tinydistil.model.bert import Decoding
 
 CPU = torch.device("cpu")
 CACHED = [name for name, recipe in CASES.items() if recipe.needs.teacher and recipe.soft_positions == "masked"]

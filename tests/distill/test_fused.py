@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.distill import fused
-from tinydistil.distill.chunk import COMPILED_FROM, CompiledChunk, compute_chunk
-from tinydistil.distill.fused import fused_vocabulary_loss
+from tinydistil.distill.fused import COMPILED_FROM, compute_chunk, fused_vocabulary_loss
 from tinydistil.distill.losses import IGNORED, SparseTargets, sparse_targets, vocabulary_loss
 from tinydistil.distill.options import DIVERGENCES
-from tinydistil.model.heads import Decoding
+from tinydistil.model.bert import Decoding
+from tinydistil.model.layers import Compiled
 
 # R, V and K as batches and vocabularies have them: nothing, one, primes, a chunk and one more, BERTimbau's.
 ROWS = (0, 1, 7, 64, 65, 131, 599)
@@ -290,7 +290,7 @@ def test_what_does_not_compile_runs_uncompiled_and_says_why_once(
         return fail
 
     monkeypatch.setattr(torch, "compile", broken)
-    chunk = CompiledChunk()
+    chunk = Compiled(compute_chunk, "the fused loss")
     monkeypatch.setattr(fused, "compiled_chunk", lambda: chunk)
     student, teacher = decoding(70, 8, 50, 3.0), decoding(70, 8, 50, 3.0)
     targets = torch.randint(50, (70,))
@@ -422,7 +422,7 @@ def test_no_schedule_compiles_anything_again(sparse: bool) -> None:
     torch.manual_seed(16)
     torch._dynamo.reset()
     counter = CompileCounter()
-    compiled = CompiledChunk()
+    compiled = Compiled(compute_chunk, "the fused loss")
     compiled.compute = torch.compile(compute_chunk, dynamic=False, backend=counter)
     student, whole = decoding(70, 8, 50, 2.0), decoding(70, 8, 50, 2.0)
     targets, teacher = torch.randint(50, (70,)), cut(whole, 4, 2.0) if sparse else whole

@@ -16,8 +16,8 @@ from tinydistil.distill.initialise import (
 )
 from tinydistil.distill.options import check_projection
 from tinydistil.distill.terms.representation import Projection
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 

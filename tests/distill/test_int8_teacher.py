@@ -11,9 +11,8 @@ from tinydistil.base.errors import InputError
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, quantise_teacher
 from tinydistil.distill.terms.vocabulary import Distribution
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 
 TOTAL = {"vocabulary": {"logits": Distribution(lambda batch: batch.positions, 3.0)}}
 

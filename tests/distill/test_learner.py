@@ -16,8 +16,8 @@ from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.representation import Hidden, Pooled
 from tinydistil.distill.terms.vocabulary import Vocabulary
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

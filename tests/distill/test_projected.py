@@ -13,9 +13,8 @@ from tinydistil.demo.measures import works
 from tinydistil.demo.run import TEACHER as DEMO_TEACHER
 from tinydistil.distill.projected import _fit, _fit_norm, _project_attention, project_teacher
 from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores
-from tinydistil.model.bert import Layer, SelfAttention
+from tinydistil.model.bert import BertForMaskedLM, Layer, SelfAttention
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.layers import PackedAttention
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import new_shape

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from tests.portuguese import sentences
 from tinydistil.evaluate.masked_lm import encode_sequences
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 

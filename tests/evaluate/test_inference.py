@@ -14,9 +14,8 @@ from tinydistil.base.errors import InputError
 from tinydistil.evaluate import inference
 from tinydistil.evaluate.inference import compare_poolings, embed, fill_mask
 from tinydistil.evaluate.vectors import open_vector_writer
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 

@@ -20,7 +20,7 @@ from tinydistil.evaluate.masked_lm import (
     mean_of,
     word_loss,
 )
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.evaluate.similarity import anisotropy, cosine_similarity, untrained_copy, word_overlap
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from tinydistil.model.bert import BertModel, EncoderOutput
+from tinydistil.model.bert import BertForMaskedLM, BertModel, EncoderOutput
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 
 
 class PreTrainingOutput(NamedTuple):

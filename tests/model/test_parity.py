@@ -8,10 +8,9 @@ import transformers
 from torch import Tensor
 
 from tests.model.pretraining import BertForPreTraining
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig, preset
 from tinydistil.model.heads import (
-    BertForMaskedLM,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.model import quantised
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import (
     QuantisedLinear,

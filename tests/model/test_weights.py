@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tests.model.pretraining import BertForPreTraining
 from tinydistil.base.errors import InputError
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig, read_config
-from tinydistil.model.heads import BertForMaskedLM, BertForSequenceClassification
+from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.model.pretrained import Pretrained
 
 SMALL = BertConfig(

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import torch
 
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests import portuguese
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece

@@ -6,8 +6,8 @@ import transformers
 from torch import nn
 
 from tinydistil.base.errors import InputError
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import preset
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.train.optimizer import learning_rate_share, make_optimizer
 from tinydistil.train.run_config import SHAPES, OptimizerConfig, ScheduleConfig
 

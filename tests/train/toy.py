@@ -20,9 +20,8 @@ from tinydistil.distill.recipe import recipe as recipe_of
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.vocabulary import Vocabulary
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.optimizer import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig

@@ -22,8 +22,7 @@ from tinydistil.evaluate.inference import embed
 from tinydistil.evaluate.masked_lm import choose_words, encode_sequences, masked_lm_scores, word_loss
 from tinydistil.evaluate.metrics import accuracy, precision_recall_f1
 from tinydistil.evaluate.similarity import jaccard, words_of
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 TEXT = Path(__file__).parent / "machado.txt.xz"

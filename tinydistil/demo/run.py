@@ -18,7 +18,7 @@ from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.demo.measures import Measures, Work, works
 from tinydistil.demo.show import Row, render, show
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.export import STUDENT

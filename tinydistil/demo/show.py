@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from tinydistil.demo.measures import Scores, vectors
 from tinydistil.evaluate.inference import fill_mask
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 _COLUMNS = ("model", "parameters", "vocabulary", "MLM loss", "bits/char", "next passage", "work F1", "order")

@@ -11,8 +11,7 @@ from torch import Tensor
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
 from tinydistil.distill.options import EMBEDDINGS
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 

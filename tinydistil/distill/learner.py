@@ -9,7 +9,7 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.terms.base import Loss, ModelStates, State, TeacherStates, Term, value_at
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 
 
 class Learner(nn.Module):

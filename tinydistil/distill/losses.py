@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
 from tinydistil.distill.options import DIVERGENCES, check_sparse
-from tinydistil.model.heads import Decoding
+from tinydistil.model.bert import Decoding
 
 IGNORED = -100  # the target of a position that is filled in, as in torch's cross-entropy
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from tinydistil.batches.batch import MaskedBatch, TeacherView
 from tinydistil.distill.initialise import Moments, by_spelling, clear_padding
-from tinydistil.model.bert import BertModel, Layer, SelfAttention
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel, Layer, SelfAttention
 from tinydistil.model.layers import PackedAttention, activate
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.batches.sampling import by_length
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.layers import pool
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.sentence_folder import SentenceVectors

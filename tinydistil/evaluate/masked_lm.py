@@ -26,7 +26,7 @@ from tinydistil.base.errors import require
 from tinydistil.batches.batch import pad_with_special
 from tinydistil.batches.sampling import MaskConfig, by_length, mask_tokens
 from tinydistil.evaluate.inference import check_match
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer, collate
 
 # Devlin et al. 2019, 3.1: 15 % of the tokens, of these 80 % hidden, 10 % replaced, 10 % left.

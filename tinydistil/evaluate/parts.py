@@ -19,8 +19,7 @@ from tinydistil.evaluate.metrics import pearson, precision_recall_f1, scores_of
 from tinydistil.evaluate.results import PartResult
 from tinydistil.evaluate.similarity import SimilarityScores, cosine_similarity, untrained_copy, word_overlap
 from tinydistil.evaluate.vectors import Model
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seeds

@@ -25,7 +25,7 @@ from tinydistil.model.layers import (
     linear,
 )
 from tinydistil.model.pretrained import Heads, Pretrained
-from tinydistil.model.weights import POOLER_WEIGHT
+from tinydistil.model.weights import DECODER_WEIGHT, POOLER_WEIGHT
 
 # Tokens that are in the wide layer at a time where no gradient needs them all. Blocks of a few MiB are reused by the
 # allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.
@@ -62,26 +62,25 @@ class Embeddings(nn.Module):
 
         `position_ids` (T,): each token's position in its sequence; None for 0, 1, 2 ...
         """
-        words = _look_up(self.word, input_ids, "input_ids")  # (..., T, D)
-        if token_type_ids is None:
+        try:
+            words = self.word(input_ids)  # (..., T, D)
             # One row for all: its gradient is a sum, where a lookup would scatter B * T rows into it.
-            types = self.token_type.weight[0]
-        else:
-            types = _look_up(self.token_type, token_type_ids, "token_type_ids")
+            types = self.token_type.weight[0] if token_type_ids is None else self.token_type(token_type_ids)
+        except IndexError:  # raised on CPU only; CUDA would need a host sync a batch to check
+            raise self._out_of_range(input_ids, token_type_ids) from None
         positions = self.position.weight[: input_ids.shape[-1]] if position_ids is None else self.position(position_ids)
         hidden = words.add_(types).add_(positions)
         return drop(self.norm(hidden), self.dropout_prob if self.training else 0.0, in_place=True)
 
-
-def _look_up(table: nn.Embedding, ids: Tensor, field: str) -> Tensor:
-    try:
-        return table(ids)  # type: ignore[no-any-return]
-    except IndexError:  # raised on CPU only; CUDA would need a host sync a batch to check
+    def _out_of_range(self, input_ids: Tensor, token_type_ids: Tensor | None) -> InputError:
+        field, ids, count = "input_ids", input_ids, self.word.num_embeddings
+        if token_type_ids is not None and int(ids.min()) >= 0 and int(ids.max()) < count:
+            field, ids, count = "token_type_ids", token_type_ids, self.token_type.num_embeddings
         least, most = int(ids.min()), int(ids.max())
-        raise InputError(
-            f"{field} must be in 0..{table.num_embeddings - 1}, got {least if least < 0 else most}; "
+        return InputError(
+            f"{field} must be in 0..{count - 1}, got {least if least < 0 else most}; "
             "do the tokenizer and the model belong together?"
-        ) from None
+        )
 
 
 class SelfAttention(nn.Module):
@@ -210,3 +209,80 @@ class BertModel(Pretrained):
                 f"sequence of {shape[1]} tokens is longer than the position table ({limit}); "
                 f"truncate it with max_length={limit}, or split the text"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Rows (R, D) before the product with the vocabulary matrix (V, D) and its bias (V,) that makes logits of them."""
+
+    rows: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self) -> Tensor:
+        """(R, V)."""
+        return linear(self.rows, self.weight, self.bias)
+
+
+class MaskedLMHead(nn.Module):
+    """Dense, activation, LayerNorm, then a score for every token of the vocabulary (Devlin et al. 2019, 3.1).
+
+    The decoder is the word embedding matrix itself (tied), which the model has; with `tie_word_embeddings` off the head
+    owns a `decoder` of its own.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.hidden_act = config.hidden_act
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        tied = config.tie_word_embeddings
+        self.decoder = None if tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden (..., D) to the rows (..., D) that are multiplied with the decoder."""
+        return self.norm(activate(self.hidden_act, self.dense(hidden)))  # type: ignore[no-any-return]
+
+
+class BertForMaskedLM(Pretrained):
+    """The encoder with a masked language model head. Call it for the encoder's output, then `logits_at`."""
+
+    architecture = "BertForMaskedLM"
+
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, pooler=False, attention=attention)
+        self.masked_lm = MaskedLMHead(config)
+        self.init_weights()
+
+    @classmethod
+    def _shaped_by(cls, config: BertConfig, stored: Mapping[str, Tensor], *, attention: str, heads: Heads) -> Self:
+        # A stored decoder that differs from the embeddings was trained apart from them, whatever config.json says.
+        tied = config.tie_word_embeddings and DECODER_WEIGHT not in stored
+        return cls(config.replace(tie_word_embeddings=tied), attention=attention)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> EncoderOutput:
+        """The encoder's output for ids (B, T); see `BertModel.forward`."""
+        return self.bert(input_ids, attention_mask, token_type_ids)  # type: ignore[no-any-return]
+
+    def decoding_at(self, hidden: Tensor, positions: Tensor | None = None) -> Decoding:
+        """What logits are made of, for hidden states (B, T, D): all, or only those at `positions`.
+
+        `positions` (R,) index the flattened B * T tokens. With 15 % of tokens masked the full product would be nearly
+        seven times the work and memory, for logits that no loss reads.
+        """
+        if positions is not None:
+            hidden = hidden.flatten(0, 1).index_select(0, positions)  # (R, D)
+        return self.decoding_of(self.masked_lm(hidden))
+
+    def decoding_of(self, rows: Tensor) -> Decoding:
+        """What `decoding_at` gave, from its rows (R, D) alone."""
+        decoder = self.masked_lm.decoder
+        return Decoding(rows, self.bert.embeddings.word.weight if decoder is None else decoder, self.masked_lm.bias)
+
+    def logits_at(self, hidden: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `positions`, (R, V)."""
+        return self.decoding_at(hidden, positions).logits()

@@ -4,10 +4,11 @@ Shapes: B sequences, T tokens, N rows, D and F widths.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -241,3 +242,35 @@ def attention_over(attention_mask: Tensor | None, form: str, dtype: torch.dtype)
     bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
     bias = bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]
     return PaddedAttention(bias, eager=form == "eager")
+
+
+class Compiled:
+    """`function` by torch.compile; as it is, after one warning, for the kinds of arguments with which compiling fails.
+
+    Its last argument, `form`, holds the constants. name: of the whole, in the warning.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.plain, self.name = function, name
+        self.compute: Callable[..., Any] = torch.compile(function, dynamic=False)
+        self.compiles: dict[object, bool] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        kind = arguments[-1], *map(type, arguments)  # each is compiled apart
+        if self.compiles.get(kind, True):
+            try:
+                found = self.compute(*arguments)
+            except Exception as error:  # torch raises another kind for each thing that may be missing
+                if kind in self.compiles:
+                    raise
+                if False not in self.compiles.values():
+                    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                    known = "compiler" in reason.lower() or "triton" in reason.lower()
+                    remedy = "; it needs a C++ compiler (Debian, Ubuntu: apt install g++), on CUDA the package triton"
+                    said = f"runs uncompiled, and slower: torch.compile failed ({reason}){remedy if known else ''}"
+                    warnings.warn(f"{self.name} {said}", stacklevel=2)
+                self.compiles[kind] = False
+            else:
+                self.compiles[kind] = True
+                return found
+        return self.plain(*arguments)

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.layers import Linear
 from tinydistil.model.pretrained import Pretrained
 

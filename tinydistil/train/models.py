@@ -17,9 +17,8 @@ from tinydistil.distill.initialise import student_for_vocabulary, student_from_l
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.projected import project_teacher
 from tinydistil.distill.teacher.live import LiveTeacher, quantise_teacher
-from tinydistil.model.bert import BertModel
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig, fitting, read_config
-from tinydistil.model.heads import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import HALF, RunConfig, TrainConfig
 

@@ -17,7 +17,7 @@ from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.terms.base import TeacherStates
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM
 
 # The epoch whose masks validation uses: none that training reaches.
 VALIDATION_EPOCH = 2**32 - 1

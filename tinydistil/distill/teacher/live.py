@@ -15,8 +15,7 @@ from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.terms.base import ModelStates, State, TeacherStates
 from tinydistil.distill.terms.vocabulary import Distribution
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.quantised import check_engine, quantise
 
 PRECISIONS = ("float32", "bfloat16", "int8")

@@ -27,8 +27,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.batches.batch import MaskedBatch
 from tinydistil.distill.options import CacheConfig, Shapes, TermOptions
 from tinydistil.distill.scheduled import Schedule
-from tinydistil.model.bert import BertModel
-from tinydistil.model.heads import BertForMaskedLM, Decoding
+from tinydistil.model.bert import BertForMaskedLM, BertModel, Decoding
 
 # By the name of a term, then of a state that it needs.
 TeacherStates = Mapping[str, Mapping[str, Any]]

@@ -17,7 +17,7 @@ from tinydistil.distill.losses import SparseTargets, sparse_targets
 from tinydistil.distill.options import CacheConfig, Shapes, VocabularyOptions
 from tinydistil.distill.scheduled import Schedule
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, register, value_at
-from tinydistil.model.heads import BertForMaskedLM, Decoding
+from tinydistil.model.bert import BertForMaskedLM, Decoding
 
 
 @register("vocabulary")
