@@ -18,7 +18,7 @@ from processes import peak_mib, start_peak
 from workload import LEARNED, batch_at, batches_of, forward_flops, models_of, step_flops, tokenizer_of
 
 from tinydistil.base.ranks import Ranks, device_of
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.step import Trainer

@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.learner import Learner
 from tinydistil.model.bert import BertForMaskedLM
 

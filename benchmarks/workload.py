@@ -19,8 +19,7 @@ from measure import encoder_flops, masked_lm_head_flops
 from numpy.typing import NDArray
 
 from tinydistil.base.errors import require
-from tinydistil.batches.batch import MaskedBatch
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.batches.sampling import MaskConfig
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.language import split_sentences

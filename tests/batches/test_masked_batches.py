@@ -15,8 +15,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from tinydistil.base.errors import InputError
-from tinydistil.batches.batch import WordStarts, pad_pieces
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatches, padded
 from tinydistil.batches.sampling import MaskConfig, OrderConfig, epoch_order
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.document_step import build_sequences
@@ -25,6 +24,7 @@ from tinydistil.tokenizer.rules import SpecialTokens
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.tokenizer.word_encoder import WordEncoder
+from tinydistil.tokenizer.word_starts import WordStarts
 
 TEXT = ["o gato dorme no sofá da sala, e a gata corre na rua com os gatinhos amarelos"] * 3
 SENTENCES = [
@@ -300,8 +300,8 @@ def test_words_of_one_tokenization_are_those_of_two(make: Callable[[], Tokenizer
     [[counts]] = encoder.pieces(split)
     pieces = np.frombuffer(counts, encoder.piece_dtype)
     tokens = np.frombuffer(ids, encoder.token_dtypes[0])
-    padded = pad_pieces(tokenizer, [tokens], WordStarts(tokenizer))
-    assert padded.words[0, 1:-1].tolist() == np.repeat(np.arange(len(pieces)), pieces).tolist()
+    found = padded(tokenizer, [tokens], WordStarts(tokenizer))
+    assert found.words[0, 1:-1].tolist() == np.repeat(np.arange(len(pieces)), pieces).tolist()
 
 
 @pytest.mark.parametrize("side", ["tokens", "student_tokens", "pieces"])

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from tinydistil.batches.batch import pad
-from tinydistil.batches.sampling import by_length
+from tinydistil.batches.sampling import by_length, pad
 
 
 def test_padding_keeps_numbers_dtype_and_further_dimensions() -> None:

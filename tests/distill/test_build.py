@@ -9,7 +9,7 @@ import torch
 from tests.train.toy import CASES, TWO_VOCABULARIES, make_learner, toy_trainer
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.initialise import Moments
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes

@@ -13,8 +13,7 @@ from torch import Tensor
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import SparseTargets
 from tinydistil.distill.options import CacheConfig

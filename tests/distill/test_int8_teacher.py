@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
-from tinydistil.batches.batch import MaskedBatch, TeacherView
+from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
 from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, quantise_teacher
 from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertForMaskedLM, BertModel

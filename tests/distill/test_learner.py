@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.train.toy import CASES, TWO_VOCABULARIES, make_learner, toy_case
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch, TeacherView
+from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
 from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.options import HiddenOptions, PooledOptions, Shapes
 from tinydistil.distill.recipe import Recipe

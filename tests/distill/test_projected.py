@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.distill.test_initialise import NEW, OLD, TEACHER, model
-from tinydistil.batches.batch import TeacherView
+from tinydistil.batches.masked_batches import TeacherView
 from tinydistil.demo.measures import works
 from tinydistil.demo.run import TEACHER as DEMO_TEACHER
 from tinydistil.distill.projected import _fit, _fit_norm, _project_attention, project_teacher

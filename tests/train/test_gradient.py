@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.train.processes import RankProcesses
 from tests.train.toy import CASES, gradients_of, toy_case, toy_trainer
 from tinydistil.base.ranks import Ranks, joined
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.losses import IGNORED
 from tinydistil.distill.terms.base import TeacherStates
 

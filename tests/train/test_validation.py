@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from tests.train.toy import CASES, toy_trainer
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.train.validation import masked_lm_loss
 
 

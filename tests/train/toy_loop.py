@@ -18,8 +18,7 @@ from tests.train.toy import CASES, Repeating, toy_trainer
 from tinydistil.base.errors import InputError, run_script
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE
-from tinydistil.batches.batch import MaskedBatch
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.step import StepResult
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop

@@ -1,7 +1,7 @@
 """The manifest of a corpus: the JSON that lists its shards and vouches for them, checked as it is read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, cast
@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from tinydistil.base.config import INT64, Checked, OneOf, Range, from_mapping
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 MANIFEST = "manifest.json"
 # What mends a damaged corpus, whichever script has found it.
@@ -90,3 +91,38 @@ def entries_of(manifest: Mapping[str, object], folder: Path) -> list[ShardEntry]
     alike = len({each.file for each in entries}) == len(entries) and len({each.words > 0 for each in entries}) <= 1
     require(alike, f"{folder / MANIFEST}: bad list of shards (one twice, or not all of as many tokenizers); {DAMAGED}")
     return entries
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Which tokenization of the text, 0 or 1, the student reads, and which the teacher; None without a teacher."""
+
+    student: int
+    teacher: int | None
+
+    @property
+    def apart(self) -> bool:
+        """Whether the teacher reads other tokens than the student."""
+        return self.teacher not in (None, self.student)
+
+
+def sides_of(made_with: Sequence[str], student: Tokenizer, teacher: Tokenizer | None, where: str) -> Sides:
+    """Which of the tokenizations with fingerprints `made_with` each model reads: that of its own vocabulary.
+
+    Raises InputError, naming `where` the text is from, if a model's is not among them.
+    """
+    found: list[int | None] = []
+    for who, tokenizer in (("student", student), ("teacher", teacher)):
+        place = None
+        if tokenizer is not None:
+            own = tokenizer.fingerprint
+            require(
+                own in made_with,
+                f"{where} was made with the vocabulary {' and '.join(each[:12] for each in made_with)} (fingerprints), "
+                f"the {who} reads with {own[:12]}; give the tokenizer that it was made with, or prepare it again with "
+                "scripts/prepare.py --tokenizer DIR, and --student-tokenizer DIR where teacher and student differ",
+            )
+            place = list(made_with).index(own)
+        found.append(place)
+    assert found[0] is not None
+    return Sides(found[0], found[1])

@@ -2,12 +2,12 @@
 
 Everything is a pure function of (seed, cursor): the order of an epoch, the global batch of a step, the masks. Ranks
 and micro-batches are slices of the global batch, so it is the same for any number of them.
-Shapes: B sequences, T tokens (T' the teacher's), R rows, G sequences in a global batch.
+Shapes: B sequences, T tokens (T' the teacher's), W words, R masked positions, G sequences in a global batch.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -15,11 +15,72 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinydistil.base.errors import require
-from tinydistil.batches.batch import MaskedBatch, Padded, TeacherView, WordStarts, pad_pieces, pad_words
+from tinydistil.base.errors import InputError, require
 from tinydistil.batches.sampling import Ids, MaskConfig, OrderConfig, candidates_of, epoch_order, mask_tokens
 from tinydistil.batches.shards import WordPair
 from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.tokenizer.word_starts import WordStarts
+
+Tokens = NDArray[np.unsignedinteger]
+_DAMAGED = "the shards are damaged: check them with scripts/prepare.py --verify, or prepare the corpus again"
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherView:
+    """The B sequences of a batch in the tokens of a teacher with another vocabulary; all (B, T').
+
+    input_ids: the text in which every word that the student is asked about is masked whole. original_ids,
+    attention_mask, valid_mask, word_index: as in `MaskedBatch`; word w is the same word of the text on both sides.
+    """
+
+    input_ids: Tensor
+    original_ids: Tensor
+    attention_mask: Tensor
+    valid_mask: Tensor
+    word_index: Tensor
+
+
+_READ = tuple(field.name for field in fields(TeacherView))  # what each side has
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBatch:
+    """What teacher and student see of B sequences, and what is asked of the student.
+
+    input_ids, attention_mask (B, T): the masked text. original_ids (B, T): the text before. valid_mask (B, T): tokens
+    whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
+    tokens and padding. positions (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
+    sequence_ids (B,): the sequences' numbers. epoch: of its masks. teacher: what a teacher with another vocabulary
+    sees, None where both read the same tokens: what the teacher reads is `batch.teacher or batch`.
+    """
+
+    input_ids: Tensor
+    original_ids: Tensor
+    attention_mask: Tensor
+    valid_mask: Tensor
+    word_index: Tensor
+    positions: Tensor
+    targets: Tensor
+    sequence_ids: Tensor
+    teacher: TeacherView | None = None
+    epoch: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are compared: all but padding."""
+        return int(self.valid_mask.sum())
+
+    @property
+    def num_words(self) -> int:
+        """Words of a sequence at most: no more than tokens on either side."""
+        return min(self.input_ids.shape[1], (self.teacher or self).input_ids.shape[1])
+
+    def to(self, device: torch.device | None) -> "MaskedBatch":
+        """The batch on `device`; None: in memory that an accelerator copies from while the processor goes on."""
+        move = Tensor.pin_memory if device is None else lambda tensor: tensor.to(device, non_blocking=True)
+        own = {name: move(getattr(self, name)) for name in (*_READ, "positions", "targets", "sequence_ids")}
+        view = None if self.teacher is None else TeacherView(*(move(getattr(self.teacher, name)) for name in _READ))
+        return MaskedBatch(**own, teacher=view, epoch=self.epoch)
 
 
 class Sequences(Protocol):
@@ -39,41 +100,6 @@ class Sequences(Protocol):
 
     def lengths(self, side: int = 0, /) -> NDArray[np.int64]:
         """Tokens of every sequence in one tokenization."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """Which tokenization of the text, 0 or 1, the student reads, and which the teacher; None without a teacher."""
-
-    student: int
-    teacher: int | None
-
-    @property
-    def apart(self) -> bool:
-        """Whether the teacher reads other tokens than the student."""
-        return self.teacher not in (None, self.student)
-
-
-def sides_of(made_with: Sequence[str], student: Tokenizer, teacher: Tokenizer | None, where: str) -> Sides:
-    """Which of the tokenizations with fingerprints `made_with` each model reads: that of its own vocabulary.
-
-    Raises InputError, naming `where` the text is from, if a model's is not among them.
-    """
-    found: list[int | None] = []
-    for who, tokenizer in (("student", student), ("teacher", teacher)):
-        place = None
-        if tokenizer is not None:
-            own = tokenizer.fingerprint
-            require(
-                own in made_with,
-                f"{where} was made with the vocabulary {' and '.join(each[:12] for each in made_with)} (fingerprints), "
-                f"the {who} reads with {own[:12]}; give the tokenizer that it was made with, or prepare it again with "
-                "scripts/prepare.py --tokenizer DIR, and --student-tokenizer DIR where teacher and student differ",
-            )
-            place = list(made_with).index(own)
-        found.append(place)
-    assert found[0] is not None
-    return Sides(found[0], found[1])
 
 
 class MaskedBatches:
@@ -142,59 +168,106 @@ class MaskedBatches:
         parts, masks = world_size * accumulation, epoch % self.mask.epochs if self.mask.epochs else epoch
         return [self.collate(ids[rank * accumulation + part :: parts], masks) for part in range(accumulation)]
 
+    def length(self, index: int) -> int:
+        """The student's tokens of a sequence, special ones included."""
+        return len(self.sequences.pair(index).side(self.side)[0] if self.side else self.sequences[index]) + 2
+
     def collate(self, sequence_ids: Ids, epoch: int) -> MaskedBatch:
         """The batch of these sequences with the masks of `epoch`, padded to the longest.
 
         Without a sequence nothing in it counts: it keeps a rank in step with the others.
         """
+        own, theirs = self.tokenizer, self.teacher_tokenizer
         if not len(sequence_ids):
             none = torch.empty(0, dtype=torch.int64)
-            own = _empty(self.tokenizer)
-            view = None if self.teacher_tokenizer is None else TeacherView(*_empty(self.teacher_tokenizer))
-            return MaskedBatch(*own, none, none, none, view, epoch)
-        teacher: Padded | None = None
-        if not self.sequences.has_words:
-            student = pad_pieces(self.tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._starts)
+            view = None if theirs is None else TeacherView(*_empty(theirs))
+            return MaskedBatch(*_empty(own), none, none, none, view, epoch)
+        pairs = [self.sequences.pair(int(i)) for i in sequence_ids] if self.sequences.has_words else []
+        if pairs:
+            read = [pair.side(self.side) for pair in pairs]
+            student = padded(own, [tokens for tokens, _ in read], [pieces for _, pieces in read])
         else:
-            pairs = [self.sequences.pair(int(i)) for i in sequence_ids]
-            student = pad_words(self.tokenizer, [pair.side(self.side) for pair in pairs])
-            if self.teacher_tokenizer is not None:
-                teacher = pad_words(self.teacher_tokenizer, [pair.side(1 - self.side) for pair in pairs])
+            student = padded(own, [self.sequences[int(i)] for i in sequence_ids], self._starts)
         masked = mask_tokens(
             student.ids,
-            student.text & (student.ids != self.tokenizer.unk_id),
+            student.text & (student.ids != own.unk_id),
             sequence_ids,
             self.mask,
-            mask_id=self.tokenizer.mask_id,
+            mask_id=own.mask_id,
             ordinary_ids=self._ordinary_ids,
             seed=self.mask_seed,
             epoch=epoch,
             word_index=student.words,
         )
         view = None
-        if teacher is not None and self.teacher_tokenizer is not None:
+        if theirs is not None:
+            read = [pair.side(1 - self.side) for pair in pairs]
+            teacher = padded(theirs, [tokens for tokens, _ in read], [pieces for _, pieces in read])
             # What the student is asked for is masked whole where the teacher reads it.
-            in_masked_words = teacher.words_in(student.words_at(masked.rows))
-            shown = np.where(in_masked_words, self.teacher_tokenizer.mask_id, teacher.ids)
-            view = TeacherView(*_arrays(teacher, shown))
+            words = np.zeros_like(student.text)  # (B, W), W = T
+            words[masked.rows // words.shape[1], student.words.reshape(-1)[masked.rows]] = True
+            in_words = np.take_along_axis(words, np.clip(teacher.words, 0, words.shape[1] - 1), 1) & teacher.text
+            view = TeacherView(*teacher.tensors(np.where(in_words, theirs.mask_id, teacher.ids)))
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
-        return MaskedBatch(*_arrays(student, masked.input_ids), positions, targets, ids, view, epoch)
-
-    def length(self, index: int) -> int:
-        """The student's tokens of a sequence, special ones included."""
-        return len(self.sequences.pair(index).side(self.side)[0] if self.side else self.sequences[index]) + 2
+        return MaskedBatch(*student.tensors(masked.input_ids), positions, targets, ids, view, epoch)
 
 
-_Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # what a batch and a teacher's view begin with
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """B sequences with special tokens, padded to the longest; all (B, T).
+
+    ids; valid: False at padding; text: False at padding and special tokens; words: each token's word in its sequence,
+    -1 where there is no text.
+    """
+
+    ids: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    text: NDArray[np.bool_]
+    words: NDArray[np.int64]
+
+    def tensors(self, input_ids: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What a batch and a teacher's view begin with."""
+        shown, original, valid, words = map(torch.from_numpy, (input_ids, self.ids, self.valid, self.words))
+        return shown, original, valid.long(), valid, words
 
 
-def _arrays(padded: Padded, input_ids: NDArray[np.int64]) -> _Five:
-    valid = torch.from_numpy(padded.real)
-    ids, original, words = map(torch.from_numpy, (input_ids, padded.ids, padded.words))
-    return ids, original, valid.long(), valid, words
+def padded(tokenizer: Tokenizer, sequences: Sequence[Tokens], words: WordStarts | Sequence[Tokens]) -> Padded:
+    """Sequences of tokens. words: the pieces of each word (W,) of each, or how the spelling of tokens tells them."""
+    ids, valid, text = pad_with_special(tokenizer, sequences)
+    if isinstance(words, WordStarts):
+        # A word that was cut at the sequence's start belongs to no word of it: -1.
+        return Padded(ids, valid, text, np.where(text, np.cumsum(text & words(ids), 1) - 1, -1))
+    index = np.full(ids.shape, -1, np.int64)
+    for row, (tokens, pieces) in enumerate(zip(sequences, words, strict=True)):
+        require(int(pieces.sum()) == len(tokens), f"a sequence's words do not add up to its tokens; {_DAMAGED}")
+        index[row, 1 : len(tokens) + 1] = np.repeat(np.arange(len(pieces)), pieces)
+    return Padded(ids, valid, text, index)
 
 
-def _empty(tokenizer: Tokenizer) -> _Five:
+def pad_with_special(
+    tokenizer: Tokenizer, sequences: Sequence[NDArray[np.integer]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Ids between [CLS] and [SEP], padded to the longest; which are no padding, which are text: all (B, T).
+
+    Raises InputError for ids beyond the tokenizer's vocabulary.
+    """
+    lengths = np.array([len(tokens) for tokens in sequences])[:, None]  # (B, 1)
+    positions = np.arange(lengths.max() + 2)
+    ids = np.full((len(sequences), len(positions)), tokenizer.pad_id, np.int64)
+    ids[:, 0] = tokenizer.cls_id
+    for row, tokens in enumerate(sequences):
+        ids[row, 1 : len(tokens) + 1] = tokens
+        ids[row, len(tokens) + 1] = tokenizer.sep_id
+    # Beyond its vocabulary a model may still have embeddings (tables are filled up), of which nothing was ever learnt.
+    most = int(ids.max())
+    if most >= tokenizer.vocab_size:
+        raise InputError(
+            f"a sequence holds id {most}, the vocabulary that reads it ends at {tokenizer.vocab_size - 1}; {_DAMAGED}"
+        )
+    return ids, positions < lengths + 2, (positions > 0) & (positions <= lengths)
+
+
+def _empty(tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     ids = torch.tensor([[tokenizer.cls_id, tokenizer.sep_id]])
     return ids, ids, torch.ones_like(ids), torch.zeros_like(ids, dtype=torch.bool), torch.full_like(ids, -1)
 
@@ -209,30 +282,19 @@ class Prefetched:
 
     def __init__(self, batches: MaskedBatches, *, pinned: bool = False) -> None:
         self._batches, self._pinned = batches, pinned
-        self.batches_per_epoch = batches.batches_per_epoch
+        self.batches_per_epoch, self.mean_tokens = batches.batches_per_epoch, batches.mean_tokens
+        self.global_batch = batches.global_batch
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: tuple[tuple[int, ...], Future[list[MaskedBatch]]] | None = None
 
-    @property
-    def mean_tokens(self) -> float:
-        """Tokens of a global batch on average."""
-        return self._batches.mean_tokens
-
-    def global_batch(self, cursor: int) -> tuple[int, Ids]:
-        """The epoch and the sequence numbers of the `cursor`-th batch since the start of the run."""
-        return self._batches.global_batch(cursor)
-
     def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> Sequence[MaskedBatch]:
         """This rank's share of the `cursor`-th global batch; the next one is begun."""
-        asked = (cursor, rank, world_size, accumulation)
+        asked, following = ((each, rank, world_size, accumulation) for each in (cursor, cursor + 1))
         begun, ready = self._next or (None, None)
-        if ready is None or begun != asked:
-            ready = self._pool.submit(self._make, *asked)
-        made = ready.result()
-        following = (cursor + 1, rank, world_size, accumulation)
+        made = (ready if ready is not None and begun == asked else self._pool.submit(self._make, *asked)).result()
         self._next = (following, self._pool.submit(self._make, *following))
         return made
 
     def _make(self, cursor: int, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
         made = self._batches.micro_batches(cursor, rank=rank, world_size=world_size, accumulation=accumulation)
-        return [batch.pinned() for batch in made] if self._pinned else made
+        return [batch.to(None) for batch in made] if self._pinned else made

@@ -1,8 +1,13 @@
-"""SplitMix64 (Steele et al. 2014), vectorised: hashes that are equal on every machine."""
+"""What is drawn of a corpus: order, masks and lengths of batches, as pure functions of (seed, epoch, sequence id).
 
-from collections.abc import Iterator, Mapping
+No generator has a state here: a mask depends on nothing but these three and the position of the token, so it is the
+same for any number of workers and ranks, and after any restart. Shapes: B sequences, T tokens, R positions, G sequences
+in a global batch.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +27,7 @@ def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 Ids = NDArray[np.int64]
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,19 @@ def epoch_order(
             # Batches themselves at random, or every window would begin with its shortest.
             order[start : start + len(part)] = batches[random.permutation(len(batches))].reshape(-1)
     return order
+
+
+def pad(arrays: Sequence[NDArray[_Number]], fill: int) -> NDArray[_Number]:
+    """Arrays that differ in their first dimension as one (B, T, ...), padded on the right with `fill`.
+
+    Arrays without dimensions are stacked: (B,).
+    """
+    if arrays[0].ndim == 0:
+        return np.stack(arrays)
+    padded = np.full((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), fill, arrays[0].dtype)
+    for target, array in zip(padded, arrays, strict=True):
+        target[: len(array)] = array
+    return padded
 
 
 def by_length(lengths: Mapping[int, int], batch_size: int) -> Iterator[list[int]]:

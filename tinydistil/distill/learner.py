@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.terms.base import Loss, ModelStates, State, TeacherStates, Term, value_at

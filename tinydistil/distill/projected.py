@@ -8,7 +8,7 @@ Shapes: N tokens, D student width, E teacher width, V vocabulary, H heads, K hea
 import torch
 from torch import Tensor, nn
 
-from tinydistil.batches.batch import MaskedBatch, TeacherView
+from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
 from tinydistil.distill.initialise import Moments, by_spelling, clear_padding
 from tinydistil.model.bert import BertForMaskedLM, BertModel, Layer, SelfAttention
 from tinydistil.model.layers import PackedAttention, activate

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.base.errors import require
-from tinydistil.batches.batch import pad_with_special
+from tinydistil.batches.masked_batches import pad_with_special
 from tinydistil.batches.sampling import MaskConfig, by_length, mask_tokens
 from tinydistil.evaluate.inference import check_match
 from tinydistil.model.bert import BertForMaskedLM

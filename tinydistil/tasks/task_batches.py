@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.batches.batch import pad
-from tinydistil.batches.sampling import epoch_order
+from tinydistil.batches.sampling import epoch_order, pad
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model import heads
 

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.batches.shards import WordPair
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer

@@ -15,7 +15,7 @@ from tinydistil.base.console import figure, masked_lm
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import write_json, write_text
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import Recipe
 from tinydistil.model.config import BertConfig

@@ -11,8 +11,7 @@ import torch
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.projected import project_teacher

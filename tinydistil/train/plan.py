@@ -14,8 +14,8 @@ from tinydistil.base.errors import optional, rank_and_world_size, require
 from tinydistil.base.files import Ownership, fingerprint
 from tinydistil.base.hub import fingerprint_of, resolve_folder
 from tinydistil.base.ranks import Ranks, device_of
-from tinydistil.batches.manifest import MANIFEST, check_fit, entries_of, made_with
-from tinydistil.batches.masked_batches import MaskedBatches, Sides, sides_of
+from tinydistil.batches.manifest import MANIFEST, Sides, check_fit, entries_of, made_with, sides_of
+from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.shards import TokenShards
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.step import check_precision

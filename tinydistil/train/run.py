@@ -11,9 +11,8 @@ import torch
 from tinydistil.base.console import duration
 from tinydistil.base.ranks import Ranks, attempt, joined
 from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
-from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
-from tinydistil.batches.masked_batches import Prefetched
+from tinydistil.batches.masked_batches import MaskedBatch, Prefetched
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.terms.base import TeacherStates

@@ -20,9 +20,8 @@ from tinydistil.base.console import duration
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.batch import MaskedBatch
 from tinydistil.batches.manifest import MANIFEST
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum, kinds_of, numbers_of

@@ -12,8 +12,7 @@ from torch import nn
 
 from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import Interrupted, stop_asked
-from tinydistil.batches.batch import MaskedBatch
-from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.terms.base import TeacherStates

@@ -26,7 +26,7 @@ from torch import Tensor
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import Ownership, write_atomic
 from tinydistil.base.mapped import map_tensors
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import State, TeacherStates

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, require
-from tinydistil.batches.batch import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.terms.base import ModelStates, State, TeacherStates
 from tinydistil.distill.terms.vocabulary import Distribution

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tinydistil.base.errors import require
-from tinydistil.batches.batch import MaskedBatch, TeacherView
+from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
 from tinydistil.distill.initialise import Moments
 from tinydistil.distill.losses import cosine, mean_squared_error, word_means
 from tinydistil.distill.options import DISTANCES, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
