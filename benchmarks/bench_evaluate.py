@@ -20,8 +20,8 @@ from processes import peak_mib, start_peak
 
 from tinydistil.evaluate.masked_lm import LOGITS_AT_ONCE, masked_lm_scores
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.model.config import preset
 from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.train.models import new_shape
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LENGTH = 126  # and two special tokens
@@ -44,7 +44,7 @@ def main() -> None:
 def row_of(vocab_size: int, tokens: int, batch_size: int) -> tuple[str, ...]:
     """V, the model's size, the peaks of the whole process, and tokens per second."""
     tokenizer = tokenizer_of_size(vocab_size)
-    model = BertForMaskedLM(preset("bert-tiny").replace(vocab_size=vocab_size), attention="packed").eval()
+    model = BertForMaskedLM(new_shape(2, 128, vocab_size), attention="packed").eval()
     draws = np.random.default_rng(0).integers(len(SPECIAL), vocab_size, (max(1, tokens // LENGTH), LENGTH))
     sequences = list(draws.astype(np.uint32))
     masked_lm_scores(model, tokenizer, sequences[:batch_size], batch_size=batch_size)  # libraries take their buffers

@@ -20,7 +20,6 @@ from measure import machine, record
 from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate.metrics import precision_recall_f1
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.model.config import preset
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model, save
@@ -28,6 +27,7 @@ from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune
 from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.train.models import new_shape
 from tinydistil.train.records import Records
 
 LENGTH = 128
@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         tokenizer = Tokenizer.from_pretrained(args.data / "models" / "bertimbau-base-cased")
         encoder, start = Path(work) / "encoder", Path(work) / "start"
-        BertForMaskedLM(preset("bert-tiny").replace(vocab_size=tokenizer.vocab_size)).save_pretrained(encoder)
+        BertForMaskedLM(new_shape(2, 128, tokenizer.vocab_size)).save_pretrained(encoder)
         tokenizer.save_pretrained(encoder)
         task = TextTask.of("classify", training, tokenizer, LENGTH)
         save(new_model(encoder, task, pooling="pooler", seed=1), task, start)

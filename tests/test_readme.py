@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.model.config import preset
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.train.models import new_shape
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ def test_the_two_commands_are_marked() -> None:
 def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = train_wordpiece(["O gato dorme no sofá. Não."] * 3, 80)
     tokenizer.save_pretrained(tmp_path)
-    model = BertForMaskedLM(preset("bert-tiny").replace(vocab_size=tokenizer.vocab_size))
+    model = BertForMaskedLM(new_shape(2, 128, tokenizer.vocab_size))
     model.save_pretrained(tmp_path)
     monkeypatch.chdir(tmp_path)
     (example,) = (block for language, block in BLOCKS if language == "python")

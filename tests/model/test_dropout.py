@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tinydistil.model.bert import BertModel
-from tinydistil.model.config import preset
 from tinydistil.model.layers import drop
+from tinydistil.train.models import new_shape
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.25])
@@ -47,7 +47,7 @@ def test_gradient_is_the_mask() -> None:
 
 
 def test_training_mode_drops_and_eval_mode_does_not() -> None:
-    model = BertModel(preset("bert-tiny"))
+    model = BertModel(new_shape(2, 128, 30522))
     ids = torch.randint(1, 30522, (2, 16))
     assert not torch.equal(model(ids).last_hidden, model(ids).last_hidden)
     model.eval()
@@ -57,7 +57,7 @@ def test_training_mode_drops_and_eval_mode_does_not() -> None:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_gradients_with_dropout_match_finite_differences(attention: str) -> None:
     """In-place residuals and masks leave autograd what it needs."""
-    config = preset("bert-tiny").replace(
+    config = new_shape(2, 128, 30522).replace(
         hidden_size=8, intermediate_size=16, vocab_size=11, max_position_embeddings=6, num_attention_heads=2
     )
     model = BertModel(config, attention=attention).double().train()

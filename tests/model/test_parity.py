@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.model.pretraining import BertForPreTraining
 from tinydistil.model.bert import BertForMaskedLM, BertModel
-from tinydistil.model.config import BertConfig, preset
+from tinydistil.model.config import BertConfig
 from tinydistil.model.heads import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
@@ -17,8 +17,24 @@ from tinydistil.model.heads import (
 )
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.weights import file_names
+from tinydistil.train.models import new_shape
 
+# Layers, width and vocabulary. Turc et al. 2019 (table 1) for tiny to medium, Devlin et al. 2019 for base and large;
+# BERTimbau: Souza et al. 2020.
+RELEASED = {
+    "bert-tiny": (2, 128, 30522),
+    "bert-mini": (4, 256, 30522),
+    "bert-small": (4, 512, 30522),
+    "bert-medium": (8, 512, 30522),
+    "bert-base": (12, 768, 30522),
+    "bert-large": (24, 1024, 30522),
+    "bertimbau-base": (12, 768, 29794),
+}
 ATTENTIONS = ("eager", "sdpa", "packed")
+
+
+def released(name: str) -> BertConfig:
+    return new_shape(*RELEASED[name])
 
 
 def reference_form(attention: str) -> str:
@@ -91,7 +107,7 @@ def compared(attention: str, inputs: dict[str, Tensor]) -> Tensor | None:
 def test_random_weights_same_numbers(name: str, attention: str, dtype: torch.dtype, bound: float) -> None:
     torch.manual_seed(0)
     # A larger spread than BERT's 0.02: attention far from uniform and LayerNorm away from its start.
-    model = BertForPreTraining(preset(name).replace(initializer_range=0.05), attention=attention).to(dtype).eval()
+    model = BertForPreTraining(released(name).replace(initializer_range=0.05), attention=attention).to(dtype).eval()
     for parameter in model.parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.02)
     inputs = batch(model.config.vocab_size)
@@ -117,7 +133,7 @@ def scale_of(theirs: transformers.utils.ModelOutput) -> float:
 @torch.no_grad()
 def test_fresh_weights_same_logits(attention: str) -> None:
     torch.manual_seed(0)
-    model = BertForPreTraining(preset("bertimbau-base"), attention=attention).eval()
+    model = BertForPreTraining(released("bertimbau-base"), attention=attention).eval()
     inputs = batch(model.config.vocab_size)
     theirs = reference_of(model, "BertForPreTraining", attention)(**inputs)
     output = model(**inputs)
@@ -160,7 +176,7 @@ def test_real_fp16_encoder_same_numbers(shared_data: Path) -> None:
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_masked_lm_gradients(attention: str) -> None:
     torch.manual_seed(0)
-    config = preset("bert-tiny").replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    config = released("bert-tiny").replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     model = BertForMaskedLM(config, attention=attention).train()
     reference = reference_of(model, "BertForMaskedLM", attention).train()
     inputs = batch(config.vocab_size)
@@ -189,7 +205,7 @@ def test_masked_lm_gradients(attention: str) -> None:
 @torch.no_grad()
 def test_task_heads(ours: type[Pretrained], theirs: str) -> None:
     torch.manual_seed(0)
-    model = ours(preset("bert-tiny").replace(labels=("contradiz", "neutro", "acarreta"))).eval()
+    model = ours(released("bert-tiny").replace(labels=("contradiz", "neutro", "acarreta"))).eval()
     inputs = batch(model.config.vocab_size)
     expected = reference_of(model, theirs)(**inputs)
     result = model(**inputs)
@@ -206,7 +222,7 @@ def test_task_heads(ours: type[Pretrained], theirs: str) -> None:
 @torch.no_grad()
 def test_activations(activation: str) -> None:
     torch.manual_seed(0)
-    model = BertForMaskedLM(preset("bert-tiny").replace(hidden_act=activation)).eval()
+    model = BertForMaskedLM(released("bert-tiny").replace(hidden_act=activation)).eval()
     inputs = batch(model.config.vocab_size)
     theirs = reference_of(model, "BertForMaskedLM")(**inputs).logits
     assert worst(model.logits_at(model(**inputs).last_hidden), theirs) <= 2e-5
@@ -219,7 +235,7 @@ def test_activations(activation: str) -> None:
 def test_autocast_errs_no_more_than_the_reference(name: str) -> None:
     """Under bfloat16 autocast the residual stream stays float32, as in transformers."""
     torch.manual_seed(0)
-    model = BertModel(preset(name)).eval()
+    model = BertModel(released(name)).eval()
     reference = reference_of(model, "BertModel", "sdpa")
     inputs = batch(model.config.vocab_size)
     truth = model.double()(**inputs).last_hidden
@@ -233,7 +249,7 @@ def test_autocast_errs_no_more_than_the_reference(name: str) -> None:
 @torch.no_grad()
 def test_rows_are_the_rows_of_the_whole() -> None:
     torch.manual_seed(0)
-    model = BertForMaskedLM(preset("bert-tiny")).eval()
+    model = BertForMaskedLM(released("bert-tiny")).eval()
     hidden = torch.randn(3, 7, 128)
     rows = torch.tensor([0, 20, 8, 8])
     every = model.logits_at(hidden).flatten(0, 1)
@@ -245,7 +261,7 @@ def test_rows_are_the_rows_of_the_whole() -> None:
 @torch.no_grad()
 def test_padding_changes_nothing(attention: str) -> None:
     torch.manual_seed(0)
-    model = BertModel(preset("bert-tiny"), attention=attention).double().eval()
+    model = BertModel(released("bert-tiny"), attention=attention).double().eval()
     ids = torch.randint(1, 30522, (2, 9))
     mask = torch.ones_like(ids)
     padded = torch.cat([ids, torch.randint(1, 30522, (2, 6))], 1)  # what stands at padding must not matter
@@ -259,14 +275,14 @@ def test_padding_changes_nothing(attention: str) -> None:
 def test_chunks_of_rows_change_nothing() -> None:
     """More rows than one chunk of the feed-forward layers, against the path with gradients."""
     torch.manual_seed(0)
-    model = BertModel(preset("bert-tiny")).double().eval()
+    model = BertModel(released("bert-tiny")).double().eval()
     ids = torch.randint(1, 30522, (9, 128))  # 1152 rows
     with torch.enable_grad():
         whole = model(ids).last_hidden.detach()
     assert worst(model(ids).last_hidden, whole) <= 1e-12
 
 
-def test_preset_sizes() -> None:
+def test_released_sizes() -> None:
     def parameters(config: BertConfig) -> int:
         with torch.device("meta"):
             return sum(parameter.numel() for parameter in BertModel(config).parameters())
@@ -274,4 +290,4 @@ def test_preset_sizes() -> None:
     # Turc et al. 2019, table 1 (in millions) and the model card of BERTimbau
     for name, millions in [("bert-tiny", 4.4), ("bert-mini", 11.2), ("bert-small", 28.8), ("bert-medium", 41.4),
                            ("bert-base", 109.5), ("bert-large", 335.1), ("bertimbau-base", 108.9)]:  # fmt: skip
-        assert parameters(preset(name)) / 1e6 == pytest.approx(millions, abs=0.06), name
+        assert parameters(released(name)) / 1e6 == pytest.approx(millions, abs=0.06), name

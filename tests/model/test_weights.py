@@ -454,8 +454,7 @@ def test_labels_and_padding_that_the_encoder_does_not_need(folder: Path, change:
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
 def test_weights_have_the_mode_of_the_umask_and_no_leftovers(tmp_path: Path, mask: int, mode: int) -> None:
-    for left in (".model.safetensors.4711.tmp", "model.safetensors.partial"):
-        (tmp_path / left).write_bytes(b"half")
+    (tmp_path / "model.safetensors.partial").write_bytes(b"half")
     before = os.umask(mask)
     try:
         random_model(BertForMaskedLM).save_pretrained(tmp_path)
@@ -495,11 +494,12 @@ def test_head_asked_for_and_not_there(folder: Path) -> None:
 def test_failed_write_keeps_the_old_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (folder / "model.safetensors").read_bytes()
 
-    def full_disk(_weights: object, path: Path, metadata: object = None) -> None:
-        path.write_bytes(b"half")
+    def full_disk(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinydistil.model.weights.save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(InputError, match=r"model\.safetensors: no room for it \(No space left"):
         random_model(BertForPreTraining).save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == before

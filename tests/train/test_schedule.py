@@ -7,7 +7,7 @@ from torch import nn
 
 from tinydistil.base.errors import InputError
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.model.config import preset
+from tinydistil.train.models import new_shape
 from tinydistil.train.optimizer import learning_rate_share, make_optimizer
 from tinydistil.train.run_config import SHAPES, OptimizerConfig, ScheduleConfig
 
@@ -58,7 +58,7 @@ def test_refusals(values: dict[str, object], message: str) -> None:
 
 
 def test_decay_on_matrices_only_and_each_parameter_once() -> None:
-    model = BertForMaskedLM(preset("bert-tiny"))
+    model = BertForMaskedLM(new_shape(2, 128, 30522))
     projection = nn.Linear(128, 768)
     optimizer = make_optimizer([model, projection, projection], OptimizerConfig(weight_decay=0.3))
     decayed, spared = optimizer.param_groups

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tinydistil.base.config import Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
+from tinydistil.base.config import Checked, NonNegative, OneOf, Positive, Range, from_mapping, shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json
 
@@ -47,15 +47,10 @@ class BertConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.hidden_size % self.num_attention_heads == 0,
-            f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} "
-            f"and {self.num_attention_heads}",
-        )
-        require(
-            self.pad_token_id is None or 0 <= self.pad_token_id < self.vocab_size,
-            f"pad_token_id must be in 0..{self.vocab_size - 1}, got {self.pad_token_id}",
-        )
+        width, heads, pad, words = self.hidden_size, self.num_attention_heads, self.pad_token_id, self.vocab_size
+        even = f"hidden_size must be a multiple of num_attention_heads, got {width} and {heads}"
+        require(width % heads == 0, even)
+        require(pad is None or 0 <= pad < words, f"pad_token_id must be in 0..{words - 1}, got {pad}")
         require(bool(self.labels), "labels must be at least one, got none")
 
     @property
@@ -68,29 +63,6 @@ class BertConfig(Checked):
     def replace(self, **changes: object) -> "BertConfig":
         """A copy with some fields changed, names, types and values checked as when read from a file."""
         return from_mapping(BertConfig, dataclasses.asdict(self) | changes)
-
-
-# Layers, width and vocabulary. Turc et al. 2019 (table 1) for tiny to medium, Devlin et al. 2019 for base and large;
-# BERTimbau: Souza et al. 2020.
-PRESETS = {
-    "bert-tiny": (2, 128, 30522),
-    "bert-mini": (4, 256, 30522),
-    "bert-small": (4, 512, 30522),
-    "bert-medium": (8, 512, 30522),
-    "bert-base": (12, 768, 30522),
-    "bert-large": (24, 1024, 30522),
-    "bertimbau-base": (12, 768, 29794),
-    "bertimbau-large": (24, 1024, 29794),
-}
-
-
-def preset(name: str) -> BertConfig:
-    """The configuration of a released model. Raises InputError with the nearest name if unknown."""
-    if name not in PRESETS:
-        raise InputError(f"preset {name!r} is unknown{nearest(name, PRESETS)}")
-    layers, hidden, vocab_size = PRESETS[name]
-    # Every released BERT has heads of 64 and a feed-forward layer four times as wide as the model.
-    return BertConfig(vocab_size, hidden, layers, hidden // 64, 4 * hidden)
 
 
 # Keys that change what the encoder computes, with the only values but null that this one implements.
@@ -110,18 +82,18 @@ def read_config(path: Path, *, labels: bool = False) -> BertConfig:
     Raises InputError for another architecture (RoBERTa, DistilBERT, relative positions ...) or a bad value.
     """
     values = read_json(path)
-    for key, allowed in _COMPUTES.items():
-        if (value := values.get(key)) not in (allowed, None):
-            raise InputError(f"{str(path)!r}: {key} must be {allowed!r} (a BERT encoder), got {shown(value)}")
     names = {field.name for field in dataclasses.fields(BertConfig)} - {"labels", "pooling"}
     known = {key: value for key, value in values.items() if key in names}
     if known.get("pad_token_id") == -1:  # how some folders write "none"
         known["pad_token_id"] = None
-    if labels and (values.get("id2label") is not None or values.get("num_labels") is not None):
-        known["labels"] = _labels(values, path)
     if "tinydistil_pooling" in values:
         known["pooling"] = values["tinydistil_pooling"]
     try:
+        for key, allowed in _COMPUTES.items():
+            if (value := values.get(key)) not in (allowed, None):
+                raise InputError(f"{key} must be {allowed!r} (a BERT encoder), got {shown(value)}")
+        if labels and (values.get("id2label") is not None or values.get("num_labels") is not None):
+            known["labels"] = _labels(values)
         return fitting(from_mapping(BertConfig, known))
     except InputError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
@@ -139,8 +111,7 @@ def memory_there() -> int:
 
 def fitting(config: BertConfig) -> BertConfig:
     """`config`. Raises InputError, before any memory is asked for, where this machine cannot hold its weights."""
-    there = memory_there()
-    needed = 4 * config.parameters  # bytes in float32
+    there, needed = memory_there(), 4 * config.parameters  # bytes in float32
     require(
         needed <= there,
         f"{config.num_hidden_layers} layers of {config.hidden_size} with {config.vocab_size:,} tokens are "
@@ -150,22 +121,20 @@ def fitting(config: BertConfig) -> BertConfig:
     return config
 
 
-def _labels(values: dict[str, object], path: Path) -> list[str]:
+def _labels(values: dict[str, object]) -> list[str]:
     table, count = values.get("id2label"), values.get("num_labels")
-    if table is None:
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_LABELS:
-            raise InputError(f"{str(path)!r}: num_labels must be an integer in 1..{MOST_LABELS}, got {shown(count)}")
-        return [f"LABEL_{i}" for i in range(count)]
     if isinstance(table, dict) and table and sorted(table) == sorted(str(i) for i in range(len(table))):
         return [str(table[str(i)]) for i in range(len(table))]
-    raise InputError(f"{str(path)!r}: id2label must map '0', '1', ... to names, got {shown(table)}")
+    require(table is None, f"id2label must map '0', '1', ... to names, got {shown(table)}")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_LABELS:
+        raise InputError(f"num_labels must be an integer in 1..{MOST_LABELS}, got {shown(count)}")
+    return [f"LABEL_{i}" for i in range(count)]
 
 
 def config_to_json(config: BertConfig, architecture: str, *, has_labels: bool) -> dict[str, object]:
     """The contents of a config.json that `transformers` reads as model class `architecture`."""
     values: dict[str, object] = {"architectures": [architecture], "model_type": "bert"}
-    values |= dataclasses.asdict(config)
-    values["position_embedding_type"] = "absolute"
+    values |= dataclasses.asdict(config) | {"position_embedding_type": "absolute"}
     labels, pooling = config.labels, values.pop("pooling")
     del values["labels"]
     if has_labels:
@@ -174,7 +143,5 @@ def config_to_json(config: BertConfig, architecture: str, *, has_labels: bool) -
         values["label2id"] = {label: i for i, label in enumerate(labels)}
     if pooling != "pooler":
         values["tinydistil_pooling"] = pooling
-    for optional in ("classifier_dropout", "problem_type"):
-        if values[optional] is None:
-            del values[optional]
-    return values
+    unsaid = [name for name in ("classifier_dropout", "problem_type") if values[name] is None]
+    return {name: value for name, value in values.items() if name not in unsaid}

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
-from tinydistil.base.files import write_json
+from tinydistil.base.files import write_atomic, write_json
 from tinydistil.base.hub import resolve_folder
 from tinydistil.model.config import BertConfig, config_to_json, read_config
 from tinydistil.model.weights import (
-    BUFFERS,
     DECODER_BIAS,
     DECODER_WEIGHT,
     HEAD_BIAS,
@@ -22,9 +22,7 @@ from tinydistil.model.weights import (
     canonical,
     file_names,
     fill,
-    is_encoder,
     read_weights,
-    write_weights,
 )
 
 Heads = Literal["load", "require", "new"]
@@ -100,23 +98,43 @@ class Pretrained(nn.Module):
             raise InputError(f"heads {heads!r} is unknown{nearest(heads, get_args(Heads))}")
         # A new head brings labels of its own.
         config = read_config(folder / "config.json", labels=cls.has_labels and heads != "new")
-        config = config.replace(**(changes or {}))
-        stored = _one_decoder(read_weights(folder), config)
+        config, stored = config.replace(**(changes or {})), read_weights(folder)
+        if DECODER_BIAS in stored:
+            # Where both are there and differ, transformers computes with this one.
+            stored[HEAD_BIAS] = stored.pop(DECODER_BIAS)
+        decoder, words = stored.get(DECODER_WEIGHT), stored.get(WORD_EMBEDDINGS)
+        if config.tie_word_embeddings and decoder is not None and words is not None and torch.equal(decoder, words):
+            del stored[DECODER_WEIGHT]  # it only repeats the word embeddings
         with torch.device("meta"):  # no time spent on random weights that are replaced at once
             model = cls._shaped_by(config, stored, attention=attention, heads=heads)
-        wanted = {ours: file_names(ours) for ours in model.state_dict()}
-        missing = _missing(wanted, stored, folder, heads)
-        loaded = {ours: files for ours, files in wanted.items() if ours not in missing}
+        wanted, newly_made = {ours: tuple(map(canonical, file_names(ours))) for ours in model.state_dict()}, set()
+        for ours, names in wanted.items():
+            absent = [each for each in names if each not in stored]
+            if absent and _is_encoder(absent[0]):
+                raise InputError(
+                    f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; does its config.json (num_hidden_layers) "
+                    f"belong to these weights, and is it a BERT? It holds "
+                    f"{', '.join(sorted(stored)[:3]) or 'no tensor'} ..."
+                )
+            if absent and heads == "require":
+                raise InputError(
+                    f"{str(folder)!r} lacks {absent[0]!r}: a model without that head; train one, or choose a model "
+                    "that has it"
+                )
+            # The pooler is no head: it is part of what was pretrained.
+            is_head = not _is_encoder(names[0]) and not names[0].startswith("pooler.")
+            if absent or (heads == "new" and is_head):
+                newly_made.add(ours)
+        loaded = {ours: names for ours, names in wanted.items() if ours not in newly_made}
         fill(model, loaded, stored, folder)
-        used = {canonical(file) for files in loaded.values() for file in files}
-        left_over = tuple(sorted(stored.keys() - used - BUFFERS))
-        if unused := [name for name in left_over if is_encoder(name)]:
+        left_over = sorted(stored.keys() - {each for names in loaded.values() for each in names})
+        if unused := [each for each in left_over if _is_encoder(each)]:
             raise InputError(
                 f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
                 f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
             )
-        model.init_weights(only=missing)
-        model.load_report = LoadReport(str(name), tuple(loaded), left_over, tuple(sorted(missing)))
+        model.init_weights(only=newly_made)
+        model.load_report = LoadReport(str(name), tuple(loaded), tuple(left_over), tuple(sorted(newly_made)))
         return model.eval()
 
     @classmethod
@@ -128,7 +146,9 @@ class Pretrained(nn.Module):
         """Write config.json and model.safetensors, an ordinary Hugging Face folder; made if need be."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_weights(self.file_weights(), folder / "model.safetensors")
+        weights = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in self.file_weights().items()}
+        # without the metadata transformers refuses the file
+        write_atomic(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
         values = config_to_json(self.config, self.architecture, has_labels=self.has_labels)
         write_json(folder / "config.json", values)
 
@@ -136,46 +156,14 @@ class Pretrained(nn.Module):
         """The weights under the names that files use, query, key and value apart; tied weights once."""
         weights: dict[str, Tensor] = {}
         for ours, tensor in self.state_dict().items():
-            files = file_names(ours)
-            weights |= dict(zip(files, tensor.chunk(len(files)), strict=True))
+            names = file_names(ours)
+            weights |= dict(zip(names, tensor.chunk(len(names)), strict=True))
         if DECODER_WEIGHT in weights:
             # transformers holds the untied decoder's bias under a name of its own
             weights[DECODER_BIAS] = weights[HEAD_BIAS]
         return weights
 
 
-def _one_decoder(stored: dict[str, Tensor], config: BertConfig) -> dict[str, Tensor]:
-    """Drop a tied masked LM decoder, which only repeats the word embeddings; its bias goes by one name."""
-    stored = dict(stored)
-    if DECODER_BIAS in stored:
-        # Where both are there and differ, transformers computes with this one.
-        stored[HEAD_BIAS] = stored.pop(DECODER_BIAS)
-    decoder, words = stored.get(DECODER_WEIGHT), stored.get(WORD_EMBEDDINGS)
-    if config.tie_word_embeddings and decoder is not None and words is not None and torch.equal(decoder, words):
-        del stored[DECODER_WEIGHT]
-    return stored
-
-
-def _missing(
-    wanted: Mapping[str, tuple[str, ...]], stored: Mapping[str, Tensor], folder: Path, heads: Heads
-) -> set[str]:
-    """Our names of the head weights to make at random. Raises InputError for those that must not be."""
-    missing: set[str] = set()
-    for ours, files in wanted.items():
-        absent = [file for file in files if canonical(file) not in stored]
-        in_encoder = is_encoder(canonical(files[0]))
-        if absent and in_encoder:
-            held = ", ".join(sorted(stored)[:3]) or "no tensor"
-            raise InputError(
-                f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; does its config.json (num_hidden_layers) "
-                f"belong to these weights, and is it a BERT? It holds {held} ..."
-            )
-        if absent and heads == "require":
-            raise InputError(
-                f"{str(folder)!r} lacks {absent[0]!r}: a model without that head; "
-                "train one, or choose a model that has it"
-            )
-        # The pooler is no head: it is part of what was pretrained.
-        if absent or (heads == "new" and not in_encoder and not canonical(files[0]).startswith("pooler.")):
-            missing.add(ours)
-    return missing
+def _is_encoder(name: str) -> bool:
+    """Whether a weight belongs to embeddings or layers, without which there is no encoder."""
+    return name.startswith(("embeddings.", "encoder."))

@@ -18,12 +18,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from tinydistil.base.errors import InputError, require, translated
-from tinydistil.base.files import replacing
 from tinydistil.base.hub import WEIGHT_FILES, weight_files
 
 # Applied in this order, each to what the one before left.
@@ -37,7 +35,7 @@ _TO_FILE: tuple[tuple[str, str], ...] = (
     (r"\bembeddings\.(word|position|token_type)\.", r"embeddings.\1_embeddings."),
     (r"\bembeddings\.norm\.", "embeddings.LayerNorm."),
     (r"\bpooler\.", "pooler.dense."),
-    (r"\bmasked_lm\.(dense)\.", r"cls.predictions.transform.\1."),
+    (r"\bmasked_lm\.dense\.", "cls.predictions.transform.dense."),
     (r"\bmasked_lm\.norm\.", "cls.predictions.transform.LayerNorm."),
     (r"\bmasked_lm\.decoder$", "cls.predictions.decoder.weight"),
     (r"\bmasked_lm\.bias$", "cls.predictions.bias"),
@@ -50,11 +48,10 @@ HEAD_BIAS = "cls.predictions.bias"
 WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 POOLER_WEIGHT = "pooler.dense.weight"
 
-_ENCODER = re.compile(r"(embeddings|encoder)\.")
 # Wider or narrower numbers than these come from files that no BERT is published in, or are no numbers of a model.
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # Constants that old releases stored: 0, 1, 2, ... and 0, 0, 0, ...
-BUFFERS = frozenset({"embeddings.position_ids", "embeddings.token_type_ids"})
+_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 
 def file_names(name: str) -> tuple[str, ...]:
@@ -72,23 +69,15 @@ def canonical(name: str) -> str:
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
 
 
-def is_encoder(name: str) -> bool:
-    """Whether a canonical name belongs to embeddings or layers, without which there is no encoder."""
-    return _ENCODER.match(name) is not None and name not in BUFFERS
-
-
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a folder under its canonical name, in the file's own dtype, memory-mapped where possible.
+    """Every weight of a folder under its canonical name, in the file's own dtype, memory-mapped where possible.
 
     model.safetensors is preferred to pytorch_model.bin. Raises InputError for missing, damaged or unsafe files.
     """
     files = weight_files(folder)
     if not files:
-        others = sorted(file.name for file in folder.iterdir()) or ["nothing"]
-        raise InputError(
-            f"folder {str(folder)!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); "
-            f"it holds {', '.join(others[:8])}"
-        )
+        held = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
+        raise InputError(f"folder {str(folder)!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); it holds {held}")
     weights: dict[str, Tensor] = {}
     for file in files:
         if file.name.endswith(".index.json"):
@@ -103,7 +92,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             twice = f"{str(file)!r}: weight {name!r} is there twice, in another shard or under an older name"
             require(canonical(name) not in weights, twice)
             weights[canonical(name)] = tensor
-    return weights
+    return {name: tensor for name, tensor in weights.items() if name not in _BUFFERS}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -139,15 +128,15 @@ def _read_bin(path: Path) -> dict[str, Tensor]:
 def fill(module: nn.Module, wanted: Mapping[str, tuple[str, ...]], stored: Mapping[str, Tensor], folder: Path) -> None:
     """Give `module`, made on the meta device, memory on the CPU, and the `wanted` parameters their values in float32.
 
-    wanted: for each of its parameters the file's names, to be stacked along the first dimension. Raises InputError
+    wanted: for each of its parameters the names in `stored`, to be stacked along the first dimension. Raises InputError
     where one is not finite or of another shape or type.
     """
 
     def pairs() -> Iterator[tuple[str, Tensor, Tensor]]:
         """Each weight as a message names it, the part of a parameter that it fills, and the stored tensor."""
-        for ours, files in wanted.items():
-            for file, part in zip(files, module.get_parameter(ours).detach().chunk(len(files)), strict=True):
-                yield f"{str(folder)!r}: weight {file!r}", part, stored[canonical(file)]
+        for ours, names in wanted.items():
+            for name, part in zip(names, module.get_parameter(ours).detach().chunk(len(names)), strict=True):
+                yield f"{str(folder)!r}: weight {name!r}", part, stored[name]
 
     for weight, part, tensor in pairs():  # before memory is taken
         if tensor.shape != part.shape:
@@ -155,25 +144,11 @@ def fill(module: nn.Module, wanted: Mapping[str, tuple[str, ...]], stored: Mappi
                 f"{weight} has shape {tuple(tensor.shape)}, but config.json asks for {tuple(part.shape)}; "
                 "they do not belong together"
             )
-        if tensor.dtype not in _FLOATS:
-            remedy = "fetch the one in float32, float16 or bfloat16"
-            raise InputError(f"{weight} is {tensor.dtype}, perhaps of a quantised model; {remedy}")
+        remedy = "fetch the one in float32, float16 or bfloat16"
+        require(tensor.dtype in _FLOATS, f"{weight} is {tensor.dtype}, perhaps of a quantised model; {remedy}")
     module.to_empty(device="cpu").float()
     for weight, part, tensor in pairs():
         part.copy_(tensor)
         # aminmax carries NaN through and allocates nothing: a fifth of the time of isfinite().all()
-        if not all(torch.isfinite(extreme) for extreme in part.aminmax()):
-            raise InputError(f"{weight} holds NaN or infinity as {part.dtype}; the file is damaged")
-
-
-def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write `weights` as safetensors: under a temporary name first, so that an old file survives a failure."""
-    plain = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in weights.items()}
-    # What earlier versions left behind when they were killed.
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        left.unlink(missing_ok=True)
-    with replacing(path) as partial:
-        try:
-            save_file(plain, partial, metadata={"format": "pt"})  # without it transformers refuses the file
-        except SafetensorError as error:
-            raise InputError(f"cannot write {str(path)!r}: {error}; free some space or choose another folder") from None
+        finite = all(torch.isfinite(extreme) for extreme in part.aminmax())
+        require(finite, f"{weight} holds NaN or infinity as {part.dtype}; the file is damaged")
