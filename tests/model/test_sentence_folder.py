@@ -17,7 +17,7 @@ from tinydistil.evaluate.inference import embed
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.layers import REDUCTIONS, pool
-from tinydistil.model.sentence_folder import declare_sentence_encoder, declared_pooling, read_sentence_folder
+from tinydistil.model.sentence_folder import declaration_of, declare_sentence_encoder, read_sentence_folder
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 
@@ -51,14 +51,8 @@ def test_the_same_vectors(pooling: str, encoder: Path, tmp_path: Path) -> None:
     reference = theirs.SentenceTransformer(str(tmp_path), device="cpu")
     assert reference.max_seq_length == 12
     np.testing.assert_allclose(reference.encode(TEXTS), ours, atol=1e-5)
-    assert declared_pooling(tmp_path) == pooling
-
-
-def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="pooling 'pooler' cannot be declared"):
-        declare_sentence_encoder(tmp_path, BertConfig(), pooling="pooler", max_length=128)
-    with pytest.raises(InputError, match=r"max_length must be in 3\.\.512"):
-        declare_sentence_encoder(tmp_path, BertConfig(), pooling="mean", max_length=513)
+    declared = declaration_of(tmp_path)
+    assert declared is not None and declared.poolings == (pooling,)
 
 
 # --- folders of others ---------------------------------------------------------------------------------------------

@@ -1,18 +1,16 @@
 """The linear layers of a frozen encoder in 8-bit integers, for CPUs.
 
-Weights have one scale an output channel, activations one scale a token, found while running (Yao et al. 2022,
-ZeroQuant, 3.1): one scale for all tokens of a batch ruins a real BERT (mean token cosine 0.954 on MiniLM, against
-0.9987), and would make what a token gets depend on the batch it is in. Channels of the residual stream that are large
-in every token are first made smaller, and the weights that read them larger (Xiao et al. 2023, SmoothQuant). Word
-table, LayerNorm, attention and activations stay in float32.
-
-The product is oneDNN's: 1.9 to 2.2 times as fast as float32 on a core with AVX2 and no VNNI. What else was tried there
-stands in benchmarks/README.md.
+Weights have one scale per output channel, activations one scale per token, found while running (Yao et al. 2022,
+ZeroQuant, 3.1): one for all tokens of a batch ruins a real BERT (mean token cosine 0.954 on MiniLM, against 0.9987).
+Channels of the residual stream that are large in every token are first made smaller, and the weights that read them
+larger (Xiao et al. 2023, SmoothQuant). Word table, LayerNorm, attention and activations stay in float32. The product is
+oneDNN's: 1.9 to 2.2 times as fast as float32 on a core with AVX2 and no VNNI; see benchmarks/README.md.
 
 Shapes: B sequences, T tokens, N rows (tokens), I inputs and O outputs of a linear layer.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -20,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.model.bert import BertForMaskedLM, BertModel
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.layers import Linear
 from tinydistil.model.pretrained import Pretrained
 
@@ -42,22 +40,15 @@ def quantise(
 ) -> None:
     """Replace the linear layers of `model`'s encoder, and the dense one of its masked LM head, by int8 ones.
 
+    model: in float32 on the CPU, in eval mode; it gives no gradients afterwards and cannot be saved.
     calibration: batches of the text it will see, which tell how large each channel gets; a few dozen sequences do.
-    Without any, nothing is smoothed. agree: makes what was found of the channels the same on every rank. The model is
-    frozen by this: it gives no gradients and its weights can no longer be saved.
-
-    Raises InputError for a model that is in training mode, quantised already, not in float32 or not on the CPU, and
-    where this machine has no int8 kernel that computes exactly.
+    Without any, nothing is smoothed. agree: makes what was found of the channels the same on every rank.
+    Raises InputError where this machine has no int8 kernel that computes exactly.
     """
     check_engine()
-    require(not model.training, "a model in training mode cannot be quantised; call its eval() first")
-    done = any(isinstance(module, QuantisedLinear) for module in model.modules())
-    require(not done, "the model is quantised already")
-    for name, parameter in model.named_parameters():
-        on, dtype = parameter.device, parameter.dtype
-        require(on.type == "cpu", f"int8 is for the CPU, but {name!r} is on {on}; use bfloat16 there")
-        remedy = "call the model's float() first"
-        require(dtype == torch.float32, f"int8 starts from float32, but {name!r} is {dtype}; {remedy}")
+    assert not model.training, "the model must be in eval mode"
+    assert not any(isinstance(module, QuantisedLinear) for module in model.modules()), "quantised already"
+    assert all(each.device.type == "cpu" and each.dtype == torch.float32 for each in model.parameters())
     # The pooler and what stands on the encoder are plain `nn.Linear` and stay.
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear)}
     largest = _largest_inputs(model, layers, calibration)
@@ -68,9 +59,8 @@ def quantise(
             # Inputs are divided by s = max|x|^alpha / max|w|^(1 - alpha) of their channel (eq. 4).
             weights = linear.weight.detach().abs().amax(0).clamp(min=1e-5)  # some channels are never used
             factors = largest[name].clamp(min=1e-5) ** _SMOOTHING / weights ** (1 - _SMOOTHING)
-        layer = QuantisedLinear(
-            linear, smoothing=factors, centred=name.endswith("down"), in_place=not name.endswith(_SMOOTHED)
-        )
+        centred, in_place = name.endswith("down"), not name.endswith(_SMOOTHED)
+        layer = QuantisedLinear(linear, smoothing=factors, centred=centred, in_place=in_place)
         model.set_submodule(name, layer)
     model.requires_grad_(False)
 
@@ -90,31 +80,27 @@ def _largest_inputs(model: Pretrained, layers: Mapping[str, nn.Module], calibrat
         found = inputs[0].flatten(0, -2).abs().amax(0)
         largest[name] = torch.maximum(largest[name], found) if name in largest else found
 
-    encoder = model if isinstance(model, BertModel) else model.bert
-    observed = {name: layer for name, layer in layers.items() if name.endswith(_SMOOTHED)}
-    hooks = [layer.register_forward_pre_hook(partial(observe, name)) for name, layer in observed.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            if name.endswith(_SMOOTHED):
+                hooks.callback(layer.register_forward_pre_hook(partial(observe, name)).remove)
         for input_ids, attention_mask in calibration:
             for index, ids in enumerate(input_ids):
                 # Each sequence by itself, without its padding, which is no text that channels should be judged by.
                 ids = ids if attention_mask is None else ids[attention_mask[index] != 0]
                 if len(ids) > 0:
-                    hidden = encoder(ids[None]).last_hidden  # type: ignore[operator]
+                    hidden = model(ids[None]).last_hidden
                     if isinstance(model, BertForMaskedLM):
                         model.decoding_at(hidden)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return largest
 
 
 class QuantisedLinear(nn.Module):
-    """A linear layer in int8, from a float32 one. It gives no gradient and cannot be saved.
+    """A linear layer in int8, from a float32 one.
 
     smoothing (I,): what inputs are divided and weights multiplied by. centred: codes count from the middle of each
     row's range instead of zero, which suits inputs that are mostly of one sign: nearly a bit more for GELU's.
     in_place: inputs may be overwritten, since nobody else reads them.
-    Raises InputError where this machine's kernel does not compute what integer arithmetic does.
     """
 
     def __init__(
@@ -125,13 +111,11 @@ class QuantisedLinear(nn.Module):
         weight = linear.weight.detach()
         codes, scales = quantise_weight(weight if smoothing is None else weight * smoothing)
         # Plain attributes: as buffers they would travel with `.to()`, which the kernel's own layout cannot.
-        self.bias = torch.zeros(len(codes)) if linear.bias is None else linear.bias.detach().clone()
+        self.bias, self.packed = linear.bias.detach().clone(), _pack(codes)
         self.scales, self.zeros = scales, torch.zeros(len(codes), dtype=torch.int64)
         self.shrink = None if smoothing is None else smoothing.reciprocal()
         # What the layer answers to a row of ones, for the middle that codes are counted from.
         self.sums = codes.sum(1, dtype=torch.float32) * scales if centred else None
-        self.packed = _pack(codes)
-        self.shape = tuple(codes.shape)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., I) to (..., O), in float32; NaN and infinity in a row make that row NaN or infinite."""
@@ -144,7 +128,7 @@ class QuantisedLinear(nn.Module):
         torch.addcmul(self.bias, output, steps, out=output)  # half the time of two passes
         if self.sums is not None and middles is not None:
             output.addr_(middles.squeeze(1), self.sums)
-        return output.view(*hidden.shape[:-1], self.shape[0])
+        return output.view(*hidden.shape[:-1], len(self.bias))
 
     def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
         # Whatever asks for weights, to save or to copy them, would otherwise silently get a model without these.
@@ -202,10 +186,9 @@ def _pack(codes: Tensor) -> Tensor:
     outputs, inputs = codes.shape
     rows = torch.full((16, inputs), 255, dtype=torch.uint8)
     rows[8:] = torch.arange(inputs) % 256
-    ones, zeros = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int64)
     try:
         packed: Tensor = torch.ops.onednn.qlinear_prepack(codes, None)
-        found = _product(rows, packed, ones, zeros)
+        found = _product(rows, packed, torch.ones(outputs), torch.zeros(outputs, dtype=torch.int64))
     except (RuntimeError, AttributeError) as error:
         raise InputError(f"this PyTorch has no int8 product for this processor ({error}); use float32") from None
     expected = (rows.double() - _ZERO) @ codes.double().T

@@ -4,7 +4,7 @@ Shapes: B sequences, T tokens, D hidden size, F size of a sentence's vector.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tinydistil.base.config import shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
-from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, modules_of, sentence_root
+from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, Module, modules_of, sentence_root
 from tinydistil.model.config import BertConfig
 from tinydistil.model.layers import REDUCTIONS, pool
 from tinydistil.model.weights import fill, read_weights
@@ -59,21 +59,57 @@ class _Unit(nn.Module):
         return F.normalize(vectors, dim=-1)
 
 
-@dataclass(frozen=True, slots=True)
-class SentenceVectors:
-    """What a folder declares: the poolings side by side, the layers on them, and what is done to a text before.
+@dataclass(frozen=True)
+class Declaration:
+    """What a folder declares of a sentence's vector, without the weights.
 
-    size: F. pools_prompt: whether the prompt's tokens count in the pooling. max_length: of a text in tokens, None where
-    nothing is said. prompt: stands before every text. lowercase: whether capitals are lost whatever the tokenizer says.
+    modules: all, in order. poolings: side by side, none without a module for them. pools_prompt: whether the prompt's
+    tokens count in the pooling. max_length: of a text in tokens, None where nothing is said. prompt: stands before
+    every text. lowercase: whether capitals are lost whatever the tokenizer says.
     """
 
+    modules: list[Module]
     poolings: tuple[str, ...]
-    layers: nn.Sequential
-    size: int
     pools_prompt: bool
     max_length: int | None
     prompt: str
     lowercase: bool
+
+    def beside(self, *, pooled: bool) -> list[str]:
+        """What is declared beside a pooling, in words; `pooled`: of the sequence's vector too."""
+        kinds = [module.kind for module in self.modules[1:] if module.kind not in ("Pooling", "Dropout")]
+        found = ["do_lower_case"] * self.lowercase
+        found += [f"the default prompt {shown(self.prompt)}"] if self.prompt else []
+        return found + [f"{kind} behind the pooling" for kind in kinds if pooled]
+
+
+def declaration_of(encoder: Path) -> Declaration | None:
+    """What the folder of `encoder` declares; None where it has no modules.json.
+
+    Raises InputError for a value of a wrong type, and for a default prompt that is none of the prompts.
+    """
+    root = sentence_root(encoder)
+    if root is None:
+        return None
+    modules = modules_of(root)
+    text, file = _Values(encoder / TEXT_CONFIG), _Values(root / PROMPTS)
+    limit = text.get("max_seq_length", int, None)
+    require(limit is None or limit >= 1, f"{str(text.path)!r}: max_seq_length must be >= 1, got {limit}")
+    name, prompts = file.get("default_prompt_name", str, None), file.get("prompts", dict, {})
+    prompt = "" if name is None else prompts.get(name)
+    require(isinstance(prompt, str), f"{str(file.path)!r}: default_prompt_name {shown(name)} is none of its prompts")
+    files = [_Values(root / module.path / "config.json") for module in modules if module.kind == "Pooling"]
+    poolings = _poolings(files[0]) if files else ()
+    pools_prompt = not files or files[0].get("include_prompt", bool, True)
+    return Declaration(modules, poolings, pools_prompt, limit, prompt, text.get("do_lower_case", bool, False))
+
+
+@dataclass(frozen=True)
+class SentenceVectors(Declaration):
+    """A declaration with the layers on the poolings. size: F."""
+
+    layers: nn.Sequential
+    size: int
 
     def __call__(self, hidden: Tensor, attention_mask: Tensor, *, prompt_tokens: int = 0) -> Tensor:
         """Last hidden states (B, T, D) to vectors (B, F)."""
@@ -82,8 +118,8 @@ class SentenceVectors:
         return self.layers(torch.cat(pooled, -1))  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
-        names = {_Dense: "Dense", nn.Sequential: "LayerNorm", _Unit: "unit length"}
-        parts = ["+".join(self.poolings), *(names[type(layer)] for layer in self.layers)]
+        kinds = [module.kind for module in self.modules[2:] if module.kind != "Dropout"]
+        parts = ["+".join(self.poolings), *("unit length" if kind == "Normalize" else kind for kind in kinds)]
         parts += [f"prompt {shown(self.prompt)}"] if self.prompt else []
         parts += ["lower-cased"] if self.lowercase else []
         parts += [f"texts cut to {self.max_length} tokens"] if self.max_length else []
@@ -91,63 +127,28 @@ class SentenceVectors:
 
 
 def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors | None:
-    """What the folder of `encoder` declares of sentences' vectors; None where it has no modules.json.
+    """What the folder of `encoder` declares, with its weights; None where it has no modules.json.
 
-    Raises InputError for modules that are not followed here, for values of a wrong type and weights that do not fit.
+    Raises InputError as `declaration_of` does, for modules that are not followed here and weights that do not fit.
     """
-    root = sentence_root(encoder)
-    if root is None:
+    root, found = sentence_root(encoder), declaration_of(encoder)
+    if root is None or found is None:
         return None
-    modules = modules_of(root)
-    kinds = [module.kind for module in modules]
-    odd = [kind for kind in kinds[2:] if kind not in _FOLLOWED]
-    if kinds[:2] not in (["Transformer", "Pooling"], ["BERT", "Pooling"]) or odd:  # the first releases' name for it
+    kinds = [module.kind for module in found.modules]
+    # BERT: the first releases' name for it
+    if kinds[:2] not in (["Transformer", "Pooling"], ["BERT", "Pooling"]) or not {*kinds[2:]} <= {*_FOLLOWED}:
         raise InputError(
             f"{str(root / MODULES)!r} declares {', '.join(kinds)}; followed are Transformer, Pooling and then "
             f"{', '.join(_FOLLOWED)}. To take the encoder alone, choose a pooling yourself "
             "(predict.py --pooling), or for a teacher remove that file"
         )
-    pooling = _Values(root / modules[1].path / "config.json")
-    poolings = _poolings(pooling)
-    size, layers = config.hidden_size * len(poolings), []
-    for module in modules[2:]:
+    size, layers = config.hidden_size * len(found.poolings), []
+    for module in found.modules[2:]:
         if module.kind != "Dropout":  # which does nothing where nothing is trained
             layers.append(_layer(module.kind, root / module.path, size))
             size = layers[-1].linear.out_features if isinstance(layers[-1], _Dense) else size
-    text = _Values(encoder / TEXT_CONFIG)
-    limit = text.get("max_seq_length", int, None)
-    require(limit is None or limit >= 1, f"{str(text.path)!r}: max_seq_length must be >= 1, got {limit}")
-    file = _Values(root / PROMPTS)
-    name, prompts = file.get("default_prompt_name", str, None), file.get("prompts", dict, {})
-    prompt = "" if name is None else prompts.get(name)
-    require(isinstance(prompt, str), f"{str(file.path)!r}: default_prompt_name {shown(name)} is none of its prompts")
-    return SentenceVectors(
-        poolings, nn.Sequential(*layers).eval(), size, pooling.get("include_prompt", bool, True),
-        None if limit is None else min(limit, config.max_position_embeddings), prompt,
-        text.get("do_lower_case", bool, False),
-    )  # fmt: skip
-
-
-def declared_pooling(encoder: Path) -> str | None:
-    """The one pooling that the folder of `encoder` declares; None where it declares none, or several side by side."""
-    root = sentence_root(encoder)
-    paths = [] if root is None else [root / module.path for module in modules_of(root) if module.kind == "Pooling"]
-    found = _poolings(_Values(paths[0] / "config.json")) if paths else ()
-    return found[0] if len(found) == 1 else None
-
-
-def declared_beside(encoder: Path, *, pooled: bool) -> list[str]:
-    """What the folder of `encoder` declares beside a pooling, in words; `pooled`: of the sequence's vector too."""
-    root, found = sentence_root(encoder), []
-    if root is None:
-        return []
-    text, file = _Values(encoder / TEXT_CONFIG), _Values(root / PROMPTS)
-    if text.get("do_lower_case", bool, False):
-        found.append("do_lower_case")
-    if prompt := file.get("prompts", dict, {}).get(file.get("default_prompt_name", str, "")):
-        found.append(f"the default prompt {shown(prompt)}")
-    behind = [module.kind for module in modules_of(root)[1:] if module.kind not in ("Pooling", "Dropout")]
-    return found + [f"{kind} behind the pooling" for kind in behind if pooled]
+    limit = None if found.max_length is None else min(found.max_length, config.max_position_embeddings)
+    return SentenceVectors(**vars(replace(found, max_length=limit)), layers=nn.Sequential(*layers).eval(), size=size)
 
 
 class _Values:
@@ -168,26 +169,23 @@ class _Values:
 
 def _poolings(config: _Values) -> tuple[str, ...]:
     """The poolings of 1_Pooling/config.json, old form (a flag each) or new (a name or a list of names)."""
-    named = config.values.get("pooling_mode")
-    if named is None:
+    if (named := config.values.get("pooling_mode")) is None:
         found = [ours for ours, theirs in _MODES.items() if config.get(f"pooling_mode_{theirs}", bool, False)]
         return tuple(found) or ("mean",)
-    found = [named] if isinstance(named, str) else named if isinstance(named, list) else []
-    if not found or not all(isinstance(each, str) and each in REDUCTIONS for each in found):
-        raise InputError(
-            f"{str(config.path)!r}: pooling_mode must be one or some of {', '.join(REDUCTIONS)}, got {shown(named)}"
-        )
-    return tuple(found)
+    modes: list[Any] = named if isinstance(named, list) else [named]
+    known = bool(modes) and all(isinstance(each, str) and each in REDUCTIONS for each in modes)
+    some = ", ".join(REDUCTIONS)
+    require(known, f"{str(config.path)!r}: pooling_mode must be one or some of {some}, got {shown(named)}")
+    return tuple(modes)
 
 
 def _layer(kind: str, folder: Path, size: int) -> nn.Module:
     """A module behind the pooling of vectors of `size`, with its weights."""
-    config = _Values(folder / "config.json")
     if kind == "Normalize":
         return _Unit()
     with torch.device("meta"):
-        is_norm = kind == "LayerNorm"
-        layer = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size))) if is_norm else _Dense(config, size)
+        norm = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size)))
+        layer = norm if kind == "LayerNorm" else _Dense(_Values(folder / "config.json"), size)
     stored = read_weights(folder)
     wanted = {name: (name,) for name, _ in layer.named_parameters()}
     if missing := sorted(wanted.keys() - stored.keys()):
@@ -199,13 +197,10 @@ def _layer(kind: str, folder: Path, size: int) -> nn.Module:
 def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, max_length: int) -> None:
     """Write modules.json, sentence_bert_config.json and 1_Pooling/config.json beside the encoder in `folder`.
 
-    pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut. Raises InputError for another
-    pooling, or a length that the model has no positions for.
+    pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut.
     """
-    known = ("cls", "mean", "max")
-    require(pooling in known, f"pooling {pooling!r} cannot be declared; choose one of {', '.join(known)}")
-    longest = config.max_position_embeddings
-    require(3 <= max_length <= longest, f"max_length must be in 3..{longest}, the model's positions, got {max_length}")
+    modes = {f"pooling_mode_{_MODES[each]}": each == pooling for each in ("cls", "mean", "max")}
+    assert any(modes.values()) and max_length <= config.max_position_embeddings, "checked where they are chosen"
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"}
         for index, (path, name) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))
@@ -213,5 +208,4 @@ def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, 
     (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
     write_json(folder / MODULES, modules)
     write_json(folder / TEXT_CONFIG, {"max_seq_length": max_length, "do_lower_case": False})
-    modes = {f"pooling_mode_{_MODES[each]}": each == pooling for each in known}
     write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": config.hidden_size, **modes})

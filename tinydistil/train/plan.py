@@ -22,7 +22,7 @@ from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher.cached import MOST_PARTS
 from tinydistil.distill.teacher.live import check_teacher_precision
 from tinydistil.model.config import BertConfig, memory_there, read_config
-from tinydistil.model.sentence_folder import declared_pooling
+from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.model.weights import HEAD_BIAS, read_weights
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import Student, student_of
@@ -222,7 +222,8 @@ def _teacher_of(config: RunConfig) -> ModelFolder:
         f"student.start 'layers' copies the masked LM head too, which teacher {config.teacher!r} lacks; choose "
         "another teacher, or student.start own or random",
     )
-    pooling = declared_pooling(folder) if "pooled" in config.recipe.needs.teacher else None
+    declared = declaration_of(folder) if "pooled" in config.recipe.needs.teacher else None
+    pooling = declared.poolings[0] if declared and len(declared.poolings) == 1 else None  # none of several side by side
     return ModelFolder(folder, shape, tokenizer, predicts_words, pooling)
 
 

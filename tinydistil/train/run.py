@@ -16,7 +16,7 @@ from tinydistil.batches.masked_batches import MaskedBatch, Prefetched
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.terms.base import TeacherStates
-from tinydistil.model.sentence_folder import declared_beside
+from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.export import STUDENT, Outcome, held_out_loss, watched_by, write_beginning, write_results
 from tinydistil.train.loop import Loop
@@ -121,8 +121,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     if pooling not in (None, plan.shapes.teacher_pooling):
         records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
     if plan.teacher is not None:
-        beside = declared_beside(plan.teacher.folder, pooled="pooled" in config.recipe.needs.teacher)
-        if beside:
+        declared = declaration_of(plan.teacher.folder)
+        if beside := declared.beside(pooled="pooled" in config.recipe.needs.teacher) if declared else []:
             records.say(f"the teacher's folder declares {', '.join(beside)}; training does not follow that")
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     checkpoint = store.latest()
