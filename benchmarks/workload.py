@@ -9,7 +9,7 @@ import gzip
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from tinydistil.corpus.language import split_sentences
 from tinydistil.demo.measures import works
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes
-from tinydistil.distill.recipe import recipe
+from tinydistil.distill.recipe import RECIPES
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -167,7 +167,7 @@ def models_of(
         BertForMaskedLM(config_of(shape, size.vocab_size, tokenizer), attention=attention)
         for shape in (size.teacher, size.student)
     )
-    alike = recipe("total", hidden=1.0, projection=projection)  # the peers weigh all terms alike
+    alike = replace(RECIPES["total"], hidden=1.0, projection=projection)  # the peers weigh all terms alike
     return teacher, Learner(student, alike, Shapes(student.config, teacher.config, teacher_has_head=True))
 
 

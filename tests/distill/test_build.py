@@ -13,7 +13,7 @@ from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.initialise import Moments
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes
-from tinydistil.distill.recipe import Recipe, recipe
+from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
@@ -25,11 +25,11 @@ SHAPE = BertConfig(
 )  # fmt: skip
 REFUSED = {
     "soft without a head": (
-        recipe("total"), {}, False,
+        RECIPES["total"], {}, False,
         r"recipe.soft is 1.0, but the teacher has no masked language model head .*set recipe.soft=0",
     ),
     "soft across vocabularies": (
-        recipe("total"), {"vocab_size": 30}, True, r"recipe.soft is 1.0, .* have 20 \(student\) and 30 tokens; give",
+        RECIPES["total"], {"vocab_size": 30}, True, r"recipe.soft is 1.0, .* have 20 \(student\) and 30 tokens; give",
     ),
     "tokens across vocabularies": (
         Recipe(hidden=1.0), {"vocab_size": 30}, True, r"recipe.unit is 'token', .* recipe.unit=word",
@@ -51,13 +51,13 @@ def test_refused_by_shape(case: str) -> None:
 
 
 def test_other_vocabularies_and_plain_encoders_are_fine_where_words_are_compared() -> None:
-    recipe("partial").check("partial", Shapes(SHAPE, SHAPE.replace(vocab_size=30, hidden_size=12)))
+    RECIPES["partial"].check("partial", Shapes(SHAPE, SHAPE.replace(vocab_size=30, hidden_size=12)))
 
 
 def test_a_recipe_that_needs_a_teacher_says_so() -> None:
     with pytest.raises(InputError, match="recipe 'total' needs a teacher"):
-        make_learner(BertForMaskedLM(SHAPE), None, recipe("total"))
-    assert not make_learner(BertForMaskedLM(SHAPE), None, recipe("mlm")).fitted_tensors()
+        make_learner(BertForMaskedLM(SHAPE), None, RECIPES["total"])
+    assert not make_learner(BertForMaskedLM(SHAPE), None, RECIPES["mlm"]).fitted_tensors()
 
 
 def sample_of(case: str, **changes: object) -> tuple[Learner, LiveTeacher, list[MaskedBatch]]:

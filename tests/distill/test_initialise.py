@@ -14,7 +14,6 @@ from tinydistil.distill.initialise import (
     student_from_layers,
     student_respelled,
 )
-from tinydistil.distill.options import check_projection
 from tinydistil.distill.terms.representation import Projection
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
@@ -107,10 +106,6 @@ def test_refusals() -> None:
         student_from_layers(TEACHER, 3)
     with pytest.raises(InputError, match=r"'pca' reduces the teacher \(8\) to the student \(12\)"):
         student_for_vocabulary(TEACHER, NEW, STUDENT, OLD, "pca")
-    with pytest.raises(InputError, match="widths differ"):
-        check_projection("none", 8, 12)
-    with pytest.raises(InputError, match="which is wider"):
-        check_projection("pca", 12, 8)
 
 
 def test_a_student_learns_to_read_with_another_vocabulary() -> None:

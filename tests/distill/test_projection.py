@@ -6,8 +6,9 @@ import torch
 
 from tinydistil.base.errors import InputError
 from tinydistil.distill.initialise import Moments
-from tinydistil.distill.options import check_projection
+from tinydistil.distill.options import RepresentationOptions, Shapes
 from tinydistil.distill.terms.representation import Projection
+from tinydistil.model.config import BertConfig
 
 torch.manual_seed(0)
 VECTORS = torch.randn(400, 9, dtype=torch.float64) @ torch.randn(9, 9, dtype=torch.float64) + 3
@@ -90,4 +91,5 @@ def test_pca_has_nothing_to_learn() -> None:
 )
 def test_refused(kind: str, student: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_projection(kind, student, 9)
+        shapes = Shapes(*(BertConfig(hidden_size=width, num_attention_heads=1) for width in (student, 9)))
+        RepresentationOptions(projection=kind).check("pooled", shapes)

@@ -15,8 +15,7 @@ from tinydistil.batches.shards import WordPair
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.options import Shapes
-from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.recipe import recipe as recipe_of
+from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.vocabulary import Vocabulary
@@ -28,16 +27,22 @@ from tinydistil.train.run_config import OptimizerConfig
 
 TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3
 CASES: dict[str, Recipe] = {
-    "mlm": recipe_of("mlm"),
-    "total": recipe_of("total"),
-    "partial": recipe_of("partial"),
-    "distilbert": recipe_of("distilbert", projection="teacher-to-student"),
-    "reverse all pooled mse": recipe_of(
-        "total", divergence="reverse", soft_positions="all", hidden=0.0, pooled=1.0, distance="mse", projection="pca"
+    "mlm": RECIPES["mlm"],
+    "total": RECIPES["total"],
+    "partial": RECIPES["partial"],
+    "distilbert": replace(RECIPES["distilbert"], projection="teacher-to-student"),
+    "reverse all pooled mse": replace(
+        RECIPES["total"],
+        divergence="reverse",
+        soft_positions="all",
+        hidden=0.0,
+        pooled=1.0,
+        distance="mse",
+        projection="pca",
     ),
     "jensen-shannon only": Recipe(hard=0.0, soft=1.0, divergence="jensen-shannon"),
     "hidden only": Recipe(hard=0.0, hidden=1.0, projection="student-to-teacher"),
-    "words of one vocabulary": recipe_of("partial"),
+    "words of one vocabulary": RECIPES["partial"],
     "pooled": Recipe(hard=0.0, pooled=1.0, projection="teacher-to-student", teacher_sees="original"),
     "whitened": Recipe(hard=0.0, hidden=1.0, pooled=1.0, unit="word", projection="pca", centred=True, whitening=0.5),
     "words, masked, mse": Recipe(hidden=0.5, pooled=2.0, unit="word", distance="mse", projection="pca"),

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
-from tinydistil.distill.options import DIVERGENCES, check_sparse
+from tinydistil.distill.options import DIVERGENCES
 from tinydistil.model.bert import Decoding
 
 IGNORED = -100  # the target of a position that is filled in, as in torch's cross-entropy
@@ -143,8 +143,7 @@ def check_divergence(divergence: str, temperature: float | Tensor, *, sparse: bo
         raise InputError(f"temperature must be > 0, got {temperature}")
     if divergence not in DIVERGENCES:
         raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
-    if sparse:
-        check_sparse(divergence)
+    assert not sparse or divergence == "forward", "see VocabularyOptions.check"
 
 
 def cosine(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 Shapes: D student width, E teacher width.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
-from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of, nearest
-from tinydistil.base.errors import InputError, require
-from tinydistil.distill.scheduled import Schedule, values_of, written
+from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of
+from tinydistil.base.errors import require
 
 if TYPE_CHECKING:  # needs torch
     from tinydistil.model.config import BertConfig
@@ -17,6 +18,57 @@ DISTANCES = ("cosine", "mse")
 DIVERGENCES = ("forward", "reverse", "jensen-shannon")
 EMBEDDINGS = ("random", "spelling", "pca")
 PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
+
+
+@dataclass(frozen=True)
+class Schedule(Checked, table="schedule"):
+    """A number by the share of a run's steps that are done: {shape = "cosine", start = 4.0, end = 1.0}.
+
+    linear, cosine: from `start` to `end`. points: straight lines through (share, value), shares rising within [0, 1];
+    the first and the last value hold before and after. What is constant is written as a plain number.
+    """
+
+    shape: Annotated[str, OneOf(("linear", "cosine", "points"))] = "linear"
+    start: float = 0.0
+    end: float = 0.0
+    points: tuple[tuple[float, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = [each[0] for each in self.points if len(each) == 2 and 0 <= each[0] <= 1]
+        sound = len(shares) == len(self.points) and all(a < b for a, b in pairwise(shares))
+        require(
+            sound and (self.shape == "points") == bool(self.points),
+            "schedule.points are pairs [share, value] with shares rising from 0 to 1, for the shape 'points' alone, "
+            f"got {self.points} for {self.shape!r}",
+        )
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values between which it stays."""
+        return tuple(value for _, value in self.points) or (self.start, self.end)
+
+    def at(self, progress: float) -> float:
+        """The value once the share `progress` of the steps is done."""
+        if self.shape == "cosine":
+            progress = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+        points = self.points or ((0.0, self.start), (1.0, self.end))
+        before = [each for each in points if each[0] <= progress] or points[:1]
+        after = [each for each in points if each[0] > progress] or points[-1:]
+        (x, low), (y, high) = before[-1], after[0]
+        return low if x >= y else low + (high - low) * (progress - x) / (y - x)
+
+
+def values_of(number: float | Schedule) -> tuple[float, ...]:
+    """What the number can be."""
+    return number.values if isinstance(number, Schedule) else (number,)
+
+
+def written(number: float | Schedule) -> str:
+    """For a person: 2, or 4 to 1."""
+    return " to ".join(f"{each:g}" for each in values_of(number))
+
+
 # Beyond these, a term drowns all others in float32, whose numbers have 7 digits.
 Weight = Annotated[float, Range(0, 1e7)] | Schedule
 Temperature = Annotated[float, Range(0, 1000, without=(0,))] | Schedule
@@ -73,9 +125,8 @@ class TermOptions(Checked, table="recipe"):
         super().__post_init__()
         for name, hint in hints_of(cast(type, type(self))).items():
             if isinstance(scheduled := getattr(self, name), Schedule):
-                limits = [each for kind in get_args(hint) for each in get_args(kind) if isinstance(each, Range)]
-                for value in scheduled.values:
-                    for limit in limits:
+                for limit in (each for kind in get_args(hint) for each in get_args(kind) if isinstance(each, Range)):
+                    for value in scheduled.values:
                         limit.check(value, f"{self._table}{name}")
 
     @property
@@ -95,25 +146,22 @@ class TermOptions(Checked, table="recipe"):
         """Why it needs what it needs, as a message begins."""
         return f"{self.asked_by(name)[0]} asks for it"
 
-    def check(self, name: str, shapes: Shapes) -> None:
-        """Raise InputError where student and teacher cannot give what the term needs."""
-        needs, asked, teacher = self.needs, " and ".join(self.asked_by(name)), shapes.teacher
-        if teacher is None:  # then the recipe reads none, see `Recipe.check`
+    def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
+        """Raise InputError where student and teacher cannot give what the term needs, or a `cache` cannot keep it."""
+        if shapes.teacher is None:  # then the recipe reads none, see `Recipe.check`
             return
+        needs, student, teacher = self.needs, shapes.student.vocab_size, shapes.teacher.vocab_size
         require(
             "logits" not in needs.teacher or shapes.teacher_has_head,
-            f"{asked} reads logits, but the teacher has no masked language model head; leave the term out, or choose "
-            "a teacher that has the head",
+            f"{self.reason(name)}, but the teacher has no masked language model head to give logits; set "
+            f"{self.asked_by(name)[-1]}=0, or choose a teacher that has the head",
         )
         require(
-            not needs.tokens or shapes.student.vocab_size == teacher.vocab_size,
-            f"{self.reason(name)}, which compares token by token, but the vocabularies have "
-            f"{shapes.student.vocab_size} (student) and {teacher.vocab_size} tokens; give the student the teacher's "
-            "vocabulary (recipe total), or set recipe.soft=0 and recipe.unit=word (recipe partial)",
+            not needs.tokens or student == teacher,
+            f"{self.reason(name)}, which compares token by token, but the vocabularies have {student} (student) and "
+            f"{teacher} tokens; give the student the teacher's vocabulary (recipe total), or set recipe.soft=0 and "
+            "recipe.unit=word (recipe partial)",
         )
-
-    def check_cache(self, cache: CacheConfig, teacher: "BertConfig | None") -> None:
-        """Raise InputError where a cache cannot keep what the term reads; `teacher` is None before it is known."""
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
         """What the teacher's states that the term reads depend on, by option; its own, where it prepares them."""
@@ -142,14 +190,25 @@ class RepresentationOptions(TermOptions, table="recipe"):
     def asked_by(self, name: str) -> tuple[str, ...]:
         return (f"recipe.{name}",)
 
-    def check(self, name: str, shapes: Shapes) -> None:
-        super().check(name, shapes)
-        if shapes.teacher is not None:
-            check_projection(self.projection, shapes.student.hidden_size, shapes.teacher.hidden_size)
+    def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
+        super().check(name, shapes, cache)
+        if shapes.teacher is None:
+            return
+        student, teacher = shapes.student.hidden_size, shapes.teacher.hidden_size
+        require(
+            self.projection != "none" or student == teacher,
+            f"recipe.projection must not be 'none' where widths differ ({student} and {teacher}); "
+            "choose student-to-teacher, teacher-to-student or pca",
+        )
+        require(
+            self.projection != "pca" or teacher >= student,
+            f"recipe.projection 'pca' reduces the teacher ({teacher}) to the student ({student}), which is wider; "
+            "choose student-to-teacher",
+        )
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        fields = ("projection", "centred", "whitening", *(("fit_sequences",) * self.is_fitted))
-        found: dict[str, object] = {f"recipe.{name}": getattr(self, name) for name in fields}
+        names = ("unit", "projection", "centred", "whitening", *(("fit_sequences",) * self.is_fitted))
+        found: dict[str, object] = {f"recipe.{name}": getattr(self, name) for name in names if hasattr(self, name)}
         if self.projection == "pca":
             found["student's width"] = shapes.student.hidden_size
         return found | {"cache.vector_bits": cache.vector_bits}
@@ -167,9 +226,6 @@ class HiddenOptions(RepresentationOptions, table="recipe"):
 
     def reason(self, name: str) -> str:
         return f"recipe.unit is {self.unit!r}"
-
-    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        return {"recipe.unit": self.unit, **super().bound(cache, shapes)}
 
 
 @dataclass(frozen=True)
@@ -211,23 +267,15 @@ class VocabularyOptions(TermOptions, table="recipe"):
         return ("recipe.hard",) * self.has_hard + ("recipe.soft",) * self.has_soft
 
     def described(self, name: str, weight: float | Schedule) -> str:
-        """Both parts, as in "1 x hard + 1 x soft (T = 2)"."""
         soft = f"{written(self.soft)} x soft (T = {written(self.temperature)})"
         return " + ".join([f"{written(self.hard)} x hard"] * self.has_hard + [soft] * self.has_soft)
 
     def reason(self, name: str) -> str:
         return f"recipe.soft is {written(self.soft) if isinstance(self.soft, Schedule) else self.soft}"
 
-    def check(self, name: str, shapes: Shapes) -> None:
-        require(
-            shapes.teacher is None or not self.has_soft or shapes.teacher_has_head,
-            f"{self.reason(name)}, but the teacher has no masked language model head to give soft targets; "
-            "set recipe.soft=0, or choose a teacher that has the head",
-        )
-        super().check(name, shapes)
-
-    def check_cache(self, cache: CacheConfig, teacher: "BertConfig | None") -> None:
-        if not self.has_soft:
+    def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
+        super().check(name, shapes, cache)
+        if cache is None or not self.has_soft or shapes.teacher is None:
             return
         require(
             self.soft_positions == "masked",
@@ -235,52 +283,23 @@ class VocabularyOptions(TermOptions, table="recipe"):
         )
         if cache.words == "hidden":
             return
+        words, whole = shapes.teacher.vocab_size, "cache.words=hidden keeps the whole distribution"
         require(
             not isinstance(self.temperature, Schedule),
             "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "
-            "choose cache.words=hidden",
-        )
-        if teacher is None:
-            return
-        require(
-            cache.top < teacher.vocab_size,
-            f"cache.top must be below the teacher's vocabulary ({teacher.vocab_size}), got {cache.top}",
+            f"{whole}",
         )
         require(
-            cache.drawn <= teacher.vocab_size,
-            f"cache.drawn must be <= the teacher's vocabulary ({teacher.vocab_size}), got {cache.drawn}; "
-            "cache.words=hidden keeps the whole distribution",
+            self.divergence == "forward",
+            f"recipe.divergence {self.divergence!r} needs the teacher's whole distribution, of which cache.words=top "
+            "keeps a sample; choose cache.words=hidden, or the forward divergence",
         )
-        check_sparse(self.divergence)
+        require(cache.top < words, f"cache.top must be below the teacher's vocabulary ({words}), got {cache.top}")
+        drawn = f"cache.drawn must be <= the teacher's vocabulary ({words}), got {cache.drawn}; {whole}"
+        require(cache.drawn <= words, drawn)
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
         """Whole rows depend on nothing else; a sample of tokens does."""
-        if cache.words == "hidden":
-            return {"cache.words": cache.words}
-        sample: dict[str, object] = {"cache.top": cache.top, "cache.drawn": cache.drawn}
-        return {"cache.words": cache.words, "recipe.temperature": self.temperature, **sample}
-
-
-def check_projection(kind: str, student_width: int, teacher_width: int) -> None:
-    """Raise InputError for an unknown kind of projection or one that these widths do not allow."""
-    if kind not in PROJECTIONS:
-        raise InputError(f"recipe.projection {kind!r} is unknown{nearest(kind, PROJECTIONS)}")
-    require(
-        kind != "none" or student_width == teacher_width,
-        f"recipe.projection must not be 'none' where widths differ ({student_width} and {teacher_width}); "
-        "choose student-to-teacher, teacher-to-student or pca",
-    )
-    require(
-        kind != "pca" or teacher_width >= student_width,
-        f"recipe.projection {kind!r} reduces the teacher ({teacher_width}) to the student ({student_width}), "
-        "which is wider; choose student-to-teacher",
-    )
-
-
-def check_sparse(divergence: str) -> None:
-    """Raise InputError for a divergence that a sample of the teacher's distribution cannot give."""
-    require(
-        divergence == "forward",
-        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
-        "sample; choose cache.words=hidden, or the forward divergence",
-    )
+        found: dict[str, object] = {"cache.words": cache.words}
+        sample = {"recipe.temperature": self.temperature, "cache.top": cache.top, "cache.drawn": cache.drawn}
+        return found if cache.words == "hidden" else found | sample

@@ -1,6 +1,5 @@
-"""Recipes as data: which terms, with which weights and options.
-
-A recipe is no loop of its own. `mlm`, `total`, `partial` and `distilbert` are compositions of the same terms.
+"""Recipes as data: which terms, with which weights and options. `mlm`, `total`, `partial` and `distilbert` are
+compositions of the same terms, in the same loop.
 """
 
 from collections.abc import Mapping
@@ -8,23 +7,23 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from tinydistil.base.config import Checked, OneOf, Table, from_mapping, nearest
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.config import Checked, OneOf, Table, from_mapping
+from tinydistil.base.errors import require
 from tinydistil.distill.options import (
     CacheConfig,
     HiddenOptions,
     Needs,
     PooledOptions,
+    Schedule,
     Shapes,
     TermOptions,
     VocabularyOptions,
     Weight,
+    values_of,
 )
-from tinydistil.distill.scheduled import Schedule, values_of
 
-if TYPE_CHECKING:  # these need torch
+if TYPE_CHECKING:  # needs torch
     from tinydistil.distill.terms.base import Term
-    from tinydistil.model.config import BertConfig
 
 _Options = TypeVar("_Options", bound=TermOptions)
 
@@ -60,7 +59,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
 
     hidden, pooled: weights; 0 leaves a term out. teacher_sees: the "masked" text, as the student does, or the
     "original". Every weight and the temperature may follow a schedule: {shape = "cosine", start = 4.0, end = 1.0}, see
-    `scheduled.Schedule`.
+    `options.Schedule`.
     terms: any registered term, by its name, as its weight or as a table of the weight and its own options; what is not
     in this package is named by its class:
 
@@ -82,18 +81,16 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
     def parts(self) -> tuple[Part, ...]:
         """The terms, those whose weight is ever above 0."""
         words = self._options(VocabularyOptions)
-        found: list[tuple[str, str, float | Schedule, TermOptions]] = []
+        of_words = {"vocabulary": words} if words.has_hard or words.has_soft else {}
         if words.has_hard and words.has_soft and words.soft_positions == "all":
             # Of other positions: each has a count of its own.
-            found.append(("hard", "vocabulary", 1.0, replace(words, soft=0.0)))
-            found.append(("soft", "vocabulary", 1.0, replace(words, hard=0.0)))
-        elif words.has_hard or words.has_soft:
-            found.append(("vocabulary", "vocabulary", 1.0, words))
-        found.append(("hidden", "hidden", self.hidden, self._options(HiddenOptions)))
-        found.append(("pooled", "pooled", self.pooled, self._options(PooledOptions)))
-        known = [Part(*each) for each in found]
-        parts = [each for each in (*known, *map(self._part, self.terms)) if max(values_of(each.weight)) > 0]
-        names = [each.name for each in parts]
+            of_words = {"hard": replace(words, soft=0.0), "soft": replace(words, hard=0.0)}
+        parts = [Part(name, "vocabulary", 1.0, options) for name, options in of_words.items()]
+        parts.append(Part("hidden", "hidden", self.hidden, self._options(HiddenOptions)))
+        parts.append(Part("pooled", "pooled", self.pooled, self._options(PooledOptions)))
+        parts += map(self._part, self.terms)
+        parts = [part for part in parts if max(values_of(part.weight)) > 0]
+        names = [part.name for part in parts]
         require(len(set(names)) == len(names), f"recipe.terms: two terms of one name among {', '.join(names)}")
         return tuple(parts)
 
@@ -117,31 +114,22 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
     def needs(self) -> Needs:
         """What all terms read together."""
         every = [part.options.needs for part in self.parts]
-        student, teacher = (
-            tuple(dict.fromkeys(name for names in each for name in names))
-            for each in ([needs.student for needs in every], [needs.teacher for needs in every])
-        )
-        return Needs(student, teacher, any(each.tokens for each in every), any(each.masks for each in every))
+        student = dict.fromkeys(name for needs in every for name in needs.student)
+        teacher = dict.fromkeys(name for needs in every for name in needs.teacher)
+        tokens, masks = any(needs.tokens for needs in every), any(needs.masks for needs in every)
+        return Needs(tuple(student), tuple(teacher), tokens, masks)
 
-    def check(self, name: str, shapes: Shapes) -> None:
-        """Raise InputError where it asks what a student and a teacher of these shapes cannot give."""
-        require(
-            shapes.teacher is not None or not self.needs.teacher,
-            f"recipe {self.name!r} needs a teacher; give one, or choose recipe mlm",
-        )
+    def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
+        """Raise InputError where it asks what a student and a teacher of these shapes, or a `cache`, cannot give."""
+        without = f"recipe {self.name!r} needs a teacher; give one, or choose recipe mlm"
+        require(shapes.teacher is not None or not self.needs.teacher, without)
         for part in self.parts:
-            part.options.check(part.name, shapes)
-
-    def check_cache(self, cache: CacheConfig, teacher: "BertConfig | None") -> None:
-        """Raise InputError where a cache cannot keep what a term reads."""
-        for part in self.parts:
-            part.options.check_cache(cache, teacher)
+            part.options.check(part.name, shapes, cache)
 
     def check_mask_rate(self, rate: float) -> None:
         """Raise InputError where nothing is masked and a term is about masked tokens alone."""
-        asked = " and ".join(
-            option for part in self.parts if part.options.needs.masks for option in part.options.asked_by(part.name)
-        )
+        about = [part for part in self.parts if part.options.needs.masks]
+        asked = " and ".join(option for part in about for option in part.options.asked_by(part.name))
         require(
             rate > 0 or not asked,
             f"mask.rate is 0, which leaves {asked} nothing to learn from; give mask.rate > 0, or set {asked} to 0",
@@ -184,10 +172,3 @@ RECIPES = {
     # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
     "distilbert": Recipe(name="distilbert", hard=2.0, soft=5.0, hidden=1.0),
 }
-
-
-def recipe(name: str, **changes: object) -> Recipe:
-    """A known recipe, with some of its fields replaced. Raises InputError with the nearest name if unknown."""
-    if name not in RECIPES:
-        raise InputError(f"recipe {name!r} is unknown{nearest(name, RECIPES)}")
-    return replace(RECIPES[name], **changes)  # type: ignore[arg-type]

@@ -147,8 +147,8 @@ def make_plan(
     if teacher is not None:
         pooling = "cls" if teacher.pooling == "cls" else "mean"
         shapes = Shapes(student.shape, teacher.config, teacher.predicts_words, pooling)
-        config.recipe.check(config.recipe.name, shapes)
-        _check_cache(config, output, teacher.config)
+        config.recipe.check(config.recipe.name, shapes, config.cache if config.teacher_cache else None)
+        _check_cache(config, output)
         tokenizers.append((config.teacher, teacher.tokenizer))
         content["teacher"] = fingerprint_of(teacher.folder)
     if config.student_vocabulary == "own":
@@ -248,7 +248,7 @@ def _text_in(folder: str) -> TokenText:
     )
 
 
-def _check_cache(config: RunConfig, output: Path, teacher: BertConfig) -> None:
+def _check_cache(config: RunConfig, output: Path) -> None:
     if not config.teacher_cache:
         return
     folder, epochs = Path(config.teacher_cache), config.train.mask.epochs
@@ -262,7 +262,6 @@ def _check_cache(config: RunConfig, output: Path, teacher: BertConfig) -> None:
         f"train.mask.epochs must be <= {MOST_PARTS:,} with a teacher's cache, which has a file for each at least, got "
         f"{epochs:,}",
     )
-    config.recipe.check_cache(config.cache, teacher)
 
 
 def kept_bytes(config: RunConfig, shape: BertConfig, tokens: float) -> float:

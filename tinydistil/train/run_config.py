@@ -251,7 +251,6 @@ class RunConfig(Checked):
             self.train.mask.epochs >= 1,
             "--teacher-cache needs masks that come again: set train.mask.epochs to the number of epochs to be kept",
         )
-        self.recipe.check_cache(self.cache, None)
 
     @property
     def student_vocabulary(self) -> str:

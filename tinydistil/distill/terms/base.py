@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch
-from tinydistil.distill.options import CacheConfig, Shapes, TermOptions
-from tinydistil.distill.scheduled import Schedule
+from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
 from tinydistil.model.bert import BertForMaskedLM, BertModel, Decoding
 
 # By the name of a term, then of a state that it needs.

@@ -14,8 +14,7 @@ from torch import Tensor
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.losses import SparseTargets, sparse_targets
-from tinydistil.distill.options import CacheConfig, Shapes, VocabularyOptions
-from tinydistil.distill.scheduled import Schedule
+from tinydistil.distill.options import CacheConfig, Schedule, Shapes, VocabularyOptions
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, register, value_at
 from tinydistil.model.bert import BertForMaskedLM, Decoding
 
