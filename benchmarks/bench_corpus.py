@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 
 from tinydistil.corpus.clean import clean_document
-from tinydistil.corpus.document import BadRecord, Document, Record
 from tinydistil.corpus.document_step import build_sequences, sentences_of
 from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import parse_record, read_items
+from tinydistil.corpus.records import BadRecord, Document, Record
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 MEGABYTE = 1e6

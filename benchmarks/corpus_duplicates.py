@@ -8,7 +8,7 @@ import numpy as np
 
 from tinydistil.base.errors import optional
 from tinydistil.corpus.duplicates import DuplicateConfig, DuplicateIndex, exact_key, signature
-from tinydistil.corpus.ngrams import split_words
+from tinydistil.corpus.language import split_words
 
 
 def near_duplicates(texts: Sequence[str], draw: random.Random) -> Iterable[str]:

@@ -20,13 +20,12 @@ from corpus_duplicates import memory, near_duplicates
 
 from tinydistil.base.errors import optional, require, run_script
 from tinydistil.corpus.clean import CleanConfig, Cleaned, clean_document
-from tinydistil.corpus.document import Document, Record
 from tinydistil.corpus.duplicates import DuplicateConfig, exact_key, signature
-from tinydistil.corpus.language import split_sentences
-from tinydistil.corpus.ngrams import split_words
+from tinydistil.corpus.language import split_sentences, split_words
+from tinydistil.corpus.prepare_config import find_files
 from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
+from tinydistil.corpus.records import Document, Record
 from tinydistil.corpus.rules_text import normalise_unicode
-from tinydistil.corpus.text_files import find_files
 
 HERE = Path(__file__).parent
 # Single sentences are judged, so the rule on length stands aside.

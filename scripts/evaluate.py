@@ -58,8 +58,8 @@ with importing(parse_arguments):
     from tinydistil.base.files import write_json, write_text
     from tinydistil.base.ranks import Ranks, device_of
     from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
-    from tinydistil.corpus.document import BadRecord
     from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
+    from tinydistil.corpus.records import BadRecord
     from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
     from tinydistil.evaluate.masked_lm import choose_words
     from tinydistil.evaluate.parts import PAIRS, PARTS

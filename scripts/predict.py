@@ -73,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
 with importing(parse_arguments):
     from tinydistil.base.hub import MODULES, notes_on, resolve_folder, sentence_root
     from tinydistil.base.ranks import device_of
-    from tinydistil.corpus.text_files import open_lines
+    from tinydistil.corpus.records import open_lines
     from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
     from tinydistil.evaluate.metrics import Entity, entities_of
     from tinydistil.evaluate.vectors import check_output, open_vector_writer

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.corpus.document import BadRecord, Document
 from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
+from tinydistil.corpus.records import BadRecord, Document
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -5,8 +5,8 @@ import signal
 import time
 
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.document_step import Outcome
+from tinydistil.corpus.records import BadRecord, Record
 
 
 def lengths(item: Record | BadRecord) -> Outcome:

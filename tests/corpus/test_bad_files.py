@@ -10,8 +10,8 @@ import pytest
 
 from tests.corpus.conftest import read, texts
 from tinydistil.base.errors import InputError
+from tinydistil.corpus.prepare_config import find_files
 from tinydistil.corpus.readers import ReadConfig, read_records
-from tinydistil.corpus.text_files import find_files
 
 SENTENCE = "O rio corre devagar até o mar."
 
@@ -192,7 +192,7 @@ def test_folders_that_the_kernel_makes_up_are_left_out(tmp_path: Path, monkeypat
         (tmp_path / name / "a.txt").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "proc")
     made_up = (str(tmp_path / "proc"), str(tmp_path / "sys"), str(tmp_path / "none"))
-    monkeypatch.setattr("tinydistil.corpus.text_files._MADE_UP", made_up)
+    monkeypatch.setattr("tinydistil.corpus.prepare_config._MADE_UP", made_up)
     assert find_files([str(tmp_path)]) == [tmp_path / "process" / "a.txt"]
     for name in ("proc", "sys", "link"):
         with pytest.raises(InputError, match="holds no file of a known format"):

@@ -9,7 +9,7 @@ import pytest
 from tinydistil.base.config import from_mapping
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.clean import DOCUMENT_RULES, LAST_RESORT, MENDING_RULES, RULES, CleanConfig, clean_document
-from tinydistil.corpus.document import Document
+from tinydistil.corpus.records import Document
 
 PROSE = (
     "O velho pescador saiu cedo de casa, quando a praia ainda estava vazia e o vento vinha do sul. "

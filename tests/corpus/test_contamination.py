@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.ngrams import EvaluationNgrams, evaluation_texts
+from tinydistil.corpus.duplicates import EvaluationNgrams, evaluation_texts
 
 LONG = (
     "Um grupo de meninos está brincando no quintal enquanto um homem velho olha para eles da janela da cozinha e sorri."
@@ -62,12 +62,11 @@ def test_hits_are_runs_of_words_whatever_stands_between(tmp_path: Path) -> None:
     assert again.hit(SHORT) and len(again) == len(ngrams) == 1 + len(words) - 12
 
 
-def test_lengths_are_configurable(tmp_path: Path) -> None:
+def test_the_length_of_runs_is_configurable(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", f"{LONG}\n{TINY}\n")
-    ngrams = EvaluationNgrams.from_files([path], ngram_words=5, min_words=3)
-    assert ngrams.hit("está brincando no quintal enquanto") and ngrams.hit(f"e {TINY} e")
-    with pytest.raises(InputError, match="min_words must be 1 to ngram_words = 5, got 6"):
-        EvaluationNgrams.from_files([path], ngram_words=5, min_words=6)
+    ngrams = EvaluationNgrams.from_files([path], ngram_words=5)
+    assert ngrams.hit("está brincando no quintal enquanto") and not ngrams.hit(f"e {TINY} e")
+    assert EvaluationNgrams.from_files([path], ngram_words=3).hit(f"e {TINY} e")
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.document_step import Outcome
 from tinydistil.corpus.duplicates import DuplicateIndex
 from tinydistil.corpus.prepare import Job
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import read_items
+from tinydistil.corpus.records import BadRecord, Record
 from tinydistil.corpus.segment import Segment
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

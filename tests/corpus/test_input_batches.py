@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.pool import Batch, Item, cut_batches
 from tinydistil.corpus.readers import ReadConfig, read_items
+from tinydistil.corpus.records import BadRecord, Record
 
 
 def make_items(count: int, seed: int = 0) -> list[Item]:

@@ -6,7 +6,6 @@ import pytest
 
 from tinydistil.corpus.clean import CleanConfig, language
 from tinydistil.corpus.language import LANGUAGES, SAMPLE_WORDS, SPELLINGS, TIER_RATES, WORDS, judge
-from tinydistil.corpus.ngrams import split_words
 
 FOREIGN = Path(__file__).parents[2] / "benchmarks" / "foreign_lines.tsv"
 
@@ -44,21 +43,21 @@ def test_foreign_lines_are_found_and_named(code: str) -> None:
     assert len(found) >= (0.6 if code == "gl" else 0.95) * len(lines)
     groups = [" ".join(lines[start : start + 5]) for start in range(0, len(lines), 5)]
     assert all(is_foreign(group) for group in groups)
-    assert {judge(split_words(group)).rival for group in groups} == {code}
+    assert {judge(group).rival for group in groups} == {code}
 
 
 def test_no_words_are_no_evidence() -> None:
-    verdict = judge([])
+    verdict = judge("")
     assert (verdict.advantage, verdict.portuguese_share, verdict.words) == (0.0, 0.0, 0)
-    verdict = judge(split_words("Xyzzy Plugh Foobar"))
+    verdict = judge("Xyzzy Plugh Foobar")
     assert abs(verdict.advantage) < 1e-9 and verdict.portuguese_share == 0.0
 
 
 def test_long_texts_are_sampled_from_end_to_end() -> None:
     english, portuguese = "the dog runs along the street with them ", "o cão corre pela rua com as crianças "
-    words = split_words(portuguese * 100 + english * 900)
-    assert 100 <= judge(words).words <= SAMPLE_WORDS
-    assert judge(words).rival == "en" and judge(words).advantage > 100
+    text = portuguese * 100 + english * 900
+    assert 100 <= judge(text).words <= SAMPLE_WORDS
+    assert judge(text).rival == "en" and judge(text).advantage > 100
 
 
 def test_the_score_is_the_sum_of_log_rates() -> None:
@@ -71,6 +70,6 @@ def test_the_score_is_the_sum_of_log_rates() -> None:
         code: log(TIER_RATES[0] if "não" in WORDS[code][0].split() else 0.00003) + log(rates.get(code, other))
         for code in LANGUAGES
     }
-    verdict = judge(split_words("não"))
+    verdict = judge("não")
     best = max(value for code, value in expected.items() if code != "pt")
     assert verdict.advantage == pytest.approx(best - expected["pt"])

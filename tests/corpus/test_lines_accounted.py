@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.corpus.conftest import read, texts
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.document import Record
 from tinydistil.corpus.readers import ReadConfig, read_records
+from tinydistil.corpus.records import Record
 from tinydistil.tasks.labelled import Columns, class_name, read_labelled
 
 quick = settings(

@@ -5,20 +5,11 @@ import subprocess
 import sys
 from collections import Counter
 
-import numpy as np
 import pytest
 
+from tinydistil.corpus.clean import CleanConfig, ngrams_repeat, repeated_lines, repeated_share
 from tinydistil.corpus.duplicates import HashSet
-from tinydistil.corpus.ngrams import (
-    mixed,
-    ngrams_repeat,
-    normalised_words,
-    repeated_line_shares,
-    repeated_share,
-    split_words,
-    word_hashes,
-    word_runs,
-)
+from tinydistil.corpus.language import mixed, normalised_words, split_words, word_hashes, word_runs
 
 TEXT = "“Olá,” disse-lhe o João — às 10h30 —, «com 3.000 razões»… Não é?\nE a 1ª vez foi boa; e\u00a0só."
 
@@ -39,7 +30,7 @@ def test_words_do_not_depend_on_what_else_the_text_holds() -> None:
 
 
 def test_hashes_are_equal_in_every_process() -> None:
-    code = f"from tinydistil.corpus.ngrams import word_hashes; print(word_hashes({TEXT!r}).tolist())"
+    code = f"from tinydistil.corpus.language import word_hashes; print(word_hashes({TEXT!r}).tolist())"
     other = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -104,16 +95,16 @@ def test_repetition_agrees_with_a_plain_count(vocabulary: int) -> None:
         expected = any(
             count > max(5, int(limit * len(words) / n)) for count, limit, n in zip(counts, tops, (2, 3, 4), strict=True)
         ) or any(slow_share(words, n) > limit for n, limit in enumerate(repeated, start=5))
-        assert ngrams_repeat(hashes, tops, repeated) == expected
+        assert ngrams_repeat(hashes) == expected
 
 
 def test_repeated_lines_count_from_the_second_on() -> None:
-    assert repeated_line_shares(["a", "bb", "a", "a"]) == (0.5, 2 / 5)
-    assert repeated_line_shares(["a", "b"]) == repeated_line_shares([""]) == (0.0, 0.0)
-
-
-def test_limits_may_be_left_out() -> None:
-    hashes = word_hashes("um dois " * 100)
-    assert not ngrams_repeat(hashes, (), ())
-    assert ngrams_repeat(hashes, (0.3,), ()) and ngrams_repeat(hashes, (), (0.5,))
-    assert not ngrams_repeat(np.zeros(1, np.uint64), (0.3,), (0.5,))
+    short, long = "ab", "uma linha bem mais longa que as outras"
+    for lines, drops in (
+        (["a", "b", "c"], False),
+        ([""], False),
+        ([long, short, short], True),  # one line of three
+        ([long, "a", "b", short, short], False),  # one of five, and few characters
+        ([short, "a", "b", long, long], True),  # one of five, but half of the characters
+    ):
+        assert repeated_lines("\n".join(lines), CleanConfig()) == drops

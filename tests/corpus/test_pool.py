@@ -11,8 +11,8 @@ import pytest
 
 from tests.corpus.pool_steps import lengths, troubled
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.document import Record
 from tinydistil.corpus.pool import Batch, worker_pool
+from tinydistil.corpus.records import Record
 
 
 def make_batches(words: list[str]) -> list[Batch]:

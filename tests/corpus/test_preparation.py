@@ -17,7 +17,7 @@ from tinydistil.batches.shards import TokenShards, verify
 from tinydistil.corpus.corpus_folder import OutputFolder
 from tinydistil.corpus.prepare import Job, Prepared, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
-from tinydistil.corpus.rules_table import describe
+from tinydistil.corpus.segment import describe
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 Writer = Callable[[random.Random], str]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.prepare import Progress
 
 
 class Terminal(io.StringIO):
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("tinydistil.corpus.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tinydistil.corpus.prepare.time.monotonic", lambda: now[0])
     return now
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.corpus.conftest import read, texts
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.readers import ReadConfig
-from tinydistil.corpus.record_stream import unpacked_bytes
+from tinydistil.corpus.records import unpacked_bytes
 from tinydistil.corpus.tables import cells_in
 
 LINES = ["A primeira linha é curta.", "A segunda tem “aspas” e vírgulas, sim.", "Fim."]
@@ -193,7 +193,7 @@ def test_vert_is_the_same_for_any_size_of_block(tmp_path: Path, monkeypatch: pyt
     path.write_text(VERT * 3, encoding="utf-8")
     whole, _ = read(path)
     for size in (1, 2, 3, 7, 64):
-        monkeypatch.setattr("tinydistil.corpus.vertical.BLOCK_BYTES", size)
+        monkeypatch.setattr("tinydistil.corpus.readers.BLOCK_BYTES", size)
         assert read(path) == (whole, [])
 
 

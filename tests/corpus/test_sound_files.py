@@ -14,10 +14,11 @@ import pytest
 
 from tests.corpus.conftest import read, texts
 from tinydistil.base.errors import InputError
-from tinydistil.corpus.ngrams import EvaluationNgrams, evaluation_texts
-from tinydistil.corpus.readers import ReadConfig, keeps_ascii, looks_wrapped, parse_record
-from tinydistil.corpus.record_stream import unpacked_bytes
-from tinydistil.corpus.text_files import find_files, open_lines
+from tinydistil.corpus.duplicates import EvaluationNgrams, evaluation_texts
+from tinydistil.corpus.prepare import looks_wrapped
+from tinydistil.corpus.prepare_config import find_files
+from tinydistil.corpus.readers import ReadConfig, keeps_ascii, parse_record
+from tinydistil.corpus.records import open_lines, unpacked_bytes
 from tinydistil.tasks.labelled import Columns, class_name, is_missing, number, read_labelled
 
 SENTENCE = "O rio corre devagar até o mar."
@@ -194,8 +195,8 @@ def test_zstd_with_a_long_window(tmp_path: Path, log: int) -> None:
 
 @pytest.mark.parametrize("ending", ["zst", "gz"])
 def test_what_unpacks_to_any_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-    monkeypatch.setattr("tinydistil.corpus.record_stream.ALWAYS_UNPACKED", 1 << 22)
-    monkeypatch.setattr("tinydistil.corpus.record_stream.MOST_RATIO", 500)
+    monkeypatch.setattr("tinydistil.corpus.records.ALWAYS_UNPACKED", 1 << 22)
+    monkeypatch.setattr("tinydistil.corpus.records.MOST_RATIO", 500)
     path, block = tmp_path / f"a.txt.{ending}", b"a" * (1 << 20)
     if ending == "zst":
         zstandard = pytest.importorskip("zstandard")

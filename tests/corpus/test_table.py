@@ -6,9 +6,9 @@ import pytest
 
 from tinydistil.base.errors import InputError
 from tinydistil.batches.manifest import ShardEntry
-from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.document_step import DocumentSequences, Kept, Outcome
-from tinydistil.corpus.rules_table import Counts, counts_from, make_table, packing_efficiency, render
+from tinydistil.corpus.records import BadRecord
+from tinydistil.corpus.segment import Counts, counts_from, make_table, packing_efficiency, render
 
 NOTHING = DocumentSequences((), (), ())
 
@@ -17,8 +17,9 @@ NOTHING = DocumentSequences((), (), ())
 def counts() -> Counts:
     """Five documents: two kept, one of them cut by two rules and grown by a repair."""
     counts = Counts()
-    counts.keep(Outcome(100, kept=Kept(82, (("html", 10), ("menus", 10)), b"", None, NOTHING)), "train")
-    counts.keep(Outcome(50, replaced=3, kept=Kept(50, (), b"", None, NOTHING)), "validation")
+    first, second = (Kept(82, (("html", 10), ("menus", 10)), b"", None, NOTHING), Kept(50, (), b"", None, NOTHING))
+    counts.keep(Outcome(100, kept=first), first, "train")
+    counts.keep(Outcome(50, replaced=3, kept=second), second, "validation")
     counts.drop(Outcome(30, dropped_by="language"), "language")
     counts.drop(Outcome(20, kept=Kept(20, (), b"", None, NOTHING)), "exact_duplicate")
     counts.drop(Outcome(0, dropped_by="unreadable", bad=BadRecord("a.txt", 7, "damaged")), "unreadable")

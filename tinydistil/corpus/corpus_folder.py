@@ -13,7 +13,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
@@ -35,13 +35,22 @@ from tinydistil.base.files import (
     write_atomic,
     write_json,
 )
-from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, entries_of
-from tinydistil.corpus.rules_table import counts_from
-from tinydistil.corpus.segment import Committed, Sample
+from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, ShardEntry, entries_of
+from tinydistil.corpus.segment import Counts, Sample, Segment, counts_from
 
 CONFIG = "config.json"
 TABLE = "table.json"
 SAMPLES = "samples.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What the file that commits a segment says. state_sha256: of its duplicate state."""
+
+    counts: Counts
+    shards: list[ShardEntry]
+    samples: list[Sample]
+    state_sha256: str
 
 
 class OutputFolder:
@@ -85,15 +94,15 @@ class OutputFolder:
             require(sound and {"keys", "signatures"} <= arrays.keys(), f"{path} is damaged; {AGAIN}")
             yield arrays
 
-    def commit(self, segment: Committed, state: dict[str, NDArray[np.unsignedinteger]]) -> None:
-        """Make the next segment final; its shards are written already."""
+    def commit(self, segment: Segment) -> None:
+        """Write the shards of the next segment and make it final."""
         self._segments.mkdir(exist_ok=True)
+        number, state = len(self.committed), save(segment.state())
+        shards, state_sha256 = segment.write(self.folder, number), hashlib.sha256(state).hexdigest()
+        self.committed.append(Committed(segment.counts, shards, list(segment.samples), state_sha256))
         # The state first: it is no harm without the JSON, which would be without it.
-        name, data = f"{len(self.committed):06d}", save(state)
-        segment = replace(segment, state_sha256=hashlib.sha256(data).hexdigest())
-        write_atomic(self._segments / f"{name}.state", data)
-        write_json(self._segments / f"{name}.json", asdict(segment))
-        self.committed.append(segment)
+        write_atomic(self._segments / f"{number:06d}.state", state)
+        write_json(self._segments / f"{number:06d}.json", asdict(self.committed[-1]))
 
     def finish(self, manifest: Mapping[str, object]) -> None:
         """Write the manifest, which makes the corpus whole, and remove what only a restart needs."""
@@ -111,20 +120,15 @@ class OutputFolder:
             # Over a gap, its shards would be thrown away as nobody's, and later segments be made twice.
             require(path == expected, f"{expected} is missing, {path.name} is there; {AGAIN}")
         self.committed = list(map(_read_segment, paths))
-        listed = {entry.file: entry for segment in self.committed for entry in segment.shards}
-        # Shards of the segment in work when the last run ended; it is done again, from its beginning.
-        for path in [path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors")]:
-            if path.name not in listed:
-                path.unlink()
-        for name, entry in listed.items():
-            path = self.folder / name
+        listed = {self.folder / entry.file: entry for segment in self.committed for entry in segment.shards}
+        for path, entry in listed.items():
             # Hashing all at each restart would take minutes for brWaC; --verify does.
-            whole = path.is_file() and path.stat().st_size == entry.bytes
-            require(
-                whole and entry.sha256_of_ends in ("", sha256_of_ends(path)),
-                f"{path}, of a finished segment, is missing, cut short or damaged; {AGAIN}",
-            )
-        for path in self._segments.glob(f"*{PARTIAL_SUFFIX}"):
+            sound = path.is_file() and path.stat().st_size == entry.bytes
+            sound = sound and entry.sha256_of_ends in ("", sha256_of_ends(path))
+            require(sound, f"{path}, of a finished segment, is missing, cut short or damaged; {AGAIN}")
+        # Shards of the segment in work when the last run ended; it is done again, from its beginning.
+        shards = (path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors"))
+        for path in [*({*shards} - listed.keys()), *self._segments.glob(f"*{PARTIAL_SUFFIX}")]:
             path.unlink()
 
     def _clear(self) -> None:
@@ -139,12 +143,11 @@ class OutputFolder:
 def _read_segment(path: Path) -> Committed:
     """The segment that JSON file `path` commits."""
     values = read_json(path, remedy=AGAIN)
+    samples, sha256 = values.get("samples"), values.get("state_sha256")
     try:
         counts, shards = counts_from(values.get("counts")), entries_of(values, path.parent)
-        samples, sha256 = values.get("samples"), values.get("state_sha256")
-        require(isinstance(samples, list), "samples must be a list")
+        require(isinstance(samples, list) and isinstance(sha256, str), "no list of samples, or no state_sha256")
         read = [from_mapping(Sample, table_of(sample, "samples")) for sample in cast(list[object], samples)]
-        require(isinstance(sha256, str), "state_sha256 must be text")
     except InputError as error:
         raise InputError(f"{path} is damaged ({error}); {AGAIN}") from None
     return Committed(counts, shards, read, cast(str, sha256))

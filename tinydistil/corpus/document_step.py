@@ -11,138 +11,16 @@ from numpy.typing import NDArray
 from tinydistil.batches.sampling import FIRST, STEP, splitmix64
 from tinydistil.batches.shards import DocumentSequences, Size, Tokens, TokenShards
 from tinydistil.corpus.clean import clean_document
-from tinydistil.corpus.document import BadRecord, Document, Record
-from tinydistil.corpus.duplicates import exact_key, signature
+from tinydistil.corpus.duplicates import EvaluationNgrams, exact_key, signature
 from tinydistil.corpus.language import split_sentences
-from tinydistil.corpus.ngrams import EvaluationNgrams
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import parse_record
+from tinydistil.corpus.records import BadRecord, Document, Record
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.word_encoder import WordEncoder
 
-Numbers = NDArray[np.uint64]
 # Different words, by hash, ascending: how often each is there, and shard and index of the first.
 _TYPES = np.dtype([("hash", np.uint64), ("count", np.int64), ("shard", np.int64), ("index", np.int64)])
-
-
-def build_sequences(sentences: Sequence[str], encoder: WordEncoder, *, packed: bool = True) -> DocumentSequences:
-    """Encode the sentences of one document and pack them into sequences of at most `encoder.capacity` tokens.
-
-    Not `packed`, each sentence is a sequence of its own. Concatenated, the sequences are the document's tokens,
-    every one, in order.
-    """
-    split, ids = encoder.encode(sentences)
-    pieces = encoder.pieces(split) if len(ids) == 2 else []
-    dtypes = (*encoder.token_dtypes, encoder.piece_dtype)
-    # With two sides a third column counts the words, by the pieces of either side.
-    columns = [
-        [len(each) // dtype.itemsize for each in column]
-        for column, dtype in zip([*ids, *pieces[:1]], dtypes, strict=False)
-    ]
-    stretches = _cut_long(columns, split, encoder)
-    return DocumentSequences(
-        ids=tuple(map(b"".join, ids)),
-        pieces=tuple(map(b"".join, pieces)),
-        sizes=tuple(pack(stretches, encoder.capacity) if packed else _with_tokens(zip(*stretches, strict=True))),
-    )
-
-
-def pack(columns: Sequence[Sequence[int]], capacity: int) -> list[Size]:
-    """Join neighbouring stretches of text greedily while no summed size passes `capacity`.
-
-    `columns` holds the sizes of all stretches on one side, then on the other, and so on; none is above
-    `capacity`. Greedy is best here: sequences hold consecutive stretches, so filling each as far as it goes
-    leaves the fewest. Words ride along as a column: they never outnumber their pieces, so they never decide.
-    """
-    # With running totals the end of each sequence is one binary search a column, not a step a sentence.
-    totals = [[0, *accumulate(column)] for column in columns]
-    bounds = [0]
-    while bounds[-1] < len(columns[0]):
-        start = bounds[-1]
-        bounds.append(min(bisect_right(total, total[start] + capacity, start + 1) - 1 for total in totals))
-    sizes = [[total[end] - total[start] for start, end in pairwise(bounds)] for total in totals]
-    return _with_tokens(zip(*sizes, strict=True))
-
-
-def _with_tokens(sizes: Iterable[Size]) -> list[Size]:
-    """The sizes but those of sentences without tokens, which would be sequences of none."""
-    return [size for size in sizes if size[0]]
-
-
-def _cut_long(columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder) -> Sequence[Sequence[int]]:
-    """The columns, each sentence longer than a sequence replaced by parts that end where words do."""
-    if max(chain.from_iterable(columns), default=0) <= encoder.capacity:
-        return columns
-    rows: list[Size] = []
-    for parts, row in zip(split, zip(*columns, strict=True), strict=True):
-        if max(row) <= encoder.capacity:
-            rows.append(row)
-            continue
-        # Rare, one sentence in 700 of mixed Portuguese, so plain lists do.
-        words = [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([parts])]
-        rows += pack(words + [[1] * len(words[0])] * (len(words) - 1), encoder.capacity)
-    return list(zip(*rows, strict=True))
-
-
-def single_words(shards: TokenShards, at_least: int) -> DocumentSequences:
-    """Each different word that `shards` hold at least `at_least` times, in the order of their first occurrence.
-
-    Words are different that differ on either side, so "Casa" and "casa" are two where one tokenizer is cased. The
-    corpus must have two tokenizations, which alone mark its words.
-    """
-    found = np.empty(0, _TYPES)
-    for number, arrays in enumerate(shards.word_arrays()):
-        found = _merged(found, _hashes(arrays), number)
-    found = found[found["count"] >= at_least]
-    ids: tuple[list[bytes], list[bytes]] = [], []
-    pieces: tuple[list[bytes], list[bytes]] = [], []
-    sizes = []
-    for number, arrays in enumerate(shards.word_arrays()):
-        mine = np.sort(found["index"][found["shard"] == number])
-        for side, (tokens, lengths) in enumerate(arrays):
-            starts = _starts(lengths)
-            ids[side].extend(tokens[starts[index] : starts[index] + lengths[index]].tobytes() for index in mine)
-            pieces[side].append(lengths[mine].tobytes())
-        both = zip(*(lengths[mine].tolist() for _, lengths in arrays), strict=True)
-        sizes += [(teacher, student, 1) for teacher, student in both]
-    return DocumentSequences(tuple(map(b"".join, ids)), tuple(map(b"".join, pieces)), tuple(sizes))
-
-
-def _hashes(arrays: tuple[tuple[Tokens, Tokens], ...]) -> Numbers:
-    """64 bits of each word (W,), of its pieces on both sides and their order."""
-    total = np.zeros(len(arrays[0][1]), np.uint64)
-    for side, (tokens, lengths) in enumerate(arrays):
-        starts = _starts(lengths)
-        inside = np.arange(len(tokens)) - np.repeat(starts, lengths)  # a piece's position in its word
-        mixed = (tokens.astype(np.uint64) * np.uint64(2) + np.uint64(side)) * STEP + inside.astype(np.uint64) * FIRST
-        # Sums of its outputs tell sequences of pieces apart.
-        total += np.add.reduceat(splitmix64(mixed), starts)
-    return total
-
-
-def _starts(lengths: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-    return np.cumsum(lengths, dtype=np.int64) - lengths
-
-
-def _merged(before: NDArray[np.void], hashes: Numbers, number: int) -> NDArray[np.void]:
-    """What was found before, and the words of shard `number`."""
-    unique, first, counts = np.unique(hashes, return_index=True, return_counts=True)
-    new = np.empty(len(unique), _TYPES)
-    new["hash"], new["count"], new["shard"], new["index"] = unique, counts, number, first
-    every = np.concatenate([before, new])
-    # Of equal ones the first: that of an earlier shard.
-    _, kept, inverse = np.unique(every["hash"], return_index=True, return_inverse=True)
-    merged = every[kept]
-    merged["count"] = np.bincount(inverse, every["count"], len(kept))
-    return merged
-
-
-# Rules decided here and in the segment; the others are named in clean.
-UNREADABLE = "unreadable"
-EVALUATION_OVERLAP = "evaluation_overlap"
-NO_TOKENS = "no_tokens"
-EXACT_DUPLICATE = "exact_duplicate"
-NEAR_DUPLICATE = "near_duplicate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,39 +55,138 @@ class DocumentStep:
     def __init__(
         self, config: PrepareConfig, tokenizers: Sequence[Tokenizer], evaluation: EvaluationNgrams | None
     ) -> None:
-        self.config = config
+        self.config, self.evaluation = config, evaluation
         self.encoder = WordEncoder(tokenizers, config.capacity)
-        self.evaluation = evaluation
 
     def __call__(self, item: Record | BadRecord) -> Outcome:
         """The outcome of one record. Pure: the same for the same record, in any order and any process."""
         document = parse_record(item, self.config.read)
         if isinstance(document, BadRecord):
-            return Outcome(0, dropped_by=UNREADABLE, bad=document)
+            return Outcome(0, dropped_by="unreadable", bad=document)
         # Counted as it came, before any rule: so the table's rows add up to what was read.
         characters, replaced = len(document.text), document.replaced
-        cleaned = clean_document(document, self.config.clean)
-        document, dropped_by = cleaned.document, cleaned.dropped_by
+        document, dropped_by, removed = clean_document(document, self.config.clean)
         # The cleaned text, as the evaluation sets are text without markup; and only of what is still there.
         if dropped_by is None and self.evaluation is not None and self.evaluation.hit(document.text):
-            dropped_by = EVALUATION_OVERLAP
+            dropped_by = "evaluation_overlap"
         if dropped_by is not None:
             return Outcome(characters, dropped_by=dropped_by, replaced=replaced)
         duplicates = self.config.duplicates
         kept = Kept(
             characters=len(document.text),
-            removed=cleaned.removed,
+            removed=removed,
             key=exact_key(document.text),
             signature=signature(document.text, duplicates) if duplicates.near else None,
             sequences=build_sequences(sentences_of(document), self.encoder, packed=self.config.pack),
         )
         if not kept.sequences.sizes:
-            return Outcome(characters, dropped_by=NO_TOKENS, replaced=replaced)
+            return Outcome(characters, dropped_by="no_tokens", replaced=replaced)
         return Outcome(characters, replaced=replaced, kept=kept)
 
 
 def sentences_of(document: Document) -> list[str]:
     """A document's sentences: as its format marks them, else found in each paragraph."""
-    if document.sentences is not None:
-        return [sentence for paragraph in document.sentences for sentence in paragraph]
-    return split_sentences(document.text)
+    return split_sentences(document.text) if document.sentences is None else list(chain(*document.sentences))
+
+
+def build_sequences(sentences: Sequence[str], encoder: WordEncoder, *, packed: bool = True) -> DocumentSequences:
+    """Encode the sentences of one document and pack them into sequences of at most `encoder.capacity` tokens.
+
+    Not `packed`, each sentence is a sequence of its own. Concatenated, the sequences are the document's tokens,
+    every one, in order.
+    """
+    split, ids = encoder.encode(sentences)
+    pieces = encoder.pieces(split) if len(ids) == 2 else []
+    dtypes = (*encoder.token_dtypes, encoder.piece_dtype)
+    # With two sides a third column counts the words, by the pieces of either side.
+    columns = [
+        [len(each) // dtype.itemsize for each in column]
+        for column, dtype in zip([*ids, *pieces[:1]], dtypes, strict=False)
+    ]
+    stretches = _cut_long(columns, split, encoder)
+    sizes = pack(stretches, encoder.capacity) if packed else _with_tokens(zip(*stretches, strict=True))
+    return DocumentSequences(tuple(map(b"".join, ids)), tuple(map(b"".join, pieces)), tuple(sizes))
+
+
+def pack(columns: Sequence[Sequence[int]], capacity: int) -> list[Size]:
+    """Join neighbouring stretches of text greedily while no summed size passes `capacity`.
+
+    `columns` holds the sizes of all stretches on one side, then on the other, and so on; none is above
+    `capacity`. Greedy is best here: sequences hold consecutive stretches, so filling each as far as it goes
+    leaves the fewest. Words ride along as a column: they never outnumber their pieces, so they never decide.
+    """
+    # With running totals the end of each sequence is one binary search a column, not a step a sentence.
+    totals = [[0, *accumulate(column)] for column in columns]
+    bounds = [0]
+    while bounds[-1] < len(columns[0]):
+        start = bounds[-1]
+        bounds.append(min(bisect_right(total, total[start] + capacity, start + 1) - 1 for total in totals))
+    sizes = [[total[end] - total[start] for start, end in pairwise(bounds)] for total in totals]
+    return _with_tokens(zip(*sizes, strict=True))
+
+
+def _with_tokens(sizes: Iterable[Size]) -> list[Size]:
+    """The sizes but those of sentences without tokens, which would be sequences of none."""
+    return [size for size in sizes if size[0]]
+
+
+def _cut_long(columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder) -> Sequence[Sequence[int]]:
+    """The columns, each sentence longer than a sequence replaced by parts that end where words do."""
+    if max(chain.from_iterable(columns), default=0) <= encoder.capacity:
+        return columns
+    sizes: list[Size] = []
+    for parts, size in zip(split, zip(*columns, strict=True), strict=True):
+        if max(size) <= encoder.capacity:
+            sizes.append(size)
+            continue
+        # Rare, one sentence in 700 of mixed Portuguese, so plain lists do.
+        words = [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([parts])]
+        sizes += pack(words + [[1] * len(words[0])] * (len(words) - 1), encoder.capacity)
+    return list(zip(*sizes, strict=True))
+
+
+def single_words(shards: TokenShards, at_least: int) -> DocumentSequences:
+    """Each different word that `shards` hold at least `at_least` times, in the order of their first occurrence.
+
+    Words are different that differ on either side, so "Casa" and "casa" are two where one tokenizer is cased. The
+    corpus must have two tokenizations, which alone mark its words.
+    """
+    found = np.empty(0, _TYPES)
+    for number, arrays in enumerate(shards.word_arrays()):
+        unique, first, counts = np.unique(_word_hashes(arrays), return_index=True, return_counts=True)
+        new = np.empty(len(unique), _TYPES)
+        new["hash"], new["count"], new["shard"], new["index"] = unique, counts, number, first
+        every = np.concatenate([found, new])
+        # Of equal ones the first: that of an earlier shard.
+        _, kept, inverse = np.unique(every["hash"], return_index=True, return_inverse=True)
+        found = every[kept]
+        found["count"] = np.bincount(inverse, every["count"], len(kept))
+    found = found[found["count"] >= at_least]
+    ids: tuple[list[bytes], list[bytes]] = [], []
+    pieces: tuple[list[bytes], list[bytes]] = [], []
+    sizes = []
+    for number, arrays in enumerate(shards.word_arrays()):
+        mine = np.sort(found["index"][found["shard"] == number])
+        for side, (tokens, lengths) in enumerate(arrays):
+            starts = _starts(lengths)
+            ids[side].extend(tokens[starts[index] : starts[index] + lengths[index]].tobytes() for index in mine)
+            pieces[side].append(lengths[mine].tobytes())
+        both = zip(*(lengths[mine].tolist() for _, lengths in arrays), strict=True)
+        sizes += [(teacher, student, 1) for teacher, student in both]
+    return DocumentSequences(tuple(map(b"".join, ids)), tuple(map(b"".join, pieces)), tuple(sizes))
+
+
+def _word_hashes(arrays: tuple[tuple[Tokens, Tokens], ...]) -> NDArray[np.uint64]:
+    """64 bits of each word (W,), of its pieces on both sides and their order."""
+    total = np.zeros(len(arrays[0][1]), np.uint64)
+    for side, (tokens, lengths) in enumerate(arrays):
+        starts = _starts(lengths)
+        inside = np.arange(len(tokens)) - np.repeat(starts, lengths)  # a piece's position in its word
+        mixed = (tokens.astype(np.uint64) * np.uint64(2) + np.uint64(side)) * STEP + inside.astype(np.uint64) * FIRST
+        # Sums of its outputs tell sequences of pieces apart.
+        total += np.add.reduceat(splitmix64(mixed), starts)
+    return total
+
+
+def _starts(lengths: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+    return np.cumsum(lengths, dtype=np.int64) - lengths

@@ -1,22 +1,31 @@
-"""Exact duplicates by hash, near-duplicates by MinHash and locality-sensitive hashing (LSH).
+"""What a document has in common with others: duplicates within the corpus, and texts of evaluation sets.
 
-Sources: Broder 1997 (resemblance of shingles); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets,
-sec. 3.3 and 3.4. A pair of Jaccard similarity s is found with probability 1 - (1 - s^rows)^bands.
-Shapes: P permutations, G shingles.
+Exact duplicates by hash, near-duplicates by MinHash and locality-sensitive hashing (LSH): Broder 1997 (resemblance of
+shingles); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, sec. 3.3 and 3.4. A pair of Jaccard similarity s is
+found with probability 1 - (1 - s^rows)^bands. Shapes: P permutations, G shingles.
 """
 
+import csv
 import hashlib
+import io
+import json
+import unicodedata
 from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Annotated, TextIO
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinydistil.base.config import Checked, Range
-from tinydistil.base.errors import require
-from tinydistil.corpus.ngrams import Hashes, mixed, normalised_words, word_hashes, word_runs
+from tinydistil.base.errors import InputError, require
+from tinydistil.corpus.language import Hashes, mixed, normalised_words, word_hashes, word_runs
+from tinydistil.corpus.records import DamagedFile, open_stream, plain_name
 
 Signature = NDArray[np.uint32]
 
@@ -74,7 +83,7 @@ class HashSet:
     """
 
     def __init__(self) -> None:
-        # array, not numpy: reading one number from it is twice as fast.
+        # array, not numpy: reading one number from it is twice as fast. 0 marks a free slot, so the key 0 counts as 1.
         self._slots = array("Q", bytes(8 * 1024))
         self._count = 0
 
@@ -87,11 +96,11 @@ class HashSet:
         return self._slots.itemsize * len(self._slots)
 
     def __contains__(self, key: int) -> bool:
-        return self._slots[self._slot(key)] != 0
+        return self._slots[self._slot(key or 1)] != 0
 
     def add(self, key: int) -> None:
         """Put `key` (0 <= key < 2**64) in; nothing happens if it is there."""
-        slot = self._slot(key)
+        slot = self._slot(key or 1)
         if self._slots[slot]:
             return
         self._slots[slot] = key or 1
@@ -104,8 +113,7 @@ class HashSet:
                 self._slots[self._slot(each)] = each
 
     def _slot(self, key: int) -> int:
-        """The slot of `key`, or the one it would take. 0 marks a free slot, so the key 0 counts as 1."""
-        key = key or 1
+        """The slot of `key`, or the one it would take."""
         # The size is a power of two, so the mask is the remainder.
         slots, mask = self._slots, len(self._slots) - 1
         slot = key & mask
@@ -117,43 +125,41 @@ class HashSet:
 class DuplicateIndex:
     """What has been kept so far, as hashes: some 250 bytes per document at most. Rebuilt by adding again.
 
-    Hashes in flat tables: an index of Python sets, one for every band of every document (datasketch's), takes over
-    ten times the memory (benchmarks/corpus_quality.py).
+    Hashes in one flat table for all: an index of Python sets, one for every band of every document (datasketch's),
+    takes over ten times the memory (benchmarks/corpus_quality.py).
     """
 
     def __init__(self, config: DuplicateConfig) -> None:
-        # One table serves all bands, since their keys differ: half-empty tables are what memory goes to.
-        self._exact, self._bands = HashSet(), HashSet()
+        self._seen = HashSet()
         self.bands, self.rows = bands_and_rows(config) if config.near else (0, 0)
 
     def seen_exact(self, key: bytes) -> bool:
         """Whether a text with this exact_key was added."""
-        return _short(key) in self._exact
+        return _short(key) in self._seen
 
     def seen_near(self, signature: Signature) -> bool:
         """Whether a signature that agrees in all rows of some band was added."""
-        return any(key in self._bands for key in self._band_keys(signature))
+        return any(key in self._seen for key in self._band_keys(signature))
 
     def add(self, key: bytes, signature: Signature | None = None) -> None:
         """Remember a document by its exact_key and, where near-duplicates are looked for, its signature."""
-        self._exact.add(_short(key))
-        for band_key in [] if signature is None else self._band_keys(signature):
-            self._bands.add(band_key)
+        for each in [_short(key), *([] if signature is None else self._band_keys(signature))]:
+            self._seen.add(each)
 
     @property
     def bytes_held(self) -> int:
         """Memory of the index."""
-        return self._exact.bytes_held + self._bands.bytes_held
+        return self._seen.bytes_held
 
     def _band_keys(self, signature: Signature) -> list[int]:
         used = signature[: self.bands * self.rows].astype(np.uint64).reshape(self.bands, self.rows)
-        # Sums of values times fixed odd factors, which differ from band to band: one table holds all bands.
+        # Sums of values times fixed odd factors, which differ from band to band.
         factors, _ = permutations(self.bands * self.rows)
         return list(map(int, mixed((used * factors.reshape(used.shape)).sum(axis=1))))
 
 
 def _short(key: bytes) -> int:
-    # 64 bits: among brWaC's 3.5 million documents a false match has odds of 3 in 10 million.
+    # 64 bits: among brWaC's 3.5 million documents, 10 hashes each, a false match has odds of 3 in a million.
     return int.from_bytes(key[:8], "little")
 
 
@@ -165,16 +171,120 @@ def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
     """
     from scipy.special import beta, betainc  # half a second, which neither --help nor a worker waits for
 
-    total = config.num_permutations
+    total, threshold = config.num_permutations, config.threshold
     bands, rows = (each.ravel() for each in np.mgrid[1 : total + 1, 1 : total + 1])
     bands, rows = bands[bands * rows <= total], rows[bands * rows <= total]
     whole = beta(1 / rows, bands + 1) / rows
-    missed_below = whole * betainc(1 / rows, bands + 1, config.threshold**rows)
-    errors = (config.threshold - missed_below) + (whole - missed_below)
-    best = int(errors.argmin())
-    require(
-        bands[best] > 1,
-        f"threshold {config.threshold} does not go with {total} permutations, which would be one band; give a lower "
-        "threshold or more permutations",
-    )
+    missed_below = whole * betainc(1 / rows, bands + 1, threshold**rows)
+    best = int(((threshold - missed_below) + (whole - missed_below)).argmin())
+    remedy = "which would be one band; give a lower threshold or more permutations"
+    require(bands[best] > 1, f"threshold {threshold} does not go with {total} permutations, {remedy}")
     return int(bands[best]), int(rows[best])
+
+
+# Slots of the filter per n-gram: one in 32 foreign n-grams passes it and is looked up exactly.
+# 200,000 n-grams, as of the four sets in use, make a table of 8 MiB.
+_FILTER_SLOTS = 32
+_MIN_WORDS = 8
+_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".xml", ".json", ".conll")
+
+
+@dataclass(frozen=True)
+class EvaluationNgrams:
+    """Hashes of the word runs of evaluation sets: `by_length` maps a number of words to sorted hashes."""
+
+    by_length: dict[int, Hashes]
+    present: NDArray[np.bool_]
+
+    @classmethod
+    def from_files(cls, paths: Sequence[Path], *, ngram_words: int = 13) -> "EvaluationNgrams":
+        """All runs of `ngram_words` words of the texts in `paths`, and whole texts of eight words or more.
+
+        Every text of a file counts: each string of .json (SQuAD) and .jsonl, each element's text of .xml
+        (ASSIN), each field of .csv and .tsv, each line of .txt, each sentence of .conll (first column).
+        Raises InputError for a file that is missing, malformed, of another format, or without such texts.
+        """
+        found: dict[int, list[Hashes]] = {}
+        for path in paths:
+            before = sum(map(len, found.values()))
+            for text in evaluation_texts(path):
+                hashes = word_hashes(unicodedata.normalize("NFC", text))
+                # A text shorter than a run is one run; one shorter than eight words would be a mere phrase.
+                length = min(len(hashes), ngram_words)
+                if length >= min(_MIN_WORDS, ngram_words):
+                    found.setdefault(length, []).append(mixed(next(word_runs(hashes, [length]))))
+            some = sum(map(len, found.values())) > before
+            require(some, f"evaluation set {str(path)!r} holds no text of {_MIN_WORDS} words or more")
+        by_length = {length: np.unique(np.concatenate(parts)) for length, parts in sorted(found.items())}
+        # 1024 slots at least, so that a tiny set has no more false candidates than a large one.
+        count = sum(map(len, by_length.values()))
+        present = np.zeros(1 << max(10, (_FILTER_SLOTS * count).bit_length()), np.bool_)
+        for hashes in by_length.values():
+            present[hashes & np.uint64(len(present) - 1)] = True
+        return cls(by_length, present)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_length.values()))
+
+    def hit(self, text: str) -> bool:
+        """Whether `text` holds one of the runs."""
+        mask = np.uint64(len(self.present) - 1)
+        runs = word_runs(word_hashes(text), self.by_length)
+        for known, ngrams in zip(self.by_length.values(), map(mixed, runs), strict=True):
+            # One byte of a table rules out nearly all; a binary search for each would cost tenfold.
+            candidates = ngrams[self.present[ngrams & mask]]
+            # "clip" since a hash above all known ones lands past the end.
+            positions = np.searchsorted(known, candidates)
+            if (known.take(positions, mode="clip") == candidates).any():
+                return True
+        return False
+
+
+def evaluation_texts(path: Path) -> Iterator[str]:
+    """Every text of the evaluation file `path`, plain or compressed. Raises InputError as from_files."""
+    named, ending = f"evaluation set {str(path)!r}", Path(plain_name(path)).suffix
+    require(path.is_file(), f"{named} does not exist; give an existing file")
+    require(ending in _ENDINGS, f"{named} is of no known format; known endings: {', '.join(_ENDINGS)}")
+    try:
+        # XML declares its own encoding.
+        with open_stream(path, text=ending != ".xml") as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
+            yield from _texts(text, ending)
+    except UnicodeDecodeError as error:
+        remedy = "convert it, for instance with `iconv -f latin1 -t utf-8`: its words would not be found"
+        raise InputError(f"{named} is not UTF-8 ({error.reason}); {remedy}") from None
+    # LookupError: an encoding that Python does not know.
+    except (ValueError, LookupError, RecursionError, ElementTree.ParseError, csv.Error, DamagedFile) as error:
+        raise InputError(f"{named} cannot be read: {error}") from None
+
+
+def _texts(stream: TextIO, ending: str) -> Iterator[str]:
+    match ending:
+        case ".json":
+            yield from _strings(json.load(stream))
+        case ".jsonl":
+            for line in filter(str.strip, stream):
+                yield from _strings(json.loads(line))
+        case ".xml":
+            yield from (element.text for element in ElementTree.parse(stream.buffer).iter() if element.text)
+        case ".csv":
+            csv.field_size_limit(1 << 30)  # the default, 128 KiB, is less than some contexts have
+            yield from chain.from_iterable(csv.reader(stream))
+        case ".tsv":
+            # Most have no quoting, and an opening quote would run on to the next.
+            for line in stream:
+                yield from line.split("\t")
+        case ".conll":
+            # Token first, tag last; a blank line ends a sentence.
+            for filled, sentence in groupby(map(str.split, stream), bool):
+                if filled:
+                    yield " ".join(columns[0] for columns in sentence)
+        case _:
+            yield from stream
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)

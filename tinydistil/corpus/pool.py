@@ -22,8 +22,8 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import TypeAlias, cast
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.document_step import Outcome
+from tinydistil.corpus.records import BadRecord, Record
 
 Item: TypeAlias = Record | BadRecord
 Step: TypeAlias = Callable[[Item], Outcome]
@@ -96,19 +96,19 @@ def worker_pool(step: Step, workers: int) -> Iterator[Callable[[Iterable[Batch]]
     what `step` raised if that is an InputError, RuntimeError with the worker's traceback for anything else, InputError
     where a worker was killed. Leaving the context, by whatever exception, kills the workers and waits for them.
     """
+    if workers < 2:
+        # No processes at all: easier to debug and to profile, and the reference for all other numbers.
+        yield lambda batches: ((batch, list(map(step, batch.items))) for batch in batches)
+        return
     with ExitStack() as cleanup:
         started: list[_Worker] = []
-        for _ in range(workers if workers > 1 else 0):
+        for _ in range(workers):
             started.append(_Worker())
             cleanup.callback(started[-1].kill)
         # All start up side by side before the first is waited for.
         for worker in started:
             worker.send(step)
-        # No processes at all: easier to debug and to profile, and the reference for all other numbers.
-        if not started:
-            yield lambda batches: ((batch, list(map(step, batch.items))) for batch in batches)
-        else:
-            yield partial(_mapped, started)
+        yield partial(_mapped, started)
 
 
 def _mapped(workers: "list[_Worker]", batches: Iterable[Batch]) -> Mapped:
@@ -116,31 +116,26 @@ def _mapped(workers: "list[_Worker]", batches: Iterable[Batch]) -> Mapped:
     waiting: deque[Batch] = deque()  # sent, not yet yielded, in order
     done: dict[int, Sequence[Outcome]] = {}
     while True:
-        _feed(workers, source, waiting)
+        while len(waiting) < _AHEAD_PER_WORKER * len(workers):
+            # Whoever has least: documents differ a thousandfold in length, so turns would leave some idle.
+            worker = min(workers, key=lambda each: len(each.numbers))
+            if len(worker.numbers) == _BATCHES_PER_WORKER or (batch := next(source, None)) is None:
+                break
+            worker.numbers.append(batch.number)
+            worker.send(batch.items)
+            waiting.append(batch)
         if not waiting:
             return
         # Others may finish first; their results wait, since duplicates are decided in input order.
-        while waiting[0].number not in done:
-            ready = wait([worker.connection for worker in workers if worker.numbers])
-            for worker in workers:
-                if worker.connection in ready:
-                    outcomes = worker.receive()
-                    done[worker.numbers.popleft()] = outcomes
-            _feed(workers, source, waiting)
-        batch = waiting.popleft()
-        yield batch, done.pop(batch.number)
-
-
-def _feed(workers: "list[_Worker]", source: Iterator[Batch], waiting: deque[Batch]) -> None:
-    while len(waiting) < _AHEAD_PER_WORKER * len(workers):
-        # Whoever has least: documents differ a thousandfold in length, so turns would leave some idle.
-        worker = min(workers, key=lambda each: len(each.numbers))
-        batch = next(source, None) if len(worker.numbers) < _BATCHES_PER_WORKER else None
-        if batch is None:
-            return
-        worker.numbers.append(batch.number)
-        worker.send(batch.items)
-        waiting.append(batch)
+        if waiting[0].number in done:
+            batch = waiting.popleft()
+            yield batch, done.pop(batch.number)
+            continue
+        ready = wait([worker.connection for worker in workers if worker.numbers])
+        for worker in workers:
+            if worker.connection in ready:
+                outcomes = worker.receive()
+                done[worker.numbers.popleft()] = outcomes
 
 
 class _Worker:
@@ -192,19 +187,26 @@ class _Worker:
         )
 
 
-def work(descriptor: int) -> None:
-    """In a worker: serve the parent at the other end of socket `descriptor`, first the step, then batches, until it
-    closes. It holds nothing that matters, so it may be killed at any moment, and it leaves when its parent has gone."""
+def work(connection: Connection) -> None:
+    """In a worker: serve the parent at the other end of `connection`, first the step, then batches, until it closes."""
     # Documents leave no cycles behind, and looking for some in tables of 270,000 words costs a tenth of the time.
     gc.disable()
-    connection = Connection(descriptor)
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
+
+    def receive() -> None:
+        """Always reading, so that the parent's sends never wait for a batch in progress (a deadlock where the worker,
+        too, waits to send), and so that the parent's end is seen at once."""
+        while True:
+            try:
+                inbox.put(connection.recv())
+            except (EOFError, OSError):
+                os._exit(0)  # not sys.exit, which ends this thread alone while the other works on for nobody
+
+    threading.Thread(target=receive, daemon=True).start()
     step = cast(Step, inbox.get())
     while True:
-        batch = cast(tuple[Item, ...], inbox.get())
         try:
-            reply: object = list(map(step, batch))
+            reply: object = list(map(step, cast(tuple[Item, ...], inbox.get())))
         except InputError as error:
             reply = error
         except Exception:
@@ -213,20 +215,8 @@ def work(descriptor: int) -> None:
         try:
             connection.send(reply)
         except OSError:
-            # The parent has gone; nobody is left to report to.
-            os._exit(0)
-
-
-def _receive(connection: Connection, inbox: "queue.SimpleQueue[object]") -> None:
-    """Always reading, so that the parent's sends never wait for a batch in progress (a deadlock where the
-    worker, too, waits to send), and so that the parent's end is seen at once."""
-    while True:
-        try:
-            inbox.put(connection.recv())
-        except (EOFError, OSError):
-            # Not sys.exit, which ends this thread alone while the other works on for nobody.
-            os._exit(0)
+            os._exit(0)  # the parent has gone; nobody is left to report to
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]))
+    work(Connection(int(sys.argv[1])))

@@ -6,32 +6,103 @@ looks at one document alone (`step`). What looks at all documents, finding dupli
 
 import gc
 import json
-from collections.abc import Mapping, Sequence
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from tqdm import tqdm
 
 from tinydistil.base.config import to_mapping
+from tinydistil.base.console import duration
 from tinydistil.base.errors import InputError, optional, require
 from tinydistil.base.files import read_json, write_atomic, write_json
 from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, check_fit
 from tinydistil.batches.shards import ShardBuilder, TokenShards
 from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
-from tinydistil.corpus.document_step import UNREADABLE, DocumentStep, single_words
-from tinydistil.corpus.duplicates import DuplicateIndex
-from tinydistil.corpus.ngrams import EvaluationNgrams
+from tinydistil.corpus.document_step import DocumentStep, single_words
+from tinydistil.corpus.duplicates import DuplicateIndex, EvaluationNgrams
 from tinydistil.corpus.pool import check_workers, cut_batches, worker_pool
-from tinydistil.corpus.prepare_config import PrepareConfig, described
-from tinydistil.corpus.progress import Progress
-from tinydistil.corpus.readers import looks_wrapped, read_items
-from tinydistil.corpus.record_stream import unpacked_bytes
-from tinydistil.corpus.rules_table import Counts, make_table, packing_efficiency
-from tinydistil.corpus.segment import Samples, Segment
-from tinydistil.corpus.text_files import find_files, kind_of
+from tinydistil.corpus.prepare_config import PrepareConfig, described, find_files
+from tinydistil.corpus.readers import read_items
+from tinydistil.corpus.records import PROBE_BYTES, DamagedFile, kind_of, open_stream, unpacked_bytes
+from tinydistil.corpus.segment import Counts, Samples, Segment, make_table, packing_efficiency
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # Raw bytes of one unit of the option segment_mb.
 _MEGABYTE = 1_000_000
+# Seconds between lines in a log: an hour's run fills six screens.
+_SECONDS_PER_LINE = 10.0
+
+
+class Progress:
+    """How far a preparation is: a bar on a terminal, plain lines elsewhere.
+
+    total_bytes: of raw text, perhaps an estimate, for the share done and the time left; None where it is unknown.
+    later: seconds that the command takes after this, computed once it is worth showing.
+    """
+
+    def __init__(
+        self, total_bytes: int | None, stream: TextIO | None = None, *, later: Callable[[int], float] | None = None
+    ) -> None:
+        self._total_bytes, self._stream = total_bytes, stream or sys.stderr
+        self._later, self._later_s = later, 0.0
+        self._bar: tqdm | None = None
+        self._documents = self._bytes = 0
+
+    def start(self, documents: int, raw_bytes: int) -> None:
+        """Show what earlier runs did; rates count from here."""
+        self._before = raw_bytes
+        self._began = self._spoke = time.monotonic()  # a clock that is set back must not make a rate negative
+        if documents:
+            self._print(f"going on after {documents:,} documents ({raw_bytes / 1e6:,.1f} MB) of an earlier run")
+        if self._stream.isatty():
+            self._bar = tqdm(total=self._total_bytes, initial=raw_bytes, unit="B", unit_scale=True, file=self._stream)
+
+    def advance(self, documents: int, raw_bytes: int) -> None:
+        """That many more are done."""
+        self._documents += documents
+        self._bytes += raw_bytes
+        speaks = time.monotonic() - self._spoke >= _SECONDS_PER_LINE
+        if self._bar is not None:
+            rate = self._documents / max(1e-9, time.monotonic() - self._began)
+            self._bar.set_postfix_str(f"{rate:,.0f} documents/s{self._left(settle=speaks)}", refresh=False)
+            self._bar.update(raw_bytes)
+        elif speaks:
+            self._spoke = time.monotonic()
+            self._print(f"{self._rates()}{self._left(settle=True)}")
+
+    def _left(self, *, settle: bool) -> str:
+        """Share done and time left, of the whole command where that is known or can be `settle`d now."""
+        if not self._total_bytes:
+            return ""
+        share = min(1.0, (self._before + self._bytes) / self._total_bytes)
+        left_s = (time.monotonic() - self._began) / max(self._bytes, 1) * self._total_bytes * (1 - share)
+        if settle and self._later is not None and left_s > _SECONDS_PER_LINE:
+            self._later_s, self._later = self._later(self._total_bytes), None
+        whole = f", {duration(left_s + self._later_s)} with what comes after" if self._later_s else ""
+        return f", {share:.0%}, {duration(left_s)} left{whole}"
+
+    def close(self) -> None:
+        """Print the final rates."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._documents:
+            self._print(self._rates())
+
+    def _rates(self) -> str:
+        seconds = max(1e-9, time.monotonic() - self._began)
+        return (
+            f"{self._documents:,} documents, {self._bytes / 1e6:,.1f} MB in {seconds:,.1f} s: "
+            f"{self._documents / seconds:,.0f} documents/s, {self._bytes / seconds / 1e6:,.2f} MB/s"
+        )
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
 
 
 @dataclass(frozen=True)
@@ -62,8 +133,7 @@ class Job:
         if "mojibake" not in config.clean.skip:
             # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.
             optional("ftfy", needed_by="cleaning rule 'mojibake'", extra="corpus")
-        files, evaluation_files = tuple(find_files(inputs)), tuple(map(Path, evaluation_sets))
-        return cls(files, evaluation_files, tuple(tokenizers), config)
+        return cls(tuple(find_files(inputs)), tuple(map(Path, evaluation_sets)), tuple(tokenizers), config)
 
     def plain_bytes(self) -> int | None:
         """Raw bytes of the input, estimated where files are compressed; None where one is Parquet."""
@@ -73,14 +143,12 @@ class Job:
 
     def notes(self) -> str:
         """What a user may want to read otherwise; "" where nothing looks wrong."""
-        if self.config.read.txt_mode == "lines":
-            for path in self.files:
-                if kind_of(path) == "txt" and looks_wrapped(path):
-                    return (
-                        f"{path} looks wrapped, and each line is a document; "
-                        "for documents between blank lines set read.txt_mode=blocks "
-                        "(prepare.read.txt_mode for distill.py and pretrain.py)"
-                    )
+        lines = [path for path in self.files if kind_of(path) == "txt" and self.config.read.txt_mode == "lines"]
+        for path in filter(looks_wrapped, lines):
+            return (
+                f"{path} looks wrapped, and each line is a document; for documents between blank lines set "
+                "read.txt_mode=blocks (prepare.read.txt_mode for distill.py and pretrain.py)"
+            )
         return ""
 
     def origin(self) -> dict[str, object]:
@@ -100,14 +168,27 @@ class Job:
 
     def step(self) -> DocumentStep:
         """The work on one document; reads the evaluation sets."""
-        ngrams = None
-        if self.evaluation_files:
-            ngrams = EvaluationNgrams.from_files(self.evaluation_files, ngram_words=self.config.ngram_words)
+        files, words = self.evaluation_files, self.config.ngram_words
+        ngrams = EvaluationNgrams.from_files(files, ngram_words=words) if files else None
         return DocumentStep(self.config, [tokenizer for _, tokenizer in self.tokenizers], ngrams)
 
 
-@dataclass(frozen=True)
-class Prepared:
+def looks_wrapped(path: Path) -> bool:
+    """Whether lines of a .txt file, by its first 64 KiB, are parts of paragraphs: of one length, going on in small."""
+    try:
+        with open_stream(path) as stream:
+            head = stream.peek(PROBE_BYTES)[:PROBE_BYTES].decode(errors="ignore").replace("\r\n", "\n")
+    except DamagedFile:
+        return False
+    blocks = [block.strip().split("\n") for block in re.split(r"\n\s*\n", head)]
+    broken = [len(line) for block in blocks for line in block[:-1]]
+    going_on = [line.lstrip()[:1].islower() for block in blocks for line in block[1:]]
+    longest = max(broken, default=0)
+    alike = sum(length > 0.6 * longest for length in broken)
+    return 30 < longest < 200 and len(broken) >= 3 and alike > 0.8 * len(broken) and sum(going_on) > 0.5 * len(broken)
+
+
+class Prepared(NamedTuple):
     """A finished corpus: its manifest, and whether it was so before this run."""
 
     manifest: Mapping[str, object]
@@ -123,7 +204,12 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
     """
     check_workers(workers)
     # Both may refuse; only then is the output folder touched.
-    step, origin = job.step(), _under_old_names(job.origin(), output)
+    step, origin = job.step(), job.origin()
+    record = read_json(output / CONFIG) if (output / CONFIG).is_file() else {}
+    for side in ("tokenizer", "student_tokenizer"):
+        before, now = record.get(side), origin[side]
+        if isinstance(before, dict) and isinstance(now, dict) and before.get("fingerprint") == now["fingerprint"]:
+            now["folder"] = before.get("folder")  # of the same tokenizer, which may have moved
     collecting = gc.isenabled()
     gc.disable()  # documents leave no reference cycles, and looking for some costs a tenth of the time
     try:
@@ -140,16 +226,6 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
             gc.enable()
 
 
-def _under_old_names(origin: dict[str, object], output: Path) -> dict[str, object]:
-    """`origin` with its tokenizers named as in `output`, where they are the same: their folders may have moved."""
-    record = read_json(output / CONFIG) if (output / CONFIG).is_file() else {}
-    for side in ("tokenizer", "student_tokenizer"):
-        before, now = record.get(side), origin[side]
-        if isinstance(before, dict) and isinstance(now, dict) and before.get("fingerprint") == now["fingerprint"]:
-            now["folder"] = before.get("folder")
-    return origin
-
-
 def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress) -> None:
     done = _total(folder)
     progress.start(done.read.documents, done.bytes)
@@ -161,15 +237,15 @@ def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: 
             index.add(key.tobytes(), signatures[number] if len(signatures) else None)
     segment = Segment(job.config, step.encoder, index)
     # Skipping decompresses again, at some 80 MB/s; positions in a .gz would save that and cost an index.
-    items = read_items(job.files, job.config.read)
+    items, segment_bytes = read_items(job.files, job.config.read), round(job.config.segment_mb * _MEGABYTE)
     with worker_pool(step, workers) as mapped:
-        for batch, outcomes in mapped(cut_batches(items, round(job.config.segment_mb * _MEGABYTE), skip=done.items)):
+        for batch, outcomes in mapped(cut_batches(items, segment_bytes, skip=done.items)):
             for item, outcome in zip(batch.items, outcomes, strict=True):
                 segment.take(item, outcome)
             segment.counts.bytes += batch.bytes
             progress.advance(len(outcomes), batch.bytes)
             if batch.ends_segment:
-                folder.commit(segment.write(folder.folder, len(folder.committed)), segment.state())
+                folder.commit(segment)
                 segment = Segment(job.config, step.encoder, index)
 
 
@@ -185,7 +261,7 @@ def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[
     counts = _total(folder)
     shards = [entry for segment in folder.committed for entry in segment.shards]
     # The table is there even where the corpus is not: it shows why nothing was kept.
-    write_json(folder.folder / TABLE, {"rows": list(map(asdict, make_table(counts)))})
+    write_json(folder.folder / TABLE, {"rows": [row._asdict() for row in make_table(counts)]})
     if not shards:
         # Not in a `require`: the notes look into every file.
         reasons = "; ".join(filter(None, [_worst(counts), job.notes()]))
@@ -213,7 +289,7 @@ def _worst(counts: Counts) -> str:
     if not counts.dropped:
         return "the input holds no document"
     rule = max(counts.dropped, key=lambda name: counts.dropped[name].documents)
-    first = f", first {counts.first_unreadable}" if rule == UNREADABLE else ""
+    first = f", first {counts.first_unreadable}" if rule == "unreadable" else ""
     if rule == "undecodable":
         first = "; if the files have another encoding, say so: read.encoding, perhaps cp1252"
     return f"{counts.dropped[rule].documents:,} were dropped by rule {rule!r}{first}; see {TABLE}"

@@ -1,17 +1,23 @@
-"""What a prepared corpus is made with: every value that changes its bytes, and no other."""
+"""What a prepared corpus is made with: the files that are meant, and every option that changes its bytes."""
 
-from collections.abc import Mapping
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tinydistil.base.config import LONGEST, Checked, Range, Seed, Whole
-from tinydistil.base.errors import require
+from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import sha256_of_ends
 from tinydistil.corpus.clean import CleanConfig
 from tinydistil.corpus.duplicates import DuplicateConfig
 from tinydistil.corpus.readers import ReadConfig
+from tinydistil.corpus.records import ENDINGS, kind_of
 from tinydistil.train.run_config import RunConfig, resolve_run
+
+# What the kernel makes up: files that go while they are listed, links to every folder of the machine.
+_MADE_UP = ("/proc", "/sys", "/dev")
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,71 @@ class PrepareConfig(Checked):
     def capacity(self) -> int:
         """Tokens of text in a full sequence, which [CLS] and [SEP] are added to."""
         return self.max_length - 2
+
+
+def find_files(inputs: Sequence[str]) -> list[Path]:
+    """The readable files that `inputs` (files, folders, glob patterns) mean: sorted, each once.
+
+    Folders are searched to any depth for known endings, hidden names left out; links are followed, and one that leads
+    back up is entered once only. Raises InputError for what does not exist, is of no known format, or holds no file.
+    """
+    found: dict[Path, Path] = {}
+    for path in (path for name in inputs for path in _expanded(name)):
+        require(path.is_file(), f"{str(path)!r} is no regular file; pipes and devices cannot be read twice")
+        require(kind_of(path) is not None, f"{str(path)!r} is of no known format; {ENDINGS}")
+        # The same file through two paths or a link would be one big duplicate.
+        found.setdefault(path.resolve(), path)
+    require(bool(found), "no input files given; name files, folders or glob patterns")
+    return sorted(found.values(), key=str)
+
+
+def _expanded(name: str) -> list[Path]:
+    path = Path(name)
+    # A name that exists is taken as it stands, even with [ or * in it.
+    if _exists(path):
+        if not path.is_dir():
+            return [path]
+        files, what = (
+            [each for each in _walk(path) if kind_of(each) and _leads_somewhere(each)],
+            f"folder {str(path)!r} holds",
+        )
+    else:
+        # glob.glob, since Path.glob takes no absolute pattern.
+        matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
+        missing = "no file matches" if glob.has_magic(name) else "there is no file or folder"
+        require(bool(matches), f"{missing} {name!r}; give an existing file, folder or glob pattern")
+        # Folders are left to `**`, other formats skipped.
+        files = [each for each in map(Path, matches) if _leads_somewhere(each) and each.is_file() and kind_of(each)]
+        what = f"{name!r} matches"
+    require(bool(files), f"{what} no file of a known format; {ENDINGS}")
+    return files
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        # A link to itself: ELOOP, which Path.exists passes on; also a name that is too long.
+        raise InputError(f"{str(path)!r} cannot be followed: {error.strerror}") from None
+
+
+def _leads_somewhere(path: Path) -> bool:
+    require(_exists(path), f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
+    return True
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    # Device and inode name a folder whatever path leads to it, so a loop of links is seen at once.
+    made_up = (Path(name).stat() for name in _MADE_UP if Path(name).is_dir())
+    entered = {(status.st_dev, status.st_ino) for status in made_up}
+    for root, folders, names in os.walk(folder, followlinks=True):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()  # os.walk goes into what is left in this list
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 def described(path: Path) -> dict[str, object]:

@@ -16,13 +16,11 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.base.stop import stopping
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.corpus.clean import clean_document
-from tinydistil.corpus.document import BadRecord
-from tinydistil.corpus.prepare import Job, prepare
-from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, described, resolve_raw
-from tinydistil.corpus.progress import Progress
+from tinydistil.corpus.prepare import Job, Progress, prepare
+from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, described, find_files, resolve_raw
 from tinydistil.corpus.readers import parse_record, read_items
-from tinydistil.corpus.rules_table import describe
-from tinydistil.corpus.text_files import find_files
+from tinydistil.corpus.records import BadRecord
+from tinydistil.corpus.segment import describe
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
 from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, TokenText, make_plan, ownership

@@ -1,7 +1,10 @@
-"""From paths to records to documents.
+"""From files to records to documents.
 
-`read_records` only cuts files into records, so that one process can feed many; `parse_record` does the
-decoding and runs in the workers. Nothing holds more than one document and one block of a file.
+`read_records` only cuts files into records, so that one process can feed many; `parse_record` does the decoding and
+runs in the workers. Nothing holds more than one document and one block of a file.
+
+BrWaC's vertical format has one token a line between <doc>, <p> and <s> tags. It is not well-formed XML (no root
+element, attributes of any text, damaged tags), so whatever is not recognised as a tag is a token.
 """
 
 import csv
@@ -13,10 +16,21 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from tinydistil.base.config import Checked, Range, shown
+from tinydistil.base.config import Checked, OneOf, Range, shown
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.document import BadRecord, Document, Record
-from tinydistil.corpus.record_stream import PROBE_BYTES, Cut, DamagedFile, Line, Stream, lines, open_stream
+from tinydistil.corpus.records import (
+    BLOCK_BYTES,
+    ENDINGS,
+    BadRecord,
+    Cut,
+    DamagedFile,
+    Document,
+    Record,
+    Stream,
+    kind_of,
+    lines,
+    open_stream,
+)
 from tinydistil.corpus.tables import (
     column_name,
     json_object,
@@ -26,11 +40,20 @@ from tinydistil.corpus.tables import (
     parquet_rows,
     table_fields,
 )
-from tinydistil.corpus.text_files import ENDINGS, kind_of
-from tinydistil.corpus.vertical import vertical_attributes, vertical_paragraphs, vertical_records
+
+Sentences: TypeAlias = tuple[tuple[str, ...], ...]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-Sentences: TypeAlias = tuple[tuple[str, ...], ...]
+# A document begins at "<doc" and also right after "</doc>", should the next opening tag be damaged.
+_BOUNDARY = re.compile(rb"<[ \t]*(?:(?P<opening>doc\b)|/[ \t]*doc\b[^\n]*\n)", re.IGNORECASE)
+# A damaged tag may have lost its ">", so a tag runs to the end of its line.
+_PARAGRAPH = re.compile(r"\n[ \t]*<[ \t]*/?[ \t]*(?:p|doc)\b[^\n]*", re.IGNORECASE)
+_SENTENCE = re.compile(r"\n[ \t]*<[ \t]*/?[ \t]*s\b[^\n]*", re.IGNORECASE)
+# Written <g/> throughout brWaC; other corpora have <g /> and <g>.
+_GLUE = re.compile(r"\n[ \t]*<[ \t]*/?[ \t]*g\b[^\n]*\n", re.IGNORECASE)
+# Left-overs of HTML on lines of their own; a token such as <3 or < has no ">" and stays.
+_OTHER_TAG = re.compile(r"\n[ \t]*</?[a-z!?][^<>\n]*>[ \t]*(?=\n)", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""(?<![\w-])([\w-]++)\s*+=\s*(?:"([^"\n]*)|'([^'\n]*)|([^\s"'>]+))""")
 
 
 @dataclass(frozen=True)
@@ -40,48 +63,41 @@ class ReadConfig(Checked, table="read"):
     text_field: str = "text"
     id_field: str = "id"
     source_field: str = "source"
-    # Portuguese spreadsheets often write ";".
-    csv_delimiter: str = ","
-    # False for files whose fields hold quotes as they are: with True, "a" is a.
-    table_quotes: bool = True
-    txt_mode: str = "lines"
+    csv_delimiter: str = ","  # Portuguese spreadsheets often write ";"
+    table_quotes: bool = True  # False for files whose fields hold quotes as they are: with True, "a" is a
+    txt_mode: Annotated[str, OneOf(("lines", "blocks"))] = "lines"  # what a document is; blank lines end a block
     encoding: str = "utf-8"
-    on_bad_bytes: str = "replace"
+    on_bad_bytes: Annotated[str, OneOf(("replace", "skip"))] = "replace"
     # brWaC's documents are some 5 KB; 16 MB lets whole books pass and still bounds memory.
     max_document_bytes: Annotated[int, Range(1, 10**9)] = 16_000_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        encoding, delimiter = self.encoding, self.csv_delimiter
         require(bool(self.text_field), "text_field is empty; name the field or column that holds the text")
-        require(
-            len(self.csv_delimiter) == 1 and self.csv_delimiter not in '"\r\n',
-            f"csv_delimiter must be one character and no quote, got {shown(self.csv_delimiter)}",
-        )
-        require(
-            self.txt_mode in ("lines", "blocks"),
-            f"txt_mode must be 'lines' (one document per line) or 'blocks' (blank lines between them), "
-            f"got {shown(self.txt_mode)}",
-        )
-        require(
-            self.on_bad_bytes in ("replace", "skip"),
-            f"on_bad_bytes must be 'replace' or 'skip', got {shown(self.on_bad_bytes)}",
-        )
-        require(
-            keeps_ascii(self.encoding),
-            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {shown(self.encoding)}",
-        )
-        try:
-            self.csv_delimiter.encode(self.encoding)
-        except UnicodeEncodeError:
-            raise InputError(f"csv_delimiter {self.csv_delimiter!r} is no character of {self.encoding!r}") from None
+        one = len(delimiter) == 1 and delimiter not in '"\r\n'
+        require(one, f"csv_delimiter must be one character and no quote, got {shown(delimiter)}")
+        known = "encoding must be 'utf-8' or another superset of ASCII such as 'cp1252'"
+        require(keeps_ascii(encoding), f"{known}, got {shown(encoding)}")
+        fits = _encoded(delimiter, encoding) is not None
+        require(fits, f"csv_delimiter {delimiter!r} is no character of {encoding!r}")
 
 
 def keeps_ascii(encoding: str) -> bool:
     """Whether lines, quotes and tags can be found in undecoded bytes (not so in UTF-16)."""
+    return _encoded('\n"<,\t{', encoding) == b'\n"<,\t{'
+
+
+def _encoded(text: str, encoding: str) -> bytes | None:
     try:
-        return '\n"<,\t{'.encode(encoding) == b'\n"<,\t{'
+        return text.encode(encoding)
     except (LookupError, ValueError):  # ValueError: a NUL in the name, too
-        return False
+        return None
+
+
+def read_items(files: Sequence[Path], config: ReadConfig) -> Iterator[Record | BadRecord]:
+    """Every record of `files`, one file after the other: of two duplicates the first in this order is kept."""
+    return chain.from_iterable(read_records(path, config) for path in files)
 
 
 def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]:
@@ -89,16 +105,23 @@ def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]
 
     Raises InputError if the file's kind is unknown, a package or a table's text column is missing.
     """
-    kind, file, last_line = kind_of(path), str(path), 0
+    kind, file, last_line, header = kind_of(path), str(path), 0, b""
     if kind is None:
         raise InputError(f"{file!r} is of no known format; {ENDINGS}")
     if kind == "parquet":
         names = (config.id_field, config.source_field, config.text_field)
         yield from parquet_rows(path, names, column_name(config.text_field), config.encoding)
         return
+    limit = config.max_document_bytes
     try:
         with open_stream(path) as stream:
-            header, cuts = _cuts(stream, kind, config)
+            if kind in ("csv", "tsv"):
+                delimiter = "\t" if kind == "tsv" else config.csv_delimiter
+                header, cuts = open_table(stream, kind, delimiter.encode(config.encoding), config.table_quotes, limit)
+            elif kind == "vert":
+                cuts = _vertical(stream, limit)
+            else:
+                cuts = (_blocks if kind == "txt" and config.txt_mode == "blocks" else _lines)(stream, limit)
             # Should the file be damaged, the last line is the last known to be good.
             for last_line, data in cuts:
                 if isinstance(data, str):
@@ -107,26 +130,6 @@ def read_records(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]
                     yield Record(file, last_line, kind, data, header)
     except DamagedFile as error:
         yield BadRecord(file, last_line + 1, str(error))
-
-
-def read_items(files: Sequence[Path], config: ReadConfig) -> Iterator[Record | BadRecord]:
-    """Every record of `files`, one file after the other: of two duplicates the first in this order is kept."""
-    return chain.from_iterable(read_records(path, config) for path in files)
-
-
-def _cuts(stream: Stream, kind: str, config: ReadConfig) -> tuple[bytes, Iterator[Cut]]:
-    """The header that the records need to be parsed, and the records."""
-    limit = config.max_document_bytes
-    if kind in ("csv", "tsv"):
-        return open_table(stream, kind, _delimiter(kind, config).encode(config.encoding), config.table_quotes, limit)
-    if kind == "vert":
-        return b"", vertical_records(stream, limit)
-    blocks = kind == "txt" and config.txt_mode == "blocks"
-    return b"", _blocks(stream, limit) if blocks else _lines(stream, limit)
-
-
-def _delimiter(kind: str, config: ReadConfig) -> str:
-    return "\t" if kind == "tsv" else config.csv_delimiter
 
 
 def _lines(stream: Stream, limit: int) -> Iterator[Cut]:
@@ -141,9 +144,9 @@ def _blocks(stream: Stream, limit: int) -> Iterator[Cut]:
     """Documents separated by blank lines; one that grows past `limit` is counted and skipped to its end."""
     block: list[bytes] = []
     first, size = 1, 0
-    for number, data in chain(lines(stream, limit), [Line(0, b"")]):
-        if data == b"" or (data is not None and data.isspace()):
-            if block or size > limit:
+    for number, data in chain(lines(stream, limit), [(0, b"")]):
+        if data is not None and not data.strip():
+            if size:
                 yield first, f"block is longer than {limit} bytes" if size > limit else b"\n".join(block)
             block, size = [], 0
             continue
@@ -156,23 +159,93 @@ def _blocks(stream: Stream, limit: int) -> Iterator[Cut]:
             block.append(data)
 
 
+def _vertical(stream: Stream, limit: int) -> Iterator[Cut]:
+    """The documents of a .vert stream, tags included. Memory is bounded by `limit` and a block."""
+    buffer, line, too_long = b"", 1, False
+    reason = f"document is longer than {limit} bytes"
+    while True:
+        block = stream.read1(BLOCK_BYTES)
+        *whole, buffer = _cut(buffer + block)
+        for piece in whole if block else [*whole, buffer]:
+            # The piece after a document given up is that document's own end.
+            if not too_long and (len(piece) > limit or _is_document(piece)):
+                yield line, reason if len(piece) > limit else piece
+            too_long = False
+            line += piece.count(b"\n")
+        if not block:
+            return
+        if len(buffer) > limit:
+            if not too_long:
+                yield line, reason
+            too_long = True
+            line += buffer.count(b"\n")
+            # The unfinished last line may hold half a tag, but not one that is longer than a block; the dot keeps what
+            # follows from looking like the beginning of a line.
+            last = buffer[buffer.rfind(b"\n") + 1 :]
+            buffer = last if len(last) < BLOCK_BYTES else b"."
+
+
+def _cut(data: bytes) -> list[bytes]:
+    """`data` cut where documents begin; the last piece may be unfinished, and is all of it if none is."""
+    cuts = [0]
+    for match in _BOUNDARY.finditer(data):
+        line_start = data.rfind(b"\n", 0, match.start()) + 1
+        position = line_start if match["opening"] else match.end()
+        # Inside a line stands a token that looks like a tag.
+        if position > cuts[-1] and not data[line_start : match.start()].strip(b" \t"):
+            cuts.append(position)
+    return [data[start:end] for start, end in zip(cuts, [*cuts[1:], len(data)], strict=True)]
+
+
+def _is_document(data: bytes) -> bool:
+    """Whether `data` is more than blank lines and stray tags; a document without tokens is to be counted as empty."""
+    tokens = (line for line in data.split(b"\n") if line.strip() and not line.lstrip().startswith(b"<"))
+    return data.lstrip()[:4].lower() == b"<doc" or any(tokens)
+
+
+def _vertical_attributes(text: str) -> dict[str, str]:
+    """The attributes of the tag that opens a document, names in lower case; {} where it is damaged away."""
+    opening = text.lstrip().partition("\n")[0]
+    found = _ATTRIBUTE.findall(opening) if opening.lower().startswith("<doc") else []
+    # The first of a name wins: a title may hold quotes and what looks like attributes.
+    return {name.lower(): first or second or bare for name, first, second, bare in reversed(found)}
+
+
+def _vertical_paragraphs(text: str) -> Sentences:
+    """Paragraphs of sentences, tokens joined by a space except around <g/> glue; empty ones left out."""
+    paragraphs = map(_SENTENCE.split, _PARAGRAPH.split(f"\n{text}\n"))
+    return tuple(filter(None, (tuple(filter(None, map(_joined_tokens, parts))) for parts in paragraphs)))
+
+
+def _joined_tokens(part: str) -> str:
+    # The plain form first: it is thirteen times as fast as the tolerant one, which few sentences need.
+    tokens = part.replace("\n<g/>\n", "")
+    if "<" in tokens:
+        tokens = _OTHER_TAG.sub("", _GLUE.sub("", f"{tokens}\n"))
+    return " ".join(tokens.split())
+
+
 def parse_record(record: Record | BadRecord, config: ReadConfig) -> Document | BadRecord:
     """Decode `record` into a document, or give the reason why it cannot be. Pure; raises only InputError."""
     if isinstance(record, BadRecord):
         return record
+    replaced = 0
     try:
-        text, replaced = _decode(record.data, config)
+        try:
+            text = record.data.decode(config.encoding)
+        except UnicodeDecodeError:
+            text = record.data.decode(config.encoding, errors="replace")
+            # U+FFFD that the file holds itself is not our replacement.
+            replaced = text.count("\ufffd") - record.data.count("\ufffd".encode())
         document = _document(record, text, config)
-    except InputError:
-        # A ValueError too, but the user's to mend: a table without the wanted column.
+    except InputError:  # a ValueError, too
         raise
     except json.JSONDecodeError as error:
         return BadRecord(record.file, record.line, f"not valid JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError, csv.Error) as error:
         return BadRecord(record.file, record.line, str(error) or type(error).__name__)
-    # Looked for only where the bytes hold an escape: in the corpus at hand one document in a thousand.
+    # JSON may escape half a surrogate pair, which cannot be written as UTF-8.
     if b"\\u" in record.data and (lone := len(_SURROGATE.findall(document.text))):
-        # JSON may escape half a surrogate pair; such a string cannot be written as UTF-8.
         document = replace(document, text=_SURROGATE.sub("\ufffd", document.text))
         replaced += lone
     if config.on_bad_bytes == "skip" and replaced:
@@ -180,89 +253,55 @@ def parse_record(record: Record | BadRecord, config: ReadConfig) -> Document | B
     return replace(document, replaced=replaced) if replaced else document
 
 
-def _decode(data: bytes, config: ReadConfig) -> tuple[str, int]:
-    """The text of `data`, and how many undecodable sequences in it became U+FFFD."""
-    try:
-        return data.decode(config.encoding), 0
-    except UnicodeDecodeError:
-        text = data.decode(config.encoding, errors="replace")
-        # U+FFFD that the file holds itself is not our replacement.
-        return text, text.count("\ufffd") - data.count("\ufffd".encode())
-
-
 def _document(record: Record, text: str, config: ReadConfig) -> Document:
     identifier: object = None
     source: object = None
-    sentences: Sentences | None = None
-    if record.kind == "txt":
+    sentences = None
+    if record.kind == "vert":
         text = _newlines(text)
-    elif record.kind == "vert":
-        text = _newlines(text)
-        attributes, sentences = vertical_attributes(text), vertical_paragraphs(text)
+        attributes, sentences = _vertical_attributes(text), _vertical_paragraphs(text)
         identifier, source = attributes.get("docid"), attributes.get("uri")
         text = "\n".join(map(" ".join, sentences))
-    else:
+    elif record.kind != "txt":
         wanted = column_name(config.text_field), column_name(config.id_field), column_name(config.source_field)
-        fields = json_object(text) if record.kind in ("jsonl", "parquet") else _table_row(record, text, wanted, config)
+        fields: Mapping[str, object]
+        if record.kind in ("csv", "tsv"):
+            delimiter = "\t" if record.kind == "tsv" else config.csv_delimiter
+            header = record.header.decode(config.encoding, "replace")
+            fields = table_fields(text, header, delimiter, config.table_quotes, wanted, record.file)
+            if wanted[0] not in fields:
+                raise missing_column(record.file, config.text_field, fields)
+        else:
+            fields = json_object(text)
         value = fields.get(wanted[0], {"paragraphs": fields["paragraphs"]} if "paragraphs" in fields else None)
         if value is None:
             raise ValueError(f"no field {config.text_field!r}; fields: {listed(fields)} (option read.text_field)")
-        content, sentences = _content(value)
-        if content is None:
-            raise ValueError(f"field {config.text_field!r} is no text but {type(value).__name__}")
-        text = _newlines(content)
-        # Numbers are welcome as identifiers; an empty one gives way to the line in the file.
+        text, sentences = _content(value, config.text_field)
         identifier, source = fields.get(wanted[1]), fields.get(wanted[2])
     return Document(
+        # Numbers are welcome as identifiers; an empty one gives way to the line in the file.
         identifier=f"{Path(record.file).name}:{record.line}" if identifier in (None, "") else str(identifier),
         source=Path(record.file).name.partition(".")[0] if source in (None, "") else str(source),
-        text=text,
+        text=_newlines(text),
         sentences=sentences,
     )
 
 
-def _table_row(record: Record, row: str, wanted: Sequence[str], config: ReadConfig) -> Mapping[str, object]:
-    header = record.header.decode(config.encoding, errors="replace")
-    fields = table_fields(row, header, _delimiter(record.kind, config), config.table_quotes, wanted, record.file)
-    if wanted[0] not in fields:
-        raise missing_column(record.file, config.text_field, list(fields))
-    return fields
-
-
-def _content(value: object) -> tuple[str | None, Sentences | None]:
-    """The text of a field, and its sentences where it has them: brWaC on the hub is {"paragraphs": [["Um.", "Dois."]]}.
-
-    None where it is no text.
-    """
+def _content(value: object, field: str) -> tuple[str, Sentences | None]:
+    """The text of a field, and its sentences if it has them: brWaC on the hub is {"paragraphs": [["Um.", "Dois."]]}."""
     if isinstance(value, str):
         return value, None
     paragraphs = value.get("paragraphs") if isinstance(value, dict) else value
-    if not isinstance(paragraphs, list):
-        return None, None
-    if isinstance(value, dict) and all(isinstance(each, str) for each in paragraphs):
-        return "\n".join(paragraphs), None
-    if not all(isinstance(each, list) and all(isinstance(sentence, str) for sentence in each) for each in paragraphs):
-        return None, None
-    # A line end inside a sentence would look like one between paragraphs.
-    split = (tuple(joined for part in each if (joined := " ".join(part.split()))) for each in paragraphs)
-    sentences = tuple(paragraph for paragraph in split if paragraph)
-    return "\n".join(map(" ".join, sentences)), sentences
+    if isinstance(paragraphs, list):
+        if isinstance(value, dict) and all(isinstance(each, str) for each in paragraphs):
+            return "\n".join(paragraphs), None
+        if all(isinstance(each, list) and all(isinstance(part, str) for part in each) for each in paragraphs):
+            # A line end inside a sentence would look like one between paragraphs.
+            split = (tuple(joined for part in each if (joined := " ".join(part.split()))) for each in paragraphs)
+            sentences = tuple(filter(None, split))
+            return "\n".join(map(" ".join, sentences)), sentences
+    raise ValueError(f"field {field!r} is no text but {type(value).__name__}")
 
 
 def _newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def looks_wrapped(path: Path) -> bool:
-    """Whether lines of a .txt file, by its first 64 KiB, are parts of paragraphs: of one length, going on in small."""
-    try:
-        with open_stream(path) as stream:
-            head = stream.peek(PROBE_BYTES)[:PROBE_BYTES].decode(errors="ignore")
-    except DamagedFile:
-        return False
-    blocks = [block.strip().split("\n") for block in re.split(r"\n\s*\n", _newlines(head))]
-    broken = [len(line) for block in blocks for line in block[:-1]]
-    going_on = [line.lstrip()[:1].islower() for block in blocks for line in block[1:]]
-    longest = max(broken, default=0)
-    alike = sum(length > 0.6 * longest for length in broken)
-    return 30 < longest < 200 and len(broken) >= 3 and alike > 0.8 * len(broken) and sum(going_on) > 0.5 * len(broken)

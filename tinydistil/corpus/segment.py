@@ -1,32 +1,192 @@
-"""One segment in the making: in input order, each document is found a duplicate or kept in a split.
+"""One segment in the making: in input order, each document is found a duplicate or kept in a split, and counted.
 
-And samples: a few documents that each rule dropped or changed, chosen by hash, for a person to judge the rules by.
+The counts (read, dropped by which rule, removed, kept) end in a table. Samples, a few documents that each rule dropped
+or changed, chosen by hash, are for a person to judge the rules by.
 """
 
 import hashlib
 from bisect import insort
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinydistil.batches.manifest import SPLITS, ShardEntry
+from tinydistil.base.config import INT64, Range, from_mapping, table_of
+from tinydistil.base.console import text_table
+from tinydistil.base.errors import require
+from tinydistil.batches.manifest import AGAIN, SPLITS, ShardEntry, entries_of
 from tinydistil.batches.shards import ShardBuilder
 from tinydistil.corpus.clean import clean_document
-from tinydistil.corpus.document import BadRecord, Record
-from tinydistil.corpus.document_step import EXACT_DUPLICATE, NEAR_DUPLICATE, Kept, Outcome
+from tinydistil.corpus.document_step import Kept, Outcome
 from tinydistil.corpus.duplicates import KEY_BYTES, DuplicateIndex
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import parse_record
-from tinydistil.corpus.rules_table import Counts
+from tinydistil.corpus.records import BadRecord, Record
 from tinydistil.tokenizer.word_encoder import WordEncoder
 
-KEPT = "kept"
+_Sum = Annotated[int, Range(0, INT64)]
 # Enough of a sample to judge it by, little enough to read twenty.
 _MAX_CHARACTERS = 2000
 _MAX_LINES = 40
+
+
+@dataclass
+class Tally:
+    """Documents and characters."""
+
+    documents: _Sum = 0
+    characters: _Sum = 0
+
+    def add(self, documents: int, characters: int) -> None:
+        """Count more."""
+        self.documents += documents
+        self.characters += characters
+
+
+@dataclass
+class Counts:
+    """Sums over records, of a segment or of a whole corpus.
+
+    read: all documents with their characters as they came. dropped: those that each rule dropped. removed: the
+    characters that rules took out of documents that were kept, and of how many. kept: by split, characters after
+    cleaning. changed: characters that kept documents lost (or gained, < 0) otherwise, by repairs.
+    """
+
+    # Items are what the reader gave, good or bad: a restart skips that many.
+    items: _Sum = 0
+    bytes: _Sum = 0
+    read: Tally = field(default_factory=Tally)
+    dropped: dict[str, Tally] = field(default_factory=dict)
+    removed: dict[str, Tally] = field(default_factory=dict)
+    kept: dict[str, Tally] = field(default_factory=lambda: {split: Tally() for split in SPLITS})
+    changed: int = 0
+    replaced_bytes: Tally = field(default_factory=Tally)
+    first_unreadable: str | None = None
+
+    def drop(self, outcome: Outcome, rule: str) -> None:
+        """Count a document that `rule` dropped."""
+        self._read(outcome)
+        self.dropped.setdefault(rule, Tally()).add(1, outcome.characters)
+        # The first only: with a million broken lines a list would be the largest thing in memory.
+        if outcome.bad is not None and self.first_unreadable is None:
+            self.first_unreadable = str(outcome.bad)
+
+    def keep(self, outcome: Outcome, kept: Kept, split: str) -> None:
+        """Count a document that went to `split`."""
+        self._read(outcome)
+        self.kept[split].add(1, kept.characters)
+        # What is left of the difference when the rules' own counts are taken off belongs to no rule.
+        self.changed += outcome.characters - kept.characters
+        for rule, characters in kept.removed:
+            self.removed.setdefault(rule, Tally()).add(1, characters)
+            self.changed -= characters
+
+    def _read(self, outcome: Outcome) -> None:
+        self.read.add(1, outcome.characters)
+        if outcome.replaced:
+            self.replaced_bytes.add(1, outcome.replaced)
+
+    def merge(self, other: "Counts") -> None:
+        """Add the sums of `other`, which come after these."""
+        self.items += other.items
+        self.bytes += other.bytes
+        self.changed += other.changed
+        self.first_unreadable = self.first_unreadable or other.first_unreadable
+        self.read.add(other.read.documents, other.read.characters)
+        self.replaced_bytes.add(other.replaced_bytes.documents, other.replaced_bytes.characters)
+        for mine, theirs in ((self.dropped, other.dropped), (self.removed, other.removed), (self.kept, other.kept)):
+            for name, tally in theirs.items():
+                mine.setdefault(name, Tally()).add(tally.documents, tally.characters)
+
+
+def counts_from(values: object) -> Counts:
+    """Counts from their JSON. Raises InputError where it is not what `asdict` of Counts gives."""
+    tables = ("dropped", "removed", "kept")
+    known = isinstance(values, dict) and all(isinstance(values.get(name), dict) for name in tables)
+    require(known, f"counts must be a table with {', '.join(tables)}; {AGAIN}")
+    counts = from_mapping(Counts, cast(dict[str, object], values))
+    for name in tables:
+        # Named by rules, so that no dataclass can list them.
+        rules = getattr(counts, name).items()
+        sums = {rule: from_mapping(Tally, table_of(tally, f"counts.{name}.{rule}")) for rule, tally in rules}
+        setattr(counts, name, sums)
+    return counts
+
+
+class Row(NamedTuple):
+    """One line. `effect` is read, dropped (whole documents), removed (parts of kept documents), changed (length of
+    kept documents by repairs; negative where they grew) or kept; `share` is of the characters read."""
+
+    effect: str
+    rule: str
+    documents: int
+    characters: int
+    share: float
+
+
+def make_table(counts: Counts) -> list[Row]:
+    """Rows that add up. In characters read = dropped + removed + changed + kept; in documents read = dropped + kept."""
+
+    def largest_first(tallies: dict[str, Tally]) -> list[tuple[str, Tally]]:
+        return sorted(tallies.items(), key=lambda each: (-each[1].characters, -each[1].documents, each[0]))
+
+    rows = [("read", "all", counts.read)]
+    rows += [("dropped", *each) for each in largest_first(counts.dropped)]
+    rows += [("removed", *each) for each in largest_first(counts.removed)]
+    rows += [("changed", "repairs", Tally(0, counts.changed))]
+    rows += [("kept", split, counts.kept[split]) for split in SPLITS]
+    # 1 for an input without a character, whose shares are all 0.
+    total = max(1, counts.read.characters)
+    return [
+        Row(effect, rule, each.documents, each.characters, round(each.characters / total, 6))
+        for effect, rule, each in rows
+    ]
+
+
+def packing_efficiency(shards: Iterable[ShardEntry], capacity: int) -> dict[str, float]:
+    """Tokens by the tokens that full sequences would hold, for each side."""
+    shards = list(shards)
+    # A full sequence leaves no room; [CLS] and [SEP] are not counted on either side.
+    room = max(1, sum(each.sequences for each in shards) * capacity)
+    sums = {name: sum(getattr(each, name) for each in shards) for name in ("tokens", "student_tokens")}
+    return {name: round(count / room, 6) for name, count in sums.items() if count or name == "tokens"}
+
+
+def render(rows: Iterable[Row]) -> str:
+    """The table as aligned text."""
+    cells = [(row.effect, row.rule, f"{row.documents:,}", f"{row.characters:,}", f"{row.share:.2%}") for row in rows]
+    return text_table(Row._fields, cells, left=2)
+
+
+def describe(manifest: Mapping[str, object]) -> str:
+    """The report of a finished run: the table, what could not be read, and what the shards hold."""
+    counts = counts_from(manifest.get("counts"))
+    lines = [render(make_table(counts))]
+    if counts.first_unreadable:
+        lines.append(f"first unreadable: {counts.first_unreadable}")
+    if (damaged := counts.replaced_bytes).documents:
+        lines.append(
+            f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents; "
+            "if many, set read.encoding, perhaps to cp1252"
+        )
+    entries = entries_of(manifest, Path())
+    for split in SPLITS:
+        shards = [each for each in entries if each.split == split]
+        sequences, tokens, student_tokens, size = (
+            sum(getattr(each, name) for each in shards) for name in ("sequences", "tokens", "student_tokens", "bytes")
+        )
+        twice = f" ({student_tokens:,} of the student's)" if student_tokens else ""
+        lines.append(
+            f"{split}: {sequences:,} sequences, {tokens:,} tokens{twice}, {len(shards)} shards, {size:,} bytes"
+        )
+    efficiency = table_of(manifest.get("packing_efficiency", {}), "packing_efficiency")
+    numbers = all(isinstance(share, int | float) for share in efficiency.values())
+    require(numbers, f"packing_efficiency must hold numbers; {AGAIN}")
+    lines.append("packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items()))
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,16 +202,6 @@ class Sample:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What the file that commits a segment says. state_sha256: of its duplicate state."""
-
-    counts: Counts
-    shards: list[ShardEntry]
-    samples: list[Sample]
-    state_sha256: str = ""
-
-
 class Samples:
     """For each (rule, effect) the documents with the smallest hash: the same for any order of arrival."""
 
@@ -65,11 +215,12 @@ class Samples:
         if size == 0:
             return
         # By its line, not by its text: the copies of an exact duplicate must not all be drawn together.
-        line = f"{self._config.seed} {item.file}:{item.line}".encode("utf-8", "surrogateescape")
+        place = f"{item.file}:{item.line}"
+        line = f"{self._config.seed} {place}".encode("utf-8", "surrogateescape")
         rank = int.from_bytes(hashlib.blake2b(line, digest_size=6).digest(), "big")
         chosen = self._chosen.get((rule, effect), [])
         if len(chosen) < size or rank < chosen[-1].rank:
-            self.add(_sample(item, rule, effect, rank, self._config))
+            self.add(Sample(rank, rule, effect, place, *_shown(item, self._config)))
 
     def add(self, sample: Sample) -> None:
         """Consider a sample, perhaps of another part of the corpus."""
@@ -82,25 +233,23 @@ class Samples:
             yield from self._chosen[key]
 
 
-def _sample(item: Record | BadRecord, rule: str, effect: str, rank: int, config: PrepareConfig) -> Sample:
-    place = f"{item.file}:{item.line}"
+def _shown(item: Record | BadRecord, config: PrepareConfig) -> tuple[str, tuple[str, ...]]:
+    """Text and lines of a sample."""
     document = parse_record(item, config.read)
     if isinstance(document, BadRecord):
         raw = item.data if isinstance(item, Record) else b""
-        return Sample(rank, rule, effect, place, raw[:_MAX_CHARACTERS].decode(errors="replace"), (document.reason,))
+        return raw[:_MAX_CHARACTERS].decode(errors="replace"), (document.reason,)
     # Cleaning is pure, so doing it again shows what was done in the worker, which sent no text.
     left = set(clean_document(document, config.clean).document.text.split("\n"))
     gone = [line[:_MAX_CHARACTERS] for line in document.text.split("\n") if line not in left]
-    return Sample(rank, rule, effect, place, document.text[:_MAX_CHARACTERS], tuple(gone[:_MAX_LINES]))
+    return document.text[:_MAX_CHARACTERS], tuple(gone[:_MAX_LINES])
 
 
 class Segment:
     """What committing one segment writes. `index` outlives it: duplicates are found across segments."""
 
     def __init__(self, config: PrepareConfig, encoder: WordEncoder, index: DuplicateIndex) -> None:
-        self.config = config
-        self.counts = Counts()
-        self.samples = Samples(config)
+        self.config, self.counts, self.samples = config, Counts(), Samples(config)
         self._index = index
         self._builders = {split: ShardBuilder(encoder) for split in SPLITS}
         self._keys: list[bytes] = []
@@ -109,13 +258,16 @@ class Segment:
     def take(self, item: Record | BadRecord, outcome: Outcome) -> None:
         """Decide about one document and count it."""
         self.counts.items += 1
-        kept = outcome.kept
+        kept, rule = outcome.kept, outcome.dropped_by
         # An outcome names at most one rule of its own; only who passed them all is compared with others.
-        rule = outcome.dropped_by if kept is None else self._duplicate_of(kept)
+        if kept is not None:
+            if self._index.seen_exact(kept.key):
+                rule = "exact_duplicate"
+            elif kept.signature is not None and self._index.seen_near(kept.signature):
+                rule = "near_duplicate"
         if kept is None or rule is not None:
-            assert rule is not None
-            self.counts.drop(outcome, rule)
-            self.samples.offer(item, rule, "dropped")
+            self.counts.drop(outcome, str(rule))
+            self.samples.offer(item, str(rule), "dropped")
             return
         # Only kept documents are remembered: one that looks like a dropped one may still be the first kept.
         self._index.add(kept.key, kept.signature)
@@ -124,22 +276,15 @@ class Segment:
         self._keys.append(kept.key)
         if kept.signature is not None:
             self._signatures.append(kept.signature)
-        self.counts.keep(outcome, split)
-        self.samples.offer(item, KEPT, KEPT)
+        self.counts.keep(outcome, kept, split)
+        self.samples.offer(item, "kept", "kept")
         for changed_by, _ in kept.removed:
             self.samples.offer(item, changed_by, "changed")
 
-    def _duplicate_of(self, kept: Kept) -> str | None:
-        if self._index.seen_exact(kept.key):
-            return EXACT_DUPLICATE
-        if kept.signature is not None and self._index.seen_near(kept.signature):
-            return NEAR_DUPLICATE
-        return None
-
-    def write(self, folder: Path, number: int) -> Committed:
-        """Write the shards of this segment; returns what commits it."""
+    def write(self, folder: Path, number: int) -> list[ShardEntry]:
+        """Write the shards of this segment."""
         entries = [self._builders[split].write(folder, split, number) for split in SPLITS]
-        return Committed(self.counts, [entry for entry in entries if entry is not None], list(self.samples))
+        return [entry for entry in entries if entry is not None]
 
     def state(self) -> dict[str, NDArray[np.unsignedinteger]]:
         """What later documents, after a restart, are compared with: keys (N, 16) uint8, signatures (N, P) uint32, of

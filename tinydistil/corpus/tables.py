@@ -1,10 +1,10 @@
-"""Rows of .csv and .tsv files, whose quoted fields may run over many lines; JSON objects."""
+"""Rows of .csv and .tsv files, whose quoted fields may run over many lines; JSON objects; rows of Parquet files."""
 
 import csv
 import json
 import re
 import unicodedata
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -12,9 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tinydistil.base.errors import InputError, optional
-from tinydistil.corpus.document import BadRecord, Record
-from tinydistil.corpus.record_stream import Cut, Line, Stream, lines
+from tinydistil.base.errors import InputError, optional, require
+from tinydistil.corpus.records import BadRecord, Cut, Line, Record, Stream, lines
 
 # The rest of a quoted field, and whether it is closed.
 _QUOTED = re.compile(rb'(?:[^"]++|"")*+("?)')
@@ -24,6 +23,8 @@ _OPEN_QUOTE = (
     "a quote opens a field here and does not close as RFC 4180 has it; if quotes are ordinary characters, "
     "set table_quotes=false (finetune.py: --no-quotes)"
 )
+# Rows of a row group turned to Python at once: at most some MB of documents.
+PARQUET_BATCH_ROWS = 256
 
 
 def cells_in(line: bytes, delimiter: bytes, inside: bool) -> tuple[int, bool] | None:
@@ -72,15 +73,17 @@ def open_table(
         waiting.extend(taken[1:])
         header, width = first.data, first.data.count(delimiter) + 1
 
+    def take() -> Line | None:
+        return waiting.popleft() if waiting else next(source, None)
+
     def alone(line: Line) -> bool:
         return line.data is not None and line.data.count(delimiter) == width - 1
 
     def rows() -> Iterator[Cut]:
-        while line := waiting.popleft() if waiting else next(source, None):
+        while line := take():
             row, reason = line.data, f"row is longer than {max_bytes} bytes"
             if row and quotes and b'"' in row and (cells := cells_in(row, delimiter, False)) and cells[1]:
-                coming = iter(lambda: waiting.popleft() if waiting else next(source, None), None)
-                row, taken, count = _joined(line, coming, delimiter, width, max_bytes)
+                row, taken, count = _joined(line, iter(take, None), delimiter, width, max_bytes)
                 # Lines of a .tsv that are rows each for themselves are no field of several lines.
                 several = row is not None and count == width and not all(map(alone, taken))
                 if row is None or (kind == "tsv" and not several and width > 1):
@@ -129,22 +132,21 @@ def table_fields(
     A row of one line whose quotes are not RFC 4180's has them as ordinary characters. Raises InputError where the
     header has two of a column that is `wanted`.
     """
-    delimiter, names, repeated = _names(header, delimiter, quotes)
-    for name in repeated & set(wanted) if repeated else ():
-        raise repeated_column(file, str(name))
+    delimiter, names = _names(header, delimiter, quotes)
     values = _cells(row, delimiter, quotes)
+    if len({*names}) < len(names):
+        _refuse_repeated(file, names, wanted)
     if len(values) != len(names):
         raise ValueError(f"row has {len(values)} fields where the header has {len(names)}")
     return dict(zip(names, values, strict=True))
 
 
 @lru_cache(maxsize=64)
-def _names(header: str, delimiter: str, quotes: bool) -> tuple[str, tuple[str, ...], frozenset[str]]:
-    """The delimiter, the names of the columns, and those that occur twice."""
+def _names(header: str, delimiter: str, quotes: bool) -> tuple[str, tuple[str, ...]]:
+    """The delimiter, and the names of the columns."""
     if match := _SEPARATOR.match(header):
         delimiter, header = match[1], header[match.end() :]
-    names = tuple(map(column_name, _cells(header, delimiter, quotes)))
-    return delimiter, names, frozenset(name for name, count in Counter(names).items() if count > 1)
+    return delimiter, tuple(map(column_name, _cells(header, delimiter, quotes)))
 
 
 def _cells(row: str, delimiter: str, quotes: bool) -> list[str]:
@@ -157,6 +159,11 @@ def _cells(row: str, delimiter: str, quotes: bool) -> list[str]:
             if "\n" in row:
                 raise
     return row.split(delimiter)
+
+
+def _refuse_repeated(file: str, names: Sequence[str], wanted: Iterable[str | None]) -> None:
+    for name in wanted:
+        require(names.count(name or "") < 2 or name is None, f"{file!r} has two columns {name!r}; rename one of them")
 
 
 def column_name(name: str) -> str:
@@ -186,21 +193,12 @@ def listed(names: Iterable[str]) -> str:
     return text if len(text) <= 400 else f"{text[:400]}..."
 
 
-def missing_column(file: str, column: str, names: list[str]) -> InputError:
+def missing_column(file: str, column: str, names: Iterable[str]) -> InputError:
     """The error for a table without `column`."""
     return InputError(
         f"{file!r} has no column {column!r}; its columns: {listed(names)}. "
         "Set the text field (or the delimiter) to fit: options read.text_field, read.csv_delimiter"
     )
-
-
-def repeated_column(file: str, column: str) -> InputError:
-    """The error for a table with two columns of the name that was asked for."""
-    return InputError(f"{file!r} has two columns {column!r}; rename one of them")
-
-
-# Rows of a row group turned to Python at once: at most some MB of documents.
-PARQUET_BATCH_ROWS = 256
 
 
 def parquet_rows(
@@ -211,34 +209,32 @@ def parquet_rows(
     Binary columns are text in `encoding`. Raises InputError if pyarrow or the `required` column is missing or holds no
     text, if a column occurs twice, or the file is damaged.
     """
-    parquet = optional("pyarrow.parquet", needed_by=f"reading {str(path)!r}", extra="formats")
-    arrow = optional("pyarrow", needed_by=f"reading {str(path)!r}", extra="formats")
+    parquet, arrow = (
+        optional(name, needed_by=f"reading {str(path)!r}", extra="formats") for name in ("pyarrow.parquet", "pyarrow")
+    )
+    file, number = str(path), 0
     try:
         with parquet.ParquetFile(path) as table:
             schema = table.schema_arrow
-            names = {column_name(name): name for name in schema.names}
+            names = list(map(column_name, schema.names))
             present = [name for name in (names if columns is None else map(column_name, columns)) if name in names]
-            for name in present:
-                if [column_name(each) for each in schema.names].count(name) > 1:
-                    raise repeated_column(str(path), name)
+            _refuse_repeated(file, names, present)
             if required is not None:
                 if required not in present:
-                    raise missing_column(str(path), required, schema.names)
-                kind = schema.field(names[required]).type
-                if not _may_hold_text(kind, arrow):
-                    raise InputError(
-                        f"column {required!r} of {str(path)!r} holds {kind}, not text; "
-                        "name the column of the text (text_field)"
-                    )
-            number = 0
-            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=[names[each] for each in present]):
-                cells = [_values(batch.column(names[each]), arrow) for each in present]
+                    raise missing_column(file, required, schema.names)
+                kind = schema.field(names.index(required)).type
+                remedy = "name the column of the text (text_field)"
+                text = _may_hold_text(kind, arrow)
+                require(text, f"column {required!r} of {file!r} holds {kind}, not text; {remedy}")
+            originals = [schema.names[names.index(name)] for name in present]
+            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=originals):
+                cells = [_values(batch.column(name), arrow) for name in originals]
                 for row in zip(*cells, strict=True):
                     number += 1
-                    yield _record(str(path), number, dict(zip(present, row, strict=True)), required, encoding)
+                    yield _record(file, number, dict(zip(present, row, strict=True)), required, encoding)
     # Damaged pages are OSErrors without a file's name.
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Parquet file {str(path)!r} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"Parquet file {file!r} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _may_hold_text(kind: Any, arrow: Any) -> bool:
@@ -262,10 +258,7 @@ def _values(column: Any, arrow: Any) -> list[object]:
     if arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type):
         # As bytes, so that one damaged string does not cost the file.
         column = column.cast(arrow.large_binary())
-    try:
-        return list(column.to_pylist())
-    except (ValueError, OverflowError):
-        return list(map(value, column))
+    return list(map(value, column))
 
 
 def _record(file: str, number: int, row: dict[str, object], required: str | None, encoding: str) -> Record | BadRecord:

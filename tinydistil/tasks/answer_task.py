@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.document import BadRecord
+from tinydistil.corpus.records import BadRecord, kind_of
 from tinydistil.corpus.tables import parquet_rows
-from tinydistil.corpus.text_files import kind_of
 from tinydistil.evaluate.metrics import exact_match, word_f1
 from tinydistil.tasks.examples import (
     LONGEST_TEXT,

@@ -9,11 +9,9 @@ from typing import Annotated, Generic, TypeAlias, TypeVar
 from tinydistil.base.config import Checked, Range, Seed, Share
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import is_utf8, read_text
-from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.readers import ReadConfig, read_records
-from tinydistil.corpus.record_stream import DamagedFile, open_stream
+from tinydistil.corpus.records import BadRecord, DamagedFile, Record, kind_of, open_stream, plain_name
 from tinydistil.corpus.tables import parquet_rows
-from tinydistil.corpus.text_files import kind_of, plain_name
 from tinydistil.model.config import memory_there
 
 # Of one task file, which is held in memory several times over; SQuAD has 30 MB.

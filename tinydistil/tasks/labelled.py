@@ -12,11 +12,9 @@ from xml.parsers import expat
 
 from tinydistil.base.config import nearest, shown
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.document import BadRecord, Record
 from tinydistil.corpus.readers import ReadConfig, keeps_ascii
-from tinydistil.corpus.record_stream import DamagedFile, open_stream
+from tinydistil.corpus.records import BadRecord, DamagedFile, Record, kind_of, open_stream, plain_name
 from tinydistil.corpus.tables import column_name, json_object, listed, table_fields
-from tinydistil.corpus.text_files import kind_of, plain_name
 from tinydistil.tasks.examples import LabelledText, TaskData, data_of, existing, is_sound, records_of
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")

@@ -9,10 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from tinydistil.base.errors import require
-from tinydistil.corpus.document import BadRecord
 from tinydistil.corpus.readers import ReadConfig
+from tinydistil.corpus.records import BadRecord, kind_of
 from tinydistil.corpus.tables import json_object
-from tinydistil.corpus.text_files import kind_of
 from tinydistil.tasks.examples import TaggedSentence, TaskData, content_of, data_of, existing, is_sound, records_of
 
 ENDINGS = (".conll", ".iob", ".jsonl", ".parquet", ".tsv", ".txt")
