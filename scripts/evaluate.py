@@ -60,11 +60,10 @@ with importing(parse_arguments):
     from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
     from tinydistil.corpus.records import BadRecord
-    from tinydistil.evaluate.evaluation import Evaluation, Request, ownership, significance
+    from tinydistil.evaluate.evaluation import Evaluation, ownership, significance
     from tinydistil.evaluate.masked_lm import choose_words
-    from tinydistil.evaluate.parts import PAIRS, PARTS
+    from tinydistil.evaluate.parts import PAIRS, PARTS, Model, open_models
     from tinydistil.evaluate.results import RECORD, TABLES, as_json, markdown
-    from tinydistil.evaluate.vectors import Model, open_models
     from tinydistil.tasks.examples import LabelledText
     from tinydistil.tasks.finetune_config import FineTuneConfig
     from tinydistil.tasks.labelled import Columns, read_labelled
@@ -89,12 +88,21 @@ def main() -> None:
             require(path.is_file(), f"part {part!r} needs {str(path)!r}, which does not exist; see --data, --parts")
     models = open_models(args.model, offline=args.offline)
     check_models(models, parts, args)
-    request = request_of(args, models, parts, changes)
+    pairs: Sequence[LabelledText] = ()
+    if {"speed", "similarity"} & set(parts):
+        pairs = read_labelled(Path(args.data) / PAIRS, Columns(), numbers=True).examples
+    texts = list(islice(held_out(args.text), args.texts)) if "masked_lm" in parts else []
+    require(bool(texts) or "masked_lm" not in parts, f"--text {args.text!r} holds no text")
+    hidden = choose_words(texts, [model.tokenizer for model in models]) if texts else ()
+    evaluation = Evaluation(
+        output, models, parts, Path(args.data), pairs, texts, hidden, changes, args.seeds,
+        pooling=args.pooling, prefix=args.prefix, ranks=ranks,
+    )  # fmt: skip
     with ownership(output).claim(output, ORIGIN, record_now=False):
-        evaluation = Evaluation(output, models, request, ranks)
+        known = evaluation.known()
         write_json(output / RECORD, ORIGIN)
         try:
-            results = evaluation.run()
+            results = evaluation.run(known)
         except Interrupted:
             print("stopped; the same command goes on", file=sys.stderr)
             sys.exit(STOPPED_EXIT_CODE)
@@ -103,23 +111,6 @@ def main() -> None:
         write_text(output / TABLES[0], table)
         write_json(output / TABLES[1], as_json(results, p_values))
     print(table, end="")
-
-
-def request_of(
-    args: argparse.Namespace, models: Sequence[Model], parts: Sequence[str], changes: dict[str, object]
-) -> Request:
-    """What is to be measured: test pairs of ASSIN 2, held-out texts, the words to hide from every model."""
-    pairs: Sequence[LabelledText] = ()
-    if {"speed", "similarity"} & set(parts):
-        pairs = read_labelled(Path(args.data) / PAIRS, Columns(), numbers=True).examples
-    texts: list[str] = []
-    if "masked_lm" in parts:
-        texts = list(islice(held_out(args.text), args.texts))
-        require(bool(texts), f"--text {args.text!r} holds no text")
-    hidden = choose_words(texts, [model.tokenizer for model in models]) if texts else ()
-    return Request(
-        parts, Path(args.data), pairs, texts, hidden, changes, args.seeds, pooling=args.pooling, prefix=args.prefix
-    )
 
 
 def check_models(models: Sequence[Model], parts: Sequence[str], args: argparse.Namespace) -> None:

@@ -74,9 +74,16 @@ with importing(parse_arguments):
     from tinydistil.base.hub import MODULES, notes_on, resolve_folder, sentence_root
     from tinydistil.base.ranks import device_of
     from tinydistil.corpus.records import open_lines
-    from tinydistil.evaluate.inference import check_match, check_pooling, compare_poolings, embed, fill_mask
+    from tinydistil.evaluate.inference import (
+        check_match,
+        check_output,
+        check_pooling,
+        compare_poolings,
+        embed,
+        fill_mask,
+        open_vector_writer,
+    )
     from tinydistil.evaluate.metrics import Entity, entities_of
-    from tinydistil.evaluate.vectors import check_output, open_vector_writer
     from tinydistil.model.bert import BertForMaskedLM, BertModel
     from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
     from tinydistil.tasks.answer_task import AnswerTask

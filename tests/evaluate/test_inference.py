@@ -12,8 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from tinydistil.base.errors import InputError
 from tinydistil.evaluate import inference
-from tinydistil.evaluate.inference import compare_poolings, embed, fill_mask
-from tinydistil.evaluate.vectors import open_vector_writer
+from tinydistil.evaluate.inference import compare_poolings, embed, fill_mask, open_vector_writer
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.tokenizer.tokenizer import Tokenizer

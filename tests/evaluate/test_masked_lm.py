@@ -17,7 +17,7 @@ from tinydistil.evaluate.masked_lm import (
     encode_sequences,
     evaluation_batches,
     masked_lm_scores,
-    mean_of,
+    ratio,
     word_loss,
 )
 from tinydistil.model.bert import BertForMaskedLM
@@ -70,14 +70,13 @@ def test_scores_equal_a_plain_loop(
                 five.append(target in ranked[:5])
     monkeypatch.setattr(masked_lm, "LOGITS_AT_ONCE", 3 * vocabulary.vocab_size)  # three rows at a time
     scores = masked_lm_scores(small_model, vocabulary, sequences)
-    assert scores.sums[:, 3].sum() == len(losses)
-    assert scores.loss == pytest.approx(np.mean(losses), rel=1e-5)
-    assert mean_of(scores.sums, 1) == pytest.approx(np.mean(first))
-    assert mean_of(scores.sums, 2) == pytest.approx(np.mean(five))
-    assert mean_of(scores.sums, 1) < mean_of(scores.sums, 2)
-    assert scores.perplexity == pytest.approx(math.exp(scores.loss))
+    assert scores[:, 3].sum() == len(losses)
+    assert ratio(scores, 0, 3) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert ratio(scores, 1, 3) == pytest.approx(np.mean(first))
+    assert ratio(scores, 2, 3) == pytest.approx(np.mean(five))
+    assert ratio(scores, 1, 3) < ratio(scores, 2, 3)
     again = masked_lm_scores(small_model, vocabulary, sequences)
-    assert (again.sums == scores.sums).all()
+    assert (again == scores).all()
 
 
 def test_chunks_and_batches_change_nothing(
@@ -101,8 +100,8 @@ def test_chunks_and_batches_change_nothing(
         monkeypatch.setattr(masked_lm, "LOGITS_AT_ONCE", most)
         largest.clear()
         found.append((
-            masked_lm_scores(small_model, vocabulary, sequences, batch_size=batch_size).sums,
-            word_loss(small_model, vocabulary, texts, chosen, batch_size=batch_size).sums,
+            masked_lm_scores(small_model, vocabulary, sequences, batch_size=batch_size),
+            word_loss(small_model, vocabulary, texts, chosen, batch_size=batch_size),
         ))  # fmt: skip
         assert max(largest) <= max(most, vocabulary.vocab_size)
     for other in found[1:]:
@@ -124,7 +123,7 @@ def test_words_are_the_same_for_two_vocabularies(texts: list[str], vocabulary: T
         word_loss(model, smaller, texts, chosen),
         word_loss(random_model(vocabulary.vocab_size, 0), vocabulary, texts, chosen),
     ]
-    assert (figures[0].sums[:, 1:] == figures[1].sums[:, 1:]).all()
+    assert (figures[0][:, 1:] == figures[1][:, 1:]).all()
 
 
 def test_a_word_that_one_vocabulary_lacks_is_hidden_from_none(texts: list[str], vocabulary: Tokenizer) -> None:
@@ -153,8 +152,8 @@ def test_word_loss_equals_a_plain_loop(small_model: BertForMaskedLM, vocabulary:
         total += float(F.cross_entropy(logits[places], ids[0, places], reduction="sum")) if places else 0.0
         characters += sum(end - start for start, end in spans)
     ours = word_loss(small_model, vocabulary, texts[:40], chosen)
-    assert ours.loss_per_word == pytest.approx(total / sum(map(len, chosen)), rel=1e-5)
-    assert ours.bits_per_character == pytest.approx(total / characters / math.log(2), rel=1e-5)
+    assert ratio(ours, 0, 1) == pytest.approx(total / sum(map(len, chosen)), rel=1e-5)
+    assert ratio(ours, 0, 2) == pytest.approx(total / characters, rel=1e-5)
 
 
 def test_refusals(small_model: BertForMaskedLM, vocabulary: Tokenizer, sequences: Sequences) -> None:

@@ -12,7 +12,6 @@ import sklearn.metrics
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as seqeval_scores
 
 from tinydistil.base.errors import InputError
-from tinydistil.evaluate.intervals import paired_significance, with_interval
 from tinydistil.evaluate.metrics import (
     Entity,
     accuracy,
@@ -34,6 +33,7 @@ from tinydistil.evaluate.metrics import (
     spearman,
     word_f1,
 )
+from tinydistil.evaluate.results import paired_significance, with_interval
 from tinydistil.tasks.tagged import split_tag
 
 RANDOM = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_classes_equal_scikit_learn(case: str) -> None:
 @pytest.mark.parametrize("case", CLASSES)
 def test_each_class_equals_scikit_learn(case: str) -> None:
     gold, predicted = CLASSES[case]
-    ours = np.array([(each.precision, each.recall, each.f1) for each in scores_by_class(gold, predicted, 4)])
+    ours = np.array([(each.precision, each.recall, each.f1) for each in scores_by_class(gold, predicted, range(4))])
     theirs = sklearn.metrics.precision_recall_fscore_support(gold, predicted, labels=range(4), zero_division=0)
     np.testing.assert_allclose(ours.T, theirs[:3], rtol=0, atol=1e-12)
 

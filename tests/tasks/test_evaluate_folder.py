@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.tasks.conftest import Left, opinions
 from tinydistil.evaluate import results
 from tinydistil.evaluate.evaluation import ownership
-from tinydistil.evaluate.vectors import open_models
+from tinydistil.evaluate.parts import open_models
 from tinydistil.tasks import finetune as finetune_run
 
 Script = Callable[..., Left]

@@ -14,11 +14,9 @@ import torch
 
 from tests.tasks.conftest import Left, opinions
 from tinydistil.evaluate.evaluation import significance
-from tinydistil.evaluate.intervals import Figure
-from tinydistil.evaluate.parts import sentence_vectors
-from tinydistil.evaluate.results import PartResult, shown
+from tinydistil.evaluate.parts import open_models, sentence_vectors
+from tinydistil.evaluate.results import Figure, PartResult, shown
 from tinydistil.evaluate.similarity import cosine_similarity
-from tinydistil.evaluate.vectors import open_models
 from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.sentence_folder import SentenceVectors, declare_sentence_encoder

@@ -5,6 +5,7 @@ Shapes: N texts, D hidden size, C classes.
 
 import hashlib
 import lzma
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from scipy.special import log_softmax
 from tinydistil.base.errors import require
 from tinydistil.corpus.language import split_sentences
 from tinydistil.evaluate.inference import embed
-from tinydistil.evaluate.masked_lm import choose_words, encode_sequences, masked_lm_scores, word_loss
+from tinydistil.evaluate.masked_lm import choose_words, encode_sequences, masked_lm_scores, ratio, word_loss
 from tinydistil.evaluate.metrics import accuracy, precision_recall_f1
 from tinydistil.evaluate.similarity import jaccard, words_of
 from tinydistil.model.bert import BertForMaskedLM, BertModel
@@ -166,11 +167,10 @@ class Measures:
         training = np.concatenate([first, second])
         mean, deviation = training.mean(0), training.std(0) + 1e-6
         snippets = ((vectors(model.bert, tokenizer, side) - mean) / deviation for side in self.snippets)
+        words = word_loss(model, tokenizer, self.passages, self.hidden_words, max_length=_MAX_LENGTH)
         return Scores(
-            masked_lm=masked_lm_scores(model, tokenizer, sequences).loss,
-            bits=word_loss(
-                model, tokenizer, self.passages, self.hidden_words, max_length=_MAX_LENGTH
-            ).bits_per_character,
+            masked_lm=ratio(masked_lm_scores(model, tokenizer, sequences), 0, 3),
+            bits=ratio(words, 0, 2) / math.log(2),
             next_passage=recall_at_10(*snippets),
             work=self._work_f1(training, np.concatenate([test_first, test_second])),
             order=order_accuracy(first - second, test_first - test_second),

@@ -1,14 +1,19 @@
-"""A model at work on text: the tokens behind a mask, and one vector per text.
+"""A model at work on text: the tokens behind a mask, one vector per text, and files of vectors.
 
 Shapes: B texts, T tokens, D hidden size, F size of a text's vector.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations, islice
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from tokenizers import Encoding
 from torch import Tensor
@@ -68,7 +73,9 @@ def fill_mask(
     wanted = tokenizer.encode(text).ids.count(tokenizer.mask_id)
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     require(wanted > 0, f"text {number} has no {mask}: {shown!r}; put {mask} where a word is to be guessed")
-    encoding = _encoded(model, tokenizer, text, truncate, number)
+    limit = _limit(model, tokenizer, truncate, None)
+    encoding = tokenizer.encode(text, max_length=limit if truncate else None)
+    _refuse_long([encoding], limit, number)
     positions = [position for position, token_id in enumerate(encoding.ids) if token_id == tokenizer.mask_id]
     require(
         len(positions) == wanted,
@@ -107,12 +114,13 @@ def embed(
     max_length: int | None = None,
     truncate: bool = False,
     normalize: bool = False,
+    first_number: int = 1,
 ) -> Iterator[TextVector]:
     """Each text with its float32 vector (F,), in order, streamed: at most 32 batches of texts are held at a time.
 
     pooling: "mean", "max", "cls", or "pooler" where the model has one; or what a folder declares, which also cuts texts
     at its own length. `max_length` lowers the model's own limit in tokens; a text beyond it raises InputError unless
-    `truncate`. `normalize` gives unit vectors.
+    `truncate`. `normalize` gives unit vectors. Errors call the first text `first_number`.
     """
     require(1 <= batch_size <= LARGEST_BATCH, f"batch_size must be in 1..{LARGEST_BATCH}, got {batch_size}")
     require(not isinstance(texts, str), "texts must be a list of texts, got one text; put it in a list")
@@ -125,49 +133,41 @@ def embed(
             max_length, truncate = pooling.max_length, True
     else:
         check_pooling(model, pooling)
-    texts, done = iter(texts), 0
+    texts, number = iter(texts), first_number
     limit = _limit(model, tokenizer, truncate, max_length)
     while window := list(islice(texts, batch_size * WINDOW_BATCHES)):
         encodings = tokenizer.encode_all([prompt + text for text in window], max_length=limit if truncate else None)
         fitting = next((i for i, encoding in enumerate(encodings) if len(encoding.ids) > limit), len(window))
-        vectors: dict[int, Tensor] = {}
+        found: dict[int, Tensor] = {}
         # The longest first: what is too much for the memory is so at once.
         for chosen in by_length({i: -len(encodings[i].ids) for i in range(fitting)}, batch_size):
-            inputs = _inputs(model, tokenizer, [encodings[i] for i in chosen])
-            vectors |= zip(chosen, _pooled(model, inputs, pooling, prompt_tokens, normalize), strict=True)
+            with torch.inference_mode():
+                inputs = _inputs(model, tokenizer, [encodings[i] for i in chosen])
+                encoded, attention_mask = model(*inputs), inputs[1]
+                if isinstance(pooling, SentenceVectors):
+                    vectors = pooling(encoded.last_hidden, attention_mask, prompt_tokens=prompt_tokens)
+                elif pooling == "pooler":
+                    vectors = encoded.pooled
+                else:
+                    vectors = pool(encoded.last_hidden, attention_mask, pooling)
+                # squares of 1e20 are beyond float32
+                vectors = F.normalize(vectors.double(), dim=-1) if normalize else vectors
+                found |= zip(chosen, vectors.float().cpu(), strict=True)  # (B, F)
         for index in range(fitting):
-            yield TextVector(window[index], _finite(vectors[index], done + index + 1).numpy())
-        _refuse_long(encodings, limit, done + 1)
-        done += len(window)
-
-
-@torch.inference_mode()
-def _pooled(
-    model: BertModel,
-    inputs: tuple[Tensor, Tensor, Tensor],
-    pooling: str | SentenceVectors,
-    prompt_tokens: int = 0,
-    normalize: bool = False,
-) -> Tensor:
-    """The float32 vectors (B, F), on the CPU, of one batch; prompt_tokens: those that each text begins with."""
-    encoded, attention_mask = model(*inputs), inputs[1]
-    if isinstance(pooling, SentenceVectors):
-        vectors = pooling(encoded.last_hidden, attention_mask, prompt_tokens=prompt_tokens)
-    else:
-        vectors = encoded.pooled if pooling == "pooler" else pool(encoded.last_hidden, attention_mask, pooling)
-    # squares of 1e20 are beyond float32
-    vectors = F.normalize(vectors.double(), dim=-1) if normalize else vectors
-    return vectors.float().cpu()
+            yield TextVector(window[index], _finite(found[index], number + index).numpy())
+        _refuse_long(encodings, limit, number)
+        number += len(window)
 
 
 def compare_poolings(
     model: BertModel, tokenizer: Tokenizer, text: str, *, truncate: bool = False, number: int = 1
 ) -> dict[tuple[str, str], float]:
     """Cosines between the vectors of one text under "cls", "mean" and, where the model has it, "pooler"."""
-    inputs = _inputs(model, tokenizer, [_encoded(model, tokenizer, text, truncate, number)])
-    poolings = ["cls", "mean"] if model.pooler is None else ["cls", "pooler", "mean"]
-    vectors = {pooling: _finite(_pooled(model, inputs, pooling), number).double() for pooling in poolings}
-    return {(a, b): float(F.cosine_similarity(vectors[a], vectors[b])) for a, b in combinations(poolings, 2)}
+    vectors = {}
+    for pooling in ("cls", "mean") if model.pooler is None else ("cls", "pooler", "mean"):
+        (found,) = embed(model, tokenizer, [text], pooling=pooling, truncate=truncate, first_number=number)
+        vectors[pooling] = torch.from_numpy(found.vector).double()
+    return {(a, b): float(F.cosine_similarity(vectors[a], vectors[b], dim=0)) for a, b in combinations(vectors, 2)}
 
 
 def check_pooling(model: BertModel, pooling: str) -> None:
@@ -180,13 +180,6 @@ def _finite(numbers: Tensor, number: int) -> Tensor:
     sound = bool(numbers.isfinite().all())
     require(sound, f"text {number} gives numbers that are not finite; is the model sound?")
     return numbers
-
-
-def _encoded(model: Pretrained, tokenizer: Tokenizer, text: str, truncate: bool, number: int) -> Encoding:
-    limit = _limit(model, tokenizer, truncate, None)
-    encoding = tokenizer.encode(text, max_length=limit if truncate else None)
-    _refuse_long([encoding], limit, number)
-    return encoding
 
 
 def _inputs(model: Pretrained, tokenizer: Tokenizer, encodings: Sequence[Encoding]) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,3 +206,74 @@ def _refuse_long(encodings: Sequence[Encoding], limit: int, first_number: int) -
                 f"text {number} has {length} tokens, more than the limit of {limit}; shorten it, split it, or allow "
                 "truncation (predict.py --truncate)"
             )
+
+
+Write = Callable[[str, NDArray[np.float32]], None]
+
+
+def check_output(path: str | None) -> None:
+    """Raise InputError where `open_vector_writer` could not write, before any work is done."""
+    if path is None:
+        return
+    target = Path(path)
+    require(target.suffix in (".npy", ".jsonl"), f"output {path!r} must end in .npy or .jsonl")
+    require(not target.is_dir(), f"output {path!r} is a folder; give a file")
+    require(target.parent.is_dir(), f"output folder {str(target.parent)!r} does not exist; make it first")
+
+
+@contextmanager
+def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
+    """A function that writes one text and its vector of `width` numbers to a `path` that `check_output` lets pass.
+
+    To FILE.npy (vectors only), FILE.jsonl, or JSON lines on standard output (None). A file gets its name when
+    complete; if the work ends before, for whatever reason, what was done lies readable in FILE.partial.npy (or
+    .jsonl), and a line on standard error says so.
+    """
+    if path is None:
+        yield lambda text, vector: print(_json_line(text, vector))
+        return
+    target = Path(path)
+    partial = target.with_suffix(f".partial{target.suffix}")
+    try:
+        if target.suffix == ".npy":
+            with _npy_file(partial, width) as write:
+                yield write
+        else:
+            with partial.open("w", encoding="utf-8", buffering=1) as stream:
+                yield lambda text, vector: print(_json_line(text, vector), file=stream)
+    except BaseException as error:
+        print(f"what was done before is in {str(partial)!r}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename is None:  # a failing write does not say which file it was
+            raise OSError(error.errno, error.strerror, str(partial)) from None
+        raise
+    partial.replace(target)
+
+
+@contextmanager
+def _npy_file(path: Path, width: int) -> Iterator[Write]:
+    def write(_text: str, vector: NDArray[np.float32]) -> None:
+        data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+        while data:  # an unbuffered write may take a part
+            data = data[stream.write(data) :]
+
+    def write_header(height: int) -> None:
+        # numpy pads the header so that a longer first axis fits in the same space
+        stream.seek(0)
+        npy.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (height, width)})
+
+    # Unbuffered: on a full disk, what the file holds is what was written.
+    with path.open("wb", buffering=0) as stream:
+        write_header(0)
+        start = stream.tell()
+        try:
+            yield write
+        finally:
+            height = (stream.seek(0, 2) - start) // (4 * width)
+            stream.truncate(start + height * 4 * width)
+            write_header(height)
+
+
+def _json_line(text: str, vector: NDArray[np.float32]) -> str:
+    # Nine significant digits are enough to give every float32 back exactly.
+    numbers = ", ".join(f"{number:.9g}" for number in vector.tolist())
+    return f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}'

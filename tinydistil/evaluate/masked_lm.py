@@ -6,14 +6,15 @@ for `word_loss` the same words are hidden from every model, all pieces of a word
 are summed: loss per word, bits per character. A word is what stands between white space, where every tokenizer cuts.
 A vocabulary that lower-cases has no capitals or accents to guess; that flatters its figures.
 
-Shapes: B sequences, T tokens, D hidden size, M masked positions, V vocabulary, S sequences or texts of the whole set.
+Shapes: B sequences, T tokens, D hidden size, M masked positions, V vocabulary, S sequences or texts of the whole set,
+W words of a text.
 """
 
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import torch
@@ -33,7 +34,6 @@ from tinydistil.tokenizer.tokenizer import Tokenizer, collate
 EVALUATION_MASK = MaskConfig()
 # Logits in memory at a time: 16 MiB in float32, whatever the vocabulary. Larger blocks are no faster on a CPU.
 LOGITS_AT_ONCE = 2**22
-_WORD = re.compile(r"\S+")
 Sequences = Sequence[NDArray[np.integer]]  # token ids without special ones
 Span = tuple[int, int]  # first character and the one after the last
 
@@ -50,44 +50,9 @@ class EvaluationBatch:
     sequences: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedLMScores:
-    """sums (S, 4) over each sequence's masked tokens: losses in nats, first guesses that are right, targets among the
-    first five guesses, and their number. They are what an interval resamples."""
-
-    sums: NDArray[np.float64]
-
-    @property
-    def loss(self) -> float:
-        """Cross-entropy per masked token, in nats."""
-        return mean_of(self.sums, 0)
-
-    @property
-    def perplexity(self) -> float:
-        """exp(loss), infinite where that overflows."""
-        return math.exp(self.loss) if self.loss < 709 else math.inf
-
-
-def mean_of(sums: NDArray[np.float64], column: int) -> float:
-    """A column's sum per masked token: 0 the loss, 1 accuracy@1, 2 accuracy@5."""
-    return float(sums[:, column].sum() / sums[:, -1].sum())
-
-
-@dataclass(frozen=True, slots=True)
-class WordLoss:
-    """sums (S, 3) of each text: losses in nats, hidden words, their characters."""
-
-    sums: NDArray[np.float64]
-
-    @property
-    def loss_per_word(self) -> float:
-        """Nats per hidden word, summed over its pieces."""
-        return float(self.sums[:, 0].sum() / self.sums[:, 1].sum())
-
-    @property
-    def bits_per_character(self) -> float:
-        """Bits per character of the hidden words."""
-        return float(self.sums[:, 0].sum() / self.sums[:, 2].sum() / math.log(2))
+def ratio(sums: NDArray[np.float64], column: int, count: int) -> float:
+    """The sum of one column of `sums` by the sum of another: a mean over all that is counted."""
+    return float(sums[:, column].sum() / sums[:, count].sum())
 
 
 def encode_sequences(texts: Sequence[str], tokenizer: Tokenizer, *, max_length: int = 128) -> list[NDArray[np.integer]]:
@@ -101,17 +66,17 @@ def evaluation_batches(
     sequences: Sequences, tokenizer: Tokenizer, *, batch_size: int = 32
 ) -> Iterator[EvaluationBatch]:
     """The sequences with their fixed masks, from the shortest to the longest."""
-    require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
     special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
     ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
     lengths = {i: length for i in range(len(sequences)) if (length := len(sequences[i]))}
     for chosen in by_length(lengths, batch_size):
-        numbers = np.array(chosen)
         ids, valid, text = pad_with_special(tokenizer, [sequences[i] for i in chosen])  # (B, T)
+        # The key of a mask is a hash of the sequence: unlike its number, the same in whatever set it stands.
+        hashes = [hashlib.blake2b(sequences[i].astype("<i8").tobytes(), digest_size=8).digest() for i in chosen]
         masked = mask_tokens(
             ids,
             text & (ids != tokenizer.unk_id),
-            np.array([_key(sequences[i]) for i in numbers], np.int64),
+            np.array([int.from_bytes(each, "little") >> 1 for each in hashes], np.int64),
             EVALUATION_MASK,
             mask_id=tokenizer.mask_id,
             ordinary_ids=ordinary_ids,
@@ -123,24 +88,19 @@ def evaluation_batches(
             torch.from_numpy(valid.astype(np.int64)),
             torch.from_numpy(masked.rows),
             torch.from_numpy(masked.targets),
-            numbers[masked.rows // ids.shape[1]],
+            np.array(chosen)[masked.rows // ids.shape[1]],
         )
-
-
-def _key(sequence: NDArray[np.integer]) -> int:
-    """63 bits of the hash of a sequence's ids: unlike its number, the same in whatever set it stands."""
-    digest = hashlib.blake2b(sequence.astype("<i8").tobytes(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 @torch.inference_mode()
 def masked_lm_scores(
     model: BertForMaskedLM, tokenizer: Tokenizer, sequences: Sequences, *, batch_size: int = 32
-) -> MaskedLMScores:
-    """Loss, accuracy@1 and @5 over the fixed masks of `sequences`.
+) -> NDArray[np.float64]:
+    """Sums (S, 4) over the fixed masks of each of `sequences`, which an interval resamples.
 
-    The model is used as it stands: call `.eval()` first. Memory does not grow with the vocabulary times the tokens.
-    Raises InputError where nothing can be masked, or tokenizer and model do not belong together.
+    They are: losses in nats, first guesses that are right, targets among the first five guesses, masked tokens. Call
+    `.eval()` first. Memory does not grow with the vocabulary times the tokens. Raises InputError where nothing can be
+    masked, or tokenizer and model do not belong together.
     """
     check_match(model, tokenizer)
     sums = np.zeros((len(sequences), 4))
@@ -150,7 +110,7 @@ def masked_lm_scores(
         columns = [losses, hits[:, 0].double(), hits.any(1).double(), torch.ones_like(losses)]
         np.add.at(sums, numbers, torch.stack(columns, 1).cpu().numpy())
     require(sums[:, 3].sum() > 0, "no token to mask: the sequences are empty, or too few and short for a rate of 15 %")
-    return MaskedLMScores(sums)
+    return sums
 
 
 def _predictions(
@@ -177,10 +137,15 @@ def choose_words(
     all.
     """
     require(0 < rate < 1, f"rate must be in (0, 1), got {rate}")
-    known = [[(m.start(), m.end()) for m in _WORD.finditer(text)] for text in texts]
+    known = [[match.span() for match in re.finditer(r"\S+", text)] for text in texts]
     for tokenizer in tokenizers:
-        encodings = tokenizer.encode_all(texts, max_length=max_length)
-        known = [_known(*each, tokenizer.unk_id) for each in zip(encodings, texts, known, strict=True)]
+        for number, encoding in enumerate(tokenizer.encode_all(texts, max_length=max_length)):
+            reached = max((end for _, end in encoding.offsets), default=0)
+            spans = [span for span in known[number] if span[1] <= reached]
+            pieces = _pieces(encoding, spans, tokenizer.unk_id)
+            is_unknown = np.array(encoding.ids) == tokenizer.unk_id
+            spelt = np.any(pieces, axis=1) & ~np.any(pieces & is_unknown, axis=1)
+            known[number] = list(compress(spans, spelt.tolist()))
     chosen = []
     for text, spans in zip(texts, known, strict=True):
         # Rounded by chance, so that short texts have their share too.
@@ -198,10 +163,10 @@ def word_loss(
     *,
     max_length: int = 128,
     batch_size: int = 32,
-) -> WordLoss:
-    """The loss over `hidden_words`, from `choose_words` with this tokenizer among its own.
+) -> NDArray[np.float64]:
+    """Sums (S, 3) over the hidden words of each text: losses in nats of all their pieces, words, characters.
 
-    Raises InputError where no word is hidden.
+    hidden_words: from `choose_words` with this tokenizer among its own. Raises InputError where no word is hidden.
     """
     check_match(model, tokenizer)
     require(any(hidden_words), "no word to hide: give more or longer texts")
@@ -212,37 +177,26 @@ def word_loss(
     def batches() -> Iterator[EvaluationBatch]:
         for chosen in by_length(lengths, batch_size):
             batch = collate([encodings[i] for i in chosen], tokenizer.pad_id)
-            pieces = [_pieces(encodings[i], texts[i], hidden_words[i]) for i in chosen]
+            pieces = [np.flatnonzero(_pieces(encodings[i], hidden_words[i], tokenizer.unk_id).any(0)) for i in chosen]
             ids, width = batch.input_ids.flatten(), batch.input_ids.shape[1]
-            positions = torch.tensor([i * width + piece for i, each in enumerate(pieces) for piece in each])
+            positions = torch.from_numpy(np.concatenate([i * width + each for i, each in enumerate(pieces)]))
             masked = ids.index_fill(0, positions, tokenizer.mask_id).view_as(batch.input_ids)
             numbers = np.repeat(chosen, [len(each) for each in pieces])
             yield EvaluationBatch(masked, batch.attention_mask, positions, ids[positions], numbers)
 
     for numbers, _, _, losses in _predictions(model, batches()):
         np.add.at(sums[:, 0], numbers, losses.cpu().numpy())
-    return WordLoss(sums)
+    return sums
 
 
-def _known(encoding: Encoding, text: str, spans: Sequence[Span], unk_id: int) -> list[Span]:
-    """The words that lie within the encoding and are spelt by known pieces only."""
-    marks = bytearray(len(text))  # of each character: 0 in no piece, 1 in a known one, 2 in an unknown one
-    reached = 0
-    for piece, (start, end), special in zip(encoding.ids, encoding.offsets, encoding.special_tokens_mask, strict=True):
-        # In some tokenizers the unknown token counts as special too.
-        if piece == unk_id or not special:
-            marks[start:end] = (b"\2" if piece == unk_id else b"\1") * (end - start)
-            reached = max(reached, end)
-    return [(a, b) for a, b in spans if b <= reached and 2 not in marks[a:b] and 1 in marks[a:b]]
-
-
-def _pieces(encoding: Encoding, text: str, spans: tuple[Span, ...]) -> list[int]:
-    """The positions in the encoding of these words' pieces."""
-    marks = bytearray(len(text))
-    for start, end in spans:
-        marks[start:end] = b"\1" * (end - start)
-    offsets = enumerate(zip(encoding.offsets, encoding.special_tokens_mask, strict=True))
-    return [position for position, ((start, end), special) in offsets if not special and 1 in marks[start:end]]
+def _pieces(encoding: Encoding, spans: Sequence[Span], unk_id: int) -> NDArray[np.bool_]:
+    """Which tokens spell a part of which of W words: (W, T)."""
+    # In some tokenizers the unknown token counts as special too.
+    is_text = (np.array(encoding.special_tokens_mask) == 0) | (np.array(encoding.ids) == unk_id)  # (T,)
+    first, last = np.array(spans, np.int64).reshape(-1, 2, 1).swapaxes(0, 1)  # (W, 1)
+    starts, ends = np.array(encoding.offsets, np.int64).reshape(-1, 2).T  # (T,)
+    touching: NDArray[np.bool_] = is_text & (np.maximum(starts, first) < np.minimum(ends, last))
+    return touching
 
 
 def _draw(text: str, number: int) -> float:

@@ -7,7 +7,7 @@ Shapes: N items, C classes.
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
@@ -44,32 +44,28 @@ def accuracy(gold: ArrayLike, predicted: ArrayLike) -> float:
 
 def confusion_matrix(gold: ArrayLike, predicted: ArrayLike, num_classes: int) -> NDArray[np.int64]:
     """How often class i was predicted as j: (C, C) counts of classes numbered 0 to C - 1."""
-    first, second = _paired(gold, predicted)
-    least, most = min(first.min(), second.min()), max(first.max(), second.max())
-    require(least >= 0 and most < num_classes, f"classes must be in 0..{num_classes - 1}, got {least} to {most}")
+    pairs = np.stack(_paired(gold, predicted)).astype(np.int64)  # (2, N)
+    known = pairs.min() >= 0 and pairs.max() < num_classes
+    require(known, f"classes must be in 0..{num_classes - 1}, got {pairs.min()} to {pairs.max()}")
     counts = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(counts, (first.astype(np.int64), second.astype(np.int64)), 1)
+    np.add.at(counts, tuple(pairs), 1)
     return counts
 
 
 def precision_recall_f1(gold: ArrayLike, predicted: ArrayLike, *, average: Literal["macro", "weighted"]) -> Scores:
     """The mean of the scores of all classes in `gold` or `predicted`; "weighted" by how often each is in `gold`."""
     first, second = _paired(gold, predicted)
-    classes = np.union1d(first, second)
-    weights = [np.sum(first == c) if average == "weighted" else 1 for c in classes]
-    scores = np.array([astuple(_scores_of_class(first, second, c)) for c in classes])
+    classes = np.union1d(first, second).tolist()
+    weights = [np.sum(first == each) if average == "weighted" else 1 for each in classes]
+    scores = [astuple(each) for each in scores_by_class(first, second, classes)]
     return Scores(*map(float, np.average(scores, axis=0, weights=weights)))
 
 
-def scores_by_class(gold: ArrayLike, predicted: ArrayLike, num_classes: int) -> list[Scores]:
-    """The scores of each class 0 to C - 1, whether it occurs or not; other numbers are of no class."""
+def scores_by_class(gold: ArrayLike, predicted: ArrayLike, classes: Iterable[float]) -> list[Scores]:
+    """The scores of each of `classes`, whether it occurs or not."""
     first, second = _paired(gold, predicted)
-    return [_scores_of_class(first, second, number) for number in range(num_classes)]
-
-
-def _scores_of_class(gold: NDArray[np.generic], predicted: NDArray[np.generic], number: float) -> Scores:
-    first, second = gold == number, predicted == number
-    return Scores.of(np.sum(first & second), second.sum(), first.sum())
+    sides = [(first == number, second == number) for number in classes]
+    return [Scores.of(np.sum(true & found), found.sum(), true.sum()) for true, found in sides]
 
 
 def roc_auc(gold: ArrayLike, scores: ArrayLike) -> float:
@@ -89,8 +85,8 @@ def roc_auc_of_classes(gold: ArrayLike, probabilities: ArrayLike) -> float:
 
     probabilities (N, C); of two classes both areas are the same.
     """
-    first, columns = np.asarray(gold), np.asarray(probabilities).T
-    areas = [roc_auc(first == number, column) for number, column in enumerate(columns)]
+    columns = enumerate(np.asarray(probabilities).T)
+    areas = [roc_auc(np.equal(gold, number), column) for number, column in columns]
     defined = [area for area in areas if not math.isnan(area)]
     return float(np.mean(defined)) if defined else math.nan
 
@@ -109,8 +105,8 @@ def spearman(gold: ArrayLike, predicted: ArrayLike) -> float:
 
 def mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
     """The mean of (gold - predicted)^2 over N >= 1 items."""
-    first, second = _paired(gold, predicted)
-    return float(np.mean((first.astype(np.float64) - second.astype(np.float64)) ** 2))
+    first, second = (side.astype(np.float64) for side in _paired(gold, predicted))
+    return float(np.mean((first - second) ** 2))
 
 
 def scaled_mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
@@ -206,14 +202,13 @@ def exact_match(answer: str, accepted: Sequence[str]) -> float:
 
 def word_f1(answer: str, accepted: Sequence[str]) -> float:
     """The best F1 of words shared with an accepted answer; two answers without a word agree (1.0)."""
-    words = normalise(answer).split()
-    return max((_word_f1(words, normalise(other).split()) for other in accepted), default=0.0)
-
-
-def _word_f1(first: list[str], second: list[str]) -> float:
-    if not first or not second:
-        return float(first == second)
-    return Scores.of((Counter(first) & Counter(second)).total(), len(first), len(second)).f1
+    words, scores = Counter(normalise(answer).split()), [0.0]
+    for other in (Counter(normalise(each).split()) for each in accepted):
+        if words or other:
+            scores.append(Scores.of((words & other).total(), words.total(), other.total()).f1)
+        else:
+            scores.append(1.0)
+    return max(scores)
 
 
 def _paired(gold: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:

@@ -1,8 +1,11 @@
-"""The parts of an evaluation: size and speed, masked words, zero-shot similarity, and five that are fine-tuned."""
+"""What an evaluation measures, and on which models: size and speed, masked words, zero-shot similarity, and five parts
+that are fine-tuned."""
 
+import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,17 +13,19 @@ import numpy as np
 import torch
 
 from tinydistil.base.errors import InputError, require
+from tinydistil.base.files import PARTIAL_SUFFIX, fingerprint
+from tinydistil.base.hub import TOKENIZER_FILES, resolve_folder, weight_files
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
-from tinydistil.evaluate.inference import embed
-from tinydistil.evaluate.intervals import Figure, Items, Statistic, with_interval
-from tinydistil.evaluate.masked_lm import Span, encode_sequences, masked_lm_scores, mean_of, word_loss
+from tinydistil.evaluate.inference import check_match, embed
+from tinydistil.evaluate.masked_lm import Span, encode_sequences, masked_lm_scores, ratio, word_loss
 from tinydistil.evaluate.metrics import pearson, precision_recall_f1, scores_of
-from tinydistil.evaluate.results import PartResult
+from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Figure, Items, PartResult, Statistic, with_interval
 from tinydistil.evaluate.similarity import SimilarityScores, cosine_similarity, untrained_copy, word_overlap
-from tinydistil.evaluate.vectors import Model
 from tinydistil.model.bert import BertForMaskedLM, BertModel
+from tinydistil.model.config import BertConfig
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
+from tinydistil.model.weights import HEAD_BIAS
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seeds
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
@@ -28,6 +33,76 @@ from tinydistil.tasks.folder import AnyData, load, make_task
 from tinydistil.tasks.task import check_examples
 from tinydistil.tasks.task_output import FIGURES
 from tinydistil.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to measure, by its name in the tables and on disk. weights: how many its layers have; content:
+    fingerprints of its files, by kind."""
+
+    name: str
+    folder: Path
+    tokenizer: Tokenizer
+    config: BertConfig
+    weights: int
+    predicts_words: bool
+    has_pooler: bool
+    content: dict[str, str]
+
+
+def open_models(given: Sequence[str], *, offline: bool) -> list[Model]:
+    """The models of "[NAME=]MODEL", each loaded once to see that it is whole and fits its tokenizer.
+
+    Raises InputError where one does not, and for names that are no plain and different names of folders.
+    """
+    models: list[Model] = []
+    for each in given:
+        # Both may hold "=" themselves: the first split whose model is a folder counts.
+        words = each.split("=")
+        splits = [("=".join(words[:at]), "=".join(words[at:])) for at in range(len(words))]
+        usual = splits[min(1, len(splits) - 1)]
+        name, source = next((split for split in splits if split[1] and Path(split[1]).is_dir()), usual)
+        folder = resolve_folder(source, offline=offline)
+        # A hub name or a folder is called by its last part, unless NAME= says otherwise.
+        name = name or (Path(source).name if Path(source).name not in ("", "..") else folder.resolve().name)
+        _check_name(name, [model.name for model in models])
+        tokenizer, encoder = Tokenizer.from_pretrained(folder), BertModel.from_pretrained(folder)
+        check_match(encoder, tokenizer)
+        weights = sum(parameter.numel() for parameter in encoder.layers.parameters())
+        has_head = encoder.load_report is not None and HEAD_BIAS in encoder.load_report.left_over
+        has_pooler, content = encoder.pooler is not None, _content_of(folder)
+        models.append(Model(name, folder, tokenizer, encoder.config, weights, has_head, has_pooler, content))
+    return models
+
+
+def _content_of(folder: Path) -> dict[str, str]:
+    """Fingerprints of what a model's figures depend on: weights, tokenizer, and all else that says how to use it."""
+    weights = weight_files(folder)
+    # A sentence encoder keeps pooling and further layers in folders beside the weights.
+    modules = [path for path in sorted(folder.glob("[0-9]_*/*")) if path.suffix in (".json", ".safetensors", ".bin")]
+    tokenizer = [folder / name for name in TOKENIZER_FILES]
+    ours = {*weights, *tokenizer}
+    others = [path for path in sorted(folder.glob("*.json")) if path not in ours and ".index." not in path.name]
+    kinds = {"weights": weights, "tokenizer": tokenizer, "configuration": [*others, *modules]}
+    return {kind: fingerprint(path for path in paths if path.is_file()) for kind, paths in kinds.items()}
+
+
+def _check_name(name: str, others: Sequence[str]) -> None:
+    plain = name.isprintable() and name.strip() == name and "/" not in name and not name.startswith(".")
+    require(
+        plain and 0 < len(name.encode("utf-8", "surrogatepass")) <= 100,
+        "models need names of at most 100 bytes, printable, no dot or space in front, without slashes: "
+        f"{name[:120]!r}; give NAME=DIR",
+    )
+    reserved = _folded(name.removesuffix(PARTIAL_SUFFIX)) in (OVERLAP, RECORD, *TABLES)
+    require(not reserved, f"models need names of their own, and {name!r} is one of this program's; change NAME")
+    # Some file systems keep "Bert" and "bert", or two spellings of "é", in one folder.
+    same = [other for other in others if _folded(other) == _folded(name)]
+    require(not same, f"models need names of their own, got {name!r} and {[*same, ''][0]!r}; give NAME=DIR")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _pearson(items: Items) -> float:
@@ -100,16 +175,17 @@ def masked_words(
 ) -> PartResult:
     """Loss and accuracy per masked token, loss per word, bits per character."""
     masked_lm = BertForMaskedLM.from_pretrained(model.folder, heads="require", attention="packed").to(device)
-    scores = masked_lm_scores(masked_lm, model.tokenizer, encode_sequences(texts, model.tokenizer))
+    sums = masked_lm_scores(masked_lm, model.tokenizer, encode_sequences(texts, model.tokenizer))
     words = word_loss(masked_lm, model.tokenizer, texts, hidden_words)
-    items = scores.sums[scores.sums[:, 3] > 0]
+    items = sums[sums[:, 3] > 0]
+    loss = ratio(sums, 0, 3)
     figures = {
-        "loss": with_interval(lambda chosen: mean_of(chosen, 0), items),
-        "perplexity": Figure(scores.perplexity),
-        "accuracy_1": with_interval(lambda chosen: mean_of(chosen, 1), items),
-        "accuracy_5": Figure(mean_of(scores.sums, 2)),
-        "loss_per_word": Figure(words.loss_per_word),
-        "bits_per_character": Figure(words.bits_per_character),
+        "loss": with_interval(lambda chosen: ratio(chosen, 0, 3), items),
+        "perplexity": Figure(math.exp(loss) if loss < 709 else math.inf),
+        "accuracy_1": with_interval(lambda chosen: ratio(chosen, 1, 3), items),
+        "accuracy_5": Figure(ratio(sums, 2, 3)),
+        "loss_per_word": Figure(ratio(words, 0, 1)),
+        "bits_per_character": Figure(ratio(words, 0, 2) / math.log(2)),
     }
     protocol = (
         f"{len(texts)} texts cut to 128 tokens, vocabulary {'lower-cases' if model.tokenizer.lowercases else 'cased'}; "
@@ -135,41 +211,36 @@ def zero_shot_similarity(
     The figures of `vectors`; the Pearson of the same model with random weights, and of the other poolings it has.
     """
     encoder = BertModel.from_pretrained(model.folder, attention="packed").to(device)
-    texts = columns(pairs)
 
     def scores(encoder: BertModel, pooling: str | SentenceVectors) -> SimilarityScores:
         # what a folder declares has its own prompt
         before = prefix if isinstance(pooling, str) else ""
-        return cosine_similarity(encoder, model.tokenizer, *texts, pooling=pooling, prefix=before)
+        return cosine_similarity(encoder, model.tokenizer, *columns(pairs), pooling=pooling, prefix=before)
 
-    trained, untrained = scores(encoder, vectors), scores(untrained_copy(encoder), vectors)
-    figures = _similarity_figures(trained)
-    figures["untrained_pearson"] = with_interval(_pearson, untrained.items)
-    for pooling in ("mean", "cls", *(["pooler"] if model.has_pooler else [])):
-        if pooling != vectors:
-            figures[f"{pooling}_pearson"] = Figure(scores(encoder, pooling).pearson)
     said = f"{vectors} vectors" if isinstance(vectors, str) else f"the folder's vectors ({vectors})"
     protocol = f"ASSIN 2 test, zero-shot: cosine of {said}" + (f", prefix {prefix!r}" if prefix else "")
-    return PartResult(figures, protocol, trained.items)
+    others = {"untrained_pearson": with_interval(_pearson, scores(untrained_copy(encoder), vectors).items)}
+    for pooling in ("mean", "cls", *(["pooler"] if model.has_pooler else [])):
+        if pooling != vectors:
+            others[f"{pooling}_pearson"] = Figure(scores(encoder, pooling).pearson)
+    return _similarity(scores(encoder, vectors), protocol, others)
 
 
 def overlap_similarity(pairs: Sequence[LabelledText]) -> PartResult:
     """The floor without a model: shared words over all words."""
-    scores, protocol = word_overlap(*columns(pairs)), "ASSIN 2 test, no model: words in common over all words"
-    return PartResult(_similarity_figures(scores), protocol, scores.items)
+    return _similarity(word_overlap(*columns(pairs)), "ASSIN 2 test, no model: words in common over all words", {})
+
+
+def _similarity(scores: SimilarityScores, protocol: str, others: dict[str, Figure]) -> PartResult:
+    names = ("spearman", "mse_linear", "mse_isotonic", "anisotropy")
+    figures = {name: Figure(getattr(scores, name)) for name in names}
+    return PartResult({"pearson": with_interval(_pearson, scores.items)} | figures | others, protocol, scores.items)
 
 
 def columns(pairs: Sequence[LabelledText]) -> tuple[list[str], list[str], list[float]]:
     """First texts, second texts and scores. Raises InputError where they are no pairs."""
-    if any(pair.second is None for pair in pairs):
-        raise InputError("similarity needs pairs of texts")
+    require(all(pair.second is not None for pair in pairs), "similarity needs pairs of texts")
     return [p.text for p in pairs], [str(p.second) for p in pairs], [float(p.label) for p in pairs]
-
-
-def _similarity_figures(scores: SimilarityScores) -> dict[str, Figure]:
-    others = ("spearman", "mse_linear", "mse_isotonic", "anisotropy")
-    figures = {"pearson": with_interval(_pearson, scores.items)}
-    return figures | {name: Figure(getattr(scores, name)) for name in others}
 
 
 def config_for(model: Model, part: str, settings: Mapping[str, object]) -> FineTuneConfig:
@@ -184,60 +255,58 @@ def config_for(model: Model, part: str, settings: Mapping[str, object]) -> FineT
     return config
 
 
-@dataclass(frozen=True)
-class TuningJob:
-    """A part to be fine-tuned; num_bad: how many lines of its files were set aside."""
+def prepare_tuning(
+    model: Model,
+    part: str,
+    data: Path,
+    data_sets: Sequence[AnyData],
+    config: FineTuneConfig,
+    *,
+    num_seeds: int,
+    work: Path,
+    ranks: Ranks,
+    label: str,
+) -> Callable[[float], PartResult]:
+    """What fine-tunes `model` with the seeds 1 to `num_seeds`, and measures it on the test set.
 
-    part: Part
-    config: FineTuneConfig
-    material: Material
-    num_bad: int
-
-
-def tuning_job(folder: Path, part: str, data: Path, data_sets: Sequence[AnyData], config: FineTuneConfig) -> TuningJob:
-    """What the model in `folder` is tuned with; data_sets: what the part's files in `data` hold.
-
-    Raises InputError, naming the file, where they make no task or cannot be measured on.
+    It takes the work after it, in runs of one seed, and raises Interrupted where it was stopped: `work` keeps each
+    seed's model, so that it goes on where it was. data_sets: what the part's files in `data` hold; label: as in
+    `run_seeds`. Raises InputError at once, naming the file, where they make no task or cannot be measured on.
     """
+    title, files, kind, statistic = PARTS[part].title, PARTS[part].files, PARTS[part].kind, PARTS[part].primary
     training, *dev, test = (each.examples for each in data_sets)
-    subjects = [f"part {part!r}, {str(data / file)!r}" for file in PARTS[part].files]
+    subjects = [f"part {part!r}, {str(data / file)!r}" for file in files]
     remedy = "; mend the file, or choose other --parts"
     try:
-        task = make_task(PARTS[part].kind, training, Tokenizer.from_pretrained(folder), config)
+        task = make_task(kind, training, Tokenizer.from_pretrained(model.folder), config)
     except InputError as error:
         raise InputError(f"{subjects[0]}: {error}{remedy}") from None
     for subject, each in zip(subjects, data_sets, strict=True):
         check_examples(task, each.examples, subject, remedy)
-    material = Material(folder, task, training, dev[0] if dev else [], test)
-    return TuningJob(PARTS[part], config, material, sum(len(each.bad) for each in data_sets))
-
-
-def fine_tuned(
-    job: TuningJob, num_seeds: int, work: Path, ranks: Ranks, *, label: str, still_to_come: float
-) -> PartResult:
-    """Fine-tune with the seeds 1 to `num_seeds`, and measure on the test set; raises Interrupted where it was stopped.
-
-    `work` keeps each seed's model, so that an interrupted part goes on where it was. label, still_to_come: as in
-    `run_seeds`.
-    """
-    part, config, material = job.part, job.config, job.material
+    material = Material(model.folder, task, training, dev[0] if dev else [], test)
     folders = {seed: work / f"seed-{seed}" for seed in range(1, num_seeds + 1)}
-    found = run_seeds(material, config, folders, ranks, resume=True, label=label, still_to_come=still_to_come)
-    runs = [figures.get("test", {}) for figures in found]
-    model = load(folders[1], (part.kind,)).model.to(ranks.device)
-    evidence, first, _ = measured(material.task, model, material.test)
-    for folder, run in zip(folders.values(), runs, strict=True):
-        require(first.keys() <= run.keys(), f"{str(folder / FIGURES)!r} is damaged; delete it, to measure again")
-    assert part.primary is not None
-    interval, primary, figures = with_interval(part.primary, evidence), next(iter(first)), {}
-    for name in first:
-        mean, deviation = mean_and_deviation([run[name] for run in runs])
-        low, high = (interval.low, interval.high) if name == primary else (None, None)
-        figures[name] = Figure(mean, low, high, deviation if num_seeds > 1 else None)
-    chosen = "best weights on dev" if len(part.files) == 3 else "last weights"
     protocol = (
-        f"{part.title}: fine-tuned on {len(material.training)} rows ({job.num_bad} of all set aside), "
-        f"{config.epochs:g} epochs, learning rate {config.learning_rate:g}, {chosen}; "
+        f"{title}: fine-tuned on {len(training)} rows ({sum(len(each.bad) for each in data_sets)} of all set aside), "
+        f"{config.epochs:g} epochs, learning rate {config.learning_rate:g}, "
+        f"{'best weights on dev' if dev else 'last weights'}; "
         f"{num_seeds} seeds, mean, interval over test items of the first"
     )
-    return PartResult(figures, protocol, evidence)
+
+    def tune(still_to_come: float) -> PartResult:
+        found = run_seeds(material, config, folders, ranks, resume=True, label=label, still_to_come=still_to_come)
+        tuned = load(folders[1], (kind,)).model.to(ranks.device)
+        evidence, first, _ = measured(task, tuned, test)
+        runs = [figures.get("test", {}) for figures in found]
+        for folder, run in zip(folders.values(), runs, strict=True):
+            require(first.keys() <= run.keys(), f"{str(folder / FIGURES)!r} is damaged; delete it, to measure again")
+        figures = {}
+        for name in first:
+            mean, deviation = mean_and_deviation([run[name] for run in runs])
+            figures[name] = Figure(mean, deviation=deviation if num_seeds > 1 else None)
+        primary = next(iter(first))
+        assert statistic is not None
+        interval = with_interval(statistic, evidence)
+        figures[primary] = replace(figures[primary], low=interval.low, high=interval.high)
+        return PartResult(figures, protocol, evidence)
+
+    return tune

@@ -18,7 +18,6 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.sentence_folder import SentenceVectors
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-_WORD = re.compile(r"\w+")
 # Two vectors of any sentences: enough pairs that the mean cosine stands to about 0.002.
 RANDOM_PAIRS = 10_000
 
@@ -49,7 +48,6 @@ def cosine_similarity(
     gold: ArrayLike,
     *,
     pooling: str | SentenceVectors = "mean",
-    batch_size: int = 64,
     prefix: str = "",
 ) -> SimilarityScores:
     """Cosines of the pooled vectors of N pairs of sentences, against gold scores (N,); zero-shot.
@@ -57,21 +55,20 @@ def cosine_similarity(
     pooling: as in `embed`. `prefix` stands before every sentence, for encoders trained with one ("query: "). Sentences
     are cut to what the model takes.
     """
-    _check_pairs(first, second, gold)
+    pairs = _pairs(first, second, gold)
     check_match(model, tokenizer)
     texts = list(dict.fromkeys([*first, *second]))  # many sentences stand in several pairs
-    prefixed = [prefix + text for text in texts]
-    found = embed(model, tokenizer, prefixed, pooling=pooling, batch_size=batch_size, truncate=True)
+    found = embed(model, tokenizer, [prefix + text for text in texts], pooling=pooling, batch_size=64, truncate=True)
     vectors = np.array([each.vector for each in found], np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    index = {text: i for i, text in enumerate(texts)}
-    left, right = (vectors[[index[text] for text in side]] for side in (first, second))  # (N, D)
-    return _scores(gold, (left * right).sum(1), anisotropy(vectors))
+    units = dict(zip(texts, vectors, strict=True))
+    cosines = [(units[one] * units[other]).sum() for one, other in pairs]
+    return _scores(gold, cosines, anisotropy(vectors))
 
 
 def words_of(text: str) -> set[str]:
     """The different words of a text, in lower case."""
-    return set(_WORD.findall(text.lower()))
+    return set(re.findall(r"\w+", text.lower()))
 
 
 def jaccard(one: set[str], other: set[str]) -> float:
@@ -81,9 +78,8 @@ def jaccard(one: set[str], other: set[str]) -> float:
 
 def word_overlap(first: Sequence[str], second: Sequence[str], gold: ArrayLike) -> SimilarityScores:
     """The floor without a model: shared words over all words of a pair (Jaccard), in lower case."""
-    _check_pairs(first, second, gold)
-    overlaps = [jaccard(words_of(one), words_of(other)) for one, other in zip(first, second, strict=True)]
-    return _scores(gold, np.array(overlaps), float("nan"))
+    overlaps = [jaccard(words_of(one), words_of(other)) for one, other in _pairs(first, second, gold)]
+    return _scores(gold, overlaps, float("nan"))
 
 
 def untrained_copy(model: BertModel, *, seed: int = 0) -> BertModel:
@@ -94,29 +90,30 @@ def untrained_copy(model: BertModel, *, seed: int = 0) -> BertModel:
     return copy.to(next(model.parameters()).device)
 
 
-def anisotropy(vectors: NDArray[np.float64], *, pairs: int = RANDOM_PAIRS, seed: int = 0) -> float:
+def anisotropy(vectors: NDArray[np.float64]) -> float:
     """The mean cosine of random pairs of different unit vectors (N, D) (Ethayarajh 2019, 4.1); NaN for one vector."""
     if len(vectors) < 2:
         return float("nan")
-    random = np.random.default_rng(seed)
-    one = random.integers(0, len(vectors), pairs)
-    other = (one + random.integers(1, len(vectors), pairs)) % len(vectors)  # never itself
+    random = np.random.default_rng(0)
+    one = random.integers(0, len(vectors), RANDOM_PAIRS)
+    other = (one + random.integers(1, len(vectors), RANDOM_PAIRS)) % len(vectors)  # never itself
     return float((vectors[one] * vectors[other]).sum(1).mean())
 
 
-def _scores(gold: ArrayLike, predicted: NDArray[np.float64], spread: float) -> SimilarityScores:
-    gold = np.asarray(gold, np.float64)
-    return SimilarityScores(
-        pearson(gold, predicted),
-        spearman(gold, predicted),
-        scaled_mean_squared_error(gold, predicted),
-        isotonic_mean_squared_error(gold, predicted),
-        spread,
-        np.column_stack([gold, predicted]),
-    )
-
-
-def _check_pairs(first: Sequence[str], second: Sequence[str], gold: ArrayLike) -> None:
+def _pairs(first: Sequence[str], second: Sequence[str], gold: ArrayLike) -> Sequence[tuple[str, str]]:
     counts = len(first), len(second), len(np.asarray(gold))
     require(len(set(counts)) == 1, "first, second and gold must be equally many, got {}, {} and {}".format(*counts))
     require(len(first) >= 2, f"similarity needs at least 2 pairs, got {len(first)}")
+    return list(zip(first, second, strict=True))
+
+
+def _scores(gold: ArrayLike, predicted: Sequence[float], spread: float) -> SimilarityScores:
+    both = np.array([gold, predicted], np.float64)
+    return SimilarityScores(
+        pearson(*both),
+        spearman(*both),
+        scaled_mean_squared_error(*both),
+        isotonic_mean_squared_error(*both),
+        spread,
+        both.T.copy(),
+    )

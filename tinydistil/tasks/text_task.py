@@ -125,7 +125,7 @@ class TextTask(Task[LabelledText, NDArray[np.float64]]):
         probabilities = np.stack(predictions)
         found = probabilities.argmax(1)
         auc = metrics.roc_auc_of_classes(gold, probabilities)
-        scores = zip(names, metrics.scores_by_class(gold, found, len(names)), strict=True)
+        scores = zip(names, metrics.scores_by_class(gold, found, range(len(names))), strict=True)
         return {
             "classes": {name: {**asdict(each), "count": counts[name]} for name, each in scores},
             "auc": None if math.isnan(auc) else auc,
