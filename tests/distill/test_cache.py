@@ -141,7 +141,7 @@ def test_last_hidden_states_that_two_terms_read_are_kept_once(tmp_path: Path) ->
 
 
 def present_in(learner: Learner, term: str, batch: MaskedBatch) -> Tensor:
-    return learner.terms[term].present(batch.teacher or batch, batch.num_words)
+    return learner.terms[term].present(batch, of_teacher=True)
 
 
 @pytest.mark.parametrize("case", CACHED)

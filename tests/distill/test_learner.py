@@ -48,15 +48,16 @@ def test_vectors_by_hand() -> None:
         Hidden(HiddenOptions(unit="word"), shapes), Hidden(HiddenOptions(), shapes), Pooled(PooledOptions(), shapes),
     )  # fmt: skip
     hidden = torch.arange(20.0).view(2, 5, 2)
-    assert words.vectors(hidden, batch, 2).tolist() == [[2, 3], [5, 6], [12, 13], [0, 0]]
-    assert words.present(batch, 2).tolist() == [True, True, True, False]
-    assert pooled.vectors(hidden, batch, 2).tolist() == [[4, 5], [12, 13]]
-    assert pooled.present(batch, 2).tolist() == [True, True]
+    own = [0, 1, 5, 6]  # two words of five that each sequence has room for
+    assert words.vectors(hidden, batch)[own].tolist() == [[2, 3], [5, 6], [12, 13], [0, 0]]
+    assert words.present(batch).tolist() == [True, True, *[False] * 3, True, *[False] * 4]
+    assert pooled.vectors(hidden, batch).tolist() == [[4, 5], [12, 13]]
+    assert pooled.present(batch).tolist() == [True, True]
     theirs = torch.arange(24.0).view(2, 6, 2)
     assert batch.teacher is not None
-    assert words.vectors(theirs, batch.teacher, 2).tolist() == [[3, 4], [6, 7], [14, 15], [0, 0]]
-    assert words.present(batch.teacher, 2).tolist() == [True, True, True, False]
-    assert tokens.present(batch, 2).tolist() == [True] * 8 + [False] * 2
+    assert words.vectors(theirs, batch, of_teacher=True)[own].tolist() == [[3, 4], [6, 7], [14, 15], [0, 0]]
+    assert words.present(batch, of_teacher=True).tolist() == [True, True, *[False] * 3, True, *[False] * 4]
+    assert tokens.present(batch).tolist() == [True] * 8 + [False] * 2
 
 
 @pytest.mark.parametrize("distance", ["cosine", "mse"])

@@ -9,13 +9,11 @@ from torch import Tensor
 from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import (
     IGNORED,
-    cosine,
     masked_lm,
-    mean_squared_error,
     soft_targets,
-    word_means,
 )
 from tinydistil.distill.options import DIVERGENCES
+from tinydistil.distill.terms.representation import cosine, mean_squared_error, word_means
 
 ALL = torch.ones(6, dtype=torch.bool)
 

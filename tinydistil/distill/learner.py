@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from tinydistil.batches.masked_batches import MaskedBatch
-from tinydistil.distill.options import Shapes
+from tinydistil.distill.options import Schedule, Shapes
 from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.terms.base import Loss, ModelStates, State, TeacherStates, Term, value_at
+from tinydistil.distill.terms.base import Loss, ModelStates, State, TeacherStates, Term
 from tinydistil.model.bert import BertForMaskedLM
 
 
@@ -39,7 +39,8 @@ class Learner(nn.Module):
         """Follow all schedules to the share of the steps that are done; each term's weight there."""
         for term in self.terms.values():
             term.progress = progress
-        return {part.name: value_at(part.weight, progress) for part in self.recipe.parts}
+        weights = {part.name: part.weight for part in self.recipe.parts}
+        return {name: each.at(progress) if isinstance(each, Schedule) else each for name, each in weights.items()}
 
     def counts(self, batch: MaskedBatch) -> dict[str, int]:
         """What each term of this micro-batch is divided by."""
@@ -47,7 +48,7 @@ class Learner(nn.Module):
 
     def forward(self, batch: MaskedBatch, teacher: TeacherStates | None) -> dict[str, Loss]:
         """The sum of each term over one micro-batch. `teacher` is None without one."""
-        hidden = self.student(batch.input_ids, batch.attention_mask).last_hidden  # (B, T, D)
+        hidden = self.student.bert(batch.input_ids, batch.attention_mask).last_hidden  # (B, T, D)
         states, theirs = ModelStates(self.student, hidden), teacher or {}
         return {name: term(states, theirs.get(name, {}), batch) for name, term in self.terms.items()}
 

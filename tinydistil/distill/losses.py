@@ -1,8 +1,8 @@
-"""The losses of distillation, written out: each the sum over what it is about, never a mean.
+"""The losses over the vocabulary, written out: each the sum over what it is about, never a mean.
 
 A sum is divided once, by its term's count over all ranks and micro-batches (see `step`), so that one process, many, and
 gradient accumulation give the same gradient however uneven the masks. Everything is computed in float32 at least.
-Shapes: R positions, V vocabulary, N tokens of sparse targets, M of them drawn, D width, B sequences, T tokens, W words.
+Shapes: R positions, V vocabulary, N tokens of sparse targets, M of them drawn.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,8 @@ def soft_targets(
         log_m = torch.logaddexp(log_p, log_q) - torch.log(log_p.new_tensor(2.0))
         losses = (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
     # times T^2: soft-target gradients shrink as 1 / T^2 (Hinton et al. 2015, sec. 2)
-    return _over(losses * temperature**2, valid_mask)
+    # where, not a product: a position that is filled in may hold anything, and 0 * inf is NaN
+    return torch.where(valid_mask, losses * temperature**2, 0.0).sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,39 +147,9 @@ def check_divergence(divergence: str, temperature: float | Tensor, *, sparse: bo
     assert not sparse or divergence == "forward", "see VocabularyOptions.check"
 
 
-def cosine(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
-    """1 - cos(student, teacher) of vectors (N, D), where `valid_mask` (N,) (Sanh et al. 2019, sec. 3)."""
-    return _over(1 - F.cosine_similarity(_precise(student), _precise(teacher), dim=-1), valid_mask)
-
-
-def mean_squared_error(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
-    """Squared difference of vectors (N, D), averaged over their numbers, where `valid_mask` (N,) (Jiao et al. 2020)."""
-    return _over((_precise(student) - _precise(teacher)).square().mean(-1), valid_mask)
-
-
-def word_means(hidden: Tensor, word_index: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
-    """The mean vector of each word's tokens, (B, W, D), and which words exist, (B, W).
-
-    hidden (B, T, D); word_index (B, T) is the number of the token's word in its sequence, below W = `num_words`, or
-    negative for special tokens and padding.
-    """
-    # Tokens of no word go to an extra word W, dropped at the end: no shape depends on what the batch holds.
-    index = torch.where(word_index < 0, num_words, word_index)
-    sums = hidden.new_zeros(hidden.shape[0], num_words + 1, hidden.shape[2])
-    sums = sums.scatter_add(1, index.unsqueeze(-1).expand_as(hidden), hidden)[:, :num_words]
-    sizes = index.new_zeros(index.shape[0], num_words + 1).scatter_add(1, index, torch.ones_like(index))
-    sizes = sizes[:, :num_words]
-    return sums / sizes.clamp(min=1).unsqueeze(-1), sizes > 0
-
-
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) at each position (R,), from log-probabilities (R, V)."""
     return (log_p.exp() * (log_p - log_q)).sum(-1)
-
-
-def _over(losses: Tensor, valid_mask: Tensor) -> Tensor:
-    # where, not a product: a position that is filled in may hold anything, and 0 * inf is NaN
-    return torch.where(valid_mask, losses, 0.0).sum()
 
 
 def _precise(values: Tensor) -> Tensor:

@@ -37,13 +37,14 @@ class LiveTeacher:
         precision: str = "",
     ) -> None:
         self.model, self.states = model.eval().requires_grad_(False), states
+        self.encoder = model.bert if isinstance(model, BertForMaskedLM) else model
         self.sees, self.precision = sees, precision
 
     @torch.no_grad()
     def __call__(self, batch: MaskedBatch) -> TeacherStates:
         """The states for `batch`, on the model's device."""
-        read = self.read(batch)
-        with self._autocast(batch.input_ids.device.type):
+        with self.autocast(batch.input_ids.device.type):
+            read = self.read(batch)
             return {
                 term: {name: state.take(read, batch) for name, state in states.items()}
                 for term, states in self.states.items()
@@ -53,16 +54,13 @@ class LiveTeacher:
     def read(self, batch: MaskedBatch) -> ModelStates:
         """What the model computes of the tokens that are shown to it, before anything is taken of it."""
         assert not self.model.training, "the teacher must stay in eval mode"
-        with self._autocast(batch.input_ids.device.type):
-            mask = (batch.teacher or batch).attention_mask
-            return ModelStates(self.model, self.model(self.ids_of(batch), mask).last_hidden)
-
-    def ids_of(self, batch: MaskedBatch) -> Tensor:
-        """The tokens (B, T') that are shown to the teacher."""
         view = batch.teacher or batch
-        return view.input_ids if self.sees == "masked" else view.original_ids
+        ids = view.input_ids if self.sees == "masked" else view.original_ids  # (B, T')
+        with self.autocast(ids.device.type):
+            return ModelStates(self.model, self.encoder(ids, view.attention_mask).last_hidden)
 
-    def _autocast(self, device: str) -> AbstractContextManager[object]:
+    def autocast(self, device: str) -> AbstractContextManager[object]:
+        """The precision that the model reads in, whatever the step's is."""
         if self.precision == "":
             return nullcontext()
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
@@ -116,7 +114,9 @@ def quantise_teacher(
     """
     batches = list(sample)
     before = _read(teacher, batches)
-    inputs = [(teacher.ids_of(batch), (batch.teacher or batch).attention_mask) for batch in batches]
+    views = [batch.teacher or batch for batch in batches]
+    shown = [view.input_ids if teacher.sees == "masked" else view.original_ids for view in views]
+    inputs = [(ids, view.attention_mask) for ids, view in zip(shown, views, strict=True)]
     quantise(teacher.model, inputs, agree=agree)
     after = _read(teacher, batches)
     cosines, divergence, positions, temperature = [], 0.0, 0, 1.0

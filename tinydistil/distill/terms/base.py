@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch
-from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
-from tinydistil.model.bert import BertForMaskedLM, BertModel, Decoding
+from tinydistil.distill.options import CacheConfig, Shapes, TermOptions
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 
 # By the name of a term, then of a state that it needs.
 TeacherStates = Mapping[str, Mapping[str, Any]]
@@ -38,11 +38,6 @@ class ModelStates:
 
     model: BertForMaskedLM | BertModel
     hidden: Tensor
-
-    def decoding_at(self, positions: Tensor) -> Decoding:
-        """What logits are made of, at `positions` (R,) of the flattened B * T."""
-        assert isinstance(self.model, BertForMaskedLM), "see TermOptions.check"
-        return self.model.decoding_at(self.hidden, positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +78,14 @@ class State(ABC):
 
 
 class Vectors(State):
-    """Vectors (N, F), each of one sequence, in 16 or 8 bits: codes times steps.
+    """Vectors (N, F) of `width` F, each of one sequence, in 16 or 8 bits: codes times steps."""
 
-    take: makes them. present: which of them (N,) stand for something; the others are restored as zeros.
-    """
+    def __init__(self, width: int) -> None:
+        self.width = width
 
-    def __init__(
-        self,
-        width: int,
-        take: Callable[[ModelStates, MaskedBatch], Tensor],
-        present: Callable[[MaskedBatch], Tensor],
-    ) -> None:
-        self.width, self._take, self.present = width, take, present
-
-    def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        return self._take(teacher, batch)
+    @abstractmethod
+    def present(self, batch: MaskedBatch) -> Tensor:
+        """Which of them (N,) stand for something; the others are restored as zeros."""
 
     def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
         return ("vectors", "steps") if cache.vector_bits == 8 else ("vectors",)
@@ -125,12 +113,11 @@ class LastHidden(Vectors):
 
     shared = True
 
-    def __init__(self, width: int) -> None:
-        super().__init__(
-            width,
-            lambda teacher, _: teacher.hidden,
-            lambda batch: (batch.teacher or batch).valid_mask.flatten(),  # (B * T')
-        )
+    def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
+        return teacher.hidden
+
+    def present(self, batch: MaskedBatch) -> Tensor:
+        return (batch.teacher or batch).valid_mask.flatten()  # (B * T')
 
     def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Tensor:
         shape = (batch.teacher or batch).input_ids.shape
@@ -176,11 +163,6 @@ class Term(nn.Module, ABC):
     def fitted(self) -> str:
         """Take what `observe` has seen. What it came to, for a person."""
         return ""
-
-
-def value_at(number: float | Schedule, progress: float) -> float:
-    """The number, or what its schedule makes of it."""
-    return number.at(progress) if isinstance(number, Schedule) else number
 
 
 TERMS: dict[str, type[Term]] = {}

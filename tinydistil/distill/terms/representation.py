@@ -9,15 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tinydistil.base.errors import require
-from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.initialise import Moments
-from tinydistil.distill.losses import cosine, mean_squared_error, word_means
 from tinydistil.distill.options import DISTANCES, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, Vectors, register
-
-_DISTANCES = dict(zip(DISTANCES, (cosine, mean_squared_error), strict=True))
 
 
 class Representation(Term):
@@ -32,52 +30,53 @@ class Representation(Term):
         self._moments: Moments | None = None
         widths = shapes.student.hidden_size, shapes.teacher.hidden_size
         self.projection = Projection(options.projection, *widths, centred=options.centred, whitening=options.whitening)
-        self.distance = _DISTANCES[options.distance]
+        self.distance = dict(zip(DISTANCES, (cosine, mean_squared_error), strict=True))[options.distance]
 
     @abstractmethod
-    def vectors(self, hidden: Tensor, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
-        """The vectors (N, width) that are compared, from hidden states (B, T, width) of the tokens of `view`."""
+    def vectors(self, hidden: Tensor, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
+        """The vectors (N, width) that are compared, from the hidden states (B, T, width) of one side's tokens."""
 
     @abstractmethod
-    def present(self, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+    def present(self, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
         """Which of them (N,) stand for something: no padding, no word that does not exist."""
 
-    def teacher_vectors(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        """Those of the teacher (N, E), as they are."""
-        return self.vectors(teacher.hidden, batch.teacher or batch, batch.num_words)
-
     def states(self) -> Mapping[str, State]:
-        """The teacher's vectors, prepared: what of the projection never changes is done once."""
-        (name,) = self.needs.teacher
-        return {
-            name: Vectors(
-                self.projection.prepared_width,
-                lambda teacher, batch: self.projection.prepare(self.teacher_vectors(teacher, batch)),
-                lambda batch: self.present(batch.teacher or batch, batch.num_words),
-            )
-        }
+        return {name: Prepared(self) for name in self.needs.teacher}
 
     def count(self, batch: MaskedBatch) -> int:
-        return int(self.present(batch, batch.num_words).sum())
+        return int(self.present(batch).sum())
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
-        ours = self.vectors(student.hidden, batch, batch.num_words)
-        (name,) = self.needs.teacher
-        ours, theirs = self.projection(ours, teacher[name])
-        return Loss(self.distance(ours, theirs, self.present(batch, batch.num_words)))
+        (prepared,) = teacher.values()
+        ours, theirs = self.projection(self.vectors(student.hidden, batch), prepared)
+        return Loss(self.distance(ours, theirs, self.present(batch)))
 
     def to_be_fitted(self) -> int:
         return self.options.fit_sequences if self.options.is_fitted else 0
 
     def observe(self, teacher: ModelStates, batch: MaskedBatch) -> None:
-        vectors = self.teacher_vectors(teacher, batch)
+        vectors = self.vectors(teacher.hidden, batch, of_teacher=True)
         self._moments = self._moments or Moments(vectors.shape[1], vectors.device)
-        self._moments.add(vectors[self.present(batch.teacher or batch, batch.num_words)])
+        self._moments.add(vectors[self.present(batch, of_teacher=True)])
 
     def fitted(self) -> str:
         assert self._moments is not None, "shown at least one batch"
         kept, self._moments = self.projection.fit(self._moments), None
         return f"the projection keeps {kept:.1%} of the teacher's squared length"
+
+
+class Prepared(Vectors):
+    """The teacher's vectors of `term`, prepared: what of its projection never changes is done once."""
+
+    def __init__(self, term: Representation) -> None:
+        super().__init__(term.projection.prepared_width)
+        self.term = term
+
+    def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
+        return self.term.projection.prepare(self.term.vectors(teacher.hidden, batch, of_teacher=True))
+
+    def present(self, batch: MaskedBatch) -> Tensor:
+        return self.term.present(batch, of_teacher=True)
 
 
 @register("hidden")
@@ -87,41 +86,43 @@ class Hidden(Representation):
     Options = HiddenOptions
     options: HiddenOptions
 
-    def vectors(self, hidden: Tensor, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
-        """N = B * T tokens, or B * W words with W = `num_words`."""
-        if self.options.unit == "word":
-            return word_means(hidden, view.word_index, num_words)[0].flatten(0, 1)
-        return hidden.flatten(0, 1)
+    def vectors(self, hidden: Tensor, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
+        """N = B * T tokens, or B * W words."""
+        if self.options.unit == "token":
+            return hidden.flatten(0, 1)
+        view = (batch.teacher if of_teacher else None) or batch
+        return word_means(hidden, view.word_index, batch.num_words)[0].flatten(0, 1)
 
-    def present(self, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+    def present(self, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
         """Tokens of text, or words that exist."""
+        view = (batch.teacher if of_teacher else None) or batch
         if self.options.unit == "token":
             return view.valid_mask.flatten()
         # Words are numbered without gaps, so a sequence's last number tells which exist.
-        numbers = torch.arange(num_words, device=view.word_index.device)
+        numbers = torch.arange(batch.num_words, device=view.word_index.device)
         return (numbers <= view.word_index.amax(1, keepdim=True)).flatten()
 
 
 @register("pooled")
 class Pooled(Representation):
-    """The distance per sequence: of the mean over its tokens, special ones included, as most sentence encoders pool."""
+    """The distance per sequence: of the mean over its tokens, special ones included, as most sentence encoders pool.
+
+    Of the teacher, the first token's where its folder says so.
+    """
 
     Options = PooledOptions
 
-    def vectors(self, hidden: Tensor, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
-        """The means (B, D)."""
+    def vectors(self, hidden: Tensor, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
+        """(B, D)."""
+        if of_teacher and self.shapes.teacher_pooling == "cls":
+            return hidden[:, 0]
+        view = (batch.teacher if of_teacher else None) or batch
         whole = torch.where(view.valid_mask, 0, -1)  # the sequence as one word
         return word_means(hidden, whole, 1)[0].flatten(0, 1)
 
-    def teacher_vectors(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        """The same, or the first token's where the teacher's folder says so."""
-        if self.shapes.teacher_pooling == "cls":
-            return teacher.hidden[:, 0]
-        return super().teacher_vectors(teacher, batch)
-
-    def present(self, view: MaskedBatch | TeacherView, num_words: int) -> Tensor:
+    def present(self, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
         """Sequences with text."""
-        return view.valid_mask.any(1)
+        return ((batch.teacher if of_teacher else None) or batch).valid_mask.any(1)
 
 
 class Projection(nn.Module):
@@ -193,3 +194,31 @@ class Projection(nn.Module):
         scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
         self.basis.copy_((directions * scales[:, None])[:needed])
         return float(squares[:needed].sum() / squares.sum().clamp(min=1e-300))
+
+
+def cosine(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
+    """1 - cos(student, teacher) of vectors (N, D), where `valid_mask` (N,) (Sanh et al. 2019, sec. 3)."""
+    exact = torch.float64 if student.dtype == torch.float64 else torch.float32
+    losses = 1 - F.cosine_similarity(student.to(exact), teacher.to(exact), dim=-1)
+    return torch.where(valid_mask, losses, 0.0).sum()
+
+
+def mean_squared_error(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
+    """Squared difference of vectors (N, D), averaged over their numbers, where `valid_mask` (N,) (Jiao et al. 2020)."""
+    exact = torch.float64 if student.dtype == torch.float64 else torch.float32
+    return torch.where(valid_mask, (student.to(exact) - teacher.to(exact)).square().mean(-1), 0.0).sum()
+
+
+def word_means(hidden: Tensor, word_index: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
+    """The mean vector of each word's tokens, (B, W, D), and which words exist, (B, W).
+
+    hidden (B, T, D); word_index (B, T) is the number of the token's word in its sequence, below W = `num_words`, or
+    negative for special tokens and padding.
+    """
+    # Tokens of no word go to an extra word W, dropped at the end: no shape depends on what the batch holds.
+    index = torch.where(word_index < 0, num_words, word_index)
+    sums = hidden.new_zeros(hidden.shape[0], num_words + 1, hidden.shape[2])
+    sums = sums.scatter_add(1, index.unsqueeze(-1).expand_as(hidden), hidden)[:, :num_words]
+    sizes = index.new_zeros(index.shape[0], num_words + 1).scatter_add(1, index, torch.ones_like(index))
+    sizes = sizes[:, :num_words]
+    return sums / sizes.clamp(min=1).unsqueeze(-1), sizes > 0

@@ -15,7 +15,7 @@ from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.losses import SparseTargets, sparse_targets
 from tinydistil.distill.options import CacheConfig, Schedule, Shapes, VocabularyOptions
-from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, register, value_at
+from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, register
 from tinydistil.model.bert import BertForMaskedLM, Decoding
 
 
@@ -48,19 +48,17 @@ class Vocabulary(Term):
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         """From the student's logits at the positions, and the teacher's as a `Decoding` or `SparseTargets`."""
         positions, options = self._positions(batch), self.options
-        numbers = (options.hard, self.has_hard), (options.soft, self.has_soft), (options.temperature, True)
-        device, progress = positions.device, self.progress
+        assert isinstance(student.model, BertForMaskedLM), "see TermOptions.check"
         # As tensors, or a weight that a schedule takes to 0 would be another form of the loss.
-        hard, soft, temperature = (
-            torch.full((), value_at(each, progress), dtype=torch.float64, device=device) if asked else 0.0
-            for each, asked in numbers
-        )
+        now = (each.at(self.progress) if isinstance(each, Schedule) else each
+               for each in (options.hard, options.soft, options.temperature))  # fmt: skip
+        hard, soft, temperature = (torch.full((), each, dtype=torch.float64, device=positions.device) for each in now)
         found = self.compute(
-            student.decoding_at(positions),
+            student.model.decoding_at(student.hidden, positions),
             batch.targets if self.has_hard else torch.zeros_like(positions),
             teacher.get("logits"),
-            hard=hard,
-            soft=soft,
+            hard=hard if self.has_hard else 0.0,
+            soft=soft if self.has_soft else 0.0,
             temperature=temperature,
             divergence=options.divergence,
         )
@@ -80,11 +78,12 @@ class Distribution(State):
     @property
     def temperature(self) -> float:
         """At the start of the run."""
-        return value_at(self._temperature, 0.0)
+        return self._temperature.at(0.0) if isinstance(self._temperature, Schedule) else self._temperature
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Decoding:
         assert batch.teacher is None, "see TermOptions.check"
-        return teacher.decoding_at(self.positions(batch))
+        assert isinstance(teacher.model, BertForMaskedLM), "see TermOptions.check"
+        return teacher.model.decoding_at(teacher.hidden, self.positions(batch))
 
     def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
         return ("rows",) if cache.words == "hidden" else ("ids", "log_probs", "rest")
