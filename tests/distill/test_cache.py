@@ -116,7 +116,7 @@ def test_vectors_in_8_bits_are_off_by_half_a_step(case: str, tmp_path: Path) -> 
         pytest.skip("this recipe compares no vectors")
     config = CacheConfig(top=6, vector_bits=8)
     cached = CachedTeacher(write(tmp_path, live, batches, config), live, config, CPU)
-    kept = cached._open(0, 0).sequence(0)
+    kept = cached._open(0, 0)(0)
     assert all(kept[f"{term}.vectors"].dtype == torch.int8 for term in terms)
     for batch in batches_to_read(batches):
         both = [vectors_of(teacher(batch)) for teacher in (cached, live)]
@@ -132,7 +132,7 @@ def test_last_hidden_states_that_two_terms_read_are_kept_once(tmp_path: Path) ->
     live.states = {name: {"hidden": LastHidden(width)} for name in ("first", "second")}
     config = CacheConfig()
     cached = CachedTeacher(write(tmp_path, live, batches, config), live, config, CPU)
-    assert cached._open(0, 0).sequence(0).keys() == {"first.vectors"}
+    assert cached._open(0, 0)(0).keys() == {"first.vectors"}
     for batch in batches_to_read(batches):
         found, exact = cached(batch), live(batch)["first"]["hidden"]
         assert found["first"]["hidden"] is found["second"]["hidden"]

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError, require
-from tinydistil.distill.options import EMBEDDINGS
+from tinydistil.base.errors import require
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -50,62 +48,48 @@ class Moments:
         return rows * signs, values.flip(0).clamp(min=0)
 
 
-def principal_components(vectors: Tensor, count: int) -> tuple[Tensor, Tensor, float]:
-    """Mean (E,), the first `count` components (count, E) of centred vectors (N, E), and the share of variance kept."""
-    moments = Moments(vectors.shape[1], vectors.device)
-    moments.add(vectors)
-    directions, squares = moments.directions(centred=True)
-    kept = float(squares[:count].sum() / squares.sum().clamp(min=1e-300))
-    return moments.mean.to(vectors.dtype), directions[:count].to(vectors.dtype), kept
-
-
+@torch.no_grad()
 def student_for_vocabulary(
     student: BertForMaskedLM,
-    student_tokenizer: Tokenizer | None,
-    teacher: BertForMaskedLM | BertModel,
-    teacher_tokenizer: Tokenizer,
+    own: Tokenizer | None,
+    teacher: BertForMaskedLM | BertModel | None,
+    new: Tokenizer,
     embeddings: str,
 ) -> BertForMaskedLM:
-    """`student` rebuilt with the teacher's vocabulary (recipe total): its layers stay, its word table is new.
+    """`student` rebuilt with the vocabulary `new`, which is the `teacher`'s or, where it is None, another; layers stay.
 
-    embeddings: "random" (BERT's start), "spelling" (each new token the mean of the student's own pieces for its
-    spelling; needs its tokenizer) or "pca" (the teacher's word embeddings on their first D components, scaled to the
-    spread of the student's). Position and segment embeddings, layers and the head's transform are kept; the head's
-    bias starts at zero. Raises InputError for an unknown kind or one that cannot be made.
+    embeddings: the new word table is "random" (BERT's start), "spelling" (each new token the mean of the student's own
+    pieces for its spelling; needs `own`, its tokenizer) or "pca" (the teacher's word embeddings on their first D
+    components, scaled to the spread of the student's). Position and segment embeddings, layers and the head's transform
+    are kept; the head's bias starts at zero. Raises InputError where the teacher is too narrow for "pca".
     """
-    if embeddings not in EMBEDDINGS:
-        raise InputError(f"student.embeddings {embeddings!r} is unknown{nearest(embeddings, EMBEDDINGS)}")
-    rebuilt = _with_new_table(student, teacher.config.vocab_size, teacher.config.pad_token_id)
-    table = rebuilt.bert.embeddings.word.weight
-    old = student.bert.embeddings.word.weight.detach()
-    with torch.no_grad():
-        if embeddings == "spelling":
-            require(student_tokenizer is not None, "student.embeddings 'spelling' needs the student's own tokenizer")
-            assert student_tokenizer is not None
-            table[: teacher_tokenizer.vocab_size] = by_spelling(old, student_tokenizer, teacher_tokenizer)
-        elif embeddings == "pca":
-            encoder = teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher
-            table.copy_(_by_pca(encoder.embeddings.word.weight.detach(), old))
-        clear_padding(rebuilt)
-    return rebuilt
-
-
-@torch.no_grad()
-def student_respelled(student: BertForMaskedLM, old: Tokenizer, new: Tokenizer) -> BertForMaskedLM:
-    """`student` rebuilt with the vocabulary `new`: its layers stay, each word is the mean of its pieces in `old`."""
-    rebuilt = _with_new_table(student, new.vocab_size, new.pad_id)
-    rebuilt.bert.embeddings.word.weight.copy_(by_spelling(student.bert.embeddings.word.weight.detach(), old, new))
-    clear_padding(rebuilt)
-    return rebuilt
-
-
-def _with_new_table(student: BertForMaskedLM, vocab_size: int, pad_token_id: int | None) -> BertForMaskedLM:
-    """`student` with a word table of BERT's random start and a head's bias of zeros; everything else is kept."""
-    changed = student.config.replace(vocab_size=vocab_size, pad_token_id=pad_token_id, tie_word_embeddings=True)
+    own_size = new.vocab_size, new.pad_id
+    # The teacher's table may be longer than its tokenizer's ids.
+    vocab_size, pad_id = own_size if teacher is None else (teacher.config.vocab_size, teacher.config.pad_token_id)
+    changed = student.config.replace(vocab_size=vocab_size, pad_token_id=pad_id, tie_word_embeddings=True)
     rebuilt = BertForMaskedLM(changed, attention=student.bert.attention)
-    own = {"bert.embeddings.word.weight", "masked_lm.bias", "masked_lm.decoder"}
-    kept = {name: tensor for name, tensor in student.state_dict().items() if name not in own}
+    words = ("bert.embeddings.word.weight", "masked_lm.bias", "masked_lm.decoder")
+    kept = {name: tensor for name, tensor in student.state_dict().items() if name not in words}
     rebuilt.load_state_dict(kept, strict=False)
+    table, old = rebuilt.bert.embeddings.word.weight, student.bert.embeddings.word.weight
+    if embeddings == "spelling":
+        assert own is not None, "checked by student_of"
+        table[: new.vocab_size] = by_spelling(old, own, new)
+    elif embeddings == "pca":
+        assert teacher is not None, "checked by RunConfig"
+        encoder = teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher
+        theirs, width = encoder.embeddings.word.weight, old.shape[1]
+        require(
+            theirs.shape[1] >= width,
+            f"student.embeddings 'pca' reduces the teacher ({theirs.shape[1]}) to the student ({width}), "
+            "which is wider; choose spelling or random",
+        )
+        moments = Moments(theirs.shape[1], theirs.device)
+        moments.add(theirs)
+        components = moments.directions(centred=True)[0][:width].to(theirs.dtype)
+        reduced = (theirs - moments.mean.to(theirs.dtype)) @ components.T  # (V, D)
+        table.copy_(reduced * (old.std() / reduced.std().clamp(min=1e-12)))
+    clear_padding(rebuilt)
     return rebuilt
 
 
@@ -145,34 +129,15 @@ def _continuing(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     return [each for each in found if tokenizer.token(each) != "\u2581"]
 
 
-def _by_pca(teacher: Tensor, old: Tensor) -> Tensor:
-    """(V, D): the teacher's embeddings (V, E) on their first D components, with the old table's mean spread."""
-    require(
-        teacher.shape[1] >= old.shape[1],
-        f"student.embeddings 'pca' reduces the teacher ({teacher.shape[1]}) to the student ({old.shape[1]}), "
-        "which is wider; choose spelling or random",
-    )
-    mean, components, _ = principal_components(teacher, old.shape[1])
-    reduced = (teacher - mean) @ components.T
-    return reduced * (old.std() / reduced.std().clamp(min=1e-12))
-
-
 def student_from_layers(teacher: BertForMaskedLM, layers: int) -> BertForMaskedLM:
     """A student as wide as the teacher with `layers` of its L, taken evenly (Sanh et al. 2019: every second).
 
-    Layer i of the student is layer i * L / layers of the teacher; embeddings and head are copied. Raises InputError
-    if L is not a multiple of `layers`.
+    Layer i of the student is layer i * L / layers of the teacher, whole; embeddings and head are copied.
     """
-    total = teacher.config.num_hidden_layers
-    require(
-        1 <= layers <= total and total % layers == 0,
-        f"student.layers must divide the teacher's {total}, got {layers}",
-    )
+    stride, rest = divmod(teacher.config.num_hidden_layers, layers)
+    assert rest == 0, "checked by student_of"
     student = BertForMaskedLM(teacher.config.replace(num_hidden_layers=layers), attention=teacher.bert.attention)
-    stride, weights = total // layers, dict(teacher.state_dict())
-    for name in student.state_dict():
-        if name.startswith("bert.layers."):
-            _, _, layer, rest = name.split(".", 3)
-            weights[name] = teacher.state_dict()[f"bert.layers.{int(layer) * stride}.{rest}"]
-    student.load_state_dict({name: weights[name] for name in student.state_dict()})
+    student.load_state_dict(teacher.state_dict(), strict=False)
+    for index, layer in enumerate(student.bert.layers):
+        layer.load_state_dict(teacher.bert.layers[index * stride].state_dict())
     return student

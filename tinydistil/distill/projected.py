@@ -5,6 +5,8 @@ et al. 2024) but with heads of reduced rank, and each dense layer by least squar
 Shapes: N tokens, D student width, E teacher width, V vocabulary, H heads, K head size.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -33,24 +35,33 @@ def project_teacher(
     no wider than the teacher and takes its first layers.
     """
     encoder = (teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher).eval()
-    attend = PackedAttention.of(sample.attention_mask)
+    attend, width = PackedAttention.of(sample.attention_mask), student.config.hidden_size
     ids = sample.input_ids.flatten()[attend.positions]
     embedded = hidden = encoder.embeddings(ids, None, attend.position_ids)
-    seen, traces = _Seen(hidden), []
+    moments, means = Moments(hidden.shape[1], hidden.device), list[Tensor]()  # nothing else is kept of all layers
+
+    def see(hidden: Tensor) -> None:
+        """Each layer counts the same, however large its numbers are."""
+        means.append(hidden.mean(0))
+        moments.add(hidden / (hidden - means[-1]).norm() * len(hidden) ** 0.5)
+
+    see(hidden)
+    traces = []
     for number, layer in enumerate(encoder.layers):
         assert isinstance(layer, Layer)
         if number < len(student.bert.layers):
-            traces.append(_Trace(layer, hidden, attend))
+            traces.append(_Trace.of(layer, hidden, attend))
             hidden = traces[-1].output
         else:
             hidden = layer(hidden, attend)
-        seen.add(hidden)
-    last = hidden
-    basis, rest = seen.basis(student.config.hidden_size)
-    words = encoder.embeddings.word.weight @ basis.T  # (V, D)
+        see(hidden)
+    last, mean = hidden, torch.stack(means).mean(0)
+    basis = moments.directions(centred=True)[0][:width].to(mean.dtype)  # (D, E)
+    rest = mean - basis.T @ (basis @ mean)  # what it misses of the mean, (E,)
 
-    positions, types = (
-        table.weight @ basis.T for table in (encoder.embeddings.position, encoder.embeddings.token_type)
+    words, positions, types = (
+        table.weight @ basis.T  # (V, D) and so on
+        for table in (encoder.embeddings.word, encoder.embeddings.position, encoder.embeddings.token_type)
     )
     own = student.bert.embeddings
     own.position.weight[: len(positions)] = positions[: len(own.position.weight)]
@@ -71,41 +82,21 @@ def project_teacher(
     clear_padding(student)
 
 
-class _Trace:
+class _Trace(NamedTuple):
     """One layer of the teacher at work: what each part of it gave, (N, E)."""
 
-    def __init__(self, layer: Layer, hidden: Tensor, attend: PackedAttention) -> None:
-        self.layer = layer
-        self.attended = layer.attention(hidden, attend)
-        self.normed = layer.attention_norm(self.attended + hidden)
-        self.fed = layer.feed_forward(self.normed)
-        self.output = layer.output_norm(self.fed + self.normed)
+    layer: Layer
+    attended: Tensor
+    normed: Tensor
+    fed: Tensor
+    output: Tensor
 
-    def before_activation(self, count: int) -> Tensor:
-        """Inputs of the activations of the `count` neurons with the largest weights, (N, count)."""
-        up, down = self.layer.up, self.layer.down
-        order = (up.weight.norm(dim=1) * down.weight.norm(dim=0)).argsort(descending=True)
-        return up(self.normed)[:, order[:count]]  # type: ignore[no-any-return]
-
-
-class _Seen:
-    """The hidden states (N, E) of all layers, of which nothing is kept but moments and means."""
-
-    def __init__(self, embedded: Tensor) -> None:
-        self._moments, self._means = Moments(embedded.shape[1], embedded.device), list[Tensor]()
-        self.add(embedded)
-
-    def add(self, hidden: Tensor) -> None:
-        """Each layer counts the same, however large its numbers are."""
-        self._means.append(hidden.mean(0))
-        self._moments.add(hidden / (hidden - self._means[-1]).norm() * len(hidden) ** 0.5)
-
-    def basis(self, width: int) -> tuple[Tensor, Tensor]:
-        """The first principal directions (D, E), and what they miss of the mean, (E,)."""
-        directions, _ = self._moments.directions(centred=True)
-        mean = torch.stack(self._means).mean(0)
-        basis = directions[:width].to(mean.dtype)
-        return basis, mean - basis.T @ (basis @ mean)
+    @classmethod
+    def of(cls, layer: Layer, hidden: Tensor, attend: PackedAttention) -> "_Trace":
+        attended = layer.attention(hidden, attend)
+        normed = layer.attention_norm(attended + hidden)
+        fed = layer.feed_forward(normed)
+        return cls(layer, attended, normed, fed, layer.output_norm(fed + normed))
 
 
 def _project_layer(
@@ -117,8 +108,10 @@ def _project_layer(
     context = attend(attention.qkv(hidden).unflatten(-1, (3, attention.num_heads, -1)), dropout=0.0)
     attended = _fit(attention.output, context, trace.attended @ basis.T)
     normed = _fit_norm(own.attention_norm, attended + hidden, trace.normed @ basis.T)
-    wanted = trace.before_activation(own.up.out_features)
-    # Neurons that the teacher has no counterpart for stay as they are.
+    # Of the teacher's neurons those with the largest weights; where there are fewer than wanted, the others stay.
+    theirs = trace.layer
+    order = (theirs.up.weight.norm(dim=1) * theirs.down.weight.norm(dim=0)).argsort(descending=True)
+    wanted = theirs.up(trace.normed)[:, order[: own.up.out_features]]  # (N, F)
     up = _fit(own.up, normed, torch.cat([wanted, own.up(normed)[:, wanted.shape[1] :]], 1))
     fed = _fit(own.down, activate(own.hidden_act, up), trace.fed @ basis.T)
     return _fit_norm(own.output_norm, fed + normed, trace.output @ basis.T)

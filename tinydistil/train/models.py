@@ -12,7 +12,7 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
-from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers, student_respelled
+from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.projected import project_teacher
 from tinydistil.distill.teacher.live import LiveTeacher, quantise_teacher
@@ -264,5 +264,5 @@ def build_student(
         best = "spelling" if student.own is not None else "random" if drawn else "pca"
         model = student_for_vocabulary(model, own, teacher, teacher_tokenizer, chosen.embeddings or best)
     elif student.respelled and own is not None:
-        model = student_respelled(model, own, student.tokenizer)
+        model = student_for_vocabulary(model, own, None, student.tokenizer, "spelling")
     return model.train()

@@ -24,7 +24,7 @@ from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import CacheConfig
-from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum, kinds_of, numbers_of
+from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum, kinds_of
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.train.models import training_s
 from tinydistil.train.plan import Plan
@@ -66,7 +66,7 @@ def cached_teacher(
             with ranks.agreed():
                 if ranks.is_main:
                     cache.save_fitted(learner.fitted_tensors())
-        cache = replace(cache, seed=checksum(numbers_of(learner.fitted_tensors().items()), seed))
+        cache = replace(cache, seed=checksum(learner.fitted_tensors(), seed))
         with ranks.agreed("write their parts of the teacher's cache"):
             later = partial(training_s, learner, live, batches, config.train, ranks)
             _write_missing(cache, ranks, live, batches, say, config.cache, later)

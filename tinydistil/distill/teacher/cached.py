@@ -2,14 +2,14 @@
 
 A cache is bound to everything its numbers depend on (teacher, vocabularies, text, masks, recipe); one that was made for
 anything else is refused by the field that differs. Its sequences are cut into parts, one file for each part and mask
-epoch, whole or absent, so an interrupted writing goes on with the next part. A part (see `part`) holds, as TERM.KIND,
-what the states of each term keep of every sequence: see `terms.base.Vectors` and `terms.vocabulary.Distribution`.
+epoch, whole or absent, so an interrupted writing goes on with the next part. A part holds, as TERM.KIND, what the
+states of each term keep of every sequence (see `terms.base.Vectors` and `terms.vocabulary.Distribution`), where each
+sequence starts in it, and a checksum for each sequence.
 """
 
 import re
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
@@ -30,87 +29,6 @@ from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import State, TeacherStates
-
-_CRC = "crc"
-
-
-def checksum(tensors: Mapping[str, NDArray[Any]], seed: int = 0) -> int:
-    """CRC-32 of names, types, shapes and numbers, in the order of names."""
-    for name in sorted(tensors):
-        numbers = tensors[name]
-        seed = zlib.crc32(numbers.data, zlib.crc32(f"{name} {numbers.dtype.str} {numbers.shape}".encode(), seed))
-    return seed
-
-
-def numbers_of(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, NDArray[Any]]:
-    """Named tensors of any device as arrays."""
-    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors}
-
-
-def write_part(path: Path, sequences: Sequence[Mapping[str, Tensor]], seed: int) -> None:
-    """Write the tensors of each sequence, all of the same kinds, to `path`."""
-    tensors = {kind: torch.cat([each[kind] for each in sequences]) for kind in sequences[0]}
-    for kind in sequences[0]:
-        tensors[f"{kind}_starts"] = torch.tensor([0, *accumulate(len(each[kind]) for each in sequences)])
-    tensors[_CRC] = torch.tensor([checksum(numbers_of(each.items()), seed) for each in sequences])
-    write_atomic(path, save(tensors))
-
-
-class Part:
-    """A part's file, memory-mapped: only the sequences that are asked for are read."""
-
-    def __init__(self, path: Path, size: int, kinds: Collection[str], seed: int) -> None:
-        """size: sequences it must hold; kinds: what it must hold of each. Raises InputError where it does not."""
-        self._path, self._seed = path, seed
-        arrays = _mapped(path, {_CRC, *kinds, *(f"{kind}_starts" for kind in kinds)})
-        self._crc = arrays[_CRC]
-        self._kinds = [(kind, arrays[kind], arrays[f"{kind}_starts"]) for kind in kinds]
-        for kind, numbers, starts in self._kinds:
-            whole = starts.dtype == np.int64 and starts.shape == (size + 1,) and self._crc.shape == (size,)
-            whole = (
-                whole
-                and starts[[0, -1]].tolist() == [0, *numbers.shape[:1]]
-                and bool((starts[1:] >= starts[:-1]).all())
-            )
-            require(whole, str(_damaged(path, f"{kind} and its sequences differ")))
-        self.sequence(0)  # which tells a part of another cache at once
-
-    def sequence(self, index: int) -> dict[str, Tensor]:
-        """What is kept of the sequence at `index` of the part. Raises InputError where it is not what was written."""
-        found = {kind: numbers[starts[index] : starts[index + 1]] for kind, numbers, starts in self._kinds}
-        if checksum(found, self._seed) != self._crc[index]:
-            raise _damaged(self._path, f"sequence {index} is not what was written, or was written for another run")
-        return {kind: torch.tensor(numbers) for kind, numbers in found.items()}
-
-
-def write_sealed(path: Path, tensors: Iterable[tuple[str, Tensor]], seed: int) -> None:
-    """Write a few named `tensors` with one checksum over them all."""
-    arrays = numbers_of(tensors)
-    write_atomic(path, save_arrays({**arrays, _CRC: np.array([checksum(arrays, seed)])}))
-
-
-def read_sealed(path: Path, seed: int) -> dict[str, Tensor]:
-    """What `write_sealed` wrote. Raises InputError for anything else."""
-    arrays = dict(_mapped(path, {_CRC}))
-    if arrays.pop(_CRC).tolist() != [checksum(arrays, seed)]:
-        raise _damaged(path, "it is not what was written, or was written for another run")
-    return {name: torch.tensor(numbers) for name, numbers in arrays.items()}
-
-
-def _mapped(path: Path, names: AbstractSet[str]) -> dict[str, NDArray[Any]]:
-    try:
-        arrays = map_tensors(path, remedy="")
-    except (InputError, OSError):
-        raise _damaged(path, "it is cut short, or no file of ours") from None
-    missing = names - arrays.keys()
-    if missing:
-        raise _damaged(path, f"it lacks {min(missing)}")
-    return arrays
-
-
-def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path} is damaged ({reason}); delete it and run again, it is written anew")
-
 
 FITTED = "projections.safetensors"
 OWNERSHIP = Ownership(
@@ -126,6 +44,38 @@ PART = 1024
 MOST_PARTS = 200_000
 # Parts that are kept open, each a memory map and a file handle; opening one takes 0.4 ms.
 _MOST_OPEN = 256
+_CRC = "crc"
+_STRANGE = "is not what was written, or was written for another run"
+
+# What is kept of a sequence by its index in a part. Raises InputError where that is not what was written.
+Part = Callable[[int], dict[str, Tensor]]
+
+
+def checksum(tensors: Mapping[str, Tensor | NDArray[Any]], seed: int = 0) -> int:
+    """CRC-32 of names, types, shapes and numbers, in the order of names."""
+    for name in sorted(tensors):
+        given = tensors[name]
+        numbers = given.detach().cpu().contiguous().numpy() if isinstance(given, Tensor) else given
+        seed = zlib.crc32(numbers.data, zlib.crc32(f"{name} {numbers.dtype.str} {numbers.shape}".encode(), seed))
+    return seed
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], checksums: Sequence[int]) -> None:
+    write_atomic(path, save({**tensors, _CRC: torch.tensor(checksums)}))
+
+
+def _mapped(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    try:
+        arrays = map_tensors(path, remedy="")
+    except (InputError, OSError):
+        raise _damaged(path, "it is cut short, or no file of ours") from None
+    if missing := {_CRC, *names} - arrays.keys():
+        raise _damaged(path, f"it lacks {min(missing)}")
+    return arrays
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is damaged ({reason}); delete it and run again, it is written anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +105,11 @@ class TeacherCache:
         count = -(-len(self.sequences) // PART)
         return [(epoch, number) for epoch in range(self.epochs) for number in range(count)]
 
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """The parts that are still to be written."""
+        return [part for part in self.parts if not self.path(*part).exists()]
+
     def ids(self, number: int) -> NDArray[np.int64]:
         """The sequences of a part."""
         return self.sequences[number * PART : (number + 1) * PART]
@@ -163,35 +118,29 @@ class TeacherCache:
         """A part's file."""
         return self.folder / f"epoch-{epoch:03d}-part-{number:06d}.safetensors"
 
-    @property
-    def missing(self) -> list[tuple[int, int]]:
-        """The parts that are still to be written."""
-        return [part for part in self.parts if not self.path(*part).exists()]
-
     def open(self, epoch: int, number: int, kinds: Collection[str]) -> Part:
-        """A part, checked. Raises InputError where it is damaged or was written for anything else."""
-        return Part(self.path(epoch, number), len(self.ids(number)), kinds, self.seed)
+        """A part, memory-mapped: only the sequences that are asked for are read.
 
-    def save_fitted(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep what was fitted to the teacher: the cached states are made with it."""
-        write_sealed(self.folder / FITTED, tensors.items(), self.seed)
-
-    def load_fitted(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Fill `tensors` with what was fitted for this cache; False where that is still to be done.
-
-        Raises InputError where the file is damaged or was written for anything else.
+        Raises InputError where it is damaged, as far as its ends tell, or was written for anything else.
         """
-        path = self.folder / FITTED
-        if not path.exists():
-            return False
-        found = read_sealed(path, self.seed)
-        require(
-            {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in tensors.items()},
-            f"{path} holds other projections than this run has; delete it and run again, it is written anew",
-        )
-        for name, tensor in tensors.items():
-            tensor.copy_(found[name])
-        return True
+        path, size = self.path(epoch, number), len(self.ids(number))
+        arrays = _mapped(path, [*kinds, *(f"{kind}_starts" for kind in kinds)])
+        checksums = arrays[_CRC]
+        for kind in kinds:
+            numbers, starts = arrays[kind], arrays[f"{kind}_starts"]
+            whole = starts.dtype == np.int64 and starts.shape == (size + 1,) and checksums.shape == (size,)
+            whole = whole and starts[[0, -1]].tolist() == [0, *numbers.shape[:1]]
+            if not whole or (starts[1:] < starts[:-1]).any():
+                raise _damaged(path, f"{kind} and its sequences differ")
+
+        def read(index: int) -> dict[str, Tensor]:
+            found = {kind: arrays[kind][slice(*arrays[f"{kind}_starts"][index : index + 2])] for kind in kinds}
+            if checksum(found, self.seed) != checksums[index]:
+                raise _damaged(path, f"sequence {index} {_STRANGE}")
+            return {kind: torch.tensor(numbers) for kind, numbers in found.items()}
+
+        read(0)  # which tells a part of another cache at once
+        return read
 
     @torch.no_grad()
     def write(
@@ -206,27 +155,53 @@ class TeacherCache:
         pieces: dict[int, dict[str, Tensor]] = {}
         for batch in (each.to(device) for each in batches):
             computed = teacher(batch)
-            for (term, name), state in _stored(teacher.states).items():
+            for (_, name), (term, state) in _stored(teacher.states).items():
                 sizes = state.lengths(batch).tolist()
                 for kind, kept in state.keep(computed[term][name], batch, config).items():
-                    parts = torch.split(kept.cpu(), sizes)
-                    for sequence, piece in zip(batch.sequence_ids.tolist(), parts, strict=True):
+                    split = torch.split(kept.cpu(), sizes)
+                    for sequence, piece in zip(batch.sequence_ids.tolist(), split, strict=True):
                         pieces.setdefault(sequence, {})[f"{term}.{kind}"] = piece
-        write_part(self.path(*part), [pieces[sequence] for sequence in self.ids(part[1]).tolist()], self.seed)
+        sequences = [pieces[sequence] for sequence in self.ids(part[1]).tolist()]
+        tensors = {kind: torch.cat([each[kind] for each in sequences]) for kind in sequences[0]}
+        for kind in sequences[0]:
+            tensors[f"{kind}_starts"] = torch.tensor([0, *accumulate(len(each[kind]) for each in sequences)])
+        _write(self.path(*part), tensors, [checksum(each, self.seed) for each in sequences])
+
+    def save_fitted(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep what was fitted to the teacher: the cached states are made with it."""
+        _write(self.folder / FITTED, tensors, [checksum(tensors, self.seed)])
+
+    def load_fitted(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Fill `tensors` with what was fitted for this cache; False where that is still to be done.
+
+        Raises InputError where the file is damaged or was written for anything else.
+        """
+        path = self.folder / FITTED
+        if not path.exists():
+            return False
+        found = _mapped(path, ())
+        if found.pop(_CRC).tolist() != [checksum(found, self.seed)]:
+            raise _damaged(path, f"it {_STRANGE}")
+        require(
+            {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in tensors.items()},
+            f"{path} holds other projections than this run has; delete it and run again, it is written anew",
+        )
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.tensor(found[name]))
+        return True
 
 
 def kinds_of(states: Mapping[str, Mapping[str, State]], config: CacheConfig) -> list[str]:
     """The names of what is kept of every sequence."""
-    return [f"{term}.{kind}" for (term, _), state in _stored(states).items() for kind in state.kinds(config)]
+    return [f"{term}.{kind}" for term, state in _stored(states).values() for kind in state.kinds(config)]
 
 
-def _stored(states: Mapping[str, Mapping[str, State]]) -> dict[tuple[str, str], State]:
-    """By term and name the states that are written: a shared one for the first term that reads it."""
-    found: dict[tuple[str, str], State] = {}
+def _stored(states: Mapping[str, Mapping[str, State]]) -> dict[tuple[str, str], tuple[str, State]]:
+    """The states that are written, each with its term; a shared one under no term's name, with the first to read it."""
+    found: dict[tuple[str, str], tuple[str, State]] = {}
     for term, named in states.items():
         for name, state in named.items():
-            if not (state.shared and any(other == name and each.shared for (_, other), each in found.items())):
-                found[term, name] = state
+            found.setdefault(("" if state.shared else term, name), (term, state))
     return found
 
 
@@ -236,25 +211,21 @@ class CachedTeacher:
     def __init__(self, cache: TeacherCache, live: LiveTeacher, config: CacheConfig, device: torch.device) -> None:
         self.cache, self.states, self.model, self.config, self.device = cache, live.states, live.model, config, device
         kinds = kinds_of(self.states, config)
-        # Bounded: each open part is a memory map and a file handle.
         self._open = lru_cache(_MOST_OPEN)(lambda epoch, number: cache.open(epoch, number, kinds))
 
     @torch.no_grad()
     def __call__(self, batch: MaskedBatch) -> TeacherStates:
         """The states for `batch`, whose masks must be of an epoch that the cache holds."""
-        numbers = np.searchsorted(self.cache.sequences, batch.sequence_ids.cpu().numpy())
-        found = [self._open(batch.epoch, int(n) // PART).sequence(int(n) % PART) for n in numbers]
+        numbers = np.searchsorted(self.cache.sequences, batch.sequence_ids.cpu().numpy()).tolist()
+        found = [self._open(batch.epoch, number // PART)(number % PART) for number in numbers]
         restored: dict[tuple[str, str], object] = {}
-        shared: dict[str, object] = {}
-        for (term, name), state in _stored(self.states).items():
+        for key, (term, state) in _stored(self.states).items():
             kept = {
                 kind: torch.cat([each[f"{term}.{kind}"] for each in found]).to(self.device)
                 for kind in (state.kinds(self.config) if found else ())
             }
-            restored[term, name] = state.restore(kept, batch, self.config, self.model)
-            if state.shared:
-                shared[name] = restored[term, name]
+            restored[key] = state.restore(kept, batch, self.config, self.model)
         return {
-            term: {name: shared[name] if state.shared else restored[term, name] for name, state in named.items()}
+            term: {name: restored["" if state.shared else term, name] for name, state in named.items()}
             for term, named in self.states.items()
         }
