@@ -23,9 +23,10 @@ from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
-from tinydistil.distill.options import Shapes, TermOptions
+from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.terms.base import Loss, ModelStates, Term, register
+from tinydistil.model.config import BertConfig
 from tinydistil.train import run as run_module
 from tinydistil.train.plan import Plan
 from tinydistil.train.run import build
@@ -169,20 +170,19 @@ def test_by_its_class_and_refused_where_it_is_none() -> None:
 
 
 def test_a_temperature_that_changes_needs_the_whole_distribution() -> None:
-    given: dict[str, object] = {"shards": "s", "teacher": "t", "teacher_cache": "c"}
-    changing = ["recipe.temperature={start = 4.0, end = 1.0}"]
+    changing = Recipe(soft=1.0, temperature=Schedule(start=4.0, end=1.0))
+    shapes = Shapes(BertConfig(), BertConfig(), teacher_has_head=True)
     with pytest.raises(InputError, match=r"recipe.temperature follows a schedule; choose cache.words=hidden"):
-        resolve_raw(override(dict(given), changing))
-    resolve_raw(override(dict(given), [*changing, "cache.words=hidden"]))
+        changing.check("custom", shapes, CacheConfig())
+    changing.check("custom", shapes, CacheConfig(words="hidden"))
 
 
 def test_schedules_are_held_to_the_bounds_of_their_numbers() -> None:
     given: dict[str, object] = {"shards": "s", "teacher": "t"}
     with pytest.raises(InputError, match=r"recipe.temperature must be in \(0, 1000\], got 0"):
         resolve_raw(override(dict(given), ["recipe.temperature={start = 4.0}"]))
-    with pytest.raises(InputError, match=r"schedule.points are pairs"):
-        resolve_raw(override(dict(given), ["recipe.hidden={shape = 'points', points = [[0.5, 1], [0.2, 3]]}"]))
-    recipe = resolve_raw(
-        override(dict(given), ["recipe.hidden={shape = 'points', points = [[0.2, 1], [0.6, 3]]}"])
-    ).recipe
-    assert [round(recipe.hidden.at(each), 9) for each in (0.0, 0.2, 0.4, 0.6, 1.0)] == [1, 1, 2, 3, 3]
+    for shape, quarter in (("linear", 1.5), ("cosine", 2 - 0.5**0.5)):
+        recipe = resolve_raw(override(dict(given), [f"recipe.hidden={{shape = '{shape}', start = 1, end = 3}}"])).recipe
+        assert isinstance(recipe.hidden, Schedule)
+        values = [recipe.hidden.at(each) for each in (0.0, 0.25, 0.5, 1.0)]
+        assert values == pytest.approx([1.0, quarter, 2.0, 3.0])

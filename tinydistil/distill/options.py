@@ -5,7 +5,6 @@ Shapes: D student width, E teacher width.
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of
@@ -22,46 +21,25 @@ PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
 
 @dataclass(frozen=True)
 class Schedule(Checked, table="schedule"):
-    """A number by the share of a run's steps that are done: {shape = "cosine", start = 4.0, end = 1.0}.
+    """A number that goes from `start` to `end` over a run: {shape = "cosine", start = 4.0, end = 1.0}.
 
-    linear, cosine: from `start` to `end`. points: straight lines through (share, value), shares rising within [0, 1];
-    the first and the last value hold before and after. What is constant is written as a plain number.
+    What is constant is written as a plain number.
     """
 
-    shape: Annotated[str, OneOf(("linear", "cosine", "points"))] = "linear"
+    shape: Annotated[str, OneOf(("linear", "cosine"))] = "linear"
     start: float = 0.0
     end: float = 0.0
-    points: tuple[tuple[float, ...], ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        shares = [each[0] for each in self.points if len(each) == 2 and 0 <= each[0] <= 1]
-        sound = len(shares) == len(self.points) and all(a < b for a, b in pairwise(shares))
-        require(
-            sound and (self.shape == "points") == bool(self.points),
-            "schedule.points are pairs [share, value] with shares rising from 0 to 1, for the shape 'points' alone, "
-            f"got {self.points} for {self.shape!r}",
-        )
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The values between which it stays."""
-        return tuple(value for _, value in self.points) or (self.start, self.end)
 
     def at(self, progress: float) -> float:
         """The value once the share `progress` of the steps is done."""
-        if self.shape == "cosine":
-            progress = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
-        points = self.points or ((0.0, self.start), (1.0, self.end))
-        before = [each for each in points if each[0] <= progress] or points[:1]
-        after = [each for each in points if each[0] > progress] or points[-1:]
-        (x, low), (y, high) = before[-1], after[0]
-        return low if x >= y else low + (high - low) * (progress - x) / (y - x)
+        share = min(max(progress, 0.0), 1.0)
+        share = (1 - math.cos(math.pi * share)) / 2 if self.shape == "cosine" else share
+        return self.start + (self.end - self.start) * share
 
 
 def values_of(number: float | Schedule) -> tuple[float, ...]:
-    """What the number can be."""
-    return number.values if isinstance(number, Schedule) else (number,)
+    """Those between which the number stays."""
+    return (number.start, number.end) if isinstance(number, Schedule) else (number,)
 
 
 def written(number: float | Schedule) -> str:
@@ -126,7 +104,7 @@ class TermOptions(Checked, table="recipe"):
         for name, hint in hints_of(cast(type, type(self))).items():
             if isinstance(scheduled := getattr(self, name), Schedule):
                 for limit in (each for kind in get_args(hint) for each in get_args(kind) if isinstance(each, Range)):
-                    for value in scheduled.values:
+                    for value in values_of(scheduled):
                         limit.check(value, f"{self._table}{name}")
 
     @property
@@ -283,7 +261,7 @@ class VocabularyOptions(TermOptions, table="recipe"):
         )
         if cache.words == "hidden":
             return
-        words, whole = shapes.teacher.vocab_size, "cache.words=hidden keeps the whole distribution"
+        words, whole = shapes.teacher.vocab_size, "choose cache.words=hidden, which keeps all of it"
         require(
             not isinstance(self.temperature, Schedule),
             "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "

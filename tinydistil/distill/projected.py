@@ -5,8 +5,6 @@ et al. 2024) but with heads of reduced rank, and each dense layer by least squar
 Shapes: N tokens, D student width, E teacher width, V vocabulary, H heads, K head size.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
@@ -46,15 +44,12 @@ def project_teacher(
         moments.add(hidden / (hidden - means[-1]).norm() * len(hidden) ** 0.5)
 
     see(hidden)
-    traces = []
-    for number, layer in enumerate(encoder.layers):
-        assert isinstance(layer, Layer)
-        if number < len(student.bert.layers):
-            traces.append(_Trace.of(layer, hidden, attend))
-            hidden = traces[-1].output
-        else:
-            hidden = layer(hidden, attend)
+    states = [embedded]  # of the layers that the student has too
+    for layer in encoder.layers:
+        hidden = layer(hidden, attend)
         see(hidden)
+        if len(states) <= len(student.bert.layers):
+            states.append(hidden)
     last, mean = hidden, torch.stack(means).mean(0)
     basis = moments.directions(centred=True)[0][:width].to(mean.dtype)  # (D, E)
     rest = mean - basis.T @ (basis @ mean)  # what it misses of the mean, (E,)
@@ -67,9 +62,22 @@ def project_teacher(
     own.position.weight[: len(positions)] = positions[: len(own.position.weight)]
     own.token_type.weight[: len(types)] = types[: len(own.token_type.weight)]
     hidden = _fit_norm(own.norm, words[ids] + positions[attend.position_ids] + types[0], embedded @ basis.T)
-    for layer, trace in zip(student.bert.layers, traces, strict=False):
-        assert isinstance(layer, Layer)
-        hidden = _project_layer(layer, trace, hidden, attend, basis, rest)
+    for layer, theirs, before, after in zip(student.bert.layers, encoder.layers, states, states[1:], strict=False):
+        assert isinstance(layer, Layer) and isinstance(theirs, Layer)
+        # Each part is fitted to what the teacher's makes of its own input, given what the student's own input is.
+        attended = theirs.attention(before, attend)
+        normed = theirs.attention_norm(attended + before)
+        attention = layer.attention
+        _project_attention(attention, theirs.attention, basis, rest)
+        context = attend(attention.qkv(hidden).unflatten(-1, (3, attention.num_heads, -1)), dropout=0.0)
+        hidden = _fit(attention.output, context, attended @ basis.T) + hidden
+        hidden = _fit_norm(layer.attention_norm, hidden, normed @ basis.T)
+        # Of the teacher's neurons those with the largest weights; where there are fewer than wanted, the others stay.
+        order = (theirs.up.weight.norm(dim=1) * theirs.down.weight.norm(dim=0)).argsort(descending=True)
+        wanted = theirs.up(normed)[:, order[: layer.up.out_features]]  # (N, F)
+        up = _fit(layer.up, hidden, torch.cat([wanted, layer.up(hidden)[:, wanted.shape[1] :]], 1))
+        fed = _fit(layer.down, activate(layer.hidden_act, up), theirs.feed_forward(normed) @ basis.T)
+        hidden = _fit_norm(layer.output_norm, fed + hidden, after @ basis.T)
 
     bias = torch.zeros(len(words), device=words.device)
     if isinstance(teacher, BertForMaskedLM):
@@ -80,41 +88,6 @@ def project_teacher(
     own.word.weight[: len(words)] = words
     student.masked_lm.bias[: len(bias)] = bias
     clear_padding(student)
-
-
-class _Trace(NamedTuple):
-    """One layer of the teacher at work: what each part of it gave, (N, E)."""
-
-    layer: Layer
-    attended: Tensor
-    normed: Tensor
-    fed: Tensor
-    output: Tensor
-
-    @classmethod
-    def of(cls, layer: Layer, hidden: Tensor, attend: PackedAttention) -> "_Trace":
-        attended = layer.attention(hidden, attend)
-        normed = layer.attention_norm(attended + hidden)
-        fed = layer.feed_forward(normed)
-        return cls(layer, attended, normed, fed, layer.output_norm(fed + normed))
-
-
-def _project_layer(
-    own: Layer, trace: _Trace, hidden: Tensor, attend: PackedAttention, basis: Tensor, rest: Tensor
-) -> Tensor:
-    """Fit each part of a layer to the output of the teacher's, given the student's own input (N, D); its output."""
-    attention = own.attention
-    _project_attention(attention, trace.layer.attention, basis, rest)
-    context = attend(attention.qkv(hidden).unflatten(-1, (3, attention.num_heads, -1)), dropout=0.0)
-    attended = _fit(attention.output, context, trace.attended @ basis.T)
-    normed = _fit_norm(own.attention_norm, attended + hidden, trace.normed @ basis.T)
-    # Of the teacher's neurons those with the largest weights; where there are fewer than wanted, the others stay.
-    theirs = trace.layer
-    order = (theirs.up.weight.norm(dim=1) * theirs.down.weight.norm(dim=0)).argsort(descending=True)
-    wanted = theirs.up(trace.normed)[:, order[: own.up.out_features]]  # (N, F)
-    up = _fit(own.up, normed, torch.cat([wanted, own.up(normed)[:, wanted.shape[1] :]], 1))
-    fed = _fit(own.down, activate(own.hidden_act, up), trace.fed @ basis.T)
-    return _fit_norm(own.output_norm, fed + normed, trace.output @ basis.T)
 
 
 def _project_attention(own: SelfAttention, teacher: SelfAttention, basis: Tensor, rest: Tensor) -> None:
