@@ -24,7 +24,7 @@ from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import CacheConfig
-from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum, kinds_of
+from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.train.models import training_s
 from tinydistil.train.plan import Plan
@@ -106,8 +106,7 @@ def _write_missing(
 ) -> None:
     """Write those of this rank's parts that are not there or not what was written. later: seconds of what follows."""
     mine = cache.parts[ranks.rank :: ranks.world_size]
-    kinds = kinds_of(live.states, config)
-    missing = [part for part in mine if not _is_whole(cache, part, kinds, say)]
+    missing = [part for part in mine if not _is_whole(cache, part, say)]
     began, later_s = time.monotonic(), 0.0
     for done, part in enumerate(missing, start=1):
         shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
@@ -128,12 +127,12 @@ def _write_missing(
             f"{duration(left_s)} left{whole}")  # fmt: skip
 
 
-def _is_whole(cache: TeacherCache, part: tuple[int, int], kinds: list[str], say: Callable[[str], None]) -> bool:
+def _is_whole(cache: TeacherCache, part: tuple[int, int], say: Callable[[str], None]) -> bool:
     """Whether a part is there and, as far as its ends tell, what was written."""
     if not cache.path(*part).exists():
         return False
     try:
-        cache.open(*part, kinds)
+        cache.open(*part)
     except InputError as error:
         say(f"warning: {error}")
         return False

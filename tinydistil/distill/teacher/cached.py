@@ -9,7 +9,7 @@ sequence starts in it, and a checksum for each sequence.
 
 import re
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -44,7 +44,7 @@ PART = 1024
 MOST_PARTS = 200_000
 # Parts that are kept open, each a memory map and a file handle; opening one takes 0.4 ms.
 _MOST_OPEN = 256
-_CRC = "crc"
+_CRC, _STARTS = "crc", "_starts"
 _STRANGE = "is not what was written, or was written for another run"
 
 # What is kept of a sequence by its index in a part. Raises InputError where that is not what was written.
@@ -64,14 +64,13 @@ def _write(path: Path, tensors: Mapping[str, Tensor], checksums: Sequence[int]) 
     write_atomic(path, save({**tensors, _CRC: torch.tensor(checksums)}))
 
 
-def _mapped(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+def _mapped(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """The arrays of a file, memory-mapped, and their checksums."""
     try:
         arrays = map_tensors(path, remedy="")
-    except (InputError, OSError):
+        return arrays, arrays.pop(_CRC)
+    except (InputError, OSError, KeyError):
         raise _damaged(path, "it is cut short, or no file of ours") from None
-    if missing := {_CRC, *names} - arrays.keys():
-        raise _damaged(path, f"it lacks {min(missing)}")
-    return arrays
 
 
 def _damaged(path: Path, reason: str) -> InputError:
@@ -92,7 +91,7 @@ class TeacherCache:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        parts = self.epochs * -(-len(self.sequences) // PART)
+        parts = self.epochs * self._per_epoch
         require(
             parts <= MOST_PARTS,
             f"train.mask.epochs {self.epochs:,} over {len(self.sequences):,} sequences would make {parts:,} files of "
@@ -100,10 +99,13 @@ class TeacherCache:
         )
 
     @property
+    def _per_epoch(self) -> int:
+        return -(-len(self.sequences) // PART)
+
+    @property
     def parts(self) -> list[tuple[int, int]]:
         """The epoch and the number of every part."""
-        count = -(-len(self.sequences) // PART)
-        return [(epoch, number) for epoch in range(self.epochs) for number in range(count)]
+        return [(epoch, number) for epoch in range(self.epochs) for number in range(self._per_epoch)]
 
     @property
     def missing(self) -> list[tuple[int, int]]:
@@ -118,23 +120,24 @@ class TeacherCache:
         """A part's file."""
         return self.folder / f"epoch-{epoch:03d}-part-{number:06d}.safetensors"
 
-    def open(self, epoch: int, number: int, kinds: Collection[str]) -> Part:
+    def open(self, epoch: int, number: int) -> Part:
         """A part, memory-mapped: only the sequences that are asked for are read.
 
         Raises InputError where it is damaged, as far as its ends tell, or was written for anything else.
         """
         path, size = self.path(epoch, number), len(self.ids(number))
-        arrays = _mapped(path, [*kinds, *(f"{kind}_starts" for kind in kinds)])
-        checksums = arrays[_CRC]
-        for kind in kinds:
-            numbers, starts = arrays[kind], arrays[f"{kind}_starts"]
-            whole = starts.dtype == np.int64 and starts.shape == (size + 1,) and checksums.shape == (size,)
-            whole = whole and starts[[0, -1]].tolist() == [0, *numbers.shape[:1]]
-            if not whole or (starts[1:] < starts[:-1]).any():
-                raise _damaged(path, f"{kind} and its sequences differ")
+        arrays, checksums = _mapped(path)
+        starts = {name.removesuffix(_STARTS): arrays.pop(name) for name in [*arrays] if name.endswith(_STARTS)}
+        whole = arrays.keys() == starts.keys() and checksums.shape == (size,) and all(
+            ends.dtype == np.int64 and ends.shape == (size + 1,) and (ends[1:] >= ends[:-1]).all()
+            and ends[[0, -1]].tolist() == [0, *arrays[kind].shape[:1]]
+            for kind, ends in starts.items()
+        )  # fmt: skip
+        if not whole:
+            raise _damaged(path, "its numbers and its sequences differ")
 
         def read(index: int) -> dict[str, Tensor]:
-            found = {kind: arrays[kind][slice(*arrays[f"{kind}_starts"][index : index + 2])] for kind in kinds}
+            found = {kind: arrays[kind][slice(*ends[index : index + 2])] for kind, ends in starts.items()}
             if checksum(found, self.seed) != checksums[index]:
                 raise _damaged(path, f"sequence {index} {_STRANGE}")
             return {kind: torch.tensor(numbers) for kind, numbers in found.items()}
@@ -164,7 +167,7 @@ class TeacherCache:
         sequences = [pieces[sequence] for sequence in self.ids(part[1]).tolist()]
         tensors = {kind: torch.cat([each[kind] for each in sequences]) for kind in sequences[0]}
         for kind in sequences[0]:
-            tensors[f"{kind}_starts"] = torch.tensor([0, *accumulate(len(each[kind]) for each in sequences)])
+            tensors[kind + _STARTS] = torch.tensor([0, *accumulate(len(each[kind]) for each in sequences)])
         _write(self.path(*part), tensors, [checksum(each, self.seed) for each in sequences])
 
     def save_fitted(self, tensors: Mapping[str, Tensor]) -> None:
@@ -179,8 +182,8 @@ class TeacherCache:
         path = self.folder / FITTED
         if not path.exists():
             return False
-        found = _mapped(path, ())
-        if found.pop(_CRC).tolist() != [checksum(found, self.seed)]:
+        found, checksums = _mapped(path)
+        if checksums.tolist() != [checksum(found, self.seed)]:
             raise _damaged(path, f"it {_STRANGE}")
         require(
             {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in tensors.items()},
@@ -189,11 +192,6 @@ class TeacherCache:
         for name, tensor in tensors.items():
             tensor.copy_(torch.tensor(found[name]))
         return True
-
-
-def kinds_of(states: Mapping[str, Mapping[str, State]], config: CacheConfig) -> list[str]:
-    """The names of what is kept of every sequence."""
-    return [f"{term}.{kind}" for term, state in _stored(states).values() for kind in state.kinds(config)]
 
 
 def _stored(states: Mapping[str, Mapping[str, State]]) -> dict[tuple[str, str], tuple[str, State]]:
@@ -210,8 +208,7 @@ class CachedTeacher:
 
     def __init__(self, cache: TeacherCache, live: LiveTeacher, config: CacheConfig, device: torch.device) -> None:
         self.cache, self.states, self.model, self.config, self.device = cache, live.states, live.model, config, device
-        kinds = kinds_of(self.states, config)
-        self._open = lru_cache(_MOST_OPEN)(lambda epoch, number: cache.open(epoch, number, kinds))
+        self._open = lru_cache(_MOST_OPEN)(cache.open)
 
     @torch.no_grad()
     def __call__(self, batch: MaskedBatch) -> TeacherStates:
@@ -220,9 +217,10 @@ class CachedTeacher:
         found = [self._open(batch.epoch, number // PART)(number % PART) for number in numbers]
         restored: dict[tuple[str, str], object] = {}
         for key, (term, state) in _stored(self.states).items():
+            names = [name for name in (found[0] if found else ()) if name.startswith(f"{term}.")]
             kept = {
-                kind: torch.cat([each[f"{term}.{kind}"] for each in found]).to(self.device)
-                for kind in (state.kinds(self.config) if found else ())
+                name.removeprefix(f"{term}."): torch.cat([each[name] for each in found]).to(self.device)
+                for name in names
             }
             restored[key] = state.restore(kept, batch, self.config, self.model)
         return {

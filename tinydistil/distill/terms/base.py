@@ -61,10 +61,6 @@ class State(ABC):
         """The state as the term reads it."""
 
     @abstractmethod
-    def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
-        """The names of what is kept."""
-
-    @abstractmethod
     def lengths(self, batch: MaskedBatch) -> Tensor:
         """Items of each sequence (B,)."""
 
@@ -86,9 +82,6 @@ class Vectors(State):
     @abstractmethod
     def present(self, batch: MaskedBatch) -> Tensor:
         """Which of them (N,) stand for something; the others are restored as zeros."""
-
-    def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
-        return ("vectors", "steps") if cache.vector_bits == 8 else ("vectors",)
 
     def lengths(self, batch: MaskedBatch) -> Tensor:
         return self.present(batch).view(len(batch.sequence_ids), -1).sum(1)

@@ -85,9 +85,6 @@ class Distribution(State):
         assert isinstance(teacher.model, BertForMaskedLM), "see TermOptions.check"
         return teacher.model.decoding_at(teacher.hidden, self.positions(batch))
 
-    def kinds(self, cache: CacheConfig) -> tuple[str, ...]:
-        return ("rows",) if cache.words == "hidden" else ("ids", "log_probs", "rest")
-
     def lengths(self, batch: MaskedBatch) -> Tensor:
         return torch.bincount(self.positions(batch) // batch.input_ids.shape[1], minlength=len(batch.sequence_ids))
 
