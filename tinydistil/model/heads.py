@@ -17,14 +17,27 @@ class _Classifier(Pretrained):
     """The encoder, dropout, and a linear layer that gives a logit for each label."""
 
     has_labels = True
+    reads_sequence = False  # its one vector, and not those of its tokens
 
-    def __init__(self, config: BertConfig, *, pooler: bool, attention: str) -> None:
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
         super().__init__(config)
+        pooler = self.reads_sequence and config.pooling == "pooler"
         self.bert = BertModel(config, pooler=pooler, attention=attention)
         dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(config.hidden_size, len(config.labels))
         self.init_weights()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Ids (B, T) to logits (B, T, C) or, of a sequence, (B, C); scores (B, 1) for regression."""
+        encoded = self.bert(input_ids, attention_mask, token_type_ids)
+        vectors = encoded.last_hidden
+        if self.reads_sequence:
+            pooled = encoded.pooled
+            vectors = pool(vectors, attention_mask, self.config.pooling) if pooled is None else pooled
+        return self.classifier(self.dropout(vectors))  # type: ignore[no-any-return]
 
 
 class BertForSequenceClassification(_Classifier):
@@ -34,35 +47,17 @@ class BertForSequenceClassification(_Classifier):
     BertModel, so that others who open it get its encoder rather than wrong predictions.
     """
 
-    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
-        super().__init__(config, pooler=config.pooling == "pooler", attention=attention)
-        self.architecture = "BertForSequenceClassification" if config.pooling == "pooler" else "BertModel"
+    reads_sequence = True
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> Tensor:
-        """Ids (B, T) to logits (B, C), or scores (B, 1) for regression."""
-        encoded = self.bert(input_ids, attention_mask, token_type_ids)
-        vector = encoded.pooled
-        if vector is None:
-            vector = pool(encoded.last_hidden, attention_mask, self.config.pooling)
-        return self.classifier(self.dropout(vector))  # type: ignore[no-any-return]
+    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
+        super().__init__(config, attention=attention)
+        self.architecture = "BertForSequenceClassification" if config.pooling == "pooler" else "BertModel"
 
 
 class BertForTokenClassification(_Classifier):
     """One decision per token: tagging."""
 
     architecture = "BertForTokenClassification"
-
-    def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
-        super().__init__(config, pooler=False, attention=attention)
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> Tensor:
-        """Ids (B, T) to logits (B, T, C)."""
-        hidden = self.bert(input_ids, attention_mask, token_type_ids).last_hidden
-        return self.classifier(self.dropout(hidden))  # type: ignore[no-any-return]
 
 
 class SpanLogits(NamedTuple):

@@ -32,20 +32,25 @@ _MODES = {name: name + "_tokens" for name in REDUCTIONS} | {
 class _Dense(nn.Module):
     """A Dense module as its config.json says. Raises InputError for what is not followed here."""
 
-    def __init__(self, config: "_Values", inputs: int) -> None:
+    def __init__(self, path: Path, inputs: int) -> None:
         super().__init__()
-        where = str(config.path)
-        stated, outputs = config.get("in_features", int, inputs), config.get("out_features", int, inputs)
-        require(stated == inputs, f"{where!r}: in_features must be {inputs}, got {stated}")
-        require(1 <= outputs <= 65_536, f"{where!r}: out_features must be in 1..65536, got {outputs}")
-        for key in ("module_input_name", "module_output_name"):
-            name = config.get(key, str, "sentence_embedding")
-            require(name == "sentence_embedding", f"{where!r}: {key} {shown(name)} is not followed here")
-        name = config.get("activation_function", str, "torch.nn.modules.activation.Tanh").rpartition(".")[2]
-        require(name in _ACTIVATIONS, f"{where!r}: activation_function {shown(name)} is not followed here")
-        self.linear = nn.Linear(inputs, outputs, bias=config.get("bias", bool, True))
+        stated, outputs, read, written, function, bias, residual = _values(
+            path, in_features=int, out_features=int, module_input_name=str, module_output_name=str,
+            activation_function=str, bias=bool, use_residual=bool,
+        )  # fmt: skip
+        outputs = inputs if outputs is None else outputs
+        require(stated in (None, inputs), f"{str(path)!r}: in_features must be {inputs}, got {stated}")
+        require(1 <= outputs <= 65_536, f"{str(path)!r}: out_features must be in 1..65536, got {outputs}")
+        name = (function or "Tanh").rpartition(".")[2]
+        for key, value, followed in (
+            ("module_input_name", read, (None, "sentence_embedding")),
+            ("module_output_name", written, (None, "sentence_embedding")),
+            ("activation_function", name, _ACTIVATIONS),
+        ):
+            require(value in followed, f"{str(path)!r}: {key} {shown(value)} is not followed here")
+        self.linear = nn.Linear(inputs, outputs, bias=bias is not False)
         self.activation: nn.Module = getattr(nn, name)()
-        self.use_residual: bool = config.get("use_residual", bool, False)
+        self.use_residual = bool(residual)
         projected = self.use_residual and inputs != outputs
         self.residual = nn.Linear(inputs, outputs, bias=False) if projected else nn.Identity()
 
@@ -91,17 +96,37 @@ def declaration_of(encoder: Path) -> Declaration | None:
     root = sentence_root(encoder)
     if root is None:
         return None
-    modules = modules_of(root)
-    text, file = _Values(encoder / TEXT_CONFIG), _Values(root / PROMPTS)
-    limit = text.get("max_seq_length", int, None)
-    require(limit is None or limit >= 1, f"{str(text.path)!r}: max_seq_length must be >= 1, got {limit}")
-    name, prompts = file.get("default_prompt_name", str, None), file.get("prompts", dict, {})
-    prompt = "" if name is None else prompts.get(name)
-    require(isinstance(prompt, str), f"{str(file.path)!r}: default_prompt_name {shown(name)} is none of its prompts")
-    files = [_Values(root / module.path / "config.json") for module in modules if module.kind == "Pooling"]
-    poolings = _poolings(files[0]) if files else ()
-    pools_prompt = not files or files[0].get("include_prompt", bool, True)
-    return Declaration(modules, poolings, pools_prompt, limit, prompt, text.get("do_lower_case", bool, False))
+    limit, lowercase = _values(encoder / TEXT_CONFIG, max_seq_length=int, do_lower_case=bool)
+    if limit is not None and limit < 1:
+        raise InputError(f"{str(encoder / TEXT_CONFIG)!r}: max_seq_length must be >= 1, got {limit}")
+    name, prompts = _values(root / PROMPTS, default_prompt_name=str, prompts=dict)
+    prompt = "" if name is None else (prompts or {}).get(name)
+    if not isinstance(prompt, str):
+        raise InputError(f"{str(root / PROMPTS)!r}: default_prompt_name {shown(name)} is none of its prompts")
+    modules, poolings, pools_prompt = modules_of(root), [], True
+    if folders := [module.path for module in modules if module.kind == "Pooling"]:
+        path = root / folders[0] / "config.json"
+        flags = {f"pooling_mode_{theirs}": bool for theirs in _MODES.values()}
+        named, included, *set_flags = _values(path, pooling_mode=object, include_prompt=bool, **flags)
+        # Old form, a flag each and the mean where none is set; or new, a name or a list of names.
+        poolings = [ours for ours, flag in zip(_MODES, set_flags, strict=True) if flag] or ["mean"]
+        if named is not None:
+            poolings = named if isinstance(named, list) else [named]
+        known = bool(poolings) and all(isinstance(each, str) and each in REDUCTIONS for each in poolings)
+        some = ", ".join(REDUCTIONS)
+        require(known, f"{str(path)!r}: pooling_mode must be one or some of {some}, got {shown(named)}")
+        pools_prompt = included is not False
+    return Declaration(modules, tuple(poolings), pools_prompt, limit, prompt, bool(lowercase))
+
+
+def _values(path: Path, **kinds: type) -> list[Any]:
+    """The values of some keys of a small JSON file, each of its type; None where the value or the file is missing."""
+    values = read_json(path) if path.is_file() else {}
+    for key, kind in kinds.items():
+        value = values.get(key)
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise InputError(f"{str(path)!r}: {key} must be of type {kind.__name__}, got {shown(value)}")
+    return [values.get(key) for key in kinds]
 
 
 @dataclass(frozen=True)
@@ -151,41 +176,13 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
     return SentenceVectors(**vars(replace(found, max_length=limit)), layers=nn.Sequential(*layers).eval(), size=size)
 
 
-class _Values:
-    """The values of a small JSON file, none where it is missing, each checked for its type."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.values = read_json(path) if path.is_file() else {}
-
-    def get(self, key: str, kind: type, default: Any) -> Any:
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InputError(f"{str(self.path)!r}: {key} must be of type {kind.__name__}, got {shown(value)}")
-        return value
-
-
-def _poolings(config: _Values) -> tuple[str, ...]:
-    """The poolings of 1_Pooling/config.json, old form (a flag each) or new (a name or a list of names)."""
-    if (named := config.values.get("pooling_mode")) is None:
-        found = [ours for ours, theirs in _MODES.items() if config.get(f"pooling_mode_{theirs}", bool, False)]
-        return tuple(found) or ("mean",)
-    modes: list[Any] = named if isinstance(named, list) else [named]
-    known = bool(modes) and all(isinstance(each, str) and each in REDUCTIONS for each in modes)
-    some = ", ".join(REDUCTIONS)
-    require(known, f"{str(config.path)!r}: pooling_mode must be one or some of {some}, got {shown(named)}")
-    return tuple(modes)
-
-
 def _layer(kind: str, folder: Path, size: int) -> nn.Module:
     """A module behind the pooling of vectors of `size`, with its weights."""
     if kind == "Normalize":
         return _Unit()
     with torch.device("meta"):
         norm = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size)))
-        layer = norm if kind == "LayerNorm" else _Dense(_Values(folder / "config.json"), size)
+        layer = norm if kind == "LayerNorm" else _Dense(folder / "config.json", size)
     stored = read_weights(folder)
     wanted = {name: (name,) for name, _ in layer.named_parameters()}
     if missing := sorted(wanted.keys() - stored.keys()):
