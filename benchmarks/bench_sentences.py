@@ -29,8 +29,8 @@ from tinydistil.evaluate.similarity import cosine_similarity, untrained_copy, wo
 from tinydistil.model.bert import BertModel
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.plan import CHECKPOINTS
+from tinydistil.train.records import CheckpointStore
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "distill.py"
 # For all: no masked words; sentences of like length together.

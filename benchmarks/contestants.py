@@ -25,7 +25,7 @@ from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher, quantise_teacher
 from tinydistil.distill.terms.vocabulary import Vocabulary
-from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.models import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig
 
 LEARNING_RATE = 5e-4

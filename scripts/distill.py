@@ -8,22 +8,25 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from tinydistil.base.console import Parser
 from tinydistil.base.errors import importing, require, run_script
-from tinydistil.train.command import add_run_arguments, given_options, has_shards, values_of
+from tinydistil.train.run_config import add_run_arguments, has_shards, values_of
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, options="tinydistil.corpus.prepare_config:RawRunConfig")
-    parser.add_argument("--recipe", help="total, partial, distilbert or mlm")
+    parser.add_argument("--recipe", dest="recipe.name", metavar="RECIPE", help="total, partial, distilbert or mlm")
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
     parser.add_argument(
         "--teacher-precision", help="float32, bfloat16 (CUDA) or int8 (CPU); without it what --precision says"
     )
-    parser.add_argument("--student", metavar="DIR", help="folder, hub name, or a shape such as 2x128")
+    parser.add_argument(
+        "--student", dest="student.model", metavar="DIR", help="folder, hub name, or a shape such as 2x128"
+    )
     add_run_arguments(parser)
     parser.add_argument(
         "--teacher-cache", metavar="DIR", help="write down what the teacher says, or read it where that was done"
@@ -35,7 +38,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """With a teacher, a corpus or a recipe: that run. With none of them: the demonstration."""
     arguments = parse_arguments()
-    options = given_options(arguments)
+    flags = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")]
+    options = [flag for flag in flags if flag not in ("--quick", "--output", "--device")]
     # Imported where they are used: --help needs none of this, a run on shards no preparation, a run no demonstration.
     if not options or arguments.quick:
         require(not options, f"--quick is the small demonstration on Machado de Assis; it takes no {' '.join(options)}")

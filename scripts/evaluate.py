@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from tinydistil.base.config import Range, from_mapping, nearest, override
-from tinydistil.base.console import Parser, whole
+from tinydistil.base.console import Parser, within
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 
@@ -37,10 +37,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--text", metavar="FILE", help="held-out text for masked words (.txt, .jsonl, .csv, .tsv)")
     parser.add_argument(
-        "--texts", type=whole(Range(1, 10**9)), default=2000, help="so many of its texts (default 2000)"
+        "--texts", type=within(Range(1, 10**9)), default=2000, help="so many of its texts (default 2000)"
     )
     parser.add_argument(
-        "--seeds", type=whole(Range(1, 100_000)), default=1, help="fine-tuning runs per part (default 1)"
+        "--seeds", type=within(Range(1, 100_000)), default=1, help="fine-tuning runs per part (default 1)"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a fine-tuning setting")
     parser.add_argument(
@@ -55,9 +55,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 with importing(parse_arguments):
+    from tinydistil.base.errors import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.base.files import write_json, write_text
     from tinydistil.base.ranks import Ranks, device_of
-    from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.corpus.readers import ReadConfig, parse_record, read_records
     from tinydistil.corpus.records import BadRecord
     from tinydistil.evaluate.evaluation import Evaluation, ownership, significance

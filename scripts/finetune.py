@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinydistil.base.config import override, read_toml, to_mapping
-from tinydistil.base.console import Parser, whole
+from tinydistil.base.console import Parser
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 
@@ -37,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", metavar="1,2,3", help="several runs, mean and standard deviation")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="try every combination first")
-    parser.add_argument("--folds", type=whole(), help="parts of the training rows for --grid (default 5)")
+    parser.add_argument("--folds", type=int, help="parts of the training rows for --grid (default 5)")
     parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
     parser.add_argument("--synonyms", metavar="FILE", help="for augment.replace: word, tab, synonyms with commas")
     parser.add_argument(
@@ -60,10 +60,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 with importing(parse_arguments):
+    from tinydistil.base.errors import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.base.files import write_json
     from tinydistil.base.hub import resolve_folder
     from tinydistil.base.ranks import Ranks, device_of
-    from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
     from tinydistil.model.config import read_config
     from tinydistil.tasks.examples import read_synonyms
     from tinydistil.tasks.finetune import Material, SoftTargets, check, mean_and_deviation, run_seeds

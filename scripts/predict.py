@@ -22,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tinydistil.base.config import Range
-from tinydistil.base.console import Parser, whole
+from tinydistil.base.console import Parser, within
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 # Texts whose vectors are held at once.
@@ -44,19 +44,19 @@ def parse_arguments() -> argparse.Namespace:
     pretrained.add_argument("--truncate", action="store_true", help="cut texts that are too long for the model")
     tuned = Parser(add_help=False, parents=[shared])
     tuned.add_argument("--json", action="store_true", help="one JSON object per text")
-    tuned.add_argument("--batch-size", type=whole(BATCH), default=32)
+    tuned.add_argument("--batch-size", type=within(BATCH), default=32)
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     fill = commands.add_parser("fill-mask", parents=[pretrained], help="guess masked words")
-    fill.add_argument("--top-k", type=whole(Range(1, 10_000_000)), default=5, help="guesses per mask (default 5)")
+    fill.add_argument("--top-k", type=within(Range(1, 10_000_000)), default=5, help="guesses per mask (default 5)")
     fill.add_argument("--json", action="store_true", help="one JSON object per text")
     embedding = commands.add_parser("embed", parents=[pretrained], help="one vector per text")
     embedding.add_argument(
         "--pooling", choices=("mean", "cls", "pooler", "max"), help="default: what the folder declares, else mean"
     )
     embedding.add_argument("--output", help="FILE.npy or FILE.jsonl (default: JSON lines on standard output)")
-    embedding.add_argument("--batch-size", type=whole(BATCH), default=32)
-    embedding.add_argument("--max-length", type=whole(), help="tokens per text at most (default: the model's limit)")
+    embedding.add_argument("--batch-size", type=within(BATCH), default=32)
+    embedding.add_argument("--max-length", type=int, help="tokens per text at most (default: the model's limit)")
     embedding.add_argument("--normalize", action="store_true", help="unit vectors")
     commands.add_parser("pooling", parents=[pretrained], help="cosines between CLS, pooler and mean")
     commands.add_parser(

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tinydistil.base.config import Range, from_mapping, override, read_toml
-from tinydistil.base.console import Parser, whole
+from tinydistil.base.console import Parser, within
 from tinydistil.base.errors import importing, require, run_script
 
 
@@ -24,22 +24,22 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the shards, empty or ours")
     add("--tokenizer", metavar="DIR", help="folder or hub name of the tokenizer (the teacher's, if there are two)")
     add("--student-tokenizer", metavar="DIR", help="tokenize the same words a second time")
-    add("--max-length", type=whole(), help="tokens of a sequence with [CLS] and [SEP] (default 128)")
-    add("--workers", type=whole(Range(0, 1024)), help="processes (default: one per core)")
+    add("--max-length", type=int, help="tokens of a sequence with [CLS] and [SEP] (default 128)")
+    add("--workers", type=within(Range(0, 1024)), help="processes (default: one per core)")
     add("--eval-set", nargs="+", default=[], metavar="FILE", help="drop documents that overlap with these")
     near = "look for near-duplicates (default yes)"
     add("--near-duplicates", action=argparse.BooleanOptionalAction, help=near)
     add("--config", type=Path, metavar="FILE.toml", help="options, see PrepareConfig")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one option, over --config")
-    add("--sample-dropped", type=whole(), metavar="K", help="write K examples of each rule to samples.jsonl")
-    add("--seed", type=whole(), help="of the split and the samples (default 0)")
+    add("--sample-dropped", type=int, metavar="K", help="write K examples of each rule to samples.jsonl")
+    add("--seed", type=int, help="of the split and the samples (default 0)")
     add("--overwrite", action="store_true", help="discard what an earlier run left in --output")
     add("--verify", action="store_true", help="only check the shards in --output against their hashes")
     return parser.parse_args()
 
 
 with importing(parse_arguments):
-    from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
+    from tinydistil.base.errors import STOPPED_EXIT_CODE, Stopped, stopping
     from tinydistil.batches.manifest import check_fit
     from tinydistil.batches.shards import verify
     from tinydistil.corpus.pool import available_cores

@@ -10,9 +10,9 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 import argparse
 
 from tinydistil.base.config import Range, override
-from tinydistil.base.console import Parser, whole
+from tinydistil.base.console import Parser, within
 from tinydistil.base.errors import importing, require, run_script
-from tinydistil.train.command import add_run_arguments, has_shards, values_of
+from tinydistil.train.run_config import add_run_arguments, has_shards, values_of
 
 # Options of RunConfig that have no effect without a teacher.
 TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
@@ -21,9 +21,11 @@ TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, options="tinydistil.corpus.prepare_config:RawRunConfig", without=TEACHING)
-    parser.add_argument("--model", dest="student", metavar="DIR", help="folder, hub name, or a shape such as 4x256")
     parser.add_argument(
-        "--vocab-size", type=whole(Range(1, 10_000_000)), help="train a cased vocabulary of this size on the corpus"
+        "--model", dest="student.model", metavar="DIR", help="folder, hub name, or a shape such as 4x256"
+    )
+    parser.add_argument(
+        "--vocab-size", type=within(Range(1, 10_000_000)), help="train a cased vocabulary of this size on the corpus"
     )
     add_run_arguments(parser)
     return parser.parse_args()

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tinydistil.base.config import Range, from_mapping, hints_of, override, read_toml, to_mapping
-from tinydistil.base.console import Parser, number, whole
+from tinydistil.base.console import Parser, within
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, resolve_raw
 from tinydistil.tasks.finetune_config import FineTuneConfig
@@ -25,9 +25,9 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 def parser() -> Parser:
     made = Parser(description="x", options=FineTuneConfig)
-    made.add_argument("--steps", type=whole())
-    made.add_argument("--workers", type=whole(Range(0, 1024)))
-    made.add_argument("--minutes", type=number)
+    made.add_argument("--steps", type=int)
+    made.add_argument("--workers", type=within(Range(0, 1024)))
+    made.add_argument("--minutes", type=float)
     made.add_argument("--output", type=Path)
     made.add_argument("--model")
     made.add_argument("--input", nargs="+")

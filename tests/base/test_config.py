@@ -15,7 +15,6 @@ from tinydistil.base.config import (
     Positive,
     Range,
     Share,
-    assign,
     from_mapping,
     override,
     read_toml,
@@ -72,14 +71,14 @@ def test_toml_then_assignments(tmp_path: Path) -> None:
     path.write_text("steps = 5\n[loss]\ntemperature = 1.5\n", encoding="utf-8")
     values = read_toml(path)
     for assignment in ("loss.temperature=3", 'loss.terms=["kl"]', "teacher=neuralmind/bert", "compile=true"):
-        assign(values, assignment)
+        override(values, [assignment])
     assert from_mapping(Run, values) == Run(5, True, "neuralmind/bert", Loss(3.0, ("kl",)))
 
 
 @pytest.mark.parametrize("assignment", ["steps", "=3", "steps.more=3"])
 def test_bad_assignments(assignment: str) -> None:
     with pytest.raises(InputError, match=r"option|assignment"):
-        assign({"steps": 1}, assignment)
+        override({"steps": 1}, [assignment])
 
 
 def test_bad_toml(tmp_path: Path) -> None:

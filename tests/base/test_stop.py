@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tinydistil.base.stop import Stopped, stopping
+from tinydistil.base.errors import Stopped, stopping
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,11 +12,11 @@ from torch import nn
 from tests.evaluate.conftest import random_model
 from tests.evaluate.test_similarity import FIRST, GOLD, SECOND
 from tests.portuguese import sentences
-from tinydistil.base.config import assign, from_mapping
+from tinydistil.base.config import from_mapping, override
 from tinydistil.evaluate.similarity import cosine_similarity
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.plan import CHECKPOINTS
+from tinydistil.train.records import CheckpointStore
 from tinydistil.train.run_config import RunConfig
 
 
@@ -59,7 +59,7 @@ def test_rows_are_recipes_and_all_different(row: str) -> None:
     def recipe_of(name: str) -> object:
         values: dict[str, object] = {"teacher": "t", "student": {"model": "2x128"}, "shards": "s"}
         for setting in (*COMMON, *ROWS[name]):
-            assign(values, setting)
+            override(values, [setting])
         return from_mapping(RunConfig, values).recipe
 
     assert sum(recipe_of(other) == recipe_of(row) for other in ROWS) == 1

@@ -95,7 +95,7 @@ CASES = {
         ["--teacher-precision", "bfloat16"],
     ),
     "precision of no teacher": Case(
-        r"teacher_precision is 'int8', but there is no teacher; leave it out",
+        r"teacher_precision 'int8' needs a teacher, and there is none; give --teacher, or leave it out",
         ["--recipe", "mlm", "--student", "student", "--teacher-precision", "int8"],
         without=("--teacher",),
     ),
@@ -137,7 +137,7 @@ CASES = {
         ["--student", "2x8", *options("student.start=projected", "student.embeddings=pca")],
     ),
     "projected from nothing": Case(
-        r"student.start 'projected' takes the teacher's weights, and there is none",
+        r"student.start 'projected' needs a teacher, and there is none; give --teacher, or leave it out",
         ["--recipe", "mlm", "--student", "2x8", *options("student.start=projected", "student.tokenizer=student")],
         without=("--teacher",),
     ),
@@ -170,7 +170,7 @@ CASES = {
     ),
     "cache of no word": Case(r"cache.top must be >= 1, got 0", ["--teacher-cache", "cache", *options("cache.top=0")]),
     "cache of no teacher": Case(
-        r"--teacher-cache keeps what a teacher says, and there is none; give --teacher",
+        r"teacher_cache 'cache' needs a teacher, and there is none; give --teacher, or leave it out",
         ["--recipe", "mlm", "--student", "student", "--teacher-cache", "cache"],
         without=("--teacher",),
     ),

@@ -17,9 +17,8 @@ from tests.scripts.models import make_models
 from tests.train.comparison import assert_same_run, weights_of
 from tests.train.processes import RankProcesses
 from tinydistil.base.config import Range, override
-from tinydistil.base.errors import InputError
+from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError
 from tinydistil.base.ranks import Ranks, joined
-from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tinydistil.base.stop import STOPPED_EXIT_CODE
+from tinydistil.base.errors import STOPPED_EXIT_CODE
 
 Call = Callable[..., int]
 WriteCorpus = Callable[[Path, int], Path]

@@ -27,10 +27,9 @@ from tinydistil.distill.teacher.cached import OWNERSHIP, TeacherCache
 from tinydistil.model import quantised
 from tinydistil.train import models
 from tinydistil.train import run as run_module
-from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.plan import Plan
-from tinydistil.train.run import build, execute
-from tinydistil.train.teacher_cache import bound_to, hash_of_weights
+from tinydistil.train.records import CheckpointStore
+from tinydistil.train.run import bound_to, build, execute, hash_of_weights
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 # What a cache is bound to, and an option that changes it and nothing else.

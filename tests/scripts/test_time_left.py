@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.scripts.models import make_models
 from tinydistil.corpus import prepare as progress
-from tinydistil.train import teacher_cache
+from tinydistil.train import run as run_module
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "distill.py"
 
@@ -40,7 +40,7 @@ def test_the_whole_commands_time_left(
     short = run("short")
     assert "with training" not in short and "with what comes after" not in short
     # As if each of them took minutes.
-    monkeypatch.setattr(teacher_cache, "_LONG_S", -1.0)
+    monkeypatch.setattr(run_module, "_LONG_S", -1.0)
     monkeypatch.setattr(progress, "_SECONDS_PER_LINE", 0.0)
     long = run("long")
     assert re.search(r"documents/s, .* MB/s, \d+%, \d+ s left, \d+ s with what comes after", long), long

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tasks.conftest import QUICK, Left, classify, opinions, write_csv
+from tinydistil.base.errors import STOPPED_EXIT_CODE
 from tinydistil.base.ranks import Ranks
-from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.tasks.examples import AugmentConfig, LabelledText, augmented, read_synonyms
 from tinydistil.tasks.finetune import Material, cross_validated
 from tinydistil.tasks.finetune_config import FineTuneConfig

@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 
 from tests.tasks.conftest import QUICK, Left, classify, opinions, similarities, write_csv
-from tinydistil.base.errors import InputError
-from tinydistil.base.stop import STOPPED_EXIT_CODE, Interrupted
+from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError, Interrupted
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks import finetune as runs
 from tinydistil.tasks.examples import LabelledText

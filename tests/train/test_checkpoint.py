@@ -14,8 +14,8 @@ from tests.train.toy_loop import make_loop
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import sha256_of
 from tinydistil.base.ranks import Ranks
-from tinydistil.train.checkpoint import CheckpointStore
-from tinydistil.train.optimizer import optimizer_tensors, restore_optimizer
+from tinydistil.train.models import optimizer_tensors, restore_optimizer
+from tinydistil.train.records import CheckpointStore
 
 
 def trained(steps: int) -> tuple[nn.Linear, torch.optim.AdamW]:
@@ -108,7 +108,7 @@ def test_full_disk_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.Monk
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinydistil.train.checkpoint.save_file", full)
+    monkeypatch.setattr("tinydistil.train.records.save_file", full)
     with pytest.raises(InputError, match=r"cannot write checkpoint .*No space left.*--resume auto"):
         save(checkpoints, 2)
     found = checkpoints.latest()

@@ -10,7 +10,7 @@ from tests.train.toy import CASES, toy_trainer
 from tests.train.toy_loop import make_loop
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
-from tinydistil.train.optimizer import learning_rate_share
+from tinydistil.train.loop import learning_rate_share
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

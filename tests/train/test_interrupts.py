@@ -16,7 +16,7 @@ import pytest
 from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses, children_of, finish, torchrun
 from tests.train.toy_loop import Run
-from tinydistil.base.stop import STOPPED_EXIT_CODE
+from tinydistil.base.errors import STOPPED_EXIT_CODE
 
 INTERRUPTS = int(os.environ.get("TINYDISTIL_INTERRUPTS", "2"))
 

@@ -10,11 +10,10 @@ import torch
 from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses
 from tests.train.toy_loop import Run, ask_to_stop, make_loop, poison
-from tinydistil.base.errors import InputError
+from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError
 from tinydistil.base.ranks import Ranks
-from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.distill.step import PARTS
-from tinydistil.train.optimizer import learning_rate_share
+from tinydistil.train.loop import learning_rate_share
 from tinydistil.train.run_config import OptimizerConfig
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

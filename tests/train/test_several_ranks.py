@@ -13,9 +13,8 @@ from tests.train.comparison import assert_same_run, latest_of, metrics_of
 from tests.train.processes import RankProcesses
 from tests.train.toy import CASES, toy_trainer
 from tests.train.toy_loop import Run, ask_to_stop, make_loop
-from tinydistil.base.errors import InputError
+from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError
 from tinydistil.base.ranks import Ranks, joined
-from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.train import loop as loop_module
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from tests.train.toy import CASES, toy_trainer
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch
-from tinydistil.train.validation import masked_lm_loss
+from tinydistil.train.outcome import masked_lm_loss
 
 
 def test_a_part_of_the_split_is_spread_over_all_of_it() -> None:

@@ -22,7 +22,7 @@ from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.models import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig
 
 TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3

@@ -15,16 +15,14 @@ from pathlib import Path
 import torch
 
 from tests.train.toy import CASES, Repeating, toy_trainer
-from tinydistil.base.errors import InputError, run_script
+from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError, run_script
 from tinydistil.base.ranks import Ranks, joined
-from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.step import StepResult
-from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
-from tinydistil.train.records import Records
+from tinydistil.train.outcome import masked_lm_loss
+from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import OptimizerConfig, TrainConfig
-from tinydistil.train.validation import masked_lm_loss
 
 
 class Hooked(Records):

@@ -1,4 +1,4 @@
-"""Floor 0: frozen dataclasses from TOML and command-line assignments, with every key, type and range checked.
+"""Frozen dataclasses from TOML and command-line assignments, with every key, type and range checked.
 
 A configuration class is a frozen dataclass whose fields are bool, int, float, str, `X | None`, tuples of these, a
 `Table`, further configuration classes, or a number or such a class. Bounds stand beside the type,
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from tinydistil.base.errors import InputError, require
 
@@ -42,12 +42,11 @@ class Range:
     most: float
     without: tuple[float, ...] = ()
 
-    def check(self, value: object, name: str) -> None:
+    def check(self, value: Any, name: str) -> None:
         """Raise InputError that names the bound which `value` breaks."""
         if isinstance(value, tuple):
             require(len(value) <= self.most, f"{name} must be a list of at most {self.most:g}, got {len(value)}")
             return
-        assert isinstance(value, int | float)
         below = value < self.least or (value == self.least and value in self.without)
         if below or value > self.most or (value == self.most and value in self.without):
             raise InputError(f"{name} must be {self._bound(isinstance(value, int), below)}, got {shown(value)}")
@@ -128,6 +127,11 @@ def shown(value: object) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of over 4,300 digits; lists nested a thousand deep
         text = f"a {type(value).__name__} too large to show"
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """As much of `text` as a message can hold."""
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -155,46 +159,48 @@ def hints_of(cls: type) -> dict[str, object]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def _convert(hint: object, value: object, name: str) -> object:
-    if typing.get_origin(hint) is Annotated:
-        kind, *limits = typing.get_args(hint)
-        value = _convert(kind, value, name)
-        for limit in limits:
+def _convert(hint: Any, value: object, name: str) -> object:
+    """`value` as one of type `hint`. Raises InputError that says what option `name` must be."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        value = _convert(arguments[0], value, name)
+        for limit in arguments[1:]:
             limit.check(value, name)
         return value
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):
-            return value
-        return from_mapping(hint, table_of(value, name), where=f"{name}.")
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if _is_table(hint):
+        return value if isinstance(value, hint) else from_mapping(hint, table_of(value, name), where=f"{name}.")
     if origin in (types.UnionType, typing.Union):
         if value is None and types.NoneType in arguments:
             return None
         # A number or a table that makes one: which of them tells the value.
-        tables = [option for option in arguments if isinstance(option, type) and dataclasses.is_dataclass(option)]
-        is_table = isinstance(value, (Mapping, *tables))
-        plain = [option for option in arguments if option not in tables and option is not types.NoneType]
-        return _convert((tables if tables and is_table else plain)[0], value, name)
+        tables = list(filter(_is_table, arguments))
+        plain = [option for option in arguments if option not in (*tables, types.NoneType)]
+        return _convert((tables if tables and isinstance(value, (Mapping, *tables)) else plain)[0], value, name)
     if origin is dict:
-        return dict(table_of(value, name))
+        pairs, kind = table_of(value, name).items(), arguments[1]
+        return {key: each if kind is object else _convert(kind, each, f"{name}.{key}") for key, each in pairs}
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{name} must be a list, got {shown(value)}")
         return tuple(_convert(arguments[0], item, f"{name}[{i}]") for i, item in enumerate(value))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int:
         try:
             value = float(value)
         except OverflowError:
             raise InputError(f"{name} is too large for a number with a fraction, got {shown(value)}") from None
     # bool is a subclass of int, so `steps = true` would pass isinstance.
-    if not isinstance(value, typing.cast(type, hint)) or (isinstance(value, bool) and hint is not bool):
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         remedy = "; put it in quotes" if hint is str and not isinstance(value, Mapping | list) else ""
-        raise InputError(f"{name} must be of type {getattr(hint, '__name__', hint)}, got {shown(value)}{remedy}")
+        raise InputError(f"{name} must be of type {hint.__name__}, got {shown(value)}{remedy}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{name} must be finite, got {value}")
     if isinstance(value, int) and abs(value) > INT64:
         raise InputError(f"{name} must fit 64 bits, got {shown(value)}")
     return value
+
+
+def _is_table(hint: Any) -> bool:
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
 
 
 def table_of(value: object, name: str) -> Mapping[str, object]:
@@ -207,12 +213,27 @@ def table_of(value: object, name: str) -> Mapping[str, object]:
 def override(
     values: dict[str, object], assignments: Iterable[str], flags: Mapping[str, object] | None = None
 ) -> dict[str, object]:
-    """Nested option `values`, changed by "section.key=value" `assignments`, then by `flags`.
+    """Nested option `values`, changed in place by `assignments`, then by `flags`.
 
-    flags: values by dotted name, None where one was not given. Raises InputError for what is no such form.
+    assignments: "section.key=value"; the value is TOML, bare words count as text. flags: values by dotted name, None
+    where one was not given. Raises InputError for what is no such form.
     """
     for assignment in assignments:
-        assign(values, assignment)
+        dotted, separator, text = assignment.partition("=")
+        dotted = ".".join(key.strip() for key in dotted.split("."))
+        if not separator or not all(dotted.split(".")):
+            raise InputError(f"option assignment {shown(assignment)} must have the form section.key=value")
+        _require_plain(assignment, "option assignment")
+        try:
+            # Within braces, where a comment ("3 # 4") or a second key ("3, more = 4") does not pass.
+            found = tomllib.loads(f"x = {{value = {text}}}")["x"]
+        except tomllib.TOMLDecodeError:
+            found = {"value": text}
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"option assignment {shown(assignment)} is not valid TOML: {_reason(error)}") from None
+        value = found["value"] if len(found) == 1 else text
+        _require_plain(value, f"option {dotted!r}")
+        _put(values, dotted, value)
     for dotted, value in (flags or {}).items():
         if value is not None:
             _put(values, dotted, value)
@@ -223,34 +244,16 @@ def read_toml(path: Path | None) -> dict[str, object]:
     """The tables of TOML file `path`, none without one. Raises InputError if it is missing or malformed."""
     if path is None:
         return {}
-    require(path.exists(), f"configuration file {str(path)!r} does not exist")
+    named = f"configuration file {str(path)!r}"
+    require(path.exists(), f"{named} does not exist")
     small = path.is_file() and path.stat().st_size <= _LARGEST_FILE  # a pipe might never end
-    require(small, f"configuration file {str(path)!r} must be a regular file of at most 1 MiB")
+    require(small, f"{named} must be a regular file of at most 1 MiB")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"configuration file {str(path)!r} is not valid TOML: {_reason(error)}") from None
-    _require_plain(values, f"configuration file {str(path)!r}")
+        raise InputError(f"{named} is not valid TOML: {_reason(error)}") from None
+    _require_plain(values, named)
     return values
-
-
-def assign(values: dict[str, object], assignment: str) -> None:
-    """Apply "section.key=value" to nested `values` in place; the value is TOML, bare words count as text."""
-    dotted, separator, text = assignment.partition("=")
-    dotted = ".".join(key.strip() for key in dotted.split("."))
-    if not separator or not all(dotted.split(".")):
-        raise InputError(f"option assignment {shown(assignment)} must have the form section.key=value")
-    _require_plain(assignment, "option assignment")
-    try:
-        # Within braces, where a comment ("3 # 4") or a second key ("3, more = 4") does not pass.
-        found = tomllib.loads(f"x = {{value = {text}}}")["x"]
-    except tomllib.TOMLDecodeError:
-        found = {"value": text}
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"option assignment {shown(assignment)} is not valid TOML: {_reason(error)}") from None
-    value = found["value"] if len(found) == 1 else text
-    _require_plain(value, f"option {dotted!r}")
-    _put(values, dotted, value)
 
 
 def _put(values: dict[str, object], dotted: str, value: object) -> None:
@@ -262,13 +265,11 @@ def _put(values: dict[str, object], dotted: str, value: object) -> None:
         if not isinstance(inner, dict):
             raise InputError(f"option {dotted!r}: {section!r} must be a table of options, got {shown(inner)}")
         table = inner
-    if isinstance(value, dict) and isinstance(table.get(key), dict):
-        for name, each in value.items():
-            _put(values, f"{dotted}.{name}", each)
+    if not isinstance(table.get(key), dict):
+        table[key] = value
         return
-    if isinstance(table.get(key), dict):
-        raise InputError(f"option {dotted!r} must be a table of options, got {shown(value)}")
-    table[key] = value
+    for name, each in table_of(value, f"option {dotted!r}").items():
+        _put(values, f"{dotted}.{name}", each)
 
 
 def _require_plain(value: object, where: str, depth: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Figures as people read them: no exponents, units of time that fit, tables."""
+"""What people read and type: figures without exponents, units of time that fit, tables, the parser of all scripts."""
 
 import argparse
 import dataclasses
@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from tinydistil.base.config import Range, hints_of, shown
+from tinydistil.base.config import Range, cut, hints_of, shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import is_utf8
 
@@ -71,8 +71,8 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: in
 class Parser(argparse.ArgumentParser):
     """A parser that reports through InputError, takes no abbreviations, and shows the script's docstring as it is.
 
-    options: the configuration class whose fields --set may name, for --help; `without` these tables and fields. Named
-    by "module:Class", it is imported for --help alone.
+    options: the configuration class whose fields --set may name, for --help, `without` some of them; given as
+    "module:Class", it is imported for --help alone.
     """
 
     def __init__(
@@ -92,8 +92,7 @@ class Parser(argparse.ArgumentParser):
         for value in vars(found).values():
             for each in map(str, value if isinstance(value, list) else [value]):
                 # A text file may have any name, also below folders (--input, --corpus).
-                sound = is_utf8(each) or Path(each).is_file()
-                sound = sound or (isinstance(value, list) and Path(each).is_dir())
+                sound = is_utf8(each) or Path(each).is_file() or (isinstance(value, list) and Path(each).is_dir())
                 require(sound, f"argument {shown(each)} holds a lone surrogate (bytes that are no UTF-8); rename it")
             # Longer than any path: its folders could not be made one below the other.
             require(isinstance(value, list) or len(str(value)) <= 1000, f"argument {shown(str(value))} is too long")
@@ -102,6 +101,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise InputError with argparse's message; an unknown flag comes with the nearest one."""
         message = re.sub(r"^argument (\S+): must", r"\1 must", message)
+        if found := re.match(r"argument (\S+): invalid (int|float) value: (.*)", message, re.DOTALL):
+            kind = "a whole number" if found[2] == "int" else "a number"
+            message = f"{found[1]} must be {kind}, got {cut(found[3])}"
         if found := re.match(r"unrecognized arguments: (--[^\s=]{1,100})", message):
             known = [flag for action in self._actions for flag in action.option_strings]
             close = difflib.get_close_matches(found[1], known, n=1)
@@ -120,56 +122,44 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-def whole(limit: Range | None = None) -> Callable[[str], int]:
-    """An argparse type: a whole number within `limit`; without one its configuration field holds the bounds."""
+def within(limit: Range) -> Callable[[str], int]:
+    """An argparse type: a whole number within `limit`. Of other flags their configuration field holds the bounds."""
 
     def convert(text: str) -> int:
+        value = int(text)
         try:
-            value = int(text)
-            if limit is not None:
-                limit.check(value, "")
+            limit.check(value, "")
         except InputError as error:
             raise argparse.ArgumentTypeError(str(error).strip()) from None
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a whole number, got {shown(text)}") from None
         return value
 
+    convert.__name__ = "int"  # for argparse's message
     return convert
-
-
-def number(text: str) -> float:
-    """An argparse type: a number; its configuration field holds the bounds."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {shown(text)}") from None
 
 
 def _option_lines(cls: type, without: tuple[str, ...], prefix: str = "") -> Iterator[str]:
     """Each option of configuration `cls` by dotted name, with its values and default."""
     for field in dataclasses.fields(cls):
-        name, hint = f"{prefix}{field.name}", hints_of(cls)[field.name]
+        name, hint, default = f"{prefix}{field.name}", hints_of(cls)[field.name], field.default
         if name in without:
             continue
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from _option_lines(hint, without, f"{name}.")
-        else:
-            default = "" if field.default in ("", (), dataclasses.MISSING) else f" ({_default(field.default)})"
-            yield f"  {name:<38} {_allowed(hint)}{default}"
+            continue
+        plain = list(default) if isinstance(default, tuple) else default
+        known = f" ({str(plain).lower() if isinstance(plain, bool) else plain})"
+        yield f"  {name:<38} {_allowed(hint)}{known * (default not in ('', (), dataclasses.MISSING))}"
 
 
-def _default(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(list(value) if isinstance(value, tuple) else value)
-
-
-def _allowed(hint: object) -> str:
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is Annotated:
+def _allowed(hint: Any) -> str:
+    """The values of an option of type `hint`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
         return str(arguments[1].describe(_allowed(arguments[0])))
-    if typing.get_origin(hint) is tuple:
+    if origin is tuple:
         return f"list of {_allowed(arguments[0])}"
-    if typing.get_origin(hint) is dict:
+    if origin is dict:
         return "table"
     if arguments:  # X | None, or a number | a table that makes one
         return _allowed(arguments[0])
-    return {bool: "true|false", str: "text", int: "int", float: "number"}[typing.cast(type, hint)]
+    return {bool: "true|false", str: "text", int: "int", float: "number"}[hint]

@@ -1,6 +1,7 @@
 """A model's folder, from a path or from a name on the Hugging Face hub, and its files."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,34 +40,26 @@ def resolve_folder(
     `weights=False` the weights stay behind. Of a sentence-transformers folder whose encoder lies inside it
     (0_Transformer/), that folder. Raises InputError where there is no such folder, name, revision or cached copy.
     """
-    try:
-        path = Path(name).expanduser()
-    except RuntimeError:  # "~nobody/x"
-        path = Path(name)
+    path = Path(name)
+    with suppress(RuntimeError):  # "~nobody/x"
+        path = path.expanduser()
     if str(name) and path.is_dir():
-        if revision is not None:
-            raise InputError(f"revision {revision!r} needs a hub name, but {str(name)!r} is a folder")
+        require(revision is None, f"revision {revision!r} needs a hub name, but {str(name)!r} is a folder")
         return _encoder_in(path)
-    if str(name) and path.exists():
-        raise InputError(f"model {str(name)!r} is a file; give the folder that holds config.json")
-    if isinstance(name, Path) or not _is_hub_name(name):
-        raise InputError(f"model folder {str(name)!r} does not exist")
-    folder = _encoder_in(_fetched(name, revision, offline, weights))
-    require((folder / "config.json").is_file(), _ABSENT.format(name))
-    return folder
-
-
-def _is_hub_name(name: str) -> bool:
-    """Whether the hub could know `name`."""
+    require(not (str(name) and path.exists()), f"model {str(name)!r} is a file; give the folder that holds config.json")
     # Importing the hub's client takes 0.3 s, which a run on a local folder need not pay.
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
-        validate_repo_id(name)
+        validate_repo_id(str(name))
+        is_hub_name = isinstance(name, str) and name.isascii()
     except HFValidationError:
-        return False
-    return name.isascii()
+        is_hub_name = False
+    require(is_hub_name, f"model folder {str(name)!r} does not exist")
+    folder = _encoder_in(_fetched(str(name), revision, offline, weights))
+    require((folder / "config.json").is_file(), _ABSENT.format(name))
+    return folder
 
 
 def _fetched(name: str, revision: str | None, offline: bool, weights: bool) -> Path:
@@ -128,10 +121,7 @@ def _listing(name: str, revision: str | None, offline: bool) -> set[str] | None:
     except RevisionNotFoundError:
         reason = f"has no revision {revision!r} on the hub"
     except RepositoryNotFoundError:
-        reason = (
-            "is neither a folder nor a public model on the hub; check the spelling "
-            "(a private model needs `hf auth login`)"
-        )
+        reason = "is neither a folder nor a public model on the hub; check the spelling (if private: `hf auth login`)"
     except Exception:  # no network, a proxy's error page, a time-out: each client library has its own
         return None
     raise InputError(f"model {name!r} {reason}")
@@ -151,14 +141,14 @@ def modules_of(root: Path) -> list[Module]:
     entries, found = read_json_value(root / MODULES), []
     for entry in entries if isinstance(entries, list) else [None]:
         kind, path = (entry.get("type"), entry.get("path", "")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(kind, str) or not isinstance(path, str) or not _is_inside(path):
+        if not isinstance(kind, str) or not isinstance(path, str) or "\0" in path or not _is_inside(Path(path)):
             raise InputError(f"{str(root / MODULES)!r} must list modules with a type, and a path inside its folder")
         found.append(Module(kind.rpartition(".")[2], path))
     return found
 
 
-def _is_inside(path: str) -> bool:
-    return "\0" not in path and not Path(path).is_absolute() and ".." not in Path(path).parts
+def _is_inside(path: Path) -> bool:
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def sentence_root(encoder: Path) -> Path | None:
@@ -205,16 +195,11 @@ def first_existing(folder: Path, names: Iterable[str]) -> Path | None:
 
 def notes_on(folder: Path) -> list[str]:
     """What a model's folder does not say and nothing else tells, and what is taken instead."""
-    config, rules = (
-        read_json(folder / name) if (folder / name).is_file() else {}
-        for name in ("config.json", "tokenizer_config.json")
-    )
+    files = (folder / "config.json", folder / "tokenizer_config.json")
+    config, rules = (read_json(file) if file.is_file() else {} for file in files)
     assumed = {"num_attention_heads": 12, "hidden_act": "gelu"}  # sizes are seen from the weights
-    notes = [
-        f"no {key} in config.json: {value}, as of BERT-base, is taken"
-        for key, value in assumed.items()
-        if key not in config
-    ]
+    missing = [(key, value) for key, value in assumed.items() if key not in config]
+    notes = [f"no {key} in config.json: {value}, as of BERT-base, is taken" for key, value in missing]
     if first_existing(folder, ("tokenizer.json", "vocab.txt")) == folder / "vocab.txt" and "do_lower_case" not in rules:
         notes.append("no do_lower_case in tokenizer_config.json: texts lose capitals and accents, as BERT's own do")
     return notes

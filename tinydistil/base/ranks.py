@@ -26,11 +26,10 @@ from tinydistil.base.errors import InputError, leave_quietly, rank_and_world_siz
 
 # How long ranks wait to meet, and for each other's gradients on CUDA, where a rank that died may go unnoticed.
 TIMEOUT = timedelta(minutes=10)
+# On the host: one may prepare a corpus meanwhile. A rank that *dies* is noticed at once, by its closed connections.
+HOST_TIMEOUT = timedelta(days=365)
 # A rank that meets nobody says so; the others of a node start within a second or two.
 _NOTICE_S = 5
-# How long they wait for each other on the host: one may prepare a corpus or write its part of a cache meanwhile. A rank
-# that *dies* is noticed at once, by its closed connections.
-HOST_TIMEOUT = timedelta(days=365)
 # A wait is told of after so long, and again each time that it has doubled.
 _TOLD_AFTER_S = 60.0
 # Pieces of a wait, between which signals are handled.
@@ -39,7 +38,10 @@ _PIECE = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process (`rank` of `world_size`), the device it computes on, and the group in which hosts talk."""
+    """This process (`rank` of `world_size`), the device it computes on, and the group in which hosts talk.
+
+    A wait for the others takes as long as it takes, and says from time to time what they have yet to do (`doing`).
+    """
 
     rank: int
     world_size: int
@@ -56,18 +58,19 @@ class Ranks:
         return self._reduced(values, dist.ReduceOp.SUM, "reach the same step")
 
     def all_agree(self, condition: bool, doing: str = "reach the same point") -> bool:
-        """Whether `condition` holds on every rank; every rank gets the same answer, and waits for it.
-
-        doing: what a rank that others wait for has to do, in a message: "waiting for other ranks to {doing}".
-        """
+        """Whether `condition` holds on every rank; every rank gets the same answer, and waits for it."""
         return bool(self._reduced(torch.tensor(int(condition)), dist.ReduceOp.MIN, doing))
+
+    def barrier(self, doing: str = "reach the same point") -> None:
+        """Wait until every rank is here."""
+        self.all_agree(True, doing)
 
     @contextmanager
     def agreed(self, doing: str = "reach the same point") -> Iterator[None]:
         """What only some ranks do inside (write a file, say), but whose failure is everybody's.
 
         An InputError of any rank ends all: the first one that failed raises it, the others leave without a word and
-        with the same exit code. They wait as long as it takes, and say from time to time what for, as in `all_agree`.
+        with the same exit code.
         """
         failure: InputError | None = None
         try:
@@ -103,17 +106,8 @@ class Ranks:
         """End all ranks with InputError(message); every rank calls it, the main one speaks."""
         self._end(InputError(message), 0)
 
-    def barrier(self, doing: str = "reach the same point") -> None:
-        """Wait until every rank is here."""
-        self.all_agree(True, doing)
-
-    def leave(self) -> None:
-        """End the process group, if this run has one."""
-        if self.world_size > 1 and dist.is_initialized():
-            dist.destroy_process_group()
-
     def _reduced(self, values: Tensor, operation: dist.ReduceOp.RedOpType, doing: str) -> Tensor:
-        """`values`, reduced in place over all ranks, however long the others take on the host."""
+        """`values`, reduced in place over all ranks."""
         if self.world_size == 1:
             return values
         if values.device.type != "cpu":
@@ -154,12 +148,10 @@ def device_of(name: str, *, numbered: bool = False) -> torch.device:
         raise InputError(f"device must be auto, cpu or cuda{'[:N]' if numbered else ''}, got {name!r}")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    index = whole_from_environment("LOCAL_RANK") if number is None else int(number[1])
-    if index >= torch.cuda.device_count():
+    index, there = whole_from_environment("LOCAL_RANK") if number is None else int(number[1]), torch.cuda.device_count()
+    if index >= there:
         remedy = "use device cpu" if numbered else "lower --nproc-per-node or use device cpu"
-        raise InputError(
-            f"device cuda:{index} is not there: this machine has {torch.cuda.device_count()} CUDA devices; {remedy}"
-        )
+        raise InputError(f"device cuda:{index} is not there: this machine has {there} CUDA devices; {remedy}")
     return torch.device("cuda", index)
 
 
@@ -172,10 +164,9 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     """
     rank, world_size = rank_and_world_size()
     group = _join(rank, world_size) if world_size > 1 else None
-    ranks = Ranks(rank, world_size, torch.device("cpu"), group)
     try:
         # After meeting, so that a device that only one rank lacks ends all of them.
-        with ranks.agreed():
+        with Ranks(rank, world_size, torch.device("cpu"), group).agreed():
             chosen = device_of(device)
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
@@ -186,13 +177,15 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         print(f"error: {reason_of(error)}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
     except RuntimeError as error:
-        if not _lost_another(error):
+        lost = isinstance(error, dist.DistBackendError | dist.DistNetworkError) or "gloo" in str(error).lower()
+        if not lost:
             raise
         # The one that went has told its reason; fifty lines of traceback here would bury it.
         gone = f"has not answered for {TIMEOUT}" if "timed out" in str(error).lower() else "has gone"
         print(f"rank {rank}: another rank {gone}, leaving", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
-    ranks.leave()
+    if world_size > 1 and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
@@ -222,8 +215,3 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
         timeout=TIMEOUT if cuda else HOST_TIMEOUT,
     )
     return dist.new_group(backend="gloo", timeout=HOST_TIMEOUT) if cuda else None
-
-
-def _lost_another(error: RuntimeError) -> bool:
-    """Whether `error` says that a connection to another rank broke."""
-    return isinstance(error, dist.DistBackendError | dist.DistNetworkError) or "gloo" in str(error).lower()

@@ -24,8 +24,7 @@ from safetensors.numpy import save
 
 from tinydistil.base.config import LONGEST
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import sha256_of, sha256_of_ends, write_atomic
-from tinydistil.base.mapped import map_tensors
+from tinydistil.base.files import map_tensors, sha256_of, sha256_of_ends, write_atomic
 from tinydistil.batches.manifest import DAMAGED, MANIFEST, SPLITS, ShardEntry, check_fit, entries_of, number_of
 from tinydistil.tokenizer.word_encoder import WordEncoder
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tinydistil.base.config import to_mapping
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError, require, stopping
 from tinydistil.base.files import difference, read_json, write_json
 from tinydistil.base.ranks import Ranks
-from tinydistil.base.stop import stopping
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.corpus.clean import clean_document
 from tinydistil.corpus.prepare import Job, Progress, prepare

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from tinydistil.base.console import duration
+from tinydistil.base.errors import STOPPED_EXIT_CODE
 from tinydistil.base.files import LOCK, Ownership, write_json
 from tinydistil.base.ranks import Ranks, joined
-from tinydistil.base.stop import STOPPED_EXIT_CODE
 from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.demo.measures import Measures, Work, works
@@ -21,8 +21,8 @@ from tinydistil.demo.show import Row, render, show
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.train_wordpiece import train_wordpiece
-from tinydistil.train.export import STUDENT
 from tinydistil.train.models import new_shape
+from tinydistil.train.outcome import STUDENT
 from tinydistil.train.run import execute
 
 RECORD = "demo.json"

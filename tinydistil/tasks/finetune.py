@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError, Interrupted, require
 from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks
-from tinydistil.base.stop import Interrupted
 from tinydistil.distill.step import check_precision
 from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.examples import Example, LabelledText, Synonyms, augmented, check_copies

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from tinydistil.base.config import assign, from_mapping, shown, to_mapping
+from tinydistil.base.config import from_mapping, override, shown, to_mapping
 from tinydistil.base.errors import require
 from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks
@@ -34,7 +34,7 @@ def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> dict[str, Fin
         choices: list[Changes] = []
         for value in values.split(","):
             single: Changes = {}
-            assign(single, f"{key}={value}")
+            override(single, [f"{key}={value}"])
             from_mapping(FineTuneConfig, {**to_mapping(config), **single})
             require(single not in choices, f"--grid {key} has {shown(value)} twice")
             choices.append(single)

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError, require
-from tinydistil.base.stop import Interrupted, stop_asked
+from tinydistil.base.errors import InputError, Interrupted, require, stop_asked
 from tinydistil.batches.sampling import by_length
 from tinydistil.model.heads import SpanLogits
 from tinydistil.tasks.examples import Example, ExampleT

@@ -20,9 +20,8 @@ from tinydistil.distill.terms.base import Loss
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification, SpanLogits
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.task_batches import EncodedExample, TaskBatch, TaskBatches, TaskModel
-from tinydistil.train.checkpoint import CheckpointStore
 from tinydistil.train.loop import Loop
-from tinydistil.train.records import Records
+from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import OptimizerConfig
 
 # As a loss, an undefined figure (the correlation of constant predictions) is worse than any: figures are in [-1, 1].
@@ -139,9 +138,13 @@ def fine_tune(
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
     validate = None if figure is None else lambda: _to_lower(figure(model))
-    loop: Loop[TaskBatch] = Loop(
-        trainer, batches, settings, store, records, validate=validate, named=lambda x: (figure_name, _figure_of(x))
-    )
+
+    def told(loss: float) -> tuple[str, float | None, str]:
+        value = _figure_of(loss)
+        shown = "undefined" if value is None else f"{value:.4f}"
+        return figure_name, value, f"{figure_name.replace('_', ' ', 1)} {shown}"
+
+    loop: Loop[TaskBatch] = Loop(trainer, batches, settings, store, records, validate=validate, told=told)
     if resume and (found := store.latest()) is not None:
         loop.resume(found)
     if not loop.run():
@@ -182,7 +185,7 @@ def freeze(model: TaskModel, *, embeddings: bool, layers: int) -> None:
 def make_task_optimizer(model: TaskModel, config: OptimizerConfig, layer_decay: float) -> torch.optim.AdamW:
     """AdamW with `lr_scale` in each group: 1 for head and pooler, `layer_decay` a layer down, the embeddings lowest.
 
-    No weight decay on biases and LayerNorm, as in `train.optimizer`. Frozen parameters are left out.
+    No weight decay on biases and LayerNorm, as in `train.models`. Frozen parameters are left out.
     """
     bert, depth = model.bert, len(model.bert.layers)
     scales = {id(p): layer_decay ** (depth + 1) for p in bert.embeddings.parameters()}

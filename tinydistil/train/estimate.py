@@ -21,10 +21,10 @@ from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
-from tinydistil.train.export import terms_of
-from tinydistil.train.models import build_student, live_teacher, load_teacher
-from tinydistil.train.optimizer import make_optimizer
+from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer
+from tinydistil.train.outcome import terms_of
 from tinydistil.train.plan import Plan, kept_bytes, make_batches
+from tinydistil.train.run_config import TrainConfig
 
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
 _TRIAL_SEQUENCES = 8
@@ -41,27 +41,23 @@ class _RandomText:
     """Sequences of random ids, in one or two tokenizations of as many words; `sizes` of the vocabularies."""
 
     def __init__(self, count: int, tokens: int, sizes: Sequence[int]) -> None:
-        self._count, self._tokens, self._sizes = count, tokens, sizes
-        self.has_words = len(sizes) == 2
+        self._count, self._tokens, self._sizes, self.has_words = count, tokens, sizes, len(sizes) == 2
 
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> NDArray[np.unsignedinteger]:
-        return self._draw(index, 0)
+    def __getitem__(self, index: int, side: int = 0) -> NDArray[np.unsignedinteger]:
+        random = np.random.default_rng((index, side))
+        return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
 
     def pair(self, index: int) -> WordPair:
         """Two tokenizations with a piece per word."""
         ones = np.ones(self._tokens, np.uint8)
-        return WordPair(self._draw(index, 0), self._draw(index, 1), ones, ones)
+        return WordPair(self[index], self.__getitem__(index, 1), ones, ones)
 
     def lengths(self, side: int = 0) -> NDArray[np.int64]:
         """All are of one length."""
         return np.full(self._count, self._tokens)
-
-    def _draw(self, index: int, side: int) -> NDArray[np.unsignedinteger]:
-        random = np.random.default_rng((index, side))
-        return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,9 @@ class _Trial:
     corpus is prepared, and their tokens on average, [CLS] and [SEP] included."""
 
     trainer: Trainer[MaskedBatch]
+    learner: Learner
     teacher: Pretrained | None
+    batches: MaskedBatches | None
     step_s: float
     teacher_s: float
     sequences: int | None
@@ -83,48 +81,58 @@ def estimate(plan: Plan, device: torch.device) -> str:
     Raises InputError where a weight is missing or does not fit, as the run would.
     """
     config, trial = plan.config, _tried(plan, device)
-    learner, teacher, batch_size = trial.trainer.module, trial.teacher, config.train.batch_size
-    assert isinstance(learner, Learner)
-    taught_by = "none" if teacher is None else f"{config.teacher}: {_described(teacher)}"
+    batch_size, precision = config.train.batch_size, config.teacher_precision
+    taught_by = "none" if trial.teacher is None else f"{config.teacher}: {_described(trial.teacher)}"
     text = f"{plan.text.files} files, not prepared yet, sequences of at most {plan.text.longest} tokens"
     if trial.sequences is not None:
         text = f"{plan.text.shards}: {trial.sequences:,} sequences of {trial.tokens:.0f} tokens on average"
-    lines = [
-        f"student   {config.student.model}: {_described(learner.student)}, vocabulary "
+    return "\n".join([
+        f"student   {config.student.model}: {_described(trial.learner.student)}, vocabulary "
         f"{plan.student.tokenizer.vocab_size:,} ({config.student_vocabulary})",
-        f"teacher   {taught_by}" + (f", in {config.teacher_precision}" if config.teacher_precision else ""),
+        f"teacher   {taught_by}" + (f", in {precision}" if precision else ""),
         f"recipe    {config.recipe.name}: {terms_of(config.recipe)}",
         f"text      {text}",
         f"step      {(trial.step_s + trial.teacher_s) * batch_size:.2f} s for {batch_size} sequences on one process "
         f"of this machine (measured with {min(_TRIAL_SEQUENCES, batch_size)})",
         f"memory    {_described_memory(plan, trial, device)}",
         f"time      {_described_time(plan, trial)}",
-    ]
-    return "\n".join(lines)
+    ])  # fmt: skip
 
 
-def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
-    """Seconds that the run takes once so much raw text is prepared: its cache and its steps, as measured in a trial."""
+def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int | None = None) -> float:
+    """Seconds that the steps of a run take, from a trial that leaves no trace.
+
+    raw_bytes: of text that is yet to be prepared; given, the seconds of writing the teacher's cache are counted too.
+    """
     before = torch.get_rng_state()
     trial = _tried(plan, ranks.device)
     torch.set_rng_state(before)
     # Nobody knows yet what cleaning leaves; rather too long than too short.
-    sequences = trial.sequences or round(raw_bytes / _BYTES_PER_TOKEN / trial.tokens)
+    sequences = trial.sequences or round((raw_bytes or 0) / _BYTES_PER_TOKEN / trial.tokens)
     train, cached = plan.config.train, bool(plan.config.teacher_cache)
-    pace_s = (trial.step_s + (0 if cached else trial.teacher_s)) / ranks.world_size
-    cache_s = cached * train.mask.epochs * sequences * trial.teacher_s / ranks.world_size
-    return cache_s + train.seconds_at(pace_s, sequences, trial.tokens)
+    cache_s = cached * (raw_bytes is not None) * train.mask.epochs * sequences * trial.teacher_s
+    pace_s = trial.step_s + (0 if cached else trial.teacher_s)
+    budget, by_time = _sequences_in(train, trial.tokens), [60 * train.minutes] if train.minutes else []
+    steps_s = [pace_s / ranks.world_size * budget] if budget is not None else []
+    whole_s = min(steps_s + by_time or [pace_s / ranks.world_size * train.epochs * sequences])
+    return cache_s / ranks.world_size + whole_s
+
+
+def _sequences_in(train: TrainConfig, tokens: float) -> float | None:
+    """Sequences of the budget in steps or tokens, with `tokens` in one on average; None where there is neither."""
+    found = [float(train.steps * train.batch_size)] if train.steps else []
+    return min(found + ([train.tokens / tokens] if train.tokens else []), default=None)
 
 
 def _tried(plan: Plan, device: torch.device) -> _Trial:
     """The median of the steps after the first, on random text of the mean length."""
     config, alone, sequences = plan.config, Ranks(0, 1, device), None
     tokens = (plan.text.longest - 2) * _FILLED + 2
-    if (batches := _prepared(plan)) is not None:
-        sequences, tokens = len(batches.candidates), float(batches.lengths()[batches.candidates].mean())
+    prepared = make_batches(plan, "train") if (plan.text.shards / MANIFEST).exists() else None
+    if prepared is not None:
+        sequences, tokens = len(prepared.candidates), float(prepared.lengths()[prepared.candidates].mean())
     teacher = None if plan.teacher is None else load_teacher(plan).to(device)
-    student = build_student(config, plan.student, teacher, plan.teacher_tokenizer)
-    learner = Learner(student, config.recipe, plan.shapes).to(device)
+    learner = Learner(build_student(plan, teacher), config.recipe, plan.shapes).to(device)
     count = min(_TRIAL_SEQUENCES, config.train.batch_size)
     batches = _random(plan, count, tokens)
     # What int8 costs is not told: on random ids it would say nothing of text.
@@ -138,11 +146,8 @@ def _tried(plan: Plan, device: torch.device) -> _Trial:
         parts = trainer.watch.read()
         teacher_s.append(parts.pop("teacher") / count)
         own_s.append(sum(parts.values()) / count)
-    return _Trial(trainer, teacher, median(own_s[1:]), median(teacher_s[1:]), sequences, tokens)
-
-
-def _prepared(plan: Plan) -> MaskedBatches | None:
-    return make_batches(plan, "train") if (plan.text.shards / MANIFEST).exists() else None
+    step_s, taught_s = median(own_s[1:]), median(teacher_s[1:])
+    return _Trial(trainer, learner, teacher, prepared, step_s, taught_s, sequences, tokens)
 
 
 def _random(plan: Plan, count: int, tokens: float) -> MaskedBatches:
@@ -163,9 +168,9 @@ def _described_memory(plan: Plan, trial: _Trial, device: torch.device) -> str:
     That step is on a batch with many tokens: of the text where it is prepared, else as long as they can be. Where a
     whole micro-batch takes too long, on what there is time for, and for the rest what its layers keep is added.
     """
-    micro = plan.config.train.micro_batch
+    micro, batches = plan.config.train.micro_batch, trial.batches
     count = min(micro, max(_TRIAL_SEQUENCES, int(_MEMORY_TRIAL_S / (trial.step_s + trial.teacher_s))))
-    if (batches := _prepared(plan)) is None:
+    if batches is None:
         batch = _random(plan, count, plan.text.longest).collate(np.arange(count), 0)
     else:
         lengths = batches.lengths()
@@ -182,7 +187,7 @@ def _described_memory(plan: Plan, trial: _Trial, device: torch.device) -> str:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
     peak += (micro - count) * kept_bytes(plan.config, plan.student.shape, batch.input_ids.shape[1])
     # weights, gradients and AdamW's two moments, each in float32
-    held = sum(p.numel() for p in trial.trainer.module.parameters()) * 16
+    held = sum(p.numel() for p in trial.learner.parameters()) * 16
     held += 0 if trial.teacher is None else weight_bytes(trial.teacher)
     projected = f", projected from {count}" if count < micro else ""
     return (
@@ -202,7 +207,7 @@ def _described_time(plan: Plan, trial: _Trial) -> str:
             first = f"at most {minutes:,.1f} minutes for what of the cache is missing, then "
     if train.minutes and not (train.steps or train.tokens):
         return f"{first}{train.minutes:g} minutes, as asked; about {60 * train.minutes / pace_s * tokens:,.0f} tokens"
-    budget = train.counted_sequences(tokens)
+    budget = _sequences_in(train, tokens)
     if budget is None and sequences is not None:
         budget = train.epochs * sequences
     if budget is None:

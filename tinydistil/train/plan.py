@@ -103,18 +103,6 @@ class Plan:
         """The teacher's, where there is one."""
         return None if self.teacher is None else self.teacher.tokenizer
 
-    def seed(self, *parents: str) -> int:
-        """The seed of a stream of numbers: train.seed, or for a run that begins from models one made of both.
-
-        parents: which models, "teacher" and "student". From train.seed alone a run on its parent's text would replay
-        the parent's masks and order: with the same seed held-out losses rose for a hundred steps, from 7.09 to 7.23.
-        """
-        found = [(name, self.content[name]) for name in parents if name in self.content]
-        if not found:
-            return self.config.train.seed
-        mixed = hashlib.sha256(repr((self.config.train.seed, found)).encode())
-        return int.from_bytes(mixed.digest()[:8], "big") >> 1
-
 
 def make_plan(
     config: RunConfig,
@@ -155,7 +143,7 @@ def make_plan(
         tokenizers.append((config.student.tokenizer or config.student.model, student.tokenizer))
     if student.own is not None:
         content["student"] = fingerprint_of(student.own)
-    read = _text_in(config.shards) if text is None else text(tokenizers)
+    read = _text_in(Path(config.shards)) if text is None else text(tokenizers)
     sides = sides_of(read.fingerprints, student.tokenizer, read_by, f"text {str(read.shards)!r}")
     for who, shape in (("student", student.shape), ("teacher", seen or student.shape)):
         require(
@@ -188,9 +176,15 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     train, shards = plan.config.train, TokenShards.open(plan.text.shards, split=split)
     if split == "validation" and len(shards) == 0:
         return None
+
+    def seed(*parents: str) -> int:
+        # A run that begins from models mixes them in. From train.seed alone a run on its parent's text would replay the
+        # parent's masks and order: with the same seed held-out losses rose for a hundred steps, from 7.09 to 7.23.
+        found = [(name, plan.content[name]) for name in parents if name in plan.content]
+        mixed = hashlib.sha256(repr((train.seed, found)).encode())
+        return int.from_bytes(mixed.digest()[:8], "big") >> 1 if found else train.seed
+
     training = split == "train"
-    # A cache holds masks, and may serve several students.
-    parents = ("teacher",) if plan.config.teacher_cache else ("teacher", "student")
     return MaskedBatches(
         shards,
         plan.student.tokenizer,
@@ -198,8 +192,9 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         # Held out, what there is memory for.
         batch_size=train.batch_size if training else min(train.micro_batch, len(shards)),
         # Held-out masks are always the same, so that losses of runs compare.
-        seed=plan.seed("teacher", "student") if training else 0,
-        mask_seed=plan.seed(*parents) if training else 0,
+        seed=seed("teacher", "student") if training else 0,
+        # A cache holds masks, and may serve several students.
+        mask_seed=seed("teacher", *([] if plan.config.teacher_cache else ["student"])) if training else 0,
         order=train.order if training else None,
         side=plan.sides.student,
         teacher_tokenizer=plan.teacher_tokenizer if plan.sides.apart else None,
@@ -227,41 +222,30 @@ def _teacher_of(config: RunConfig) -> ModelFolder:
     return ModelFolder(folder, shape, tokenizer, predicts_words, pooling)
 
 
-def _text_in(folder: str) -> TokenText:
-    """The shards that scripts/prepare.py made in `folder`. Raises InputError where there are none."""
-    shards = Path(folder)
-    require(shards.is_dir(), f"shards {folder!r} is no folder; make one with scripts/prepare.py")
-    manifest = check_fit(shards, None, None)
+def _text_in(shards: Path) -> TokenText:
+    """The shards that scripts/prepare.py made. Raises InputError where there are none."""
+    require(shards.is_dir(), f"shards {str(shards)!r} is no folder; make one with scripts/prepare.py")
+    manifest, again = check_fit(shards, None, None), "prepare the corpus again"
     entries = [entry for entry in entries_of(manifest, shards) if entry.split == "train"]
-    require(bool(entries), f"{shards / MANIFEST} lists no training shard; prepare the corpus again")
+    require(bool(entries), f"{shards / MANIFEST} lists no training shard; {again}")
     options = manifest.get("config")
     longest = options.get("max_length") if isinstance(options, dict) else None
-    require(
-        isinstance(longest, int), f"{shards / MANIFEST}: config.max_length is {longest!r}; prepare the corpus again"
-    )
+    require(isinstance(longest, int), f"{shards / MANIFEST}: config.max_length is {longest!r}; {again}")
     mean = sum(entry.tokens for entry in entries) / max(sum(entry.sequences for entry in entries), 1)
-    return TokenText(
-        shards=shards,
-        fingerprints=tuple(made_with(manifest)),
-        longest=cast(int, longest),
-        mean_tokens=mean + 2,  # [CLS] and [SEP]
-    )
+    made, longest = tuple(made_with(manifest)), cast(int, longest)
+    return TokenText(shards=shards, fingerprints=made, longest=longest, mean_tokens=mean + 2)  # [CLS] and [SEP]
 
 
 def _check_cache(config: RunConfig, output: Path) -> None:
     if not config.teacher_cache:
         return
     folder, epochs = Path(config.teacher_cache), config.train.mask.epochs
-    require(not folder.exists() or folder.is_dir(), f"teacher_cache {str(folder)!r} is a file; name a folder")
-    require(
-        folder.resolve() != output.resolve(),
-        f"teacher_cache {str(folder)!r} is the folder of the run itself; name one of its own, say {output / 'cache'}",
-    )
-    require(
-        epochs <= MOST_PARTS,
-        f"train.mask.epochs must be <= {MOST_PARTS:,} with a teacher's cache, which has a file for each at least, got "
-        f"{epochs:,}",
-    )
+    named = f"teacher_cache {str(folder)!r}"
+    require(not folder.exists() or folder.is_dir(), f"{named} is a file; name a folder")
+    own = f"is the folder of the run itself; name one of its own, say {output / 'cache'}"
+    require(folder.resolve() != output.resolve(), f"{named} {own}")
+    most = f"{MOST_PARTS:,} with a teacher's cache, which has a file for each at least"
+    require(epochs <= MOST_PARTS, f"train.mask.epochs must be <= {most}, got {epochs:,}")
 
 
 def kept_bytes(config: RunConfig, shape: BertConfig, tokens: float) -> float:

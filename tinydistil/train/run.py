@@ -1,34 +1,60 @@
-"""A run from its plan to the student's folder: build, train, write."""
+"""A run from its plan to the student's folder: build (with the teacher, live or from a cache), train, write."""
 
 import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
 import sys
-from collections.abc import Callable
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from tinydistil.base.console import duration
+from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError, Stopped, require, stopping
+from tinydistil.base.files import read_json, write_json
 from tinydistil.base.ranks import Ranks, attempt, joined
-from tinydistil.base.stop import STOPPED_EXIT_CODE, Stopped, stopping
 from tinydistil.batches.manifest import MANIFEST
-from tinydistil.batches.masked_batches import MaskedBatch, Prefetched
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefetched
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
+from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum
+from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import TeacherStates
 from tinydistil.model.sentence_folder import declaration_of
-from tinydistil.train.checkpoint import CheckpointStore
-from tinydistil.train.export import STUDENT, Outcome, held_out_loss, watched_by, write_beginning, write_results
+from tinydistil.train.estimate import estimate, seconds_after
 from tinydistil.train.loop import Loop
-from tinydistil.train.models import build_student, live_teacher, load_teacher, start_projected
-from tinydistil.train.optimizer import make_optimizer
-from tinydistil.train.plan import CHECKPOINTS, Plan, make_batches, make_plan, ownership
-from tinydistil.train.records import Records
+from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer, start_projected
+from tinydistil.train.outcome import (
+    STUDENT,
+    Outcome,
+    held_out_loss,
+    masked_lm_loss,
+    objective_loss,
+    write_results,
+)
+from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, make_batches, make_plan, ownership
+from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
-from tinydistil.train.teacher_cache import bytes_of, cached_teacher, fit, hash_of_weights
-from tinydistil.train.validation import masked_lm_loss, objective_loss
 
 METRICS = "metrics.jsonl"
+_PACKAGES = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
+# Tokens of a batch that the teacher reads for its cache at a time; sequences of like length lie together.
+_TOKENS = 4096
+# While the rest of a cache takes longer, the time left is told with that of training.
+_LONG_S = 20.0
+Say = Callable[[str], None]
 
 
 def run_shards(arguments: argparse.Namespace, config: RunConfig) -> None:
@@ -53,8 +79,6 @@ def run_command(arguments: argparse.Namespace, plan_of: Callable[[Ranks, bool], 
         plan = plan_of(ranks, resume)
         if arguments.dry_run:
             if ranks.is_main:
-                from tinydistil.train.estimate import estimate  # which few runs need
-
                 print(estimate(plan, ranks.device))
             return
         with ranks.agreed():
@@ -64,7 +88,7 @@ def run_command(arguments: argparse.Namespace, plan_of: Callable[[Ranks, bool], 
                 stack.enter_context(owner.claim(plan.output, plan.origin, resume=resume, record_now=False))
         workers = 2 if arguments.workers is None else arguments.workers
         try:
-            plan.text.prepare(ranks, workers=workers, say=print, later=partial(_seconds_after, plan, ranks))
+            plan.text.prepare(ranks, workers=workers, say=print, later=partial(seconds_after, plan, ranks))
             outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for
         except Stopped as stop:
             print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
@@ -79,12 +103,6 @@ def run_command(arguments: argparse.Namespace, plan_of: Callable[[Ranks, bool], 
         print(f"student: {plan.output / STUDENT}")
 
 
-def _seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
-    from tinydistil.train.estimate import seconds_after
-
-    return seconds_after(plan, ranks, raw_bytes)
-
-
 def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     """Train as planned and write the student; None where the run was asked to stop before its end (it is saved then).
 
@@ -94,7 +112,13 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     loop = build(plan, ranks)
     with ranks.agreed():
         if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
-            write_beginning(plan, ranks)
+            for file, values in ((CONFIG_FILE, plan.origin), ("environment.json", _environment(ranks))):
+                try:
+                    plan.output.mkdir(parents=True, exist_ok=True)
+                    write_json(plan.output / file, values)
+                except OSError as error:
+                    wrong = f"cannot write {str(plan.output / file)!r}: {error.strerror}; choose another --output"
+                    raise InputError(wrong) from None
     try:
         finished = loop.run()
     finally:
@@ -102,26 +126,46 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     return write_results(plan, loop) if finished else None
 
 
+def _environment(ranks: Ranks) -> dict[str, object]:
+    """What the figures of a run depend on beside its configuration."""
+    try:  # which Linux tells in a file only
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    except OSError:
+        processor = platform.processor()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "cuda_device": torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None,
+        "world_size": ranks.world_size,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
 def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
     config = plan.config
     teacher = None if plan.teacher is None else load_teacher(plan)
     torch.manual_seed(config.train.seed)
-    student = build_student(config, plan.student, teacher, plan.teacher_tokenizer)
+    student = build_student(plan, teacher)
     train, held_out = make_batches(plan, "train"), make_batches(plan, "validation")
     assert train is not None, "checked by the plan"
     learner = Learner(student, config.recipe, plan.shapes).to(ranks.device)
     # Each rank has read files of its own, maybe from a disk that they do not share.
     ranks.require_same("the configuration", [repr(config).encode()])
     ranks.require_same(f"corpus {str(plan.text.shards)!r}", [(plan.text.shards / MANIFEST).read_bytes()])
-    ranks.require_same(f"teacher {config.teacher!r}", bytes_of({} if teacher is None else teacher.state_dict()))
+    ranks.require_same(f"teacher {config.teacher!r}", _bytes_of({} if teacher is None else teacher.state_dict()))
     events = plan.output / "tensorboard" if config.train.tensorboard else None
     records = Records(plan.output / METRICS if ranks.is_main else None, events=events)
-    pooling = None if plan.teacher is None else plan.teacher.pooling
-    if pooling not in (None, plan.shapes.teacher_pooling):
-        records.say(f"the teacher's folder pools by {pooling}, which is not followed; its sequences' vectors are means")
     if plan.teacher is not None:
-        declared = declaration_of(plan.teacher.folder)
+        pooling, declared = plan.teacher.pooling, declaration_of(plan.teacher.folder)
+        if pooling not in (None, plan.shapes.teacher_pooling):
+            followed = "which is not followed; its sequences' vectors are means"
+            records.say(f"the teacher's folder pools by {pooling}, {followed}")
         if beside := declared.beside(pooled="pooled" in config.recipe.needs.teacher) if declared else []:
             records.say(f"the teacher's folder declares {', '.join(beside)}; training does not follow that")
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
@@ -138,21 +182,146 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
         source = live = live_teacher(plan, teacher, learner, train, ranks, records.say)
         if config.teacher_cache:
             with stopping():
-                source = cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint=fingerprint)
+                source = _cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint)
         elif checkpoint is None:
-            fit(learner, live, train, ranks, records.say)
+            _fit(learner, live, train, ranks, records.say)
     precision, clip_norm = config.train.precision, config.train.optimizer.clip_norm
     optimizer = make_optimizer([learner], config.train.optimizer)
     trainer = Trainer(learner, optimizer, ranks, teacher=source, precision=precision, clip_norm=clip_norm)
-    validate, count = None, config.train.validation_sequences
+    validate, has_hard, count = None, config.recipe.has_hard, config.train.validation_sequences
     if held_out is not None:
         validate = partial(masked_lm_loss, student, held_out, ranks, sequences=count)
-        if live is not None and not config.recipe.has_hard:
+        if live is not None and not has_hard:
             validate = partial(objective_loss, learner, live, held_out, ranks, sequences=count)
+
+    def told(loss: float) -> tuple[str, float, str]:
+        return "validation_loss", loss, held_out_loss(loss, is_masked_lm=has_hard)
+
     ahead = Prefetched(train, pinned=ranks.device.type == "cuda")
-    phrase = partial(held_out_loss, watched_by(config.recipe))
-    loop = Loop(trainer, ahead, config.train, store, records, validate=validate, phrase=phrase, validate_first=True)
+    loop = Loop(trainer, ahead, config.train, store, records, validate=validate, told=told, validate_first=True)
     if checkpoint is not None:
         loop.resume(checkpoint)
         records.say(f"going on from step {loop.state.steps}, {checkpoint.folder}")
     return loop
+
+
+def _cached_teacher(
+    plan: Plan, ranks: Ranks, learner: Learner, live: LiveTeacher, batches: MaskedBatches, say: Say, fingerprint: str
+) -> CachedTeacher:
+    """The cache that `plan` names, written as far as it is not there; `learner` gets what was fitted for it.
+
+    fingerprint: of the teacher's weights. Ranks write every n-th part each, as long as that takes any of them. Raises
+    InputError where the cache was made for another run, or is being written by one.
+    """
+    config, bound = plan.config, bound_to(plan, fingerprint)
+    seed = zlib.crc32(json.dumps(bound, sort_keys=True).encode())
+    cache = TeacherCache(Path(config.teacher_cache), batches.candidates, config.train.mask.epochs, seed)
+
+    def sound(found: Callable[[], object]) -> bool:
+        try:
+            return bool(found())
+        except InputError as error:
+            say(f"warning: {error}")
+            return False
+
+    with ExitStack() as held:
+        with ranks.agreed("look at the teacher's cache"):
+            if ranks.is_main:
+                OWNERSHIP.check(cache.folder, bound)
+                if not (cache.folder / OWNERSHIP.record).exists() or cache.missing:  # many may read a whole one
+                    held.enter_context(OWNERSHIP.claim(cache.folder, bound))
+        if ranks.all_agree(sound(lambda: cache.load_fitted(learner.fitted_tensors()))):
+            ranks.broadcast_(learner.fitted_tensors().values())
+        else:
+            _fit(learner, live, batches, ranks, say)
+            with ranks.agreed():
+                if ranks.is_main:
+                    cache.save_fitted(learner.fitted_tensors())
+        cache = replace(cache, seed=checksum(learner.fitted_tensors(), seed))
+        with ranks.agreed("write their parts of the teacher's cache"):
+            mine = cache.parts[ranks.rank :: ranks.world_size]
+            is_whole = [cache.path(*part).exists() and sound(partial(cache.open, *part)) for part in mine]
+            missing = [part for part, whole in zip(mine, is_whole, strict=True) if not whole]
+            began, training_s = time.monotonic(), 0.0
+            for done, part in enumerate(missing, start=1):
+                shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
+                cache.write(part, shares, live, config.cache, ranks.device)
+                left = len(missing) - done
+                if done == 1:
+                    needed, free = left * cache.path(*part).stat().st_size, shutil.disk_usage(cache.folder).free
+                    require(
+                        needed <= free,
+                        f"teacher_cache {str(cache.folder)!r} needs {needed / 1e9:,.1f} GB more, {free / 1e9:,.1f} are "
+                        "free; lower train.mask.epochs or cache.top, or give another --teacher-cache",
+                    )
+                left_s = (time.monotonic() - began) / done * left
+                # Asked for once, where the answer is a matter of minutes.
+                if done == 1 and left_s > _LONG_S and ranks.is_main:
+                    training_s = seconds_after(plan, ranks)
+                whole = f", {duration(left_s + training_s)} with training" if training_s else ""
+                say(f"teacher's cache: {(len(mine) - left) * len(cache.parts) // len(mine)} of {len(cache.parts)} "
+                    f"parts, {duration(left_s)} left{whole}")  # fmt: skip
+    size = sum(cache.path(*part).stat().st_size for part in cache.parts)
+    say(f"teacher's cache {str(cache.folder)!r}: {len(cache.sequences):,} sequences, {cache.epochs} epochs of masks, "
+        f"{size / 2**20:,.1f} MiB")  # fmt: skip
+    return CachedTeacher(cache, live, config.cache, ranks.device)
+
+
+def _fit(learner: Learner, live: LiveTeacher, batches: MaskedBatches, ranks: Ranks, say: Say) -> None:
+    """Fit what terms of `learner` fit to the teacher, on the first epoch; every rank gets that of rank 0.
+
+    Another machine, or another number of threads, rounds otherwise, and may turn the sign of a component.
+    """
+    cursors = range(batches.batches_per_epoch)
+    drawn = (batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)[0] for cursor in cursors)
+    with ranks.agreed("fit the projections"):
+        for term, found in learner.fit(live.read, drawn).items():
+            say(f"{term}: {found}")
+    ranks.broadcast_(learner.fitted_tensors().values())
+
+
+def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
+    """Everything that the numbers in a cache depend on, by the name of the option where it is one."""
+    config, teacher, shards = plan.config, plan.teacher, read_json(plan.text.shards / MANIFEST).get("shards")
+    assert teacher is not None, "checked by RunConfig"
+    return {
+        "format": 4,
+        "teacher": fingerprint,
+        "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
+        "teacher_precision": config.teacher_precision or config.train.precision,
+        "teacher's pooling": plan.shapes.teacher_pooling,
+        "teacher's tokenizer": teacher.tokenizer.fingerprint,
+        "student's tokenizer": plan.student.tokenizer.fingerprint,
+        "shards": hashlib.sha256(repr(shards).encode()).hexdigest(),  # whose lines hold the hash of each
+        "train.seed": config.train.seed,
+        "train.order.sequences": config.train.order.sequences,
+        "train.order.longest": config.train.order.longest,
+        **{f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()},
+        **config.recipe.bound(config.cache, plan.shapes),
+    }
+
+
+def _bytes_of(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """Names and numbers, for a hash."""
+    for name, tensor in tensors.items():
+        yield name.encode()
+        yield tensor.detach().cpu().flatten().view(torch.uint8).numpy().data
+
+
+def hash_of_weights(model: nn.Module) -> str:
+    """Of the numbers, whatever files they came in."""
+    found = hashlib.sha256()
+    for part in _bytes_of(model.state_dict()):
+        found.update(part)
+    return found.hexdigest()
+
+
+def _by_length(batches: MaskedBatches, ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The sequences `ids` in batches of like length and about `_TOKENS` tokens."""
+    lengths = np.array([batches.length(int(i)) for i in ids])
+    order, start = np.argsort(lengths, kind="stable"), 0
+    for stop in range(1, len(order) + 1):
+        # The longest of a batch, its last, decides how many there is room for.
+        if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > _TOKENS:
+            yield ids[order[start:stop]]
+            start = stop

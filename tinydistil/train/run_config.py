@@ -1,9 +1,11 @@
-"""Every option of a run on token shards: recipe, teacher, student, budget; from TOML and the command line."""
+"""Every option of a run on token shards: recipe, teacher, student, budget; from TOML and the command line; no torch."""
 
+import argparse
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 from tinydistil.base.config import (
     Checked,
@@ -14,19 +16,17 @@ from tinydistil.base.config import (
     Range,
     Seed,
     Share,
-    Whole,
     from_mapping,
-    nearest,
+    override,
+    read_toml,
     shown,
     table_of,
-    to_mapping,
 )
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.console import Parser, within
+from tinydistil.base.errors import require
 from tinydistil.batches.sampling import MaskConfig, OrderConfig
 from tinydistil.distill.options import EMBEDDINGS, CacheConfig
 from tinydistil.distill.recipe import RECIPES, Recipe
-
-SHAPES = ("linear", "cosine", "wsd", "constant")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ScheduleConfig(Checked, table="schedule"):
     constant  at the peak
     """
 
-    shape: Annotated[str, OneOf(SHAPES)] = "linear"
+    shape: Annotated[str, OneOf(("linear", "cosine", "wsd", "constant"))] = "linear"
     warmup_share: Share = 0.06
     decay_share: Share = 0.2
     final: Share = 0.0
@@ -59,8 +59,8 @@ class ScheduleConfig(Checked, table="schedule"):
     def __post_init__(self) -> None:
         super().__post_init__()
         shares = self.warmup_share + self.decay_share
-        message = f"schedule.warmup_share + schedule.decay_share must be <= 1, got {shares}"
-        require(self.shape != "wsd" or shares <= 1, message)
+        wrong = f"schedule.warmup_share + schedule.decay_share must be <= 1, got {shares}"
+        require(self.shape != "wsd" or shares <= 1, wrong)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,6 @@ class TrainConfig(Checked, table="train"):
     before the run gives up. order: which sequences are read together. tensorboard: write the figures for it, too.
     """
 
-    # A thousand steps a second for thirty years; ten years; no text is read a million times.
     steps: Annotated[int, Range(0, 10**12)] = 0
     tokens: Annotated[int, Range(0, 10**15)] = 0
     minutes: Annotated[float, Range(0, 5_300_000)] = 0.0
@@ -89,7 +88,7 @@ class TrainConfig(Checked, table="train"):
     validation_sequences: Count = 1000
     save_every: Count = 200
     keep_last: Count = 2
-    patience: Whole = 0
+    patience: Annotated[int, Range(0, 10**9)] = 0
     bad_steps: Count = 5
     tensorboard: bool = False
     order: OrderConfig = field(default_factory=OrderConfig)
@@ -106,34 +105,15 @@ class TrainConfig(Checked, table="train"):
         """Sequences that one process has in memory at a time, at the most."""
         return -(-self.batch_size // self.accumulation)
 
-    def counted_sequences(self, tokens: float) -> float | None:
-        """Sequences of the budget in steps or tokens, with `tokens` in one on average; None where there is neither."""
-        found = [float(self.steps * self.batch_size)] if self.steps else []
-        found += [self.tokens / tokens] if self.tokens else []
-        return min(found, default=None)
-
-    def seconds_at(self, pace_s: float, sequences: int, tokens: float) -> float:
-        """Seconds of the whole budget at `pace_s` per sequence, with `sequences` in the corpus."""
-        counted = self.counted_sequences(tokens)
-        found = [] if counted is None else [pace_s * counted]
-        found += [60 * self.minutes] if self.minutes else []
-        return min(found or [pace_s * self.epochs * sequences])
-
 
 def require_parts(accumulation: int, batch_size: int, table: str = "") -> None:
     """Raise InputError where a step is to be cut into more micro-batches than it has sequences."""
-    require(
-        accumulation <= batch_size,
-        f"{table}accumulation must be <= {table}batch_size ({batch_size}), of which each part holds at least one, "
-        f"got {accumulation}",
-    )
+    most = f"{table}batch_size ({batch_size}), of which each part holds at least one"
+    require(accumulation <= batch_size, f"{table}accumulation must be <= {most}, got {accumulation}")
 
 
-STARTS = ("own", "random", "layers", "projected")
-VOCABULARIES = ("own", "teacher")
 # The student of Sanh et al. 2019: every second layer of its teacher.
 HALF = "half"
-_SHAPE = re.compile(r"(\d{1,3})x(\d{1,5})")
 
 
 @dataclass(frozen=True)
@@ -152,8 +132,8 @@ class StudentConfig(Checked, table="student"):
     """
 
     model: str = "2x128"
-    start: Annotated[str, OneOf(STARTS)] = "own"
-    vocabulary: Annotated[str, OneOf(("", *VOCABULARIES))] = ""
+    start: Annotated[str, OneOf(("own", "random", "layers", "projected"))] = "own"
+    vocabulary: Annotated[str, OneOf(("", "own", "teacher"))] = ""
     tokenizer: str = ""
     layers: Annotated[int, Range(0, 1000)] = 0
     embeddings: Annotated[str, OneOf(("", *EMBEDDINGS))] = ""
@@ -161,20 +141,16 @@ class StudentConfig(Checked, table="student"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.layers == 0 or (self.start == "own" and self.shape is None),
-            "student.layers takes layers of a folder's own weights; give a folder as student.model, or leave it out",
-        )
+        taken = "takes layers of a folder's own weights; give a folder as student.model, or leave it out"
+        require(self.layers == 0 or (self.start == "own" and self.shape is None), f"student.layers {taken}")
         require(bool(self.model), "student.model is empty; give a folder, a hub name or a shape such as 2x128")
-        require(
-            self.model != HALF or self.start == "layers",
-            "student.model 'half' takes layers of the teacher; set student.start=layers",
-        )
+        half = "student.model 'half' takes layers of the teacher; set student.start=layers"
+        require(self.model != HALF or self.start == "layers", half)
 
     @property
     def shape(self) -> tuple[int, int] | None:
         """Layers and width, where `model` is a shape."""
-        found = _SHAPE.fullmatch(self.model)
+        found = re.fullmatch(r"(\d{1,3})x(\d{1,5})", self.model)
         return None if found is None else (int(found[1]), int(found[2]))
 
 
@@ -198,59 +174,41 @@ class RunConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        recipe, student = self.recipe, self.student
-        require(
-            bool(self.teacher) or not recipe.needs.teacher,
-            f"recipe {recipe.name!r} needs a teacher: give --teacher, or choose recipe mlm",
-        )
-        require(
-            not self.teacher or bool(recipe.needs.teacher),
-            f"recipe {recipe.name!r} asks no teacher, but one was given; drop --teacher or choose total or partial",
-        )
-        require(
-            bool(self.teacher) or not self.teacher_precision,
-            f"teacher_precision is {shown(self.teacher_precision)}, but there is no teacher; leave it out",
-        )
+        recipe, student, taught, own = self.recipe, self.student, bool(self.teacher), self.student_vocabulary == "own"
+        wants = "asks no teacher, but one was given; drop --teacher or choose total or partial"
+        wants = wants if taught else "needs a teacher: give --teacher, or choose recipe mlm"
+        require(taught == bool(recipe.needs.teacher), f"recipe {recipe.name!r} {wants}")
         self._check_text()
-        self._check_cache()
+        taking = student.start if student.start in ("layers", "projected") else ""
+        for option, value in (
+            ("teacher_precision", self.teacher_precision),
+            ("teacher_cache", self.teacher_cache),
+            ("student.start", taking),
+            ("student.vocabulary", "" if own else "teacher"),
+        ):
+            needs = f"{option} {shown(value)} needs a teacher, and there is none; give --teacher, or leave it out"
+            require(taught or not value, needs)
+        if self.teacher_cache:
+            remedy = "set train.mask.epochs to the number of epochs to be kept"
+            require(self.train.mask.epochs >= 1, f"--teacher-cache needs masks that come again: {remedy}")
+        else:
+            require(self.cache == CacheConfig(), "options of cache are for a --teacher-cache, and there is none")
+        reason = "says how a new vocabulary starts, but this student keeps its own; leave it out"
+        if student.start == "projected":
+            reason = "is of no use with student.start 'projected', which makes them too; leave it out"
+        require(not student.embeddings or not (own or student.start == "projected"), f"student.embeddings {reason}")
         require(
-            not (student.start in ("layers", "projected") and not self.teacher),
-            f"student.start {student.start!r} takes the teacher's weights, and there is none; choose own or random",
-        )
-        require(
-            not (self.student_vocabulary == "teacher" and not self.teacher),
-            "student.vocabulary 'teacher' needs a teacher; choose own",
-        )
-        require(
-            not (self.student_vocabulary == "own" and student.embeddings),
-            "student.embeddings says how a new vocabulary starts, but this student keeps its own; leave it out",
-        )
-        require(
-            not (student.start == "projected" and student.embeddings),
-            "student.embeddings is of no use with student.start 'projected', which makes them too; leave it out",
-        )
-        require(
-            not (self.student_vocabulary == "teacher" and student.tokenizer and student.shape),
+            own or not (student.tokenizer and student.shape),
             "student.tokenizer is of no use to a new model that reads with the teacher's vocabulary; leave it out",
         )
         require(
-            not (self.student_vocabulary == "own" and recipe.needs.tokens),
+            not (own and recipe.needs.tokens),
             f"recipe {recipe.name!r} compares teacher and student token by token, so both must share a vocabulary: "
             "choose student.vocabulary teacher, or recipe partial",
         )
 
     def _check_text(self) -> None:
         require(bool(self.shards), "no text: give --corpus FILE ... or --shards DIR")
-
-    def _check_cache(self) -> None:
-        if not self.teacher_cache:
-            require(self.cache == CacheConfig(), "options of cache are for a --teacher-cache, and there is none")
-            return
-        require(bool(self.teacher), "--teacher-cache keeps what a teacher says, and there is none; give --teacher")
-        require(
-            self.train.mask.epochs >= 1,
-            "--teacher-cache needs masks that come again: set train.mask.epochs to the number of epochs to be kept",
-        )
 
     @property
     def student_vocabulary(self) -> str:
@@ -266,19 +224,75 @@ def resolve_run(values: Mapping[str, object], kind: type[_Config]) -> _Config:
 
     Raises InputError for whatever is unknown, of a wrong type, out of range or contradictory.
     """
-    values = dict(values)
-    given = values.get("recipe", {})
+    values, given = dict(values), values.get("recipe", {})
     changes = {"name": given} if isinstance(given, str) else dict(table_of(given, "recipe"))
     name = changes.get("name", "total")
-    if not isinstance(name, str) or name not in RECIPES:
-        raise InputError(f"recipe {shown(name)} is unknown{nearest(str(name), RECIPES)}")
-    values["recipe"] = to_mapping(RECIPES[name]) | changes
-    values.setdefault("train", {})
+    require(isinstance(name, str), f"recipe {shown(name)} is unknown; choose one of {', '.join(RECIPES)}")
+    OneOf(tuple(RECIPES)).check(name, "recipe")
+    values["recipe"] = asdict(RECIPES[str(name)]) | changes
+    train = values["train"] = dict(table_of(values.get("train", {}), "train"))
     if name == "distilbert":
         student = dict(table_of(values.get("student", {}), "student"))
         half = {"start": "layers", "model": HALF} if student.get("start", "layers") == "layers" else {}
         values["student"] = half | student
     if values.get("teacher_cache"):
-        train = dict(table_of(values["train"], "train"))
-        values["train"] = train | {"mask": {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))}
+        train["mask"] = {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))
     return from_mapping(kind, values)
+
+
+def add_run_arguments(parser: Parser) -> None:
+    """Add the flags that every training command has; where one stands for an option, its dest is the option's name."""
+
+    def add(flag: str, help: str, option: str = "", **more: Any) -> None:
+        name = flag[2:].replace("-", "_")
+        parser.add_argument(flag, help=help, **{"dest": option or name, "metavar": name.upper()} | more)
+
+    raw = "raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way"
+    overlap = "with --corpus: drop documents that overlap with these"
+    passes = "budget in passes over the corpus (default 1, where no other is given)"
+    nothing = "check everything, estimate memory and time, train nothing"
+    going_on = "auto: go on from the latest whole checkpoint"
+    add("--tokenizer", "the student's vocabulary, where it brings none", "student.tokenizer", metavar="DIR")
+    add("--corpus", raw, nargs="+", metavar="PATH")
+    add("--shards", "a corpus that scripts/prepare.py made", metavar="DIR")
+    add("--eval-set", overlap, "evaluation_sets", nargs="+", metavar="FILE")
+    add("--output", "folder of the run, new or with --resume auto", type=Path, metavar="DIR")
+    add("--steps", "budget in steps", "train.steps", type=int)
+    add("--tokens", "budget in tokens of the student", "train.tokens", type=int)
+    add("--minutes", "budget in minutes", "train.minutes", type=float)
+    add("--epochs", passes, "train.epochs", type=float)
+    add("--batch-size", "sequences per step, over all ranks (default 64)", "train.batch_size", type=int)
+    add("--accumulation", "micro-batches per step and rank (default 1)", "train.accumulation", type=int)
+    add("--max-length", "with --corpus: tokens of a sequence (default 128)", "prepare.max_length", type=int)
+    add("--learning-rate", "its peak (default 5e-4)", "train.optimizer.learning_rate", type=float)
+    add("--precision", "float32 (default), bfloat16 or float16 (CUDA)", "train.precision")
+    add("--seed", "of weights, order, masks and dropout (default 1)", "train.seed", type=int)
+    add("--device", "auto (default), cpu or cuda", default="auto")
+    # more than this many processes no machine has cores for
+    add("--workers", "with --corpus: processes that prepare it (default 2)", type=within(Range(0, 1024)))
+    add("--resume", going_on, nargs="?", const="auto", choices=("never", "auto"), default="never", metavar=None)
+    parser.add_argument("--dry-run", action="store_true", help=nothing)
+    add("--config", "options, see RunConfig; flags and --set go over it", type=Path, metavar="FILE.toml")
+    add("--set", "one option", action="append", default=[], metavar="SECTION.KEY=VALUE")
+
+
+# What a command line says of a run beside its options.
+_OTHER = {"output", "device", "workers", "resume", "dry_run", "config", "set", "quick", "vocab_size"}
+
+
+def values_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """Nested option values of a run: the file's, then --set, then flags."""
+    values = read_toml(arguments.config)
+    if isinstance(values.get("recipe"), str):
+        values["recipe"] = {"name": values["recipe"]}
+    flags = {option: value for option, value in vars(arguments).items() if option not in _OTHER}
+    override(values, arguments.set, flags)
+    require(arguments.output is not None, "--output is missing; name the folder of the run")
+    idle = "--workers prepare raw text, but there is no --corpus; drop it"
+    require(arguments.workers is None or bool(values.get("corpus")), idle)
+    return values
+
+
+def has_shards(values: Mapping[str, object]) -> bool:
+    """Whether a run reads token shards alone, and no option is about raw text."""
+    return bool(values.get("shards")) and not {"corpus", "evaluation_sets", "prepare"} & values.keys()

@@ -23,8 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import Ownership, write_atomic
-from tinydistil.base.mapped import map_tensors
+from tinydistil.base.files import Ownership, map_tensors, write_atomic
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher.live import LiveTeacher

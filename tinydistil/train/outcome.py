@@ -1,39 +1,35 @@
-"""What a run leaves for others: how it ended, the environment, and the student's folder with its model card."""
+"""What a run is worth and leaves for others: its loss on held-out text, the student's folder with its model card."""
 
-import importlib.metadata
-import os
-import platform
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from tinydistil import __version__
 from tinydistil.base.console import figure, masked_lm
-from tinydistil.base.errors import InputError
+from tinydistil.base.errors import InputError, Interrupted, stop_asked
 from tinydistil.base.files import write_json, write_text
 from tinydistil.base.ranks import Ranks
-from tinydistil.batches.masked_batches import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
+from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import Recipe
+from tinydistil.distill.terms.base import TeacherStates
+from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.train.loop import Loop
-from tinydistil.train.plan import CONFIG_FILE, Plan, make_batches
-from tinydistil.train.validation import masked_lm_loss
+from tinydistil.train.plan import Plan, make_batches
 
 STUDENT = "student"
-_PACKAGES = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
-Watched = Literal["masked_lm", "objective"]
-Head = Literal["trained", "copied", "none"]
-
+# The epoch whose masks validation uses: none that training reaches.
+VALIDATION_EPOCH = 2**32 - 1
 # Last parts of a path that name a role, not a model; with them stands the part before.
 _ROLE = re.compile(r"student|teacher|model|encoder|final|best|last|output|checkpoints?|(checkpoint|step|seed)-\d+")
-_HUB_CACHE = re.compile(r"models--(?P<name>.+)")
-_LINE = "\n"  # no expression of an f-string may hold one before Python 3.12
 _LICENCE = re.compile(r"\A---\n(?:.*\n)*?license: *['\"]?([\w.+-]+)", re.ASCII)
 _FILL_MASK = """\
 from transformers import pipeline
@@ -46,6 +42,73 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer(".")
 vectors = model.encode(["O gato dorme no sofá.", "Um gato está dormindo.", "A sessão foi aberta."])
 print(model.similarity(vectors, vectors))"""
+
+
+def masked_lm_loss(student: BertForMaskedLM, batches: MaskedBatches, ranks: Ranks, *, sequences: int) -> float:
+    """Loss per masked token, in nats, over `sequences` of a split; for mode, ranks and stops see `_means`."""
+
+    def measure(batch: MaskedBatch) -> list[tuple[Tensor, int]]:
+        hidden = student(batch.input_ids, batch.attention_mask).last_hidden
+        # In chunks of positions: all logits of a batch would take more memory than a step of training.
+        decoding = student.decoding_at(hidden, batch.positions)
+        found = fused_vocabulary_loss(decoding, batch.targets, None, hard=1.0, soft=0.0, compiled=False)
+        return [(found.total, len(batch.positions))]
+
+    return _means(student, measure, 1, batches, ranks, sequences)[0]
+
+
+def objective_loss(
+    learner: Learner,
+    teacher: Callable[[MaskedBatch], TeacherStates],
+    batches: MaskedBatches,
+    ranks: Ranks,
+    *,
+    sequences: int,
+) -> float:
+    """The recipe's terms by their weights at the end of the run, for recipes that train no masked language model."""
+    weights = learner.at(1.0)
+
+    def measure(batch: MaskedBatch) -> list[tuple[Tensor, int]]:
+        counts, losses = learner.counts(batch), learner(batch, teacher(batch))
+        return [(losses[name].total, counts[name]) for name in weights]
+
+    means = _means(learner, measure, len(weights), batches, ranks, sequences)
+    return float(sum(weight * mean for weight, mean in zip(weights.values(), means, strict=True)))
+
+
+def _means(
+    module: nn.Module,
+    measure: Callable[[MaskedBatch], list[tuple[Tensor, int]]],
+    count: int,
+    batches: MaskedBatches,
+    ranks: Ranks,
+    sequences: int,
+) -> list[float]:
+    """The means of `count` sums over held-out text, with the same masks every time, shared out over the ranks.
+
+    Leaves the mode of `module` as it was, gives every rank the same numbers, and raises Interrupted on every rank where
+    one was asked to stop before the end.
+    """
+    sums, was_training = torch.zeros(count, 2, dtype=torch.float64, device=ranks.device), module.training
+    there = len(batches.sequences)
+    sequences = min(sequences, there)
+    # Spread over the whole split: shards follow the files of the corpus, and the first would be of one kind of text.
+    parts = torch.split(torch.arange(sequences) * there // sequences, batches.batch_size)
+    module.eval()
+    try:
+        for first in range(0, len(parts), ranks.world_size):
+            # Every rank asks as often, also one that has no batch left.
+            if not ranks.all_agree(not stop_asked()):
+                raise Interrupted
+            if first + ranks.rank < len(parts):
+                batch = batches.collate(parts[first + ranks.rank].numpy(), VALIDATION_EPOCH).to(ranks.device)
+                with torch.no_grad():
+                    for row, (total, counted) in zip(sums, measure(batch), strict=True):
+                        row += torch.stack([total.double(), torch.tensor(counted, device=total.device)])
+    finally:
+        module.train(was_training)
+    totals, counts = ranks.sum_(sums).T
+    return [float(mean) for mean in totals / counts.clamp(min=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +125,51 @@ class Outcome:
     seconds: float
     skipped_steps: int
     validation_loss: float | None
-    validation: Watched
+    validation: str
     masked_lm_loss: float | None
-    head: Head
+    head: str
 
     @property
     def said(self) -> str:
         """What was measured, for a person; "" where nothing was."""
-        watched: Watched = self.validation if self.masked_lm_loss is None else "masked_lm"
         loss = self.validation_loss if self.masked_lm_loss is None else self.masked_lm_loss
-        return "" if loss is None else held_out_loss(watched, loss)
+        return "" if loss is None else held_out_loss(loss, is_masked_lm=self.masked_lm_loss is not None)
 
 
-def watched_by(recipe: Recipe) -> Watched:
-    """What the validation of a run with `recipe` measures."""
-    return "masked_lm" if recipe.has_hard else "objective"
-
-
-def held_out_loss(watched: Watched, loss: float) -> str:
+def held_out_loss(loss: float, *, is_masked_lm: bool) -> str:
     """A loss on held-out text, for a person: what it is, and in which units."""
-    return f"held-out {f'masked LM loss {masked_lm(loss)}' if watched == 'masked_lm' else f'objective {figure(loss)}'}"
+    return f"held-out {f'masked LM loss {masked_lm(loss)}' if is_masked_lm else f'objective {figure(loss)}'}"
 
 
 def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
     """Write the student as an ordinary Hugging Face folder, its card and outcome.json; called on all ranks together."""
-    early = plan.config.train.patience > 0
-    if early:
+    state, recipe, train, ranks = loop.state, plan.config.recipe, plan.config.train, loop.ranks
+    if early := train.patience > 0:
         loop.take_best_weights()
-    learner = loop.trainer.module
+    learner, tokenizer, folder = loop.trainer.module, plan.student.tokenizer, plan.output / STUDENT
     assert isinstance(learner, Learner)
-    student, tokenizer, folder = learner.student, plan.student.tokenizer, plan.output / STUDENT
-    outcome = _outcome(plan, loop, learner, loop.state.best_loss if early else loop.state.validation_loss)
+    student, loss = learner.student, state.best_loss if early else state.validation_loss
+    head = "trained" if "logits" in recipe.needs.student else "none"
+    head = "copied" if head == "none" and plan.config.student.start == "layers" else head
+    words, held_out = loss if recipe.has_hard else None, None
+    # The student's masked LM loss is measured where the run did not watch it.
+    if not recipe.has_hard and head != "none" and train.mask.rate > 0:
+        held_out = make_batches(plan, "validation")
+    if held_out is not None:
+        words = masked_lm_loss(student, held_out, ranks, sequences=train.validation_sequences)
+    seconds, watched = round(state.seconds, 1), "masked_lm" if recipe.has_hard else "objective"
+    outcome = Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, watched, words, head)
     # Dropout is of the run; whoever fine-tunes the student gets what BERT has.
     student.config = student.config.replace(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     student.bert.config = student.config
-    with loop.ranks.agreed():  # a full disk is found by rank 0 alone
-        if not loop.ranks.is_main:
+    with ranks.agreed():  # a full disk is found by rank 0 alone
+        if not ranks.is_main:
             return outcome
-        if outcome.head == "none":
+        if head == "none":
             # A head that nobody trained guesses at random, and would be believed.
             loop.records.say("no term of the recipe trains the masked LM head: the student is written without one")
         try:
-            model = student.bert if outcome.head == "none" else student
+            model = student.bert if head == "none" else student
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             longest = student.config.max_position_embeddings
@@ -119,46 +185,6 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
     return outcome
 
 
-def _outcome(plan: Plan, loop: Loop[MaskedBatch], learner: Learner, loss: float | None) -> Outcome:
-    """The outcome, the student's masked LM loss measured where the run did not watch it."""
-    state, recipe, train = loop.state, plan.config.recipe, plan.config.train
-    copied: Head = "copied" if plan.config.student.start == "layers" else "none"
-    head: Head = "trained" if "logits" in recipe.needs.student else copied
-    words = loss if recipe.has_hard else None
-    held_out = None if recipe.has_hard or head == "none" else make_batches(plan, "validation")
-    if held_out is not None and train.mask.rate > 0:
-        words = masked_lm_loss(learner.student, held_out, loop.ranks, sequences=train.validation_sequences)
-    seconds = round(state.seconds, 1)
-    return Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, watched_by(recipe), words, head)
-
-
-def write_beginning(plan: Plan, ranks: Ranks) -> None:
-    """Write run.json, and environment.json: what the figures of a run depend on beside its configuration."""
-    try:  # which Linux tells in a file only
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    except OSError:
-        processor = platform.processor()
-    environment = {
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "platform": platform.platform(),
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "cuda_device": torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None,
-        "world_size": ranks.world_size,
-        "threads": torch.get_num_threads(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
-    for file, values in ((CONFIG_FILE, plan.origin), ("environment.json", environment)):
-        path = plan.output / file
-        try:
-            plan.output.mkdir(parents=True, exist_ok=True)
-            write_json(path, values)
-        except OSError as error:
-            raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose another --output") from None
-
-
 def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
     """What the student is, how it was made and from what, what was measured, how to use it.
 
@@ -172,8 +198,7 @@ def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
     if teacher is not None:
         folders[config.teacher] = teacher.folder
         name = _code(name_of(config.teacher, teacher.folder))
-        how = f"Distilled from {name}"
-        taught = f"{name}: {_shape(teacher.config)}{marks['teacher']}"
+        how, taught = f"Distilled from {name}", f"{name}: {_shape(teacher.config)}{marks['teacher']}"
     if own is not None:
         folders[config.student.model] = own
         respelled = "; embeddings for another vocabulary" if plan.student.respelled else ""
@@ -183,7 +208,8 @@ def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
     text = f"token shards {_code(name_of(str(shards), shards))}{marks.get('shards', '')}"
     text = ", ".join(_code(Path(path).name) for path in plan.text.raw) or text
     # The hub refuses a card whose base model is no hub name, such as a folder.
-    hub_names = list(filter(None, (hub_name(given, folder) for given, folder in folders.items())))
+    hub_names = ", ".join(filter(None, (hub_name(given, folder) for given, folder in folders.items())))
+    base, measured = f"base_model: [{hub_names}]\n" * bool(hub_names), "\n".join(_measured(outcome, recipe))
     known = sorted(set(filter(None, map(_licence, folders.values()))))
     normalizer = tokenizer.backend.normalizer
     folded = normalizer is not None and normalizer.normalize_str("Ã").lower() == "a"
@@ -197,7 +223,7 @@ def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
 language: pt
 library_name: {library}
 pipeline_tag: {task}
-{f"base_model: [{', '.join(hub_names)}]{_LINE}" if hub_names else ""}license: unknown
+{base}license: unknown
 tags: [bert, distillation{", sentence-transformers" * (outcome.head == "none")}]
 ---
 
@@ -208,7 +234,7 @@ tags: [bert, distillation{", sentence-transformers" * (outcome.head == "none")}]
 
 ## Measured on held-out text of the same corpus
 
-{_LINE.join(_measured(outcome, recipe))}
+{measured}
 
 ## Use
 
@@ -242,18 +268,16 @@ publish the model.
 
 def _measured(outcome: Outcome, recipe: Recipe) -> list[str]:
     """A line for each figure, by what it is; and what the head is worth."""
-    found, objective = [], outcome.validation_loss
-    if outcome.masked_lm_loss is not None and outcome.head != "none":
-        found.append(f"* Masked LM loss: {masked_lm(outcome.masked_lm_loss)}.")
+    words, objective = outcome.masked_lm_loss, outcome.validation_loss
+    found = [] if words is None else [f"* Masked LM loss: {masked_lm(words)}."]
     if objective is not None and outcome.validation == "objective":
         said = f"{terms_of(recipe)}, as it was trained: {figure(objective)}"
         found.append(f"* The objective, {said}. It is no masked LM loss.")
-    found = found or ["* Nothing was measured: the corpus has no held-out text."]
-    if outcome.head == "none":
-        found.append("* No term of the recipe trains a masked LM head, so this folder has none: it is an encoder.")
-    if outcome.head == "copied":
-        found.append("* The masked LM head is the teacher's: copied, and not trained since.")
-    return found
+    heads = {
+        "none": ["* No term of the recipe trains a masked LM head, so this folder has none: it is an encoder."],
+        "copied": ["* The masked LM head is the teacher's: copied, and not trained since."],
+    }
+    return (found or ["* Nothing was measured: the corpus has no held-out text."]) + heads.get(outcome.head, [])
 
 
 def terms_of(recipe: Recipe) -> str:
@@ -265,8 +289,8 @@ def hub_name(given: str, folder: Path) -> str | None:
     """The name on the hub of model `given`, found in `folder`; None where it is a folder outside the hub's cache."""
     if not Path(given).exists() and not given.startswith("~"):
         return given
-    found = next(filter(None, map(_HUB_CACHE.fullmatch, folder.resolve().parts)), None)
-    return found["name"].replace("--", "/") if found else None
+    cached = [part for part in folder.resolve().parts if part.startswith("models--")]
+    return cached[0].removeprefix("models--").replace("--", "/") if cached else None
 
 
 def name_of(given: str, folder: Path) -> str:
