@@ -202,7 +202,6 @@ class Ownership:
     def check(self, folder: Path, origin: Mapping[str, object], *, resume: bool = True) -> None:
         """Raise InputError where `folder` is no place for `origin`; nothing is written."""
         named, record = f"{self.noun} {str(folder)!r}", folder / self.record
-        require(not folder.exists() or folder.is_dir(), f"{named} is a file; name a folder")
         if not record.exists():
             refuse_strangers(folder, self.is_ours, noun=self.noun)
             return
@@ -238,7 +237,8 @@ class Ownership:
         another process holds the folder.
         """
         named, record = f"{self.noun} {str(folder)!r}", folder / self.record
-        self.check(folder, origin, resume=resume)  # the lock, too, is written to no stranger's folder
+        if not record.exists():  # the lock, too, is written to no stranger's folder
+            refuse_strangers(folder, self.is_ours, noun=self.noun)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -256,11 +256,10 @@ class Ownership:
 
 def refuse_strangers(folder: Path, is_ours: Callable[[str], bool], *, noun: str = "output") -> None:
     """Raise InputError where `folder` holds others' files, which a mistyped option must never mix with ours."""
+    named, remedy = f"{noun} {str(folder)!r}", "which this program did not write; choose an empty folder"
+    require(not folder.exists() or folder.is_dir(), f"{named} is a file; name a folder")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        require(
-            is_ours(path.name),
-            f"{noun} {str(folder)!r} holds {path.name!r}, which this program did not write; choose an empty folder",
-        )
+        require(is_ours(path.name), f"{named} holds {path.name!r}, {remedy}")
 
 
 def difference(

@@ -107,13 +107,7 @@ def counts_from(values: object) -> Counts:
     tables = ("dropped", "removed", "kept")
     known = isinstance(values, dict) and all(isinstance(values.get(name), dict) for name in tables)
     require(known, f"counts must be a table with {', '.join(tables)}; {AGAIN}")
-    counts = from_mapping(Counts, cast(dict[str, object], values))
-    for name in tables:
-        # Named by rules, so that no dataclass can list them.
-        rules = getattr(counts, name).items()
-        sums = {rule: from_mapping(Tally, table_of(tally, f"counts.{name}.{rule}")) for rule, tally in rules}
-        setattr(counts, name, sums)
-    return counts
+    return from_mapping(Counts, cast(dict[str, object], values), where="counts.")
 
 
 class Row(NamedTuple):
