@@ -29,8 +29,7 @@ from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import RECIPES
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 from tinydistil.train.models import new_shape
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"

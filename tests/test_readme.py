@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 from tinydistil.train.models import new_shape
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.hub import resolve_folder
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 
 COMMITS = {"main": "1" * 40, "v1": "2" * 40}
 

@@ -21,8 +21,7 @@ from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.document_step import build_sequences
 from tinydistil.corpus.language import split_sentences
 from tinydistil.tokenizer.rules import SpecialTokens
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 from tinydistil.tokenizer.word_encoder import WordEncoder
 from tinydistil.tokenizer.word_starts import WordStarts
 

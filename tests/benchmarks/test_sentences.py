@@ -14,7 +14,7 @@ from tests.evaluate.test_similarity import FIRST, GOLD, SECOND
 from tests.portuguese import sentences
 from tinydistil.base.config import from_mapping, override
 from tinydistil.evaluate.similarity import cosine_similarity
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 from tinydistil.train.plan import CHECKPOINTS
 from tinydistil.train.records import CheckpointStore
 from tinydistil.train.run_config import RunConfig

@@ -15,8 +15,7 @@ from tinydistil.distill.initialise import (
 from tinydistil.distill.terms.representation import Projection
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 OLD = train_wordpiece(["gato gata casa caso"] * 3, 40, lowercase=True, strip_accents=True)
 NEW = train_wordpiece(["Gatos ação casas não"] * 3, 60)

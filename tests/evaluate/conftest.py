@@ -9,8 +9,7 @@ from tests.portuguese import sentences
 from tinydistil.evaluate.masked_lm import encode_sequences
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,7 @@ from tinydistil.evaluate import inference
 from tinydistil.evaluate.inference import compare_poolings, embed, fill_mask, open_vector_writer
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 SENTENCES = ["O gato dorme no sofá.", "A Ação do coração é rápida!", "Pé-de-moleque e café, por favor.", "Não.", ""]
 

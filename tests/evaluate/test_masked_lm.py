@@ -21,8 +21,7 @@ from tinydistil.evaluate.masked_lm import (
     word_loss,
 )
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 Sequences = list[NDArray[np.integer]]
 

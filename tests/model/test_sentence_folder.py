@@ -18,8 +18,7 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.layers import REDUCTIONS, pool
 from tinydistil.model.sentence_folder import declaration_of, declare_sentence_encoder, read_sentence_folder
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 TEXTS = ["O gato dorme no sofá.", "A sessão foi aberta às nove horas, disse ela.", "Não.", "GATO", ""]
 PROMPTS = {"query": "O gato: ", "vazio": ""}

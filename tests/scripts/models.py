@@ -7,7 +7,7 @@ import torch
 
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 
 
 def shape(vocab_size: int, layers: int, width: int) -> BertConfig:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.sentence_folder import declare_sentence_encoder
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "predict.py"
 SENTENCES = ["O gato dorme no sofá.", "A gata [MASK] na cama.", "Pé-de-moleque e café."]

@@ -14,8 +14,7 @@ from tests import portuguese
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 
 def opinions(count: int, split: str = "train") -> list[LabelledText]:

@@ -14,7 +14,7 @@ from tinydistil.tasks.folder import MODELS, load, save
 from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.text_task import TextTask
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 
 ODD = [None, True, 0, -1, 2**64, 1.5, "x", [], ["a"], [["a"]], {}, {"0": 1}, "\ud800"]
 

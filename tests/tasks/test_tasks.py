@@ -131,7 +131,7 @@ def test_windows_overlap_and_hold_every_answer(vocabulary: Tokenizer) -> None:
         assert 1 <= len(found) <= 2, row.answers
         for example in found:
             first, last = example.target
-            spelt = vocabulary.decode(example.ids[first : last + 1].tolist()).replace(" ", "")
+            spelt = vocabulary.backend.decode(example.ids[first : last + 1].tolist()).replace(" ", "")
             assert spelt == row.answers[0][0]
             assert len(example.ids) <= 48
 

@@ -23,8 +23,7 @@ from tinydistil.tasks.task import AnyTask
 from tinydistil.tasks.task_batches import EncodedExample, collate
 from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import TaskObjective
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 Script = Callable[..., Left]
 SHORT = (

@@ -12,8 +12,7 @@ import transformers
 from tokenizers import Encoding
 
 from tinydistil.base.errors import InputError
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -268,7 +267,7 @@ def test_offsets_point_into_the_text(folder: Path) -> None:
 
 def test_decode(folder: Path) -> None:
     tokenizer = Tokenizer.from_pretrained(folder)
-    assert tokenizer.decode(tokenizer.encode("o gato dorme").ids) == "o gato dorme"
+    assert tokenizer.backend.decode(tokenizer.encode("o gato dorme").ids) == "o gato dorme"
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -297,7 +296,7 @@ def test_training_in_another_process_gives_the_same(tmp_path: Path) -> None:
     import sys
 
     code = (
-        "from tinydistil.tokenizer.train_wordpiece import train_wordpiece;"
+        "from tinydistil.tokenizer.tokenizer import train_wordpiece;"
         "print(train_wordpiece([f'palavra{i % 97} gato{i % 13} coração {i}' for i in range(500)], 200).fingerprint)"
     )
     runs = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(3)}

@@ -21,7 +21,7 @@ from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 from tinydistil.train.models import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig
 

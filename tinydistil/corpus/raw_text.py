@@ -20,8 +20,7 @@ from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, descri
 from tinydistil.corpus.readers import parse_record, read_items
 from tinydistil.corpus.records import BadRecord
 from tinydistil.corpus.segment import describe
-from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.train_wordpiece import train_wordpiece
+from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, TokenText, make_plan, ownership
 from tinydistil.train.run import run_command
 

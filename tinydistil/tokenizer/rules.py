@@ -1,23 +1,17 @@
 """What a tokenizer does to a text: BERT's rules, tokens added to them, and bounds on anybody's."""
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
-from tinydistil.base.errors import InputError
+from tinydistil.base.errors import InputError, require
 
 # The largest published vocabulary has a million tokens; tables are made by the largest id.
 _LARGEST_ID = 10_000_000
 # Characters that rules may make of one, and tokens of one letter: NFKD makes 18, and a template adds two or three.
 _MOST_GROWTH, _MOST_TOKENS = 100, 64
-
-
-class RulesError(InputError):
-    """A vocabulary lacks a special token, or rules are beyond what a text can bear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +24,18 @@ class SpecialTokens:
     cls_token: str = "[CLS]"
     mask_token: str = "[MASK]"
 
-    def spellings(self) -> tuple[str, str, str, str, str]:
+    def spellings(self) -> tuple[str, ...]:
         """In the order of the fields: unk, sep, pad, cls, mask."""
-        return self.unk_token, self.sep_token, self.pad_token, self.cls_token, self.mask_token
+        return astuple(self)
 
     def ids(self, backend: tokenizers.Tokenizer) -> list[int]:
-        """Their ids, in the same order. Raises RulesError naming the first that `backend` lacks."""
+        """Their ids, in the same order. Raises InputError naming the first that `backend` lacks."""
         ids: list[int] = []
-        for field, spelling in zip(fields(self), self.spellings(), strict=True):
-            token_id = backend.token_to_id(spelling)
-            if token_id is None:
-                raise RulesError(
-                    f"the vocabulary lacks the {field.name} {spelling!r}; add it, or name the one it has "
-                    "in tokenizer_config.json"
+        for name, spelling in asdict(self).items():
+            if (token_id := backend.token_to_id(spelling)) is None:
+                raise InputError(
+                    f"the vocabulary lacks the {name} {spelling!r}; add it, or name the one it has in "
+                    "tokenizer_config.json"
                 )
             ids.append(token_id)
         return ids
@@ -69,20 +62,20 @@ def wordpiece_backend(
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
-    add_tokens(backend, extra)
-    complete(backend, special)
+    complete(backend, special, extra)
     return backend
 
 
-def complete(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
-    """Make the special tokens found in text as they stand; WordPiece without a template gets BERT's.
+def complete(backend: tokenizers.Tokenizer, special: SpecialTokens, extra: Sequence[AddedToken]) -> None:
+    """Make `extra` and the special tokens found in text as they stand; WordPiece without a template gets BERT's.
 
-    Special tokens that a file defines already stay so. The template: [CLS] a [SEP], or [CLS] a [SEP] b [SEP] with b in
-    segment 1. Raises RulesError where a special token is lacking.
+    Tokens that a file adds already stay as they are. The template: [CLS] a [SEP], or [CLS] a [SEP] b [SEP] with b in
+    segment 1. Raises InputError where a special token is lacking.
     """
+    _add(backend, extra)
     special.ids(backend)
     # normalized=False: "[MASK]" in a text is found before lower-casing would hide it.
-    add_tokens(backend, [AddedToken(token, normalized=False, special=True) for token in special.spellings()])
+    _add(backend, [AddedToken(token, normalized=False, special=True) for token in special.spellings()])
     if backend.post_processor is None and isinstance(backend.model, models.WordPiece):
         cls, sep = special.cls_token, special.sep_token
         backend.post_processor = processors.TemplateProcessing(
@@ -92,41 +85,22 @@ def complete(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
         )
 
 
-def add_tokens(backend: tokenizers.Tokenizer, extra: Sequence[AddedToken]) -> None:
-    """Make `extra` tokens found in the text as they stand, in this order; those that `backend` adds already stay."""
+def _add(backend: tokenizers.Tokenizer, tokens: Sequence[AddedToken]) -> None:
     known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    for token in extra:
+    for token in tokens:
         if token.content not in known:
             (backend.add_special_tokens if token.special else backend.add_tokens)([token])
-
-
-def plain_bert_tokens(backend: tokenizers.Tokenizer, special: SpecialTokens) -> list[str] | None:
-    """The tokens in the order of their ids where BERT's usual rules over them are all of `backend`, else None."""
-    vocabulary = backend.get_vocab(with_added_tokens=False)
-    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-    normalizer = backend.normalizer
-    gaps = not tokens or vocabulary[tokens[-1]] != len(tokens) - 1
-    if gaps or not isinstance(normalizer, normalizers.BertNormalizer) or any("\n" in token for token in tokens):
-        return None
-    usual = wordpiece_backend(
-        tokens, special, lowercase=normalizer.lowercase, strip_accents=normalizer.strip_accents,
-        handle_chinese_chars=normalizer.handle_chinese_chars,
-    )  # fmt: skip
-    rules, usual_rules = (json.loads(each.to_str()) for each in (backend, usual))
-    deciding = rules.keys() - {"truncation", "padding", "decoder"}  # what decides the ids of a text
-    return tokens if all(rules[key] == usual_rules.get(key) for key in deciding) else None
 
 
 def check_rules(backend: tokenizers.Tokenizer) -> None:
     """Refuse rules that fail or swell on any text, before one that matters comes to them."""
     largest = max(backend.get_vocab(with_added_tokens=True).values())
-    if largest > _LARGEST_ID:
-        raise RulesError(f"a token has the id {largest:,}; at most {_LARGEST_ID:,} is allowed")
+    require(largest <= _LARGEST_ID, f"a token has the id {largest:,}; at most {_LARGEST_ID:,} is allowed")
     # A letter, one that hardly any vocabulary has, and two texts: unknown tokens and the template come to work.
     for probe in (("a",), ("\U000f0000 \u0378",), ("a", "b")):
         tokens = len(backend.encode(*probe).ids)
-        if tokens > _MOST_TOKENS:
-            raise RulesError(f"its rules make {tokens:,} tokens of {''.join(probe)!r}; fetch the file again")
+        fits = tokens <= _MOST_TOKENS
+        require(fits, f"its rules make {tokens:,} tokens of {''.join(probe)!r}; fetch the file again")
 
 
 def steps_of(normalizer: object) -> list[dict[str, object]]:
@@ -139,14 +113,13 @@ def steps_of(normalizer: object) -> list[dict[str, object]]:
 
 def check_growth(steps: Sequence[dict[str, object]]) -> None:
     """Refuse a normalizer whose replacements multiply: ten of "a" by ten of it make 10^10 of one letter."""
-    growths = [1]  # characters that a step may make of one; those of the Unicode forms have bounds of their own
+    growth = 1  # characters that the steps may make of one; those of the Unicode forms have bounds of their own
     for step in steps:
         content, pattern = step.get("content"), step.get("pattern")
         if step.get("type") == "Replace" and isinstance(content, str) and isinstance(pattern, dict):
             # A regular expression may match the empty text before each character, which stays.
             literal = pattern.get("String")
             is_literal = isinstance(literal, str) and literal != ""
-            growths.append(max(1, -(-len(content) // len(str(literal)))) if is_literal else 1 + len(content))
-    if math.prod(growths) > _MOST_GROWTH:
-        found = math.prod(growths)
-        raise RulesError(f"its normalizer may make {found:,} characters of one; at most {_MOST_GROWTH} are allowed")
+            growth *= max(1, -(-len(content) // len(str(literal)))) if is_literal else 1 + len(content)
+    fits = growth <= _MOST_GROWTH
+    require(fits, f"its normalizer may make {growth:,} characters of one; at most {_MOST_GROWTH} are allowed")

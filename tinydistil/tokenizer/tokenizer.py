@@ -1,4 +1,4 @@
-"""Text to token ids and back: a thin, strict front of the `tokenizers` library.
+"""Text to token ids: a thin, strict front of the `tokenizers` library, and new vocabularies.
 
 Reads what lies on the hub (vocab.txt with or without tokenizer_config.json, or tokenizer.json) and tokenizes as
 `transformers` does. Imports torch for padded batches only: no process that prepares text needs it.
@@ -8,18 +8,20 @@ Shapes: B sequences, T tokens.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tokenizers
-from tokenizers import Encoding, normalizers
+from tokenizers import Encoding, normalizers, trainers
 
 from tinydistil.base.errors import InputError, require, translated
+from tinydistil.base.files import is_utf8
 from tinydistil.base.hub import resolve_folder
 from tinydistil.tokenizer.folders import load_backend, save_backend
-from tinydistil.tokenizer.rules import SpecialTokens
+from tinydistil.tokenizer.rules import SpecialTokens, wordpiece_backend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Token ids of B sequences, padded on the right to the longest.
+    """Token ids of B sequences, padded on the right to the longest: int64, (B, T).
 
-    input_ids, attention_mask (1 at real tokens, 0 at padding), token_type_ids (0 first text, 1 second):
-    int64, (B, T). `encodings` keeps each sequence's tokens, offsets (in characters) and word ids, unpadded.
+    attention_mask: 1 at tokens, 0 at padding. token_type_ids: 0 first text, 1 second.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     token_type_ids: Tensor
-    encodings: tuple[Encoding, ...]
 
 
 class Tokenizer:
@@ -94,15 +94,10 @@ class Tokenizer:
         return self.encode_all([text], None if pair is None else [pair], max_length, add_special)[0]
 
     def encode_batch(
-        self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
-        *,
-        max_length: int | None = None,
-        add_special: bool = True,
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int | None = None
     ) -> TokenBatch:
         """Texts (or pairs of texts) as one padded batch of B sequences; see `encode` for the options."""
-        return collate(self.encode_all(texts, pairs, max_length, add_special), self.pad_id)
+        return collate(self.encode_all(texts, pairs, max_length), self.pad_id)
 
     def encode_all(
         self,
@@ -113,10 +108,9 @@ class Tokenizer:
     ) -> list[Encoding]:
         """Like `encode`, for many texts at once, on all cores."""
         for name, given in (("texts", texts), ("pairs", pairs)):
-            if isinstance(given, str):
-                raise InputError(f"{name} must be a list of texts, got one text; put it in a list")
-        if pairs is not None and len(pairs) != len(texts):
-            raise InputError(f"pairs must be as many as texts, got {len(pairs)} for {len(texts)}")
+            require(not isinstance(given, str), f"{name} must be a list of texts, got one text; put it in a list")
+        if pairs is not None:
+            require(len(pairs) == len(texts), f"pairs must be as many as texts, got {len(pairs)} for {len(texts)}")
         backend = self.backend if max_length is None else self._truncated_to(max_length, pairs is not None)
         with translated("the tokenizer's rules fail on a text", "try another tokenizer"):
             try:
@@ -139,37 +133,30 @@ class Tokenizer:
             return text, pair
         parts = [self.backend.encode(each, add_special_tokens=False) for each in (text, pair)]
         first_is_longer = len(parts[0]) > len(parts[1])  # and stays so: it keeps one token more where they are odd
-        kept = []
-        for each, part, is_longer in zip((text, pair), parts, (first_is_longer, not first_is_longer), strict=True):
+
+        def kept(text: str, part: Encoding, is_longer: bool) -> str:
             # A word that the cut goes through lies behind all that is left: it has at most 100 tokens.
             most = (1 + is_longer) * max_length + 100
-            kept.append(each[: part.offsets[most][1]] if len(part) > most else each)
-        return kept[0], kept[1]
+            return text[: part.offsets[most][1]] if len(part) > most else text
+
+        return kept(text, parts[0], first_is_longer), kept(pair, parts[1], not first_is_longer)
 
     def _truncated_to(self, max_length: int, paired: bool) -> tokenizers.Tokenizer:
         """A copy of the backend that truncates: the backend's own setting is shared."""
         least = self.backend.num_special_tokens_to_add(paired) + 1
-        require(
-            max_length >= least,
-            f"max_length must be >= {least} (special tokens and at least one more), got {max_length}",
-        )
+        fits = max_length >= least
+        require(fits, f"max_length must be >= {least} (special tokens and at least one more), got {max_length}")
         if self._truncating is None or self._truncating[0] != max_length:
             copy = tokenizers.Tokenizer.from_str(self.backend.to_str())
             copy.enable_truncation(max_length, strategy="longest_first")
             self._truncating = (max_length, copy)
         return self._truncating[1]
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """The text of `ids`, pieces joined and, by default, special tokens left out."""
-        with translated("the tokenizer cannot decode these ids", "are they of its vocabulary?"):
-            return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
-
     def token(self, token_id: int) -> str:
-        """The spelling of one token. Raises InputError if the id is outside the vocabulary."""
-        if not 0 <= token_id < self.vocab_size:
-            raise InputError(f"token id must be in 0..{self.vocab_size - 1}, got {token_id}")
-        spelling = self.backend.id_to_token(token_id)
-        return "" if spelling is None else str(spelling)  # a gap in the ids spells nothing
+        """The spelling of one token, "" in a gap of the ids. Raises InputError if it is outside the vocabulary."""
+        known = 0 <= token_id < self.vocab_size
+        require(known, f"token id must be in 0..{self.vocab_size - 1}, got {token_id}")
+        return self.backend.id_to_token(token_id) or ""
 
 
 def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
@@ -183,16 +170,79 @@ def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
         filled = [ids + [fill] * (longest - len(ids)) for ids in lists]
         return torch.tensor(filled, dtype=torch.int64).reshape(len(lists), longest)
 
-    return TokenBatch(padded("ids", pad_id), padded("attention_mask", 0), padded("type_ids", 0), tuple(encodings))
+    return TokenBatch(padded("ids", pad_id), padded("attention_mask", 0), padded("type_ids", 0))
 
 
 def _refuse_lone_surrogate(text: str) -> None:
     """Half of a UTF-16 pair is no character: it comes from cut JSON escapes or wrongly decoded files."""
-    if not isinstance(text, str):
-        raise InputError(f"a text must be str, got {type(text).__name__}")
+    require(isinstance(text, str), f"a text must be str, got {type(text).__name__}")
     for position, character in enumerate(text):
-        if "\ud800" <= character <= "\udfff":
-            raise InputError(
-                f"text holds a lone surrogate {character!r} at character {position}; "
-                "decode the source as UTF-8, or drop it with text.encode('utf-8', 'ignore').decode()"
-            )
+        require(
+            not "\ud800" <= character <= "\udfff",
+            f"text holds a lone surrogate {character!r} at character {position}; "
+            "decode the source as UTF-8, or drop it with text.encode('utf-8', 'ignore').decode()",
+        )
+
+
+def train_wordpiece(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    lowercase: bool = False,
+    strip_accents: bool = False,
+    max_characters: int = 1000,
+    max_length: int | None = 512,
+) -> Tokenizer:
+    """Learn at most `vocab_size` WordPiece tokens from `texts`, read twice (so no generator).
+
+    Pairs seen twice or more are merged by frequency (the `tokenizers` trainer). Of the characters seen, the
+    `max_characters` most frequent are kept, each both as the start and as the continuation of a word: a character known
+    only at starts would turn every other word that holds it into [UNK]. Equal texts give equal vocabularies.
+
+    Raises InputError if `vocab_size` cannot hold the special tokens and the characters twice.
+    """
+    if isinstance(texts, str) or iter(texts) is texts:
+        raise InputError("texts must be a list of texts, not one text and, being read twice, not a generator")
+    special = SpecialTokens()
+    # The order of every BERT vocabulary: padding is id 0.
+    specials = [special.pad_token, special.unk_token, special.cls_token, special.sep_token, special.mask_token]
+    require(max_characters >= 1, f"max_characters must be >= 1, got {max_characters}")
+    backend = wordpiece_backend(specials, special, lowercase=lowercase, strip_accents=strip_accents)
+    alphabet = _alphabet(texts, backend, max_characters)
+    least = len(specials) + 2 * len(alphabet)
+    require(
+        vocab_size >= least,
+        f"vocab_size must be >= {least}, the special tokens and {len(alphabet)} characters in both forms, "
+        f"got {vocab_size}; raise it or lower max_characters",
+    )
+    # Left alone, the trainer numbers the "##" characters in the order of a hash map and breaks ties between
+    # pairs by these numbers: another vocabulary each run. Given as special tokens they come first, in order.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
+        special_tokens=specials + [f"##{character}" for character in alphabet],
+        continuing_subword_prefix="##",
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    ids = backend.get_vocab()
+    tokens = sorted(ids, key=ids.__getitem__)
+    trained = wordpiece_backend(tokens, special, lowercase=lowercase, strip_accents=strip_accents)
+    return Tokenizer(trained, special, max_length)
+
+
+def _alphabet(texts: Iterable[str], backend: tokenizers.Tokenizer, most: int) -> list[str]:
+    """The `most` frequent characters after normalisation, sorted; ties go to the lower code point."""
+    raw: Counter[str] = Counter()
+    for text in texts:
+        raw.update(text)
+    require(is_utf8("".join(raw)), "texts hold a lone surrogate; decode their source as UTF-8")
+    counts: Counter[str] = Counter()
+    for character, count in raw.items():
+        # BERT's normaliser works character by character, so each distinct one is normalised once.
+        for normal in backend.normalizer.normalize_str(character):
+            counts[normal] += 0 if normal.isspace() else count
+    kept = sorted((-count, character) for character, count in counts.items() if count > 0)[:most]
+    return sorted(character for _, character in kept)

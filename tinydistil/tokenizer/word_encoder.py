@@ -13,8 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tokenizers
 from tokenizers import Encoding, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Backend
 
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -30,14 +30,7 @@ _is_plain = re.compile(rf"[{_LETTERS}]+|[{re.escape(_MARKS)}]").fullmatch
 _MAX_CHARACTERS = 2_500_000
 
 _bert_words = pre_tokenizers.BertPreTokenizer()
-
-# One word: for each side, the ids of its pieces.
-Word = tuple[tuple[int, ...], ...]
-
-
-def narrowest(largest: int) -> np.dtype[np.unsignedinteger]:
-    """The smallest little-endian unsigned type that holds `largest`."""
-    return np.dtype(next(code for code in ("<u1", "<u2", "<u4", "<u8") if largest <= np.iinfo(code).max))
+Word = tuple[tuple[int, ...], ...]  # for each side, the ids of its pieces
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
@@ -56,10 +49,13 @@ class WordEncoder:
 
     def __init__(self, tokenizers: Sequence[Tokenizer], capacity: int) -> None:
         self.capacity = capacity
-        self.piece_dtype = narrowest(capacity)
+        self.piece_dtype = np.min_scalar_type(capacity).newbyteorder("<")
         self.token_dtypes = tuple(token_dtype(each.vocab_size) for each in tokenizers)
         self._tokenizers = tuple(tokenizers)
-        self._backends = [_literal(each.backend) for each in tokenizers]
+        self._backends = [Backend.from_str(each.backend.to_str()) for each in tokenizers]
+        for backend in self._backends:
+            # "[MASK]" in a text is four letters in brackets: a crawled page must mask nothing of ours.
+            backend.encode_special_tokens = True
         self._splits_marks = all(map(_splits_marks, self._backends))
         # What is left of BERT's steps for a plain word; taken alone they cost a fifth of them all.
         self._plain_steps = [(_normaliser(each), each.model.tokenize) for each in self._backends]
@@ -81,14 +77,14 @@ class WordEncoder:
                 each.clear()
             self._characters = 0
         split = self._split(sentences)
-        return split, [table.of(split) for table in self._ids]
+        return split, _joined(self._ids, split)
 
     def pieces(self, split: Sequence[list[str]]) -> list[list[bytes]]:
         """For each side and sentence, the number of pieces of each word, as `piece_dtype`.
 
         `split` are sentences of the latest call of `encode`, as it split them.
         """
-        return [table.of(split) for table in self._pieces]
+        return _joined(self._pieces, split)
 
     def _split(self, sentences: Sequence[str]) -> list[list[str]]:
         text = "\n".join([sentence.replace("\n", " ") for sentence in sentences])
@@ -124,15 +120,13 @@ class WordEncoder:
 
     def _cut(self, word: Word) -> list[Word]:
         longest, shortest = max(map(len, word)), min(map(len, word))
-        if shortest and longest <= self.capacity:
-            return [word]
         parts = -(-longest // self.capacity)
         # WordPiece itself gives up on a word of more than 100 characters in this way.
-        if shortest < parts:
+        if shortest < max(parts, 1):
             return [tuple((each.unk_id,) for each in self._tokenizers)]
-        cuts = [[len(ids) * part // parts for part in range(parts + 1)] for ids in word]
         return [
-            tuple(ids[cut[part] : cut[part + 1]] for ids, cut in zip(word, cuts, strict=True)) for part in range(parts)
+            tuple(ids[len(ids) * part // parts : len(ids) * (part + 1) // parts] for ids in word)
+            for part in range(parts)
         ]
 
 
@@ -140,26 +134,26 @@ class _Table(dict[str, bytes]):
     """Looks parts up, and has those that are new learnt on the way: of 20 million, one in 84."""
 
     def __init__(self, learn: Callable[[str], None]) -> None:
-        super().__init__()
         self._learn = learn
 
     def __missing__(self, part: str) -> bytes:
         self._learn(part)
         return self[part]
 
-    def of(self, split: Sequence[list[str]]) -> list[bytes]:
-        """The joined entries of each sentence's parts."""
-        return [b"".join(map(self.__getitem__, parts)) for parts in split]
+
+def _joined(tables: Sequence[_Table], split: Sequence[list[str]]) -> list[list[bytes]]:
+    """For each table and sentence, the joined entries of its parts."""
+    return [[b"".join(map(table.__getitem__, parts)) for parts in split] for table in tables]
 
 
-def _splits_marks(backend: tokenizers.Tokenizer) -> bool:
+def _splits_marks(backend: Backend) -> bool:
     """Whether marks are words of their own: to other pre-tokenizers than BERT's, and in tokens added to the
     vocabulary (but for special ones, which are read as text), they may belong to their neighbours."""
     added = backend.get_added_tokens_decoder().values()
     return isinstance(backend.pre_tokenizer, pre_tokenizers.BertPreTokenizer) and all(each.special for each in added)
 
 
-def _normaliser(backend: tokenizers.Tokenizer) -> Callable[[str], str]:
+def _normaliser(backend: Backend) -> Callable[[str], str]:
     """What `backend` does to a plain word before it looks for its pieces: nothing, if it keeps case and accents."""
     normalizer = backend.normalizer
     # BERT's goes letter by letter, so that it leaves a word alone if it leaves each letter alone.
@@ -167,19 +161,9 @@ def _normaliser(backend: tokenizers.Tokenizer) -> Callable[[str], str]:
     return str if normalizer is None or letters else normalizer.normalize_str
 
 
-def _literal(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """A copy that reads "[MASK]" in a text as four letters in brackets: a crawled page must mask nothing of ours."""
-    copy = tokenizers.Tokenizer.from_str(backend.to_str())
-    copy.encode_special_tokens = True
-    return copy
-
-
 def _common_words(part: str, encodings: Sequence[Encoding]) -> list[Word]:
-    """The finest division of `part` into words that cuts no piece of any side.
-
-    Candidates are the words of BERT's pre-tokenizer and those of each side's own (which adds Chinese
-    characters).
-    """
+    """The finest division of `part` into words that cuts no piece of any side."""
+    # The words of BERT's pre-tokenizer and those of each side's own (which adds Chinese characters).
     candidates = {start for _, (start, _) in _bert_words.pre_tokenize_str(part)}
     for encoding in encodings:
         pieces = list(zip(encoding.word_ids, encoding.offsets, strict=True))
