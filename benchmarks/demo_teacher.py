@@ -89,7 +89,7 @@ def write_jsonl(path: Path, texts: list[str]) -> None:
 def training_documents(work: Work) -> list[str]:
     """The training passages of a work, some at a time: one that overlaps with held-out text costs only its document."""
     size = PASSAGES_PER_DOCUMENT
-    return ["\n".join(run[i : i + size]) for run in work.training_runs() for i in range(0, len(run), size)]
+    return ["\n".join(run[i : i + size]) for run in work.runs(held_out=False) for i in range(0, len(run), size)]
 
 
 def word_vectors(sequences: list[NDArray[np.int64]], vocab_size: int, seed: int = 0) -> NDArray[np.float32]:
@@ -176,7 +176,7 @@ def main() -> None:
     print(f"{args.package.name}: {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
     works = read_works(content)
     args.output.mkdir(parents=True, exist_ok=True)
-    held_out = [passage for work in works for passage in work.held_out()]
+    held_out = [passage for work in works for run in work.runs(held_out=True) for passage in run]
     (args.output / "held_out.txt").write_text("\n".join(held_out) + "\n", encoding="utf-8")
     machado = [document for work in works for document in training_documents(work)]
     used = {number for _, first, last, _ in WORKS for number in range(first, last + 1)}

@@ -13,7 +13,17 @@ from sklearn.linear_model import LogisticRegression
 
 from tinydistil.base.errors import InputError
 from tinydistil.demo import measures
-from tinydistil.demo.measures import HELD_OUT, Scores, SentencePairs, Work, classify, recall_at_10, snippet_pairs, works
+from tinydistil.demo.measures import (
+    HELD_OUT,
+    Scores,
+    Work,
+    classify,
+    cosines,
+    recall_at_10,
+    sentence_pairs,
+    snippet_pairs,
+    works,
+)
 from tinydistil.demo.run import FULL, TEACHER, claim, write_texts
 from tinydistil.demo.show import Row, render
 from tinydistil.model.bert import BertForMaskedLM
@@ -61,9 +71,9 @@ def test_held_out_passages_are_not_trained_on() -> None:
     found = works()
     assert len(found) == 13 and measures.TEXT.stat().st_size < 1.5e6
     for work in found:
-        training, held_out = {p for run in work.training_runs() for p in run}, work.held_out()
-        assert held_out and training.isdisjoint(held_out) and len(training) + len(held_out) == len(work.passages)
-        assert all(len(run) <= HELD_OUT for run in work.held_out_runs())
+        training, held_out = ([p for run in work.runs(held_out=side) for p in run] for side in (False, True))
+        assert held_out and set(training).isdisjoint(held_out) and len(training) + len(held_out) == len(work.passages)
+        assert all(len(run) <= HELD_OUT for run in work.runs(held_out=True))
 
 
 def test_a_damaged_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,16 +103,16 @@ def test_pairs_follow_one_another() -> None:
     pairs = snippet_pairs(running)
     assert "".join(first + second for first, second in pairs) == running[:920]
     passage = "A primeira frase deste parágrafo é longa. A segunda frase dele também é bem longa. Fim.\n— Não! Sim."
-    found = SentencePairs.of([(3, passage), (4, "Curta. Curta.")], 10)
-    assert found.first[0].startswith("A primeira") and found.second[0].startswith("A segunda")
-    assert found.works.tolist() == [3]
+    some = [Work("Um", ("Curta. Curta.",)), Work("Dois", (passage,))]
+    ((first, second, number),) = sentence_pairs(some, 10, held_out=False)
+    assert first.startswith("A primeira") and second.startswith("A segunda") and number == 1
 
 
 def test_recall_counts_ties_by_half() -> None:
     units = np.eye(40, dtype=np.float32)
-    assert recall_at_10(units, units) == 1.0
-    assert recall_at_10(units, np.roll(units, 1, axis=0)) == 0.0  # 38 ties before it, and one that is nearer
-    assert recall_at_10(np.ones((40, 3), np.float32), np.ones((40, 3), np.float32)) == 0.0
+    assert recall_at_10(cosines(units, units)) == 1.0
+    assert recall_at_10(cosines(units, np.roll(units, 1, axis=0))) == 0.0  # 38 ties before it, and one that is nearer
+    assert recall_at_10(cosines(np.ones((40, 3), np.float32), np.ones((40, 3), np.float32))) == 0.0
 
 
 def test_classes_against_sklearn() -> None:
@@ -113,7 +123,7 @@ def test_classes_against_sklearn() -> None:
     standard = (inputs - inputs[:400].mean(0)) / inputs[:400].std(0)
     # sklearn divides the other way: C = 1 / (l2 * number of examples).
     reference = LogisticRegression(C=1 / (0.01 * 400), max_iter=500).fit(standard[:400], classes[:400])
-    found = classify(inputs[:400], classes[:400], inputs[400:], l2=0.01)
+    found = classify(inputs[:400], classes[:400], inputs[400:])
     assert (found == reference.predict(standard[400:])).mean() > 0.99
 
 

@@ -106,8 +106,10 @@ def test_any_shape_that_is_no_larger(layers: int, hidden: int, intermediate: int
 def test_it_starts_near_its_teacher() -> None:
     teacher = BertForMaskedLM.from_pretrained(DEMO_TEACHER, heads="require", attention="packed").float()
     tokenizer = Tokenizer.from_pretrained(DEMO_TEACHER)
-    passages = [passage for run in works()[0].training_runs() for passage in run]
-    held_out = encode_sequences(works()[0].held_out()[:24], tokenizer, max_length=64)
+    passages = [passage for run in works()[0].runs(held_out=False) for passage in run]
+    held_out = encode_sequences(
+        [p for run in works()[0].runs(held_out=True) for p in run][:24], tokenizer, max_length=64
+    )
     ids = [encoding.ids[:64] for encoding in tokenizer.encode_all(passages[:200])]
     padded = torch.full((len(ids), 64), tokenizer.pad_id)
     for line, each in zip(padded, ids, strict=True):

@@ -1,4 +1,4 @@
-"""The four measures of the demonstration, all on held-out passages and none with labels made by people.
+"""The text of the demonstration and its four measures, all on held-out passages and none with labels made by people.
 
 Shapes: N texts, D hidden size, C classes.
 """
@@ -8,6 +8,7 @@ import lzma
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,12 @@ SHA256 = "3a15860dc46d74e090d630754fc4191fec41f9264915c6ed222aaf21ed1c7069"
 PASSAGE_CHARACTERS = 400
 # Of every 120 passages of a work, twelve in a row are held out: neighbours to be found, and nothing learnt beside them.
 PERIOD, HELD_OUT = 120, 12
+SNIPPET_CHARACTERS, MOST_PAIRS = 230, 500
+_SENTENCE_CHARACTERS = 40
+_MAX_LENGTH = 64  # what the teacher has positions for
+# Of the logistic regressions: the best of 1e-3 to 1e-1 in three folds of the training passages, for all models alike.
+_L2 = 1e-2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +48,11 @@ class Work:
     title: str
     passages: tuple[str, ...]
 
-    def held_out_runs(self) -> list[list[str]]:
-        """Passages that nobody learns from, in runs that follow one another."""
-        starts = range(PERIOD // 2, len(self.passages), PERIOD)
-        return [list(self.passages[start : start + HELD_OUT]) for start in starts]
-
-    def held_out(self) -> list[str]:
-        """All of `held_out_runs` in one list."""
-        return [passage for run in self.held_out_runs() for passage in run]
-
-    def training_runs(self) -> list[list[str]]:
-        """What lies between the held-out runs."""
-        starts = [0, *range(PERIOD // 2 + HELD_OUT, len(self.passages), PERIOD)]
-        ends = [*range(PERIOD // 2, len(self.passages), PERIOD), len(self.passages)]
-        return [list(self.passages[start:end]) for start, end in zip(starts, ends, strict=False)]
+    def runs(self, *, held_out: bool) -> list[list[str]]:
+        """The passages that nobody learns from, or else all others, in runs that follow one another."""
+        first = PERIOD // 2
+        found = groupby(enumerate(self.passages), lambda each: first <= each[0] % PERIOD < first + HELD_OUT)
+        return [[passage for _, passage in run] for is_held_out, run in found if is_held_out == held_out]
 
 
 def read_works(content: bytes) -> list[Work]:
@@ -62,13 +60,12 @@ def read_works(content: bytes) -> list[Work]:
     works = []
     for part in content.decode("utf-8").removeprefix("# ").split("\n# "):
         title, *paragraphs = part.strip().split("\n")
-        passages, open_passage = [], ""
+        passages = [""]
         for paragraph in paragraphs:
-            open_passage = f"{open_passage}\n{paragraph}" if open_passage else paragraph
-            if len(open_passage) >= PASSAGE_CHARACTERS:
-                passages.append(open_passage)
-                open_passage = ""
-        works.append(Work(title, (*passages, open_passage) if open_passage else tuple(passages)))
+            if len(passages[-1]) >= PASSAGE_CHARACTERS:
+                passages.append("")
+            passages[-1] += f"\n{paragraph}" if passages[-1] else paragraph
+        works.append(Work(title, tuple(filter(None, passages))))
     return works
 
 
@@ -80,12 +77,6 @@ def works() -> list[Work]:
         content = b""
     require(hashlib.sha256(content).hexdigest() == SHA256, f"{str(TEXT)!r} is damaged; install the package anew")
     return read_works(content)
-
-
-T = TypeVar("T")
-SNIPPET_CHARACTERS, MOST_PAIRS = 230, 500
-_SENTENCE_CHARACTERS = 40
-_MAX_LENGTH = 64  # what the teacher has positions for
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +96,6 @@ class Scores:
     order: float
 
 
-@dataclass(frozen=True, slots=True)
-class SentencePairs:
-    """The first two sentences of N paragraphs, and the number of the work that each paragraph is from."""
-
-    first: list[str]
-    second: list[str]
-    works: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, passages: Sequence[tuple[int, str]], most: int) -> "SentencePairs":
-        """At most `most` pairs, evenly from (work, passage). Dialogue is left out: its dashes would tell the order."""
-        found: list[tuple[str, str, int]] = []
-        for work, passage in passages:
-            for paragraph in passage.split("\n"):
-                sentences = split_sentences(paragraph)[:2]
-                if (
-                    len(sentences) == 2
-                    and "—" not in "".join(sentences)
-                    and min(map(len, sentences)) >= _SENTENCE_CHARACTERS
-                ):
-                    found.append((sentences[0], sentences[1], work))
-        chosen = _evenly(found, most)
-        return cls([f for f, _, _ in chosen], [s for _, s, _ in chosen], np.array([w for _, _, w in chosen]))
-
-
 class Measures:
     """The same questions for every model. `tokenizers` are those of all models, so that words can be hidden in all."""
 
@@ -143,14 +109,14 @@ class Measures:
         device: torch.device,
     ) -> None:
         self.device = device
-        held_out = [passage for work in works for passage in work.held_out()]
-        self.passages = _evenly(held_out, num_passages)
+        runs = [run for work in works for run in work.runs(held_out=True)]
+        self.passages = _evenly(list(chain(*runs)), num_passages)
         self.hidden_words = choose_words(self.passages, tokenizers, max_length=_MAX_LENGTH)
-        pairs = [pair for work in works for run in work.held_out_runs() for pair in snippet_pairs(" ".join(run))]
+        pairs = [pair for run in runs for pair in snippet_pairs(" ".join(run))]
         self.snippets = list(zip(*_evenly(pairs, MOST_PAIRS), strict=True))  # queries, what follows each
         self.training, self.test = (
-            SentencePairs.of([(i, passage) for i, work in enumerate(works) for passage in part(work)], num_sentences)
-            for part in (lambda work: [p for run in work.training_runs() for p in run], Work.held_out)
+            list(zip(*sentence_pairs(works, num_sentences, held_out=held_out), strict=True))  # first, second, work
+            for held_out in (False, True)
         )
 
     def __call__(self, folder: Path) -> Scores:
@@ -158,45 +124,47 @@ class Measures:
         tokenizer = Tokenizer.from_pretrained(folder)
         model = BertForMaskedLM.from_pretrained(folder, heads="require", attention="packed").to(self.device)
         sequences = encode_sequences(self.passages, tokenizer, max_length=_MAX_LENGTH)
+        words = word_loss(model, tokenizer, self.passages, self.hidden_words, max_length=_MAX_LENGTH)
         first, second, test_first, test_second = (
-            vectors(model.bert, tokenizer, side)
-            for part in (self.training, self.test)
-            for side in (part.first, part.second)
+            vectors(model.bert, tokenizer, side) for part in (self.training, self.test) for side in part[:2]
         )
         # Few directions hold most of the length of a BERT's vectors (Timkey and van Schijndel 2021): each counts alike.
-        training = np.concatenate([first, second])
+        training, test = np.concatenate([first, second]), np.concatenate([test_first, test_second])
         mean, deviation = training.mean(0), training.std(0) + 1e-6
         snippets = ((vectors(model.bert, tokenizer, side) - mean) / deviation for side in self.snippets)
-        words = word_loss(model, tokenizer, self.passages, self.hidden_words, max_length=_MAX_LENGTH)
+        guesses = classify(training, np.tile(self.training[2], 2), test)
+        # Each pair stands in both orders, so that neither is the likelier one.
+        (inputs, orders), (test_inputs, test_orders) = (
+            (np.concatenate([each, -each]), np.repeat([1, 0], len(each)))
+            for each in (first - second, test_first - test_second)
+        )
         return Scores(
             masked_lm=ratio(masked_lm_scores(model, tokenizer, sequences), 0, 3),
             bits=ratio(words, 0, 2) / math.log(2),
-            next_passage=recall_at_10(*snippets),
-            work=self._work_f1(training, np.concatenate([test_first, test_second])),
-            order=order_accuracy(first - second, test_first - test_second),
+            next_passage=recall_at_10(cosines(*snippets)),
+            work=precision_recall_f1(np.tile(self.test[2], 2), guesses, average="macro").f1,
+            order=accuracy(test_orders, classify(inputs, orders, test_inputs)),
         )
 
     def word_overlap(self) -> float:
         """Recall@10 by shared words over all words of a pair, without any model."""
         queries, candidates = (list(map(words_of, side)) for side in self.snippets)
-        shared = np.array([[jaccard(query, candidate) for candidate in candidates] for query in queries])
-        return _recall_at_10(shared)
-
-    def _work_f1(self, training: NDArray[np.float32], test: NDArray[np.float32]) -> float:
-        """Macro F1 of the work that a sentence is from."""
-        works, test_works = (np.concatenate([part.works, part.works]) for part in (self.training, self.test))
-        return precision_recall_f1(test_works, classify(training, works, test), average="macro").f1
+        return recall_at_10(np.array([[jaccard(query, each) for each in candidates] for query in queries]))
 
 
-def order_accuracy(training: NDArray[np.float32], test: NDArray[np.float32]) -> float:
-    """Accuracy of the order of two sentences from the differences (N, D) of their vectors, first minus second.
+def sentence_pairs(works: Sequence[Work], most: int, *, held_out: bool) -> list[tuple[str, str, int]]:
+    """The first two sentences of at most `most` paragraphs, evenly, and the number of the work that each is from.
 
-    Each pair stands in both orders, so that neither is the likelier one.
+    Dialogue is left out: its dashes would tell the order.
     """
-    (inputs, orders), (test_inputs, test_orders) = (
-        (np.concatenate([each, -each]), np.repeat([1, 0], len(each))) for each in (training, test)
-    )
-    return accuracy(test_orders, classify(inputs, orders, test_inputs))
+    passages = [(i, passage) for i, work in enumerate(works) for run in work.runs(held_out=held_out) for passage in run]
+    found: list[tuple[str, str, int]] = []
+    for number, passage in passages:
+        for sentences in (split_sentences(paragraph)[:2] for paragraph in passage.split("\n")):
+            long = len(sentences) == 2 and min(map(len, sentences)) >= _SENTENCE_CHARACTERS
+            if long and "—" not in "".join(sentences):
+                found.append((sentences[0], sentences[1], number))
+    return _evenly(found, most)
 
 
 def _evenly(items: Sequence[T], most: int) -> list[T]:
@@ -206,9 +174,8 @@ def _evenly(items: Sequence[T], most: int) -> list[T]:
 
 def snippet_pairs(text: str) -> list[tuple[str, str]]:
     """Pieces of `text` of SNIPPET_CHARACTERS, two that follow one another at a time."""
-    pieces = [
-        text[i : i + SNIPPET_CHARACTERS] for i in range(0, len(text) - SNIPPET_CHARACTERS + 1, SNIPPET_CHARACTERS)
-    ]
+    size = SNIPPET_CHARACTERS
+    pieces = [text[start : start + size] for start in range(0, len(text) - size + 1, size)]
     return list(zip(pieces[::2], pieces[1::2], strict=False))
 
 
@@ -218,31 +185,28 @@ def vectors(encoder: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> N
     return np.stack([each.vector for each in found])
 
 
-def recall_at_10(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> float:
-    """How often candidate i is among the ten nearest to query i, of vectors (N, D) by cosine."""
-    units = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (queries, candidates)]
-    return _recall_at_10(units[0] @ units[1].T)
+def cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cosine of each vector of (N, D) and each of (N', D): (N, N')."""
+    units = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (one, other)]
+    found: NDArray[np.float32] = units[0] @ units[1].T
+    return found
 
 
-def _recall_at_10(similarities: NDArray[np.floating]) -> float:
-    """The same from similarities (N, N); a candidate that is no nearer than the right one counts as farther by half."""
+def recall_at_10(similarities: NDArray[np.floating]) -> float:
+    """How often candidate i is among the ten nearest to query i, of similarities (N, N); a candidate that is no nearer
+    than the right one counts as farther by half."""
     right = similarities.diagonal()[:, None]
     rank = (similarities > right).sum(1) + ((similarities == right).sum(1) - 1) / 2
     return float((rank < 10).mean())
 
 
-def classify(
-    training: NDArray[np.float32], classes: NDArray[np.int64], test: NDArray[np.float32], *, l2: float = 1e-2
-) -> NDArray[np.int64]:
-    """Classes of `test` (N, D) by multinomial logistic regression on standardised `training` vectors.
-
-    l2 is the best of 1e-3 to 1e-1 in three folds of the training passages, for the teacher and its students alike.
-    """
+def classify(training: NDArray[np.float32], classes: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Classes of `test` (N, D) by multinomial logistic regression on standardised `training` vectors."""
     mean, deviation = training.mean(0), training.std(0) + 1e-6
     inputs, held = (np.insert((each - mean) / deviation, 0, 1, axis=1).astype(np.float64) for each in (training, test))
     targets = np.eye(int(classes.max()) + 1)[classes]  # (N, C)
     shape = (inputs.shape[1], targets.shape[1])
-    penalised = l2 * (np.arange(shape[0]) > 0)[:, None]  # all but the bias
+    penalised = _L2 * (np.arange(shape[0]) > 0)[:, None]  # all but the bias
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weight = flat.reshape(shape)

@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -39,11 +39,11 @@ class Scale:
     num_passages: int
     num_sentences: int
     training_passages: int
-    vocab_size: int = 4000
 
 
 FULL = Scale(seeds=3, steps=80, num_passages=225, num_sentences=1500, training_passages=2000)
 QUICK = Scale(seeds=1, steps=30, num_passages=75, num_sentences=500, training_passages=500)
+_VOCAB_SIZE = 4000
 
 # The text is clean and no passage stands in it twice: no rule that needs an extra package has anything to do.
 _PREPARE: dict[str, object] = {
@@ -56,21 +56,19 @@ _PREPARE: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A row of students that differ in their seeds. shards: the folder of the lesson whose prepared text is read."""
+    """A row of students that differ in their seeds; all with the teacher's vocabulary read one prepared text."""
 
     title: str
     folder: str
     recipe: str
-    taught: bool
     own_vocabulary: bool
-    shards: str
 
 
 LESSONS = (
-    Lesson("no teacher, own vocabulary", "alone-own", "mlm", False, True, "alone-own-1"),
-    Lesson("partial", "partial", "partial", True, True, "partial-1"),
-    Lesson("no teacher, teacher's vocabulary", "alone-total", "mlm", False, False, "alone-total-1"),
-    Lesson("total", "total", "total", True, False, "alone-total-1"),
+    Lesson("no teacher, own vocabulary", "alone-own", "mlm", True),
+    Lesson("partial", "partial", "partial", True),
+    Lesson("no teacher, teacher's vocabulary", "alone-total", "mlm", False),
+    Lesson("total", "total", "total", False),
 )
 
 
@@ -85,16 +83,14 @@ def demonstrate(output: Path, *, quick: bool, device: str) -> None:
             stack.enter_context(claim(output))
         ranks.barrier()
         demonstration = Demonstration(output, QUICK if quick else FULL, works(), ranks)
-        rows = demonstration.rows()
+        rows, measures = demonstration.rows(), demonstration.measures
         if ranks.is_main:
             seconds = time.monotonic() - began
-            overlap = demonstration.measures.word_overlap()
-            record = {"minutes": round(seconds / 60, 2), "word_overlap": overlap, "rows": [r.as_json() for r in rows]}
-            write_json(output / RECORD, record)
+            record = {"minutes": round(seconds / 60, 2), "word_overlap": measures.word_overlap()}
+            write_json(output / RECORD, record | {"rows": [asdict(row) for row in rows]})
             print(render(rows))
-            print(f"next passage: zero-shot recall@10 of {len(demonstration.measures.snippets[0])} passages")
-            columns = [("teacher", TEACHER), ("student (total)", output / "total-1" / STUDENT)]
-            print(show(columns, demonstration.measures.passages))
+            print(f"next passage: zero-shot recall@10 of {len(measures.snippets[0])} passages")
+            print(show([("teacher", TEACHER), ("student (total)", output / "total-1" / STUDENT)], measures.passages))
             print(f"{duration(seconds)}. The students lie in {output}/*/{STUDENT}, ordinary Hugging Face folders.")
 
 
@@ -122,12 +118,9 @@ class Demonstration:
         if ranks.is_main:
             write_texts(texts, self.corpus, self.vocabulary, scale)
         ranks.barrier()
+        tokenizers = [Tokenizer.from_pretrained(folder) for folder in (TEACHER, self.vocabulary)]
         self.measures = Measures(
-            texts,
-            [Tokenizer.from_pretrained(folder) for folder in (TEACHER, self.vocabulary)],
-            num_passages=scale.num_passages,
-            num_sentences=scale.num_sentences,
-            device=ranks.device,
+            texts, tokenizers, num_passages=scale.num_passages, num_sentences=scale.num_sentences, device=ranks.device
         )
 
     def rows(self) -> list[Row]:
@@ -142,16 +135,17 @@ class Demonstration:
     def _trained(self, lesson: Lesson, seed: int) -> Path:
         """The student of one run."""
         ranks, folder, steps = self.ranks, self.output / f"{lesson.folder}-{seed}", self.scale.steps
-        text: dict[str, object] = {"shards": str(self.output / lesson.shards / "shards")}
-        if lesson.shards == folder.name:
+        taught, first = lesson.recipe != "mlm", f"{lesson.folder if lesson.own_vocabulary else 'alone-total'}-1"
+        text: dict[str, object] = {"shards": str(self.output / first / "shards")}
+        if folder.name == first:
             text = {"corpus": [str(self.corpus)], "prepare": _PREPARE}
         values: dict[str, object] = {
             "recipe": lesson.recipe,
-            "teacher": str(TEACHER) if lesson.taught else "",
+            "teacher": str(TEACHER) if taught else "",
             "student": {
                 "model": f"{_LAYERS}x{_WIDTH}",
-                "start": "projected" if lesson.taught else "own",
-                "tokenizer": str(self.vocabulary if lesson.own_vocabulary else "" if lesson.taught else TEACHER),
+                "start": "projected" if taught else "own",
+                "tokenizer": str(self.vocabulary if lesson.own_vocabulary else "" if taught else TEACHER),
             },
             **text,
             "train": {
@@ -159,9 +153,7 @@ class Demonstration:
                 "steps": steps,
                 "batch_size": 32,
                 "optimizer": {"learning_rate": 5e-3},
-                "log_every": steps,
-                "validate_every": steps,
-                "save_every": steps,
+                **dict.fromkeys(("log_every", "validate_every", "save_every"), steps),
                 "validation_sequences": 32,
             },
         }
@@ -200,9 +192,8 @@ class Demonstration:
 
 def write_texts(texts: list[Work], corpus: Path, vocabulary: Path, scale: Scale) -> None:
     """The passages to learn from as JSON lines, and a lower-cased vocabulary of them, as bert-tiny's is."""
-    passages = [passage for work in texts for run in work.training_runs() for passage in run]
+    passages = [passage for work in texts for run in work.runs(held_out=False) for passage in run]
     passages = passages[:: -(-len(passages) // scale.training_passages)]
-    with corpus.open("w", encoding="utf-8") as stream:
-        for number, passage in enumerate(passages):
-            stream.write(json.dumps({"id": str(number), "text": passage}, ensure_ascii=False) + "\n")
-    train_wordpiece(passages, scale.vocab_size, lowercase=True, strip_accents=True).save_pretrained(vocabulary)
+    lines = [json.dumps({"id": str(i), "text": text}, ensure_ascii=False) for i, text in enumerate(passages)]
+    corpus.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    train_wordpiece(passages, _VOCAB_SIZE, lowercase=True, strip_accents=True).save_pretrained(vocabulary)
