@@ -77,7 +77,7 @@ class Contestant(ABC):
         synchronize()
         self.watch.read()
         began = time.perf_counter()
-        self.watch.start()
+        self.watch.mark("")
         terms = self.step(cursor)
         synchronize()
         seconds = time.perf_counter() - began

@@ -25,5 +25,6 @@ class PartWatch(Stopwatch):
         module.register_forward_hook(lambda *_: self._mark(part))
 
     def _mark(self, part: str) -> None:
-        self.seconds.setdefault(part, 0.0)
+        if part:
+            self.seconds.setdefault(part, 0.0)
         super().mark(part)

@@ -2,9 +2,10 @@
 
     python tests/trace_step.py --teacher bertimbau/ --student 2x128 --shards shards/ --output runs/traced --steps 3
 
-Takes the options of scripts/distill.py, runs it in this process and prints, for each of the two, every function with
-its calls, by file; also the files that were imported. A step is the second one, batch included, on whichever thread.
-What Python makes of a comprehension, and what dataclasses generate, is no function.
+Takes the options of scripts/distill.py, runs it in this process and prints every function with its calls, by file: up
+to the first update on all threads, for the second step on the thread that trains, as `sys.setprofile` sees it, and
+apart from it what other threads do meanwhile (the next batch); also the files that were imported. What Python makes of
+a comprehension, and what dataclasses generate, is no function.
 """
 
 import inspect
@@ -25,10 +26,11 @@ Calls = Counter[tuple[str, str]]
 
 
 class Trace:
-    """Counts calls into the package: in `calls` while it is set."""
+    """Counts calls into the package: in `calls` while it is set, those of other threads in `elsewhere` if that is."""
 
     def __init__(self) -> None:
         self.calls: Calls | None = Counter()
+        self.elsewhere: Calls | None = None
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         calls, code = self.calls, frame.f_code
@@ -36,6 +38,8 @@ class Trace:
             name = code.co_qualname.removeprefix("<locals>.")
             # No module, class body, comprehension or lambda.
             if code.co_flags & inspect.CO_OPTIMIZED and not name.endswith(">"):
+                if self.elsewhere is not None and threading.current_thread() is not threading.main_thread():
+                    calls = self.elsewhere
                 calls[code.co_filename.removeprefix(PACKAGE), name] += 1
 
 
@@ -64,11 +68,11 @@ def trace(arguments: list[str]) -> dict[str, Any]:
         def step(loop: Any, *rest: Any) -> Any:
             if loop.state.steps != 1 or "step" in found:
                 return one_step(loop, *rest)
-            traced.calls = calls = Counter()
+            traced.calls, traced.elsewhere = calls, elsewhere = Counter(), Counter()
             try:
                 return one_step(loop, *rest)
             finally:
-                traced.calls, found["step"] = None, dict(calls)
+                traced.calls, found["step"], found["ahead"] = None, dict(calls), dict(elsewhere)
 
         torch.optim.AdamW.step, Loop._one_step = first_update, step  # type: ignore[method-assign, assignment]
 
@@ -114,12 +118,14 @@ def _imported() -> list[str]:
 
 
 def summary(found: dict[str, Any]) -> dict[str, int]:
-    """The six numbers."""
-    start, step = found["start"], found["step"]
+    """The numbers."""
+    start, step, both = found["start"], found["step"], {**found["step"], **found["ahead"]}
     return {
         "step files": len({file for file, _ in step}),
         "step functions": len(step),
         "step calls": sum(step.values()),
+        "step files, batches ahead included": len({file for file, _ in both}),
+        "step functions, batches ahead included": len(both),
         "start files": len({file for file, _ in start}),
         "start functions": len(start),
         "start imported": len(found["imported"]),
@@ -127,13 +133,14 @@ def summary(found: dict[str, Any]) -> dict[str, int]:
 
 
 def main() -> None:
-    """Trace, and print; with --json as the first option the six numbers alone."""
+    """Trace, and print; with --json as the first option the numbers alone."""
     brief = sys.argv[1:2] == ["--json"]
     found = trace(sys.argv[2 if brief else 1 :])
     if brief:
         print(json.dumps(summary(found)))
         return
-    for part, title in (("start", "from the command line to the first update"), ("step", "one step")):
+    titles = {"start": "from the command line to the first update", "step": "one step", "ahead": "on other threads"}
+    for part, title in titles.items():
         print(f"\n{title}")
         files = sorted({file for file, _ in found[part]})
         for file in files:

@@ -33,7 +33,7 @@ def masked_batch(seed: int, lengths: tuple[int, ...], *, masked: int = 4) -> Mas
     words = torch.where(mask.bool(), torch.arange(size[1]), -1)
     return MaskedBatch(
         ids.flatten().index_fill(0, rows, 4).view(size), ids, mask, mask.bool(), words, rows, ids.flatten()[rows],
-        torch.arange(len(lengths)),
+        torch.arange(len(lengths)), tokens=sum(lengths),
     )  # fmt: skip
 
 

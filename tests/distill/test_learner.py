@@ -33,7 +33,7 @@ def hand_made() -> MaskedBatch:
         torch.tensor([[-1, 0, 0, 1, -1, -1], [-1, 0, -1, -1, -1, -1]]),
     )  # fmt: skip
     none = torch.empty(0, dtype=torch.int64)
-    return MaskedBatch(student, student, mask, mask.bool(), words, none, none, torch.arange(2), view)
+    return MaskedBatch(student, student, mask, mask.bool(), words, none, none, torch.arange(2), view, tokens=8)
 
 
 SHAPE = BertConfig(
@@ -100,8 +100,8 @@ def test_padding_changes_nothing(case: str) -> None:
     results = []
     for each in (batch, padded(batch, 7)):
         learner.zero_grad()
-        parts, weights = learner(each, None if trainer.teacher is None else trainer.teacher(each)), learner.at(0.0)
-        torch.stack([weights[name] * part.total for name, part in parts.items()]).sum().backward()
+        parts = learner(each, None if trainer.teacher is None else trainer.teacher(each))
+        torch.stack([part.weight * part.total for part in parts.values()]).sum().backward()
         gradient = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
         counts = learner.counts(each)
         results.append(({name: (float(p.total.detach()), counts[name]) for name, p in parts.items()}, gradient))

@@ -7,7 +7,7 @@ Shapes: B sequences, T tokens (T' the teacher's), W words, R masked positions, G
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import numpy as np
@@ -50,8 +50,8 @@ class MaskedBatch:
     input_ids, attention_mask (B, T): the masked text. original_ids (B, T): the text before. valid_mask (B, T): tokens
     whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
     tokens and padding. positions (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
-    sequence_ids (B,): the sequences' numbers. epoch: of its masks. teacher: what a teacher with another vocabulary
-    sees, None where both read the same tokens: what the teacher reads is `batch.teacher or batch`.
+    sequence_ids (B,): the sequences' numbers. epoch: of its masks. tokens: all but padding. teacher: what a teacher of
+    another vocabulary sees, None where both read the same tokens: the teacher reads `batch.teacher or batch`.
     """
 
     input_ids: Tensor
@@ -64,11 +64,7 @@ class MaskedBatch:
     sequence_ids: Tensor
     teacher: TeacherView | None = None
     epoch: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that are compared: all but padding."""
-        return int(self.valid_mask.sum())
+    tokens: int = field(kw_only=True)
 
     @property
     def num_words(self) -> int:
@@ -80,7 +76,7 @@ class MaskedBatch:
         move = Tensor.pin_memory if device is None else lambda tensor: tensor.to(device, non_blocking=True)
         own = {name: move(getattr(self, name)) for name in (*_READ, "positions", "targets", "sequence_ids")}
         view = None if self.teacher is None else TeacherView(*(move(getattr(self.teacher, name)) for name in _READ))
-        return MaskedBatch(**own, teacher=view, epoch=self.epoch)
+        return MaskedBatch(**own, teacher=view, epoch=self.epoch, tokens=self.tokens)
 
 
 class Sequences(Protocol):
@@ -181,7 +177,7 @@ class MaskedBatches:
         if not len(sequence_ids):
             none = torch.empty(0, dtype=torch.int64)
             view = None if theirs is None else TeacherView(*_empty(theirs))
-            return MaskedBatch(*_empty(own), none, none, none, view, epoch)
+            return MaskedBatch(*_empty(own), none, none, none, view, epoch, tokens=0)
         pairs = [self.sequences.pair(int(i)) for i in sequence_ids] if self.sequences.has_words else []
         if pairs:
             read = [pair.side(self.side) for pair in pairs]
@@ -209,7 +205,9 @@ class MaskedBatches:
             in_words = np.take_along_axis(words, np.clip(teacher.words, 0, words.shape[1] - 1), 1) & teacher.text
             view = TeacherView(*teacher.tensors(np.where(in_words, theirs.mask_id, teacher.ids)))
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
-        return MaskedBatch(*student.tensors(masked.input_ids), positions, targets, ids, view, epoch)
+        return MaskedBatch(
+            *student.tensors(masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum())
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What is trained: the student, and the terms of a recipe with all that they own."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -35,22 +36,20 @@ class Learner(nn.Module):
         """What of the teacher is read, by term."""
         return {name: states for name, term in self.terms.items() if (states := term.states())}
 
-    def at(self, progress: float) -> dict[str, float]:
-        """Follow all schedules to the share of the steps that are done; each term's weight there."""
-        for term in self.terms.values():
-            term.progress = progress
-        weights = {part.name: part.weight for part in self.recipe.parts}
-        return {name: each.at(progress) if isinstance(each, Schedule) else each for name, each in weights.items()}
-
     def counts(self, batch: MaskedBatch) -> dict[str, int]:
         """What each term of this micro-batch is divided by."""
         return {name: term.count(batch) for name, term in self.terms.items()}
 
-    def forward(self, batch: MaskedBatch, teacher: TeacherStates | None) -> dict[str, Loss]:
-        """The sum of each term over one micro-batch. `teacher` is None without one."""
+    def forward(self, batch: MaskedBatch, teacher: TeacherStates | None, progress: float = 0.0) -> dict[str, Loss]:
+        """The sum of each term over one micro-batch, with its weight at the share `progress` of all steps."""
         hidden = self.student.bert(batch.input_ids, batch.attention_mask).last_hidden  # (B, T, D)
-        states, theirs = ModelStates(self.student, hidden), teacher or {}
-        return {name: term(states, theirs.get(name, {}), batch) for name, term in self.terms.items()}
+        states, theirs, losses = ModelStates(self.student, hidden), teacher or {}, {}
+        for part in self.recipe.parts:
+            term = self.terms[part.name]
+            term.progress = progress
+            weight = part.weight.at(progress) if isinstance(part.weight, Schedule) else part.weight
+            losses[part.name] = replace(term(states, theirs.get(part.name, {}), batch), weight=weight)
+        return losses
 
     def fitted_tensors(self) -> dict[str, Tensor]:
         """What is fitted to the teacher, by name: the buffers of the terms."""

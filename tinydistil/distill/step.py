@@ -50,14 +50,12 @@ class Objective(Protocol[_BatchIn]):
     def reports(self) -> Mapping[str, str]:
         """The numbers that are reported, each with the term whose count divides it."""
 
-    def at(self, progress: float, /) -> Mapping[str, float]:
-        """Follow all schedules to the share of the steps that are done; the weight of each term there."""
-
     def counts(self, batch: _BatchIn, /) -> Mapping[str, int]:
         """What each term of this micro-batch is divided by, known before any pass and without a device's help."""
 
-    def __call__(self, batch: _BatchIn, teacher: Any, /) -> Mapping[str, Loss]:
-        """The terms of one micro-batch. `teacher` is what the teacher has computed of it, None without one."""
+    def __call__(self, batch: _BatchIn, teacher: Any, progress: float, /) -> Mapping[str, Loss]:
+        """The terms of one micro-batch. `teacher` is what the teacher has computed of it, None without one; `progress`
+        the share of all steps that are done, for what follows a schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +119,14 @@ class Trainer(Generic[BatchT]):
         Where a loss or the gradient is not finite on any rank, all ranks leave the weights as they are.
         """
         objective, device, several, mark = self.objective, self.ranks.device, self.distributed, self.watch.mark
-        weights = objective.at(progress)
-        counts, tokens = self._global_counts(micro_batches)
+        # Of each term over all ranks and micro-batches; the host knows them, so the device need not wait.
+        counted = [{**objective.counts(batch), "": batch.tokens} for batch in micro_batches]
+        summed = torch.tensor([list(each.values()) for each in counted], dtype=torch.float64).sum(0)
+        mark("data")
+        if several is not None:
+            self.ranks.sum_(summed)
+        counts = dict(zip(counted[0], summed.tolist(), strict=True))
+        mark("communication")
         sums = torch.zeros(len(objective.reports), dtype=torch.float64, device=device)
         for number, batch in enumerate(micro_batches, start=1):
             is_last, batch = number == len(micro_batches), batch.to(device)
@@ -135,23 +139,21 @@ class Trainer(Generic[BatchT]):
                         with torch.no_grad():  # not inference_mode: losses keep these states for their backward pass
                             teacher = self.teacher(batch)
                         mark("teacher")
-                    losses: Mapping[str, Loss] = self.model(batch, teacher)
+                    losses: Mapping[str, Loss] = self.model(batch, teacher, progress)
                 # Each term is a sum, divided once, by its count over all ranks and micro-batches. times world_size:
                 # DistributedDataParallel averages gradients over ranks, where we want their sum.
                 loss = torch.stack([
-                    weights[name] * losses[name].total * (self.ranks.world_size / max(count, 1.0))
-                    for name, count in counts.items()
+                    each.weight * each.total * (self.ranks.world_size / max(counts[name], 1.0))
+                    for name, each in losses.items()
                 ]).sum()  # fmt: skip
                 mark("student")
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 mark("backward" if several is None or not is_last else "communication")
             numbers = [losses[term].numbers.get(name, losses[term].total) for name, term in objective.reports.items()]
             sums += torch.stack([each.detach().double() for each in numbers])
-        if several is not None:
-            self._check_all_reached()
         self.scaler.unscale_(self.optimizer)  # before clipping, or the limit would be on scaled gradients
         gradient_norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm or float("inf"))
-        result = self._agreed(sums, gradient_norm, counts, tokens)
+        result = self._agreed(sums, gradient_norm, counts)
         if result.taken:
             # A group may learn at a share of the rate (layer-wise rates in fine-tuning).
             for group in self.optimizer.param_groups:
@@ -174,22 +176,18 @@ class Trainer(Generic[BatchT]):
             require(sound and 0 < state["scale"] < math.inf, "state.json: scaler is not what was saved")
             self.scaler.load_state_dict(state)
 
-    def _global_counts(self, micro_batches: Sequence[BatchT]) -> tuple[dict[str, float], int]:
-        """Each term's count over all ranks and micro-batches, known before any pass, and the tokens of the step."""
-        counted = [{**self.objective.counts(batch), "": batch.tokens} for batch in micro_batches]
-        self.watch.mark("data")
-        # On the host: the device need not wait for numbers that the data already knows.
-        summed = torch.tensor([list(each.values()) for each in counted], dtype=torch.float64).sum(0)
-        *counts, tokens = self.ranks.sum_(summed).tolist()
-        self.watch.mark("communication")
-        return dict(zip(counted[0], counts, strict=False)), int(tokens)
-
-    def _agreed(self, sums: Tensor, gradient_norm: Tensor, counts: dict[str, float], tokens: int) -> StepResult:
+    def _agreed(self, sums: Tensor, gradient_norm: Tensor, counts: dict[str, float]) -> StepResult:
         """Sum the numbers over ranks and decide, alike on all, whether the step is taken."""
         bad = torch.zeros(self.ranks.world_size, dtype=torch.float64, device=sums.device)
         bad[self.ranks.rank] = ~torch.isfinite(sums).all()
         self.watch.mark("optimizer")
-        everywhere = self.ranks.sum_(torch.cat([sums, bad, gradient_norm.detach().double()[None]]))
+        everywhere = torch.cat([sums, bad, gradient_norm.detach().double()[None]])
+        if self.distributed is not None:
+            # DistributedDataParallel averages nothing, without a word, while it waits for a parameter no term reaches.
+            parameters = self.module.named_parameters()
+            missing = [name for name, each in parameters if each.requires_grad and each.grad is None]
+            assert not missing, f"no term reaches {', '.join(missing)}; the objective must freeze them"
+            self.ranks.sum_(everywhere)
         # The step's one wait for the device: no rank may update before all know that all may.
         values = everywhere.tolist()
         self.watch.mark("communication")
@@ -200,19 +198,15 @@ class Trainer(Generic[BatchT]):
         overflowed = not taken and not bad_ranks and self.scaler.is_enabled() and self.scaler.get_scale() > 1
         reports = self.objective.reports
         by_name = {name: counts[term] for name, term in reports.items()}
-        return StepResult(dict(zip(reports, values, strict=False)), by_name, tokens, norm, taken, overflowed, bad_ranks)
+        return StepResult(
+            dict(zip(reports, values, strict=False)), by_name, int(counts[""]), norm, taken, overflowed, bad_ranks
+        )
 
     def _all_reduce(self, _state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Average a bucket of gradients over ranks. Once the last one is full, the rest is waiting for others."""
         if bucket.is_last():
             self.watch.mark("backward")
         return allreduce_hook(dist.group.WORLD, bucket)  # type: ignore[arg-type]
-
-    def _check_all_reached(self) -> None:
-        """DistributedDataParallel averages nothing, without a word, while it waits for a parameter no term reaches."""
-        parameters = self.module.named_parameters()
-        missing = [name for name, each in parameters if each.requires_grad and each.grad is None]
-        assert not missing, f"no term reaches {', '.join(missing)}; the objective must freeze them"
 
 
 class Stopwatch:
@@ -228,15 +222,10 @@ class Stopwatch:
         self._last: Any = None
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
-    def start(self) -> None:
-        """A step begins; what lies between it and the one before (validation, a checkpoint) is no part of either."""
-        self._steps += 1
-        self._last = None
-        self.mark("data")
-
     def mark(self, part: str) -> None:
-        """Everything since the last mark was `part`."""
-        before = self._last
+        """Everything since the last mark was `part`; since "" it was no part of a step, and one begins."""
+        before = self._last if part else None
+        self._steps += not part
         if self._on_device:
             self._last = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             self._last.record()
@@ -244,7 +233,8 @@ class Stopwatch:
                 self._events.append((part, before, self._last))
         else:
             self._last = time.perf_counter()
-            self.seconds[part] += 0.0 if before is None else self._last - before
+            if before is not None:
+                self.seconds[part] += self._last - before
 
     def read(self) -> dict[str, float]:
         """Seconds a step of each part since the last reading; starts anew. Waits for the device."""

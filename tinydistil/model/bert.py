@@ -6,6 +6,7 @@ shape begins with dots, they stand for (B, T) or, where only valid tokens are co
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -114,8 +115,15 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor, attend: Attention) -> Tensor:
         """hidden (..., D) to (..., D)."""
-        hidden = self.attention_norm(self._add(self.attention(hidden, attend), hidden))
-        return self.output_norm(self._add(self.feed_forward(hidden), hidden))  # type: ignore[no-any-return]
+        probability = self.dropout_prob if self.training else 0.0
+        blocks = (partial(self.attention, attend=attend), self.attention_norm), (self.feed_forward, self.output_norm)
+        for block, norm in blocks:
+            projected = drop(block(hidden), probability, in_place=True)
+            # In place: a linear layer's output is kept by nobody, and fresh memory costs more than the addition. But
+            # under autocast a sum in bfloat16 would lose the residual's digits.
+            alike = projected.dtype == hidden.dtype
+            hidden = norm(projected.add_(hidden) if alike else hidden + projected)
+        return hidden
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """Each token by itself through the wide layer and back: (..., D) to (..., D)."""
@@ -130,13 +138,6 @@ class Layer(nn.Module):
                 wide = activate(self.hidden_act, self.up(part))
             outputs.append(self.down(wide))
         return torch.cat(outputs).view_as(hidden)
-
-    def _add(self, projected: Tensor, hidden: Tensor) -> Tensor:
-        projected = drop(projected, self.dropout_prob if self.training else 0.0, in_place=True)
-        if projected.dtype != hidden.dtype:  # autocast: a sum in bfloat16 would lose the residual's digits
-            return hidden + projected
-        # In place: a linear layer's output is kept by nobody, and fresh memory costs more than the addition.
-        return projected.add_(hidden)
 
 
 class BertModel(Pretrained):
@@ -176,8 +177,20 @@ class BertModel(Pretrained):
 
         Raises InputError for ids outside the tables and for sequences longer than the position table.
         """
-        self._check(input_ids, attention_mask, token_type_ids)
-        shape, position_ids = input_ids.shape, None
+        shape, limit, position_ids = input_ids.shape, self.config.max_position_embeddings, None
+        if len(shape) != 2 or shape[1] == 0:
+            raise InputError(f"input_ids must have the shape (B, T) with T > 0, got {tuple(shape)}")
+        for name, ids in (("input_ids", input_ids), ("token_type_ids", token_type_ids)):
+            if ids is not None and ids.dtype not in (torch.int64, torch.int32):
+                raise InputError(f"{name} must be int64 or int32, got {ids.dtype}")
+        for name, beside in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+            if beside is not None and beside.shape != shape:
+                raise InputError(f"{name} must have the shape of input_ids {tuple(shape)}, got {tuple(beside.shape)}")
+        if shape[1] > limit:
+            raise InputError(
+                f"sequence of {shape[1]} tokens is longer than the position table ({limit}); "
+                f"truncate it with max_length={limit}, or split the text"
+            )
         attend = attention_over(attention_mask, self.attention, self.embeddings.norm.weight.dtype)
         if isinstance(attend, PackedAttention):  # from here on N valid tokens for B * T
             input_ids, position_ids = input_ids.flatten()[attend.positions], attend.position_ids
@@ -193,22 +206,6 @@ class BertModel(Pretrained):
             states = [attend.unpack(state, shape) for state in states] if output_hidden_states else states
         pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
         return EncoderOutput(hidden, pooled, tuple(states) if output_hidden_states else None)
-
-    def _check(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> None:
-        shape, limit = tuple(input_ids.shape), self.config.max_position_embeddings
-        if len(shape) != 2 or shape[1] == 0:
-            raise InputError(f"input_ids must have the shape (B, T) with T > 0, got {shape}")
-        for name, ids in (("input_ids", input_ids), ("token_type_ids", token_type_ids)):
-            if ids is not None and ids.dtype not in (torch.int64, torch.int32):
-                raise InputError(f"{name} must be int64 or int32, got {ids.dtype}")
-        for name, beside in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
-            if beside is not None and beside.shape != shape:
-                raise InputError(f"{name} must have the shape of input_ids {shape}, got {tuple(beside.shape)}")
-        if shape[1] > limit:
-            raise InputError(
-                f"sequence of {shape[1]} tokens is longer than the position table ({limit}); "
-                f"truncate it with max_length={limit}, or split the text"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +224,8 @@ class Decoding:
 class MaskedLMHead(nn.Module):
     """Dense, activation, LayerNorm, then a score for every token of the vocabulary (Devlin et al. 2019, 3.1).
 
-    The decoder is the word embedding matrix itself (tied), which the model has; with `tie_word_embeddings` off the head
-    owns a `decoder` of its own.
+    The decoder is the word embedding matrix itself (tied), passed in by the model, so that it exists once;
+    with `tie_word_embeddings` off the head owns a `decoder` of its own.
     """
 
     def __init__(self, config: BertConfig) -> None:
@@ -240,9 +237,10 @@ class MaskedLMHead(nn.Module):
         tied = config.tie_word_embeddings
         self.decoder = None if tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """hidden (..., D) to the rows (..., D) that are multiplied with the decoder."""
-        return self.norm(activate(self.hidden_act, self.dense(hidden)))  # type: ignore[no-any-return]
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Decoding:
+        """hidden (..., D) and the word embeddings (V, D) to what logits (..., V) are made of."""
+        rows = self.norm(activate(self.hidden_act, self.dense(hidden)))
+        return Decoding(rows, embedding if self.decoder is None else self.decoder, self.bias)
 
 
 class BertForMaskedLM(Pretrained):
@@ -276,12 +274,7 @@ class BertForMaskedLM(Pretrained):
         """
         if positions is not None:
             hidden = hidden.flatten(0, 1).index_select(0, positions)  # (R, D)
-        return self.decoding_of(self.masked_lm(hidden))
-
-    def decoding_of(self, rows: Tensor) -> Decoding:
-        """What `decoding_at` gave, from its rows (R, D) alone."""
-        decoder = self.masked_lm.decoder
-        return Decoding(rows, self.bert.embeddings.word.weight if decoder is None else decoder, self.masked_lm.bias)
+        return self.masked_lm(hidden, self.bert.embeddings.word.weight)  # type: ignore[no-any-return]
 
     def logits_at(self, hidden: Tensor, positions: Tensor | None = None) -> Tensor:
         """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `positions`, (R, V)."""

@@ -138,20 +138,18 @@ class Attention(Protocol):
     def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor: ...
 
 
-def attend_eager(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float) -> Tensor:
-    """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1) of (B, H, T, K), written out."""
+def attend_eager(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0
+) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1) of (B, H, T, K), written out.
+
+    With the arguments of PyTorch's fused kernels (`scaled_dot_product_attention`), which never hold the (T, T) weights.
+    On a CPU none of them drops weights: PyTorch would take this long way too, with dearer masks.
+    """
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, H, T, T)
-    if bias is not None:
-        scores = scores + bias
-    return drop(scores.softmax(-1), dropout) @ value
-
-
-def attend_sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, dropout: float) -> Tensor:
-    """The same by PyTorch's fused kernels, which never hold the (T, T) weights."""
-    if dropout > 0 and query.device.type == "cpu":
-        # No fused CPU kernel drops weights: PyTorch would take the long way too, with dearer masks.
-        return attend_eager(query, key, value, bias, dropout=dropout)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    if attn_mask is not None:
+        scores = scores + attn_mask
+    return drop(scores.softmax(-1), dropout_p) @ value
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +166,9 @@ class PaddedAttention:
     def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor:
         """(B, T, 3, H, K) to (B, T, D)."""
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
-        attend = attend_eager if self.eager else attend_sdpa
-        return attend(query, key, value, self.bias, dropout=dropout).transpose(1, 2).flatten(2)
+        eager = self.eager or (dropout > 0 and qkv.device.type == "cpu")
+        attend = attend_eager if eager else F.scaled_dot_product_attention
+        return attend(query, key, value, attn_mask=self.bias, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +214,14 @@ class PackedAttention:
             context = varlen_attn(query, key, value, self.bounds, self.bounds, longest, longest)
             assert isinstance(context, Tensor), "no logsumexp was asked for"
             return context.flatten(1)
+        attend = attend_eager if dropout > 0 and qkv.device.type == "cpu" else F.scaled_dot_product_attention
         contexts, start = [], 0
         for length, count in self.groups:
             stop = start + length * count
             # A group of one length lies together, so it is a view: no padding, no mask, no copy.
             group = qkv[start:stop].view(count, length, *qkv.shape[1:])  # (G, L, 3, H, K)
             query, key, value = group.permute(2, 0, 3, 1, 4).unbind(0)
-            context = attend_sdpa(query, key, value, None, dropout=dropout)  # (G, H, L, K)
+            context = attend(query, key, value, dropout_p=dropout)  # (G, H, L, K)
             contexts.append(context.transpose(1, 2).reshape(stop - start, -1))
             start = stop
         return torch.cat(contexts)

@@ -51,15 +51,11 @@ class TaskObjective(nn.Module):
         self.weights = {name: weight for name, weight in (("task", 1 - soft), ("soft", soft)) if weight > 0}
         self.reports = {name: name for name in self.weights}
 
-    def at(self, progress: float) -> Mapping[str, float]:
-        """The weights of the terms that count, which stay."""
-        return self.weights
-
     def counts(self, batch: TaskBatch) -> Mapping[str, int]:
         """Examples, labelled tokens or ends of answers of a micro-batch: both terms are divided by the same number."""
         return dict.fromkeys(self.weights, int(self._labelled(batch).sum()))
 
-    def forward(self, batch: TaskBatch, teacher: None = None) -> dict[str, Loss]:
+    def forward(self, batch: TaskBatch, teacher: None = None, progress: float = 0.0) -> dict[str, Loss]:
         """The terms of one micro-batch."""
         output = self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         # What is chosen from stands last: (B, C), for tagging (B, T, C), for the ends of answers (B, 2, T).
@@ -70,11 +66,11 @@ class TaskObjective(nn.Module):
         parts = {}
         if "task" in self.weights:
             losses = self._losses(logits, batch.targets.flatten())
-            parts["task"] = Loss(torch.where(labelled, losses, 0.0).sum())
+            parts["task"] = Loss(torch.where(labelled, losses, 0.0).sum(), weight=self.weights["task"])
         if "soft" in self.weights:
             assert batch.soft is not None, "soft targets need a teacher"
             soft = (_ends(batch.soft, batch) if self.finds_answers else batch.soft).flatten(0, -2)
-            parts["soft"] = Loss(self._soft(logits, soft, labelled))
+            parts["soft"] = Loss(self._soft(logits, soft, labelled), weight=self.weights["soft"])
         return parts
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def _tried(plan: Plan, device: torch.device) -> _Trial:
     trainer = Trainer(learner, optimizer, alone, teacher=teach, precision=config.train.precision)
     own_s, teacher_s = [], []
     for step in range(_STEPS):
-        trainer.watch.start()
+        trainer.watch.mark("")
         trainer.step(batches.micro_batches(step, rank=0, world_size=1, accumulation=1), 0.0)
         parts = trainer.watch.read()
         teacher_s.append(parts.pop("teacher") / count)

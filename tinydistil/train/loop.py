@@ -164,7 +164,7 @@ class Loop(Generic[BatchT]):
     def _one_step(self, total_steps: int) -> tuple[StepResult, float]:
         """Draw a batch and learn from it; also the learning rate."""
         state, config, ranks = self.state, self.config, self.ranks
-        self.trainer.watch.start()
+        self.trainer.watch.mark("")
         # Dropout: another stream for each batch and rank, the same one after a resume.
         torch.manual_seed(((config.seed * 1_000_003 + state.cursor) * 4099 + ranks.rank) % 2**63)
         micro_batches = self.batches.micro_batches(

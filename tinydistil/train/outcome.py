@@ -66,14 +66,12 @@ def objective_loss(
     sequences: int,
 ) -> float:
     """The recipe's terms by their weights at the end of the run, for recipes that train no masked language model."""
-    weights = learner.at(1.0)
 
     def measure(batch: MaskedBatch) -> list[tuple[Tensor, int]]:
-        counts, losses = learner.counts(batch), learner(batch, teacher(batch))
-        return [(losses[name].total, counts[name]) for name in weights]
+        counts, losses = learner.counts(batch), learner(batch, teacher(batch), 1.0)
+        return [(loss.weight * loss.total, counts[name]) for name, loss in losses.items()]
 
-    means = _means(learner, measure, len(weights), batches, ranks, sequences)
-    return float(sum(weight * mean for weight, mean in zip(weights.values(), means, strict=True)))
+    return float(sum(_means(learner, measure, len(learner.terms), batches, ranks, sequences)))
 
 
 def _means(

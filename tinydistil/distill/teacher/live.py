@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,8 @@ class LiveTeacher:
         self.model, self.states = model.eval().requires_grad_(False), states
         self.encoder = model.bert if isinstance(model, BertForMaskedLM) else model
         self.sees, self.precision = sees, precision
+        half = partial(torch.autocast, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+        self.autocast: Callable[[str], AbstractContextManager[object]] = half if precision else nullcontext
 
     @torch.no_grad()
     def __call__(self, batch: MaskedBatch) -> TeacherStates:
@@ -58,12 +61,6 @@ class LiveTeacher:
         ids = view.input_ids if self.sees == "masked" else view.original_ids  # (B, T')
         with self.autocast(ids.device.type):
             return ModelStates(self.model, self.encoder(ids, view.attention_mask).last_hidden)
-
-    def autocast(self, device: str) -> AbstractContextManager[object]:
-        """The precision that the model reads in, whatever the step's is."""
-        if self.precision == "":
-            return nullcontext()
-        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
 def check_teacher_precision(precision: str, device: torch.device) -> None:

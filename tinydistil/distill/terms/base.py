@@ -42,10 +42,14 @@ class ModelStates:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a term says of a micro-batch: one sum, attached to the graph, and the sums to report in its place."""
+    """What a term says of a micro-batch: one sum, attached to the graph, and the sums to report in its place.
+
+    weight: of the term in the whole loss, at this step; set by who knows the recipe.
+    """
 
     total: Tensor
     numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: float = 1.0
 
 
 class State(ABC):

@@ -4,7 +4,8 @@ Both are one term, for they share their logits, and one gradient: that of hard *
 Shapes: R positions, E teacher width, V vocabulary, N tokens of sparse targets, M of them drawn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -32,22 +33,21 @@ class Vocabulary(Term):
         super().__init__(options, shapes)
         self.options, self.compute = options, fused_vocabulary_loss
         self.has_hard, self.has_soft = options.has_hard, options.has_soft
+        everywhere = options.soft_positions != "masked" and not self.has_hard
+        self.positions: Callable[[MaskedBatch], Tensor] = (
+            (lambda batch: batch.valid_mask.flatten().nonzero().squeeze(1)) if everywhere else attrgetter("positions")
+        )
         self.reports = ("hard",) * self.has_hard + ("soft",) * self.has_soft
 
     def count(self, batch: MaskedBatch) -> int:
-        return len(self._positions(batch))
-
-    def _positions(self, batch: MaskedBatch) -> Tensor:
-        if self.options.soft_positions == "masked" or self.has_hard:
-            return batch.positions
-        return batch.valid_mask.flatten().nonzero().squeeze(1)
+        return len(self.positions(batch))
 
     def states(self) -> Mapping[str, State]:
-        return {name: Distribution(self._positions, self.options.temperature) for name in self.needs.teacher}
+        return {name: Distribution(self.positions, self.options.temperature) for name in self.needs.teacher}
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         """From the student's logits at the positions, and the teacher's as a `Decoding` or `SparseTargets`."""
-        positions, options = self._positions(batch), self.options
+        positions, options = self.positions(batch), self.options
         assert isinstance(student.model, BertForMaskedLM), "see TermOptions.check"
         # As tensors, or a weight that a schedule takes to 0 would be another form of the loss.
         now = (each.at(self.progress) if isinstance(each, Schedule) else each
@@ -113,7 +113,8 @@ class Distribution(State):
         if cache.words == "hidden":
             assert isinstance(model, BertForMaskedLM), "see TermOptions.check"
             rows = kept["rows"] if kept else torch.empty(0, model.config.hidden_size, device=device)
-            return model.decoding_of(rows.float())
+            head, embedding = model.masked_lm, model.bert.embeddings.word.weight
+            return Decoding(rows.float(), embedding if head.decoder is None else head.decoder, head.bias)
         if not kept:
             nothing = torch.empty(0, cache.top + cache.drawn, device=device)
             return SparseTargets(nothing.long(), nothing, nothing)
