@@ -206,7 +206,7 @@ def copies(arguments: argparse.Namespace, folder: Path, count: int) -> list[str]
                 if isinstance(document, Document):
                     text_lines = document.text.split("\n")
                     text = "\n".join([shuffled(line, draw) for line in text_lines] if copy else text_lines)
-                    values = {"id": f"{copy}-{document.identifier}", "text": text}
+                    values = {"id": f"{copy}-{item.line}", "text": text}
                     lines.write(json.dumps(values, ensure_ascii=False) + "\n")
         paths.append(str(path))
     return paths

@@ -83,7 +83,7 @@ def is_sentence(text: str) -> bool:
 
 
 def cleaned(text: str, config: CleanConfig = ANY_LENGTH) -> Cleaned:
-    return clean_document(Document("planted", "planted", text), config)
+    return clean_document(Document(text), config)
 
 
 def row(name: str, found: int, planted: int, wrongly: int, clean: int, note: str = "") -> str:

@@ -28,6 +28,11 @@ def read(path: Path, config: ReadConfig | None = None) -> tuple[list[Document], 
     )
 
 
+def lines(path: Path, config: ReadConfig | None = None) -> list[int]:
+    """Where the records of a file begin."""
+    return [record.line for record in read_records(path, config or ReadConfig())]
+
+
 def texts(path: Path, config: ReadConfig | None = None) -> list[str]:
     """The texts of a file without bad records."""
     documents, bad = read(path, config)

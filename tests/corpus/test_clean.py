@@ -35,7 +35,7 @@ VICTIMS = {
 
 
 def clean(text: str, **options: object) -> str | None:
-    return clean_document(Document("1", "s", text), CleanConfig(**options)).dropped_by  # type: ignore[arg-type]
+    return clean_document(Document(text), CleanConfig(**options)).dropped_by  # type: ignore[arg-type]
 
 
 def test_the_rules_are_named_once_and_have_victims() -> None:
@@ -51,7 +51,7 @@ def test_each_rule_has_its_victim_and_a_switch(rule: str) -> None:
 
 
 def test_good_prose_is_kept_untouched() -> None:
-    document = Document("1", "s", PROSE)
+    document = Document(PROSE)
     cleaned = clean_document(document, CleanConfig())
     assert cleaned.dropped_by is None and cleaned.removed == () and cleaned.document is document
 
@@ -70,7 +70,7 @@ def test_good_prose_is_kept_untouched() -> None:
 def test_mending_rules_are_counted_and_switched(rule: str, added: str, characters: int) -> None:
     if rule == "mojibake":
         pytest.importorskip("ftfy")
-    document = Document("1", "s", f"{PROSE}\n{added}")
+    document = Document(f"{PROSE}\n{added}")
     cleaned = clean_document(document, CleanConfig())
     assert cleaned.dropped_by is None and cleaned.document.text != document.text
     assert cleaned.removed == ((rule, characters),)
@@ -81,19 +81,19 @@ def test_mending_rules_are_counted_and_switched(rule: str, added: str, character
 def test_a_document_that_repeats_itself_is_judged_again_without_its_stutter() -> None:
     tags = ["LUGAR LUGAR LUGAR B-PESSOA I-PESSOA " + "FORA " * length + "FORA" for length in (10, 20, 30)]
     prose = f"{PROSE} . . . . . . . ."
-    document = Document("1", "s", "\n".join([prose, *tags]))
+    document = Document("\n".join([prose, *tags]))
     cleaned = clean_document(document, CleanConfig())
     assert cleaned.dropped_by is None and cleaned.document.text == prose
     assert cleaned.removed == (("stutter", len(document.text) - len(prose)),)
     assert clean_document(document, CleanConfig(skip=("stutter",))).dropped_by == "repeated_ngrams"
     # Elsewhere such lines stay: verse and dialogue say a word three times.
-    refrain = Document("1", "s", f"{PROSE}\nNão, não, não, não!\nnão não não não")
+    refrain = Document(f"{PROSE}\nNão, não, não, não!\nnão não não não")
     assert clean_document(refrain, CleanConfig()).document is refrain
 
 
 def test_sentences_of_the_format_survive_where_the_paragraph_does() -> None:
     paragraphs = (("Veio o Sr. Lima ontem.", "Ficou."), ("Imprimir",), (PROSE, "Ver http://a.br/b agora. Sim."))
-    document = Document("1", "s", "\n".join(" ".join(part) for part in paragraphs), paragraphs)
+    document = Document("\n".join(" ".join(part) for part in paragraphs), paragraphs)
     cleaned = clean_document(document, CleanConfig()).document
     assert cleaned.sentences is not None and cleaned.sentences[0] == paragraphs[0]
     assert len(cleaned.sentences) == 2
@@ -104,7 +104,7 @@ def test_sentences_of_the_format_survive_where_the_paragraph_does() -> None:
 def test_cleaning_twice_changes_nothing_more() -> None:
     config = CleanConfig(skip=("too_short",))
     for text in [*VICTIMS.values(), PROSE]:
-        once = clean_document(Document("1", "s", text[:5000]), config).document
+        once = clean_document(Document(text[:5000]), config).document
         assert clean_document(once, config).document.text == once.text
 
 
@@ -127,7 +127,7 @@ def test_cleaning_twice_changes_nothing_more() -> None:
 )
 def test_hostile_documents_cost_linear_time(text: str) -> None:
     start = time.perf_counter()
-    clean_document(Document("1", "s", text), CleanConfig())
+    clean_document(Document(text), CleanConfig())
     assert time.perf_counter() - start < 10.0
 
 
@@ -138,7 +138,7 @@ def test_any_text_ends_in_exactly_one_way_and_pickles() -> None:
     seen = set()
     for _ in range(400):
         text = "".join(draw.choices(alphabet, k=draw.randrange(120)))
-        cleaned = clean_document(Document("1", "s", text), CleanConfig(min_words=3))
+        cleaned = clean_document(Document(text), CleanConfig(min_words=3))
         assert cleaned.dropped_by is None or cleaned.dropped_by in DOCUMENT_RULES
         assert all(name in RULES and count >= 0 for name, count in cleaned.removed)
         assert pickle.loads(pickle.dumps(cleaned)) == cleaned

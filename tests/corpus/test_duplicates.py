@@ -111,6 +111,19 @@ def test_exact_alone() -> None:
     assert index.seen_exact(exact_key("Um texto.")) and not index.seen_exact(exact_key("outro"))
 
 
+def test_the_index_agrees_with_a_set() -> None:
+    draw, index, truth = random.Random(4), DuplicateIndex(DuplicateConfig(near=False)), set()
+    for _ in range(40_000):
+        # Many once, some often, both ends of what 64 bits hold.
+        number = draw.randrange(2**64) if draw.random() < 0.7 else draw.choice([draw.randrange(2**13) << 40, 2**64 - 1])
+        key = number.to_bytes(8, "little")
+        assert index.seen_exact(key) == (key in truth)
+        index.add(key)
+        truth.add(key)
+    assert all(map(index.seen_exact, truth)) and len(truth) > 30_000
+    assert index.bytes_held <= 24 * len(truth)
+
+
 @pytest.mark.parametrize("permutations", [2, 3, 16, 64, 128, 256])
 @pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 0.8, 0.9, 0.99])
 def test_bands_and_rows_are_those_of_datasketch(threshold: float, permutations: int) -> None:

@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 
 from tinydistil.corpus.clean import CleanConfig, ngrams_repeat, repeated_lines, repeated_share
-from tinydistil.corpus.duplicates import HashSet
 from tinydistil.corpus.language import mixed, normalised_words, split_words, word_hashes, word_runs
 
 TEXT = "“Olá,” disse-lhe o João — às 10h30 —, «com 3.000 razões»… Não é?\nE a 1ª vez foi boa; e\u00a0só."
@@ -51,23 +50,6 @@ def test_ngram_hashes_agree_with_tuples_of_words() -> None:
         # One hash for each different run, and another for every other.
         assert len(set(zip(runs, found.tolist(), strict=True))) == len(set(runs)) == len(set(found.tolist()))
     assert all(len(next(word_runs(hashes[:count], [length]))) == 0 for count, length in ((3, 4), (0, 1), (1, 9)))
-
-
-def test_hash_set_agrees_with_a_set() -> None:
-    draw = random.Random(4)
-    table, truth = HashSet(), set()
-    for _ in range(20_000):
-        # Few values and equal low bits: repeats and long runs of probes.
-        key = draw.choice([draw.randrange(2**64), draw.randrange(50) << 40, draw.randrange(3)])
-        key = key or 1
-        assert (key in table) == (key in truth)
-        table.add(key)
-        truth.add(key)
-        assert len(table) == len(truth)
-    assert all(key in table for key in truth)
-    assert table.bytes_held <= 8 * 3 * len(truth)
-    table.add(0)
-    assert 0 in table
 
 
 def slow_share(words: list[str], length: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus.conftest import read, texts
+from tests.corpus.conftest import lines, read, texts
 from tinydistil.base.errors import InputError
 from tinydistil.corpus.readers import ReadConfig
 from tinydistil.corpus.records import unpacked_bytes
@@ -23,33 +23,23 @@ def test_txt_lines_skip_blank_ones_and_know_their_numbers(tmp_path: Path) -> Non
     path.write_text("\n".join([LINES[0], "", "   ", *LINES[1:]]), encoding="utf-8")
     documents, bad = read(path)
     assert [document.text for document in documents] == LINES and not bad
-    assert [document.identifier for document in documents] == ["a.txt:1", "a.txt:4", "a.txt:5"]
-    assert {document.source for document in documents} == {"a"}
+    assert lines(path) == [1, 4, 5]
 
 
 def test_txt_blocks_are_separated_by_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\n\num\r\ndois\r\n\r\n \r\ntr\xc3\xaas\n")
-    documents, _ = read(path, ReadConfig(txt_mode="blocks"))
-    assert [(document.text, document.identifier) for document in documents] == [
-        ("um\ndois", "a.txt:3"),
-        ("três", "a.txt:7"),
-    ]
+    config = ReadConfig(txt_mode="blocks")
+    assert texts(path, config) == ["um\ndois", "três"] and lines(path, config) == [3, 7]
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".jsonl.gz", ".JSONL.GZ"])
-def test_jsonl_fields_are_configurable(tmp_path: Path, ending: str) -> None:
+def test_the_field_of_jsonl_is_configurable(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
-    rows = [{"corpo": line, "n": i, "de": "jornal"} for i, line in enumerate(LINES)]
+    rows = [{"corpo": line, "n": i} for i, line in enumerate(LINES)]
     data = "".join(json.dumps(row, ensure_ascii=i == 1) + "\n" for i, row in enumerate(rows)).encode()
     path.write_bytes(gzip.compress(data) if "gz" in ending.lower() else data)
-    documents, bad = read(path, ReadConfig(text_field="corpo", id_field="n", source_field="de"))
-    assert [document.text for document in documents] == LINES and not bad
-    assert [(document.identifier, document.source) for document in documents] == [
-        ("0", "jornal"),
-        ("1", "jornal"),
-        ("2", "jornal"),
-    ]
+    assert texts(path, ReadConfig(text_field="corpo")) == LINES
 
 
 @pytest.mark.parametrize(("ending", "delimiter"), [("csv", ","), ("tsv", "\t"), ("csv", ";")])
@@ -68,7 +58,7 @@ def test_tables_agree_with_pythons_csv(tmp_path: Path, ending: str, delimiter: s
         csv.writer(file, delimiter=delimiter).writerows([["id", "text"], *rows])
     documents, bad = read(path, ReadConfig(csv_delimiter=delimiter if ending == "csv" else ","))
     assert not bad
-    assert [[int(document.identifier), document.text] for document in documents] == rows
+    assert [document.text for document in documents] == [text for _, text in rows]
 
 
 def test_a_quote_inside_a_field_opens_nothing() -> None:
@@ -131,11 +121,10 @@ def test_vert_keeps_paragraphs_and_sentences(tmp_path: Path) -> None:
     path = tmp_path / "a.vert"
     path.write_text(VERT + VERT.replace("netg-1", "netg-2"), encoding="utf-8")
     documents, bad = read(path)
-    assert not bad and [document.identifier for document in documents] == ["netg-1", "netg-2"]
+    assert not bad and len(documents) == 2 and lines(path) == [1, VERT.count("\n") + 1]
     # Glue stands on both sides of the opening quote only where the format says so.
     assert documents[0].sentences == (('Disse "não", e saiu.', "Voltou depois."), ("Fim.",))
     assert documents[0].text == 'Disse "não", e saiu. Voltou depois.\nFim.'
-    assert documents[0].source == "http://exemplo.br/a"
 
 
 @pytest.mark.parametrize(
@@ -164,17 +153,8 @@ def test_vert_without_opening_tag_is_a_document_of_its_own(tmp_path: Path) -> No
     path = tmp_path / "a.vert"
     path.write_text(VERT + VERT.replace("<doc docid", "<dco docid"), encoding="utf-8")
     documents, _ = read(path)
-    assert [document.identifier for document in documents] == ["netg-1", f"a.vert:{VERT.count(chr(10)) + 1}"]
+    assert lines(path) == [1, VERT.count("\n") + 1]
     assert documents[1].text.endswith("Fim.")
-
-
-@pytest.mark.parametrize("attributes", ["", " docid=netg-1", " docid='netg-1'", ' docid="netg-1'])
-def test_vert_attributes_are_optional_and_loosely_quoted(tmp_path: Path, attributes: str) -> None:
-    path = tmp_path / "a.vert"
-    path.write_text(f"<doc{attributes}>\n<p>\n<s>\nOi\n</s>\n</p>\n</doc>\n", encoding="utf-8")
-    documents, _ = read(path)
-    expected = "netg-1" if attributes else "a.vert:1"
-    assert [(document.identifier.rstrip(">"), document.text) for document in documents] == [(expected, "Oi")]
 
 
 @pytest.mark.parametrize("title", ["a" * 300_000, "= " * 100_000, "a=" * 100_000, "<" * 200_000, " " * 300_000])
@@ -183,8 +163,7 @@ def test_vert_attributes_cost_linear_time(tmp_path: Path, title: str) -> None:
     opening = f'<doc docid="netg-1" title="{title}"'
     path.write_text(f"{opening}\n<p>\n<s>\nOi\n</s>\n</p>\n</doc>\n", encoding="utf-8")
     start = time.perf_counter()
-    documents, _ = read(path)
-    assert [(document.identifier, document.text) for document in documents] == [("netg-1", "Oi")]
+    assert texts(path) == ["Oi"]
     assert time.perf_counter() - start < 5.0
 
 
@@ -200,7 +179,6 @@ def test_vert_is_the_same_for_any_size_of_block(tmp_path: Path, monkeypatch: pyt
 def test_the_real_sample_of_brwac(data: Path) -> None:
     documents, bad = read(data / "brwac" / "brwac_sample.vert")
     assert len(documents) == 5 and not bad
-    assert documents[0].identifier == "netg-1afc73"
     assert "Conteúdo recente" in documents[0].text
     assert 'ESPUMA MARROM CHAMADA "NINGUÉM MERECE"' in documents[0].text
 
@@ -225,7 +203,6 @@ def test_parquet_streams_by_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("tinydistil.corpus.tables.PARQUET_BATCH_ROWS", 1)
     documents, bad = read(path)
     assert [document.text for document in documents] == LINES
-    assert [document.identifier for document in documents] == ["1", "2", "3"]
     assert [(record.line, "no field 'text'" in record.reason) for record in bad] == [(4, True)]
     with pytest.raises(InputError, match=r"no column 'corpo'; its columns: 'id', 'text', 'peso'"):
         read(path, ReadConfig(text_field="corpo"))

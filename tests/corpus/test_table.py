@@ -8,7 +8,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.batches.manifest import ShardEntry
 from tinydistil.corpus.document_step import DocumentSequences, Kept, Outcome
 from tinydistil.corpus.records import BadRecord
-from tinydistil.corpus.segment import Counts, counts_from, make_table, packing_efficiency, render
+from tinydistil.corpus.segment import Counts, counts_from, describe, make_table, packing_efficiency
 
 NOTHING = DocumentSequences((), (), ())
 
@@ -53,10 +53,10 @@ def test_parts_add_up_to_the_whole(counts: Counts) -> None:
     assert twice.replaced_bytes.characters == 6
 
 
-def test_render_aligns() -> None:
+def test_the_table_is_aligned() -> None:
     counts = Counts()
     counts.drop(Outcome(1_234_567, dropped_by="language"), "language")
-    assert render(make_table(counts)).splitlines() == [
+    assert describe({"counts": asdict(counts), "shards": []}).splitlines()[:6] == [
         "effect   rule        documents  characters    share",
         "read     all                 1   1,234,567  100.00%",
         "dropped  language            1   1,234,567  100.00%",

@@ -1,10 +1,9 @@
 """Cleaning: the rules in order; every document ends kept, or dropped by exactly one named rule.
 
-Limits were tuned on the real documents of all kinds of this project's corpus, technical ones among them; the shares
-beside them are of those. What repeats itself is judged after Rae et al. 2021 (Gopher, appendix A.1.1, table A1), but by
-shares of words where Gopher has characters: so a count alone bounds them, and one sort clears nearly every document. Of
-what stands more than once the first occurrence is not counted: a text that stands twice has a share of one half.
-Shapes: W words, G runs of words.
+Limits were tuned on real documents of all kinds, technical ones among them; the shares beside them are of those. What
+repeats itself is judged after Rae et al. 2021 (Gopher, appendix A.1.1, table A1), but by shares of words where Gopher
+has characters: so a count alone bounds them, and one sort clears nearly every document. The first occurrence of what
+stands more than once is not counted. Shapes: W words, G runs of words.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +28,9 @@ from tinydistil.corpus.records import Document
 from tinydistil.corpus.rules_lines import drop_boilerplate, drop_menus, drop_stutter
 from tinydistil.corpus.rules_text import normalise_unicode, remove_addresses, repair_mojibake, strip_html
 
-# ASCII only: bytes.translate counts them at a gigabyte per second.
-_DIGITS = b"0123456789"
-# What code, tables and broken extraction are full of; sentence marks, brackets, quotes and % are not here.
-_SYMBOLS = b"#$&*+/<=>@[\\]^_`{|}~"
+# ASCII only: bytes.translate counts them at a gigabyte per second. Symbols are what code, tables and broken extraction
+# are full of, without sentence marks, brackets, quotes and %.
+_DIGITS, _SYMBOLS = b"0123456789", b"#$&*+/<=>@[\\]^_`{|}~"
 # In shorter texts shares mean little: "Couvert: R$ 20", "em 2012, 2013 e 2014", a handful of names.
 _MIN_SHARE_WORDS = 20
 # One word in seven has an accent in Portuguese: a wrong encoding shows at seven times this share.
@@ -46,8 +44,7 @@ _MAX_REPEATED_LINES, _MAX_REPEATED_CHARACTERS = 0.30, 0.20
 _MAX_TOP_NGRAM = {2: 0.30, 3: 0.30, 4: 0.30}
 _MAX_REPEATED_NGRAMS = {5: 0.50, 6: 0.48, 7: 0.46, 8: 0.44, 9: 0.42, 10: 0.40}
 # Litanies repeat a run a few times ("Partiram de ..., e acamparam-se em ...", Numbers 33).
-_CHANCE_COUNT = 5
-_MIN_REPEATED_WORDS = 50
+_CHANCE_COUNT, _MIN_REPEATED_WORDS = 5, 50
 # Nats per word. Five foreign sentences have 0.8 (Galician) to 3.7 (English); Portuguese about English mostly less.
 _MARGIN_PER_WORD = 0.3
 
@@ -57,15 +54,11 @@ class CleanConfig(Checked, table="clean"):
     """The rules to leave out (`skip`, names of RULES), and the limits that a corpus may want otherwise."""
 
     skip: tuple[str, ...] = ()
-    # Ten words fill a tenth of a sequence of 128 tokens. Corpora of one sentence per line want 3 or so.
-    min_words: Count = 10
-    # Longer than a long novel; on the web such a text is a dump, and its beginning is no better than its end.
-    max_characters: Count = 1_000_000
+    min_words: Count = 10  # a tenth of a sequence of 128 tokens; corpora of one sentence per line want 3 or so
+    max_characters: Count = 1_000_000  # longer than a long novel: a dump, whose beginning is no better than its end
     max_symbols: Share = 0.08  # one document in a thousand has over 0.06
     max_digits: Share = 0.20  # one in a thousand has over 0.075
-    # Of the words that hold Portuguese sentences together. 99 % have over 0.32, one in a thousand under 0.15; lists of
-    # keywords have 0.
-    min_prose: Share = 0.12
+    min_prose: Share = 0.12  # of words that hold Portuguese sentences together: 99 % have over 0.32, keyword lists 0
     language_margin: NonNegative = 7.0  # nats: e^7 is odds of a thousand to one
 
     def __post_init__(self) -> None:
@@ -85,8 +78,7 @@ def _has_share(text: str, characters: bytes, limit: float) -> bool:
 
 def word_length(text: str, _: CleanConfig) -> bool:
     """The mean length of words (bytes) is that of no language: spaced letters, base64, words run together."""
-    # The words stand with one space between them.
-    mean = (len(normalised_words(text)) + 1) / len(split_words(text)) - 1
+    mean = (len(normalised_words(text)) + 1) / len(split_words(text)) - 1  # one space stands between words
     return not _WORD_LENGTHS[0] <= mean <= _WORD_LENGTHS[1]
 
 
@@ -109,31 +101,27 @@ def ngrams_repeat(numbers: Hashes) -> bool:
     repeated run of five holds four repeated pairs.
     """
     count = len(numbers)
-    # Only equality counts here, so the runs are not mixed.
-    pairs = np.sort(next(word_runs(numbers, [2])))
-    if _has_count(pairs, max(_CHANCE_COUNT, min(_MAX_TOP_NGRAM.values()) * count / max(_MAX_TOP_NGRAM))):
+
+    def frequent(ordered: Hashes, limit: float) -> bool:
+        """Whether some value stands more than `limit` times: once sorted, equal values reach over that distance."""
+        apart = int(limit)
+        return apart < len(ordered) and bool((ordered[apart:] == ordered[: len(ordered) - apart]).any())
+
+    def repeats(ordered: Hashes) -> int:
+        return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+
+    pairs = np.sort(next(word_runs(numbers, [2])))  # only equality counts here, so runs are not mixed
+    if frequent(pairs, max(_CHANCE_COUNT, min(_MAX_TOP_NGRAM.values()) * count / max(_MAX_TOP_NGRAM))):
         for (length, limit), runs in zip(_MAX_TOP_NGRAM.items(), word_runs(numbers, _MAX_TOP_NGRAM), strict=True):
-            if _has_count(np.sort(runs), max(_CHANCE_COUNT, limit * count / length)):
+            if frequent(np.sort(runs), max(_CHANCE_COUNT, limit * count / length)):
                 return True
-    if count < _MIN_REPEATED_WORDS or _repeats(pairs) <= 0.8 * min(_MAX_REPEATED_NGRAMS.values()) * count:
+    if count < _MIN_REPEATED_WORDS or repeats(pairs) <= 0.8 * min(_MAX_REPEATED_NGRAMS.values()) * count:
         return False
+    limits = zip(_MAX_REPEATED_NGRAMS.items(), word_runs(numbers, _MAX_REPEATED_NGRAMS), strict=True)
     return any(
-        _repeats(np.sort(runs)) * length > limit * count and repeated_share(runs, length) > limit
-        for (length, limit), runs in zip(
-            _MAX_REPEATED_NGRAMS.items(), word_runs(numbers, _MAX_REPEATED_NGRAMS), strict=True
-        )
+        repeats(np.sort(runs)) * length > limit * count and repeated_share(runs, length) > limit
+        for (length, limit), runs in limits
     )
-
-
-def _repeats(ordered: Hashes) -> int:
-    return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
-
-
-def _has_count(ordered: Hashes, limit: float) -> bool:
-    """Whether some value stands more than `limit` times among the `ordered`."""
-    # Equal values are neighbours once sorted: more than `limit` of them reach over that distance.
-    apart = int(limit)
-    return apart < len(ordered) and bool((ordered[apart:] == ordered[: len(ordered) - apart]).any())
 
 
 def repeated_share(runs: Hashes, length: int) -> float:
@@ -142,8 +130,7 @@ def repeated_share(runs: Hashes, length: int) -> float:
     order = np.argsort(runs, kind="stable")
     again = order[1:][runs[order[1:]] == runs[order[:-1]]]
     covered = np.zeros(len(runs) + length, np.int64)  # (W + 1,)
-    # +1 where a run begins, -1 after its end; each start stands once in `again`, so plain indexing adds up.
-    covered[again] += 1
+    covered[again] += 1  # each start stands once in `again`, so plain indexing adds up
     covered[again + length] -= 1
     return float((np.cumsum(covered[:-1]) > 0).mean())
 

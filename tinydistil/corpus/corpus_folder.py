@@ -26,7 +26,6 @@ from tinydistil.base.config import from_mapping, table_of
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import (
     LOCK,
-    PARTIAL_SUFFIX,
     Ownership,
     read_json,
     refuse_strangers,
@@ -38,9 +37,7 @@ from tinydistil.base.files import (
 from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, ShardEntry, entries_of
 from tinydistil.corpus.segment import Counts, Sample, Segment, counts_from
 
-CONFIG = "config.json"
-TABLE = "table.json"
-SAMPLES = "samples.jsonl"
+CONFIG, TABLE, SAMPLES = "config.json", "table.json", "samples.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +78,13 @@ class OutputFolder:
         """Whether the corpus is whole."""
         return (self.folder / MANIFEST).exists()
 
+    def counts(self) -> Counts:
+        """Those of all committed segments."""
+        total = Counts()
+        for segment in self.committed:
+            total.merge(segment.counts)
+        return total
+
     def states(self) -> Iterator[dict[str, NDArray[np.unsignedinteger]]]:
         """The duplicate state of each committed segment, in order."""
         for number, segment in enumerate(self.committed):
@@ -110,7 +114,7 @@ class OutputFolder:
         self._discard_uncommitted()
 
     def _discard_uncommitted(self) -> None:
-        """Remove what a run that was ended left behind; damage to what it had committed is an error."""
+        """Remove what a run that was ended left behind. Raises InputError for damage to what it had committed."""
         if self.finished:
             shutil.rmtree(self._segments, ignore_errors=True)
             return
@@ -128,14 +132,14 @@ class OutputFolder:
             require(sound, f"{path}, of a finished segment, is missing, cut short or damaged; {AGAIN}")
         # Shards of the segment in work when the last run ended; it is done again, from its beginning.
         shards = (path for split in SPLITS for path in self.folder.glob(f"{split}-*.safetensors"))
-        for path in [*({*shards} - listed.keys()), *self._segments.glob(f"*{PARTIAL_SUFFIX}")]:
+        for path in {*shards} - listed.keys():
             path.unlink()
 
     def _clear(self) -> None:
-        ours = [path for path in self.folder.iterdir() if path.is_file() and OWNERSHIP.is_ours(path.name)]
         # The manifest first: without it nobody takes the rest for a corpus.
-        for path in (self.folder / MANIFEST, *(path for path in ours if path.name != LOCK)):
-            path.unlink(missing_ok=True)
+        for path in sorted(self.folder.iterdir(), key=lambda path: path.name != MANIFEST):
+            if path.is_file() and OWNERSHIP.is_ours(path.name) and path.name != LOCK:
+                path.unlink()
         shutil.rmtree(self._segments, ignore_errors=True)
         sync(self.folder)
 
@@ -158,8 +162,5 @@ def _is_ours(name: str) -> bool:
     return shard or name in {MANIFEST, TABLE, SAMPLES, "segments"}
 
 
-OWNERSHIP = Ownership(
-    CONFIG,
-    _is_ours,
-    remedy="give the same value, another --output, or start anew with --overwrite (scripts/prepare.py)",
-)
+_REMEDY = "give the same value, another --output, or start anew with --overwrite (scripts/prepare.py)"
+OWNERSHIP = Ownership(CONFIG, _is_ours, remedy=_REMEDY)

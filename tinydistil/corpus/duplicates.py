@@ -9,8 +9,8 @@ import csv
 import hashlib
 import io
 import json
+import sys
 import unicodedata
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +32,14 @@ Signature = NDArray[np.uint32]
 KEY_BYTES = 16
 # Shingles permuted at once: (P, 512) products of 8 bytes stay inside a core's second-level cache.
 BLOCK_SHINGLES = 512
+# Hashes that the index holds in a set, at least; an eighth of all once there are more.
+_LATEST = 4096
+# Slots of a filter per n-gram of the evaluation sets: one in 32 foreign n-grams passes it and is looked up exactly. The
+# 200,000 n-grams of the four sets in use make a table of 8 MiB.
+_FILTER_SLOTS = 32
+# A shorter text would be a mere phrase.
+_MIN_WORDS = 8
+_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".xml", ".json", ".conll")
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,7 @@ class DuplicateConfig(Checked, table="duplicates"):
     """`threshold` is the Jaccard similarity of shingle sets around which near-duplicates are found."""
 
     near: bool = True
-    # 0.8 of five-word shingles: some 2 words of a hundred differ.
-    threshold: Annotated[float, Range(0, 1, without=(0, 1))] = 0.8
+    threshold: Annotated[float, Range(0, 1, without=(0, 1))] = 0.8  # of five-word shingles: 2 words of a hundred differ
     # 9 bands of 13 rows at 0.8: 68 % of the pairs at 0.8 to 0.9 are found, 99 % above.
     num_permutations: Annotated[int, Range(2, 1024)] = 128
     shingle_words: Annotated[int, Range(1, 100)] = 5
@@ -76,86 +83,58 @@ def permutations(count: int) -> tuple[Hashes, Hashes]:
     return factors, random.integers(1 << 64, size=count, dtype=np.uint64, endpoint=False)
 
 
-class HashSet:
-    """64-bit numbers in 12 to 24 bytes each, where Python's own set takes 70 to 100.
-
-    Open addressing with linear probing. Keys must be well-mixed hashes: their low bits are the slot.
-    """
-
-    def __init__(self) -> None:
-        # array, not numpy: reading one number from it is twice as fast. 0 marks a free slot, so the key 0 counts as 1.
-        self._slots = array("Q", bytes(8 * 1024))
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def bytes_held(self) -> int:
-        """Memory of the table; twice as much again for a moment when it grows."""
-        return self._slots.itemsize * len(self._slots)
-
-    def __contains__(self, key: int) -> bool:
-        return self._slots[self._slot(key or 1)] != 0
-
-    def add(self, key: int) -> None:
-        """Put `key` (0 <= key < 2**64) in; nothing happens if it is there."""
-        slot = self._slot(key or 1)
-        if self._slots[slot]:
-            return
-        self._slots[slot] = key or 1
-        self._count += 1
-        # Above two thirds full the runs to be searched grow quickly (Knuth 6.4: 2 probes a hit, 5 a miss).
-        if 3 * self._count > 2 * len(self._slots):
-            old = self._slots
-            self._slots = array("Q", bytes(2 * self.bytes_held))
-            for each in filter(None, old):
-                self._slots[self._slot(each)] = each
-
-    def _slot(self, key: int) -> int:
-        """The slot of `key`, or the one it would take."""
-        # The size is a power of two, so the mask is the remainder.
-        slots, mask = self._slots, len(self._slots) - 1
-        slot = key & mask
-        while slots[slot] and slots[slot] != key:
-            slot = (slot + 1) & mask
-        return slot
-
-
 class DuplicateIndex:
-    """What has been kept so far, as hashes: some 250 bytes per document at most. Rebuilt by adding again.
+    """What has been kept so far, as 64-bit hashes: at most some 250 bytes per document. Rebuilt by adding again.
 
-    Hashes in one flat table for all: an index of Python sets, one for every band of every document (datasketch's),
-    takes over ten times the memory (benchmarks/corpus_quality.py).
+    The latest hashes in a set, all earlier ones sorted in an array: Python sets alone take four times the memory, and
+    one for every band of every document (datasketch's) over ten times (benchmarks/corpus_quality.py).
     """
 
     def __init__(self, config: DuplicateConfig) -> None:
-        self._seen = HashSet()
+        self._sorted = np.empty(0, np.uint64)
+        self._latest: set[int] = set()
         self.bands, self.rows = bands_and_rows(config) if config.near else (0, 0)
-
-    def seen_exact(self, key: bytes) -> bool:
-        """Whether a text with this exact_key was added."""
-        return _short(key) in self._seen
-
-    def seen_near(self, signature: Signature) -> bool:
-        """Whether a signature that agrees in all rows of some band was added."""
-        return any(key in self._seen for key in self._band_keys(signature))
-
-    def add(self, key: bytes, signature: Signature | None = None) -> None:
-        """Remember a document by its exact_key and, where near-duplicates are looked for, its signature."""
-        for each in [_short(key), *([] if signature is None else self._band_keys(signature))]:
-            self._seen.add(each)
 
     @property
     def bytes_held(self) -> int:
-        """Memory of the index."""
-        return self._seen.bytes_held
+        """Memory of the index; for a moment twice as much when the latest hashes are sorted in."""
+        return self._sorted.nbytes + sys.getsizeof(self._latest) + 32 * len(self._latest)
+
+    def seen_exact(self, key: bytes) -> bool:
+        """Whether a text with this exact_key was added."""
+        return self._seen([_short(key)])
+
+    def seen_near(self, signature: Signature) -> bool:
+        """Whether a signature that agrees in all rows of some band was added."""
+        return self._seen(self._band_keys(signature))
+
+    def add(self, key: bytes, signature: Signature | None = None) -> None:
+        """Remember a document by its exact_key and, where near-duplicates are looked for, its signature."""
+        self._latest.add(_short(key))
+        self._latest.update([] if signature is None else self._band_keys(signature))
+        if len(self._latest) > max(_LATEST, len(self._sorted) // 8):
+            latest = np.sort(np.fromiter(self._latest, np.uint64))
+            # Stable, which merges two sorted runs in linear time.
+            self._sorted = np.sort(np.concatenate([self._sorted, latest]), kind="stable")
+            self._latest.clear()
+
+    def _seen(self, keys: list[int]) -> bool:
+        if not self._latest.isdisjoint(keys):
+            return True
+        wanted = np.array(keys, np.uint64)
+        return len(self._sorted) > 0 and _any_in(self._sorted, wanted)
 
     def _band_keys(self, signature: Signature) -> list[int]:
         used = signature[: self.bands * self.rows].astype(np.uint64).reshape(self.bands, self.rows)
         # Sums of values times fixed odd factors, which differ from band to band.
         factors, _ = permutations(self.bands * self.rows)
-        return list(map(int, mixed((used * factors.reshape(used.shape)).sum(axis=1))))
+        return list(mixed((used * factors.reshape(used.shape)).sum(axis=1)).tolist())
+
+
+def _any_in(known: Hashes, wanted: Hashes) -> bool:
+    """Whether the sorted `known` hold one of the `wanted`."""
+    # "clip" since a hash above all known ones lands past the end.
+    return bool((known.take(np.searchsorted(known, wanted), mode="clip") == wanted).any())
 
 
 def _short(key: bytes) -> int:
@@ -166,8 +145,8 @@ def _short(key: bytes) -> int:
 def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
     """The bands and rows with the least expected false positives plus false negatives around the threshold.
 
-    A pair of similarity s is missed with probability (1 - s^rows)^bands, whose integral over s from 0 to t is an
-    incomplete beta function: B(t^rows; 1 / rows, bands + 1) / rows. Raises InputError where one band alone would do.
+    A pair of similarity s is missed with probability (1 - s^rows)^bands; its integral over s from 0 to t is B(t^rows;
+    1 / rows, bands + 1) / rows, an incomplete beta function. Raises InputError where one band alone would do.
     """
     from scipy.special import beta, betainc  # half a second, which neither --help nor a worker waits for
 
@@ -182,13 +161,6 @@ def bands_and_rows(config: DuplicateConfig) -> tuple[int, int]:
     return int(bands[best]), int(rows[best])
 
 
-# Slots of the filter per n-gram: one in 32 foreign n-grams passes it and is looked up exactly.
-# 200,000 n-grams, as of the four sets in use, make a table of 8 MiB.
-_FILTER_SLOTS = 32
-_MIN_WORDS = 8
-_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".xml", ".json", ".conll")
-
-
 @dataclass(frozen=True)
 class EvaluationNgrams:
     """Hashes of the word runs of evaluation sets: `by_length` maps a number of words to sorted hashes."""
@@ -200,24 +172,24 @@ class EvaluationNgrams:
     def from_files(cls, paths: Sequence[Path], *, ngram_words: int = 13) -> "EvaluationNgrams":
         """All runs of `ngram_words` words of the texts in `paths`, and whole texts of eight words or more.
 
-        Every text of a file counts: each string of .json (SQuAD) and .jsonl, each element's text of .xml
-        (ASSIN), each field of .csv and .tsv, each line of .txt, each sentence of .conll (first column).
-        Raises InputError for a file that is missing, malformed, of another format, or without such texts.
+        Texts are the strings of .json (SQuAD) and .jsonl, each element's text of .xml (ASSIN), fields of .csv and .tsv,
+        lines of .txt, sentences of .conll (first column). Raises InputError for a file that is missing, malformed, of
+        another format, or without such texts.
         """
         found: dict[int, list[Hashes]] = {}
         for path in paths:
             before = sum(map(len, found.values()))
             for text in evaluation_texts(path):
                 hashes = word_hashes(unicodedata.normalize("NFC", text))
-                # A text shorter than a run is one run; one shorter than eight words would be a mere phrase.
+                # A text shorter than a run is one run.
                 length = min(len(hashes), ngram_words)
                 if length >= min(_MIN_WORDS, ngram_words):
                     found.setdefault(length, []).append(mixed(next(word_runs(hashes, [length]))))
             some = sum(map(len, found.values())) > before
             require(some, f"evaluation set {str(path)!r} holds no text of {_MIN_WORDS} words or more")
         by_length = {length: np.unique(np.concatenate(parts)) for length, parts in sorted(found.items())}
-        # 1024 slots at least, so that a tiny set has no more false candidates than a large one.
         count = sum(map(len, by_length.values()))
+        # 1024 slots at least, so that a tiny set has no more false candidates than a large one.
         present = np.zeros(1 << max(10, (_FILTER_SLOTS * count).bit_length()), np.bool_)
         for hashes in by_length.values():
             present[hashes & np.uint64(len(present) - 1)] = True
@@ -232,10 +204,7 @@ class EvaluationNgrams:
         runs = word_runs(word_hashes(text), self.by_length)
         for known, ngrams in zip(self.by_length.values(), map(mixed, runs), strict=True):
             # One byte of a table rules out nearly all; a binary search for each would cost tenfold.
-            candidates = ngrams[self.present[ngrams & mask]]
-            # "clip" since a hash above all known ones lands past the end.
-            positions = np.searchsorted(known, candidates)
-            if (known.take(positions, mode="clip") == candidates).any():
+            if _any_in(known, ngrams[self.present[ngrams & mask]]):
                 return True
         return False
 

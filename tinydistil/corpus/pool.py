@@ -15,34 +15,29 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError
 from tinydistil.corpus.document_step import Outcome
 from tinydistil.corpus.records import BadRecord, Record
 
 Item: TypeAlias = Record | BadRecord
 Step: TypeAlias = Callable[[Item], Outcome]
 
-# A quarter of a second of work: small beside a segment, large beside the cost of sending it.
-_BATCH_BYTES = 1 << 19
-# Bad records weigh nothing, so a file of nothing else must be bounded by their number.
-_BATCH_ITEMS = 4096
-# One batch in work and one waiting: a worker never idles while the parent writes a shard.
-_BATCHES_PER_WORKER = 2
-# Bounds the results that wait for a slow document before them.
-_AHEAD_PER_WORKER = 4
-_WORKERS_PER_CORE = 16
+# A quarter of a second of work: small beside a segment, large beside the cost of sending it. Bad records weigh nothing,
+# so that their number is bounded, too.
+_BATCH_BYTES, _BATCH_ITEMS = 1 << 19, 4096
+# One batch in work and one waiting: a worker never idles while the parent writes a shard. The second number bounds the
+# results that wait for a slow document before them.
+_BATCHES_PER_WORKER, _AHEAD_PER_WORKER = 2, 4
 # The parallelism is one process per core; threads below it would only fight for the same cores.
 _ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Consecutive records. `bytes` are those of the records; `ends_segment` marks a segment's last batch."""
 
     number: int
@@ -81,13 +76,6 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_workers(workers: int) -> None:
-    """Raise InputError for so many processes that starting them, 0.3 s of a core each, takes longer than work."""
-    most = _WORKERS_PER_CORE * available_cores()
-    message = f"--workers must be <= {most}, {_WORKERS_PER_CORE} for each core of this machine, got {workers}"
-    require(workers <= most, message)
-
-
 @contextmanager
 def worker_pool(step: Step, workers: int) -> Iterator[Callable[[Iterable[Batch]], Mapped]]:
     """A map of batches over `workers` processes that apply `step`; 0 and 1 mean this process.
@@ -101,10 +89,7 @@ def worker_pool(step: Step, workers: int) -> Iterator[Callable[[Iterable[Batch]]
         yield lambda batches: ((batch, list(map(step, batch.items))) for batch in batches)
         return
     with ExitStack() as cleanup:
-        started: list[_Worker] = []
-        for _ in range(workers):
-            started.append(_Worker())
-            cleanup.callback(started[-1].kill)
+        started = [cleanup.enter_context(_Worker()) for _ in range(workers)]
         # All start up side by side before the first is waited for.
         for worker in started:
             worker.send(step)
@@ -147,7 +132,7 @@ class _Worker:
         # Its own session: Ctrl-C on a terminal reaches the parent alone, which then decides. Not
         # multiprocessing's spawn, which imports the calling script again, and torch with it if it does so.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tinydistil.corpus.pool", str(theirs.fileno())],
+            [sys.executable, "-m", __name__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -157,34 +142,37 @@ class _Worker:
         theirs.close()
 
     def send(self, message: object) -> None:
-        try:
+        with self._alive():
             self.connection.send(message)
-        except OSError:
-            raise self._gone() from None
 
     def receive(self) -> Sequence[Outcome]:
-        try:
+        with self._alive():
             reply = self.connection.recv()
-        except (EOFError, OSError):
-            raise self._gone() from None
         # A user's mistake or a bug: either way it is raised here as it was there.
         if isinstance(reply, Exception):
             raise reply
         return cast(Sequence[Outcome], reply)
 
-    def kill(self) -> None:
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError):
+            code = self._process.wait()
+            cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise InputError(
+                f"a worker process was ended ({cause}), most often for lack of memory; "
+                "run the same command again with fewer --workers, it goes on after the last whole segment"
+            ) from None
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         # SIGKILL, not SIGTERM: a worker holds nothing, and in the midst of a long document it would be late.
         self._process.kill()
         self._process.wait()
         self.connection.close()
-
-    def _gone(self) -> InputError:
-        code = self._process.wait()
-        cause = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return InputError(
-            f"a worker process was ended ({cause}), most often for lack of memory; "
-            "run the same command again with fewer --workers, it goes on after the last whole segment"
-        )
 
 
 def work(connection: Connection) -> None:

@@ -15,8 +15,6 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from tqdm import tqdm
-
 from tinydistil.base.config import to_mapping
 from tinydistil.base.console import duration
 from tinydistil.base.errors import InputError, optional, require
@@ -26,21 +24,19 @@ from tinydistil.batches.shards import ShardBuilder, TokenShards
 from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
 from tinydistil.corpus.document_step import DocumentStep, single_words
 from tinydistil.corpus.duplicates import DuplicateIndex, EvaluationNgrams
-from tinydistil.corpus.pool import check_workers, cut_batches, worker_pool
+from tinydistil.corpus.pool import available_cores, cut_batches, worker_pool
 from tinydistil.corpus.prepare_config import PrepareConfig, described, find_files
 from tinydistil.corpus.readers import read_items
 from tinydistil.corpus.records import PROBE_BYTES, DamagedFile, kind_of, open_stream, unpacked_bytes
 from tinydistil.corpus.segment import Counts, Samples, Segment, make_table, packing_efficiency
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-# Raw bytes of one unit of the option segment_mb.
-_MEGABYTE = 1_000_000
-# Seconds between lines in a log: an hour's run fills six screens.
-_SECONDS_PER_LINE = 10.0
+# Seconds between lines in a log, where an hour's run fills six screens; a terminal's line is rewritten each second.
+_SECONDS_PER_LINE, _SECONDS_ON_TERMINAL = 10.0, 1.0
 
 
 class Progress:
-    """How far a preparation is: a bar on a terminal, plain lines elsewhere.
+    """How far a preparation is: a line now and then, on a terminal one line that is rewritten.
 
     total_bytes: of raw text, perhaps an estimate, for the share done and the time left; None where it is unknown.
     later: seconds that the command takes after this, computed once it is worth showing.
@@ -51,55 +47,47 @@ class Progress:
     ) -> None:
         self._total_bytes, self._stream = total_bytes, stream or sys.stderr
         self._later, self._later_s = later, 0.0
-        self._bar: tqdm | None = None
         self._documents = self._bytes = 0
+        self._interval_s = _SECONDS_ON_TERMINAL if self._stream.isatty() else _SECONDS_PER_LINE
 
     def start(self, documents: int, raw_bytes: int) -> None:
-        """Show what earlier runs did; rates count from here."""
+        """Tell what earlier runs did; rates count from here."""
         self._before = raw_bytes
         self._began = self._spoke = time.monotonic()  # a clock that is set back must not make a rate negative
         if documents:
             self._print(f"going on after {documents:,} documents ({raw_bytes / 1e6:,.1f} MB) of an earlier run")
-        if self._stream.isatty():
-            self._bar = tqdm(total=self._total_bytes, initial=raw_bytes, unit="B", unit_scale=True, file=self._stream)
 
     def advance(self, documents: int, raw_bytes: int) -> None:
         """That many more are done."""
         self._documents += documents
         self._bytes += raw_bytes
-        speaks = time.monotonic() - self._spoke >= _SECONDS_PER_LINE
-        if self._bar is not None:
-            rate = self._documents / max(1e-9, time.monotonic() - self._began)
-            self._bar.set_postfix_str(f"{rate:,.0f} documents/s{self._left(settle=speaks)}", refresh=False)
-            self._bar.update(raw_bytes)
-        elif speaks:
-            self._spoke = time.monotonic()
-            self._print(f"{self._rates()}{self._left(settle=True)}")
+        if (now := time.monotonic()) - self._spoke >= self._interval_s:
+            self._spoke, line = now, f"{self._rates()}{self._left(now - self._began)}"
+            if self._interval_s == _SECONDS_ON_TERMINAL:
+                print(f"\r{line:<110}", end="", file=self._stream, flush=True)
+            else:
+                self._print(line)
 
-    def _left(self, *, settle: bool) -> str:
-        """Share done and time left, of the whole command where that is known or can be `settle`d now."""
+    def close(self) -> None:
+        """Print the final rates."""
+        if self._documents:
+            self._print("\r" * (self._interval_s == _SECONDS_ON_TERMINAL) + self._rates())
+
+    def _left(self, seconds: float) -> str:
+        """Share done and time left, of the whole command where that is known."""
         if not self._total_bytes:
             return ""
         share = min(1.0, (self._before + self._bytes) / self._total_bytes)
-        left_s = (time.monotonic() - self._began) / max(self._bytes, 1) * self._total_bytes * (1 - share)
-        if settle and self._later is not None and left_s > _SECONDS_PER_LINE:
+        left_s = seconds / max(self._bytes, 1) * self._total_bytes * (1 - share)
+        if self._later is not None and left_s > _SECONDS_PER_LINE:
             self._later_s, self._later = self._later(self._total_bytes), None
         whole = f", {duration(left_s + self._later_s)} with what comes after" if self._later_s else ""
         return f", {share:.0%}, {duration(left_s)} left{whole}"
 
-    def close(self) -> None:
-        """Print the final rates."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._documents:
-            self._print(self._rates())
-
     def _rates(self) -> str:
-        seconds = max(1e-9, time.monotonic() - self._began)
-        return (
-            f"{self._documents:,} documents, {self._bytes / 1e6:,.1f} MB in {seconds:,.1f} s: "
-            f"{self._documents / seconds:,.0f} documents/s, {self._bytes / seconds / 1e6:,.2f} MB/s"
-        )
+        seconds, megabytes = max(1e-9, time.monotonic() - self._began), self._bytes / 1e6
+        done = f"{self._documents:,} documents, {megabytes:,.1f} MB in {seconds:,.1f} s"
+        return f"{done}: {self._documents / seconds:,.0f} documents/s, {megabytes / seconds:,.2f} MB/s"
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
@@ -125,11 +113,9 @@ class Job:
         """Resolve files, folders and globs. Raises InputError for what does not exist or cannot be read."""
         for name in evaluation_sets:
             require(Path(name).is_file(), f"evaluation set {name!r} does not exist; give an existing file")
-        require(
-            config.single_words == 0 or len(tokenizers) == 2,
-            f"single_words is {config.single_words}, but only a corpus with two tokenizations knows its words; "
-            "give a second one (scripts/prepare.py --student-tokenizer), or leave single_words out",
-        )
+        wanting = f"single_words is {config.single_words}, but only a corpus with two tokenizations knows its words"
+        remedy = "give a second one (scripts/prepare.py --student-tokenizer), or leave single_words out"
+        require(config.single_words == 0 or len(tokenizers) == 2, f"{wanting}; {remedy}")
         if "mojibake" not in config.clean.skip:
             # Asked for now: a worker would miss it only at the first damaged document, perhaps hours later.
             optional("ftfy", needed_by="cleaning rule 'mojibake'", extra="corpus")
@@ -137,18 +123,17 @@ class Job:
 
     def plain_bytes(self) -> int | None:
         """Raw bytes of the input, estimated where files are compressed; None where one is Parquet."""
-        if any(kind_of(path) == "parquet" for path in self.files):
-            return None
-        return sum(map(unpacked_bytes, self.files))
+        parquet = any(kind_of(path) == "parquet" for path in self.files)
+        return None if parquet else sum(map(unpacked_bytes, self.files))
 
     def notes(self) -> str:
         """What a user may want to read otherwise; "" where nothing looks wrong."""
-        lines = [path for path in self.files if kind_of(path) == "txt" and self.config.read.txt_mode == "lines"]
-        for path in filter(looks_wrapped, lines):
-            return (
-                f"{path} looks wrapped, and each line is a document; for documents between blank lines set "
-                "read.txt_mode=blocks (prepare.read.txt_mode for distill.py and pretrain.py)"
-            )
+        for path in self.files:
+            if kind_of(path) == "txt" and self.config.read.txt_mode == "lines" and looks_wrapped(path):
+                return (
+                    f"{path} looks wrapped, and each line is a document; for documents between blank lines set "
+                    "read.txt_mode=blocks (prepare.read.txt_mode for distill.py and pretrain.py)"
+                )
         return ""
 
     def origin(self) -> dict[str, object]:
@@ -198,11 +183,12 @@ class Prepared(NamedTuple):
 def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwrite: bool = False) -> Prepared:
     """Make, go on making, or just find finished, the corpus of `job` in folder `output`.
 
-    `workers` processes do the work, 0 and 1 mean this process alone; they change nothing but the time it
-    takes. Raises InputError for whatever is wrong with input, options or output, and where no document is
-    kept. After an exception of any kind the same call goes on behind the last committed segment.
+    `workers` processes do the work, 0 and 1 mean this process alone; they change nothing but the time it takes. Raises
+    InputError for whatever is wrong with input, options or output, and where no document is kept. After an exception of
+    any kind the same call goes on behind the last committed segment.
     """
-    check_workers(workers)
+    most = 16 * available_cores()  # starting a process takes 0.3 s of a core
+    require(workers <= most, f"--workers must be <= {most}, 16 for each core of this machine, got {workers}")
     # Both may refuse; only then is the output folder touched.
     step, origin = job.step(), job.origin()
     record = read_json(output / CONFIG) if (output / CONFIG).is_file() else {}
@@ -227,59 +213,49 @@ def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwri
 
 
 def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress) -> None:
-    done = _total(folder)
+    config, done = job.config, folder.counts()
     progress.start(done.read.documents, done.bytes)
     # Exactly what an uninterrupted run would know here: the kept documents, in their order.
-    index = DuplicateIndex(job.config.duplicates)
+    index = DuplicateIndex(config.duplicates)
     for state in folder.states():
         signatures = state["signatures"]
         for number, key in enumerate(state["keys"]):
             index.add(key.tobytes(), signatures[number] if len(signatures) else None)
-    segment = Segment(job.config, step.encoder, index)
+    segment = Segment(config, step.encoder, index)
     # Skipping decompresses again, at some 80 MB/s; positions in a .gz would save that and cost an index.
-    items, segment_bytes = read_items(job.files, job.config.read), round(job.config.segment_mb * _MEGABYTE)
+    batches = cut_batches(read_items(job.files, config.read), round(config.segment_mb * 1_000_000), skip=done.items)
     with worker_pool(step, workers) as mapped:
-        for batch, outcomes in mapped(cut_batches(items, segment_bytes, skip=done.items)):
+        for batch, outcomes in mapped(batches):
             for item, outcome in zip(batch.items, outcomes, strict=True):
                 segment.take(item, outcome)
             segment.counts.bytes += batch.bytes
             progress.advance(len(outcomes), batch.bytes)
             if batch.ends_segment:
                 folder.commit(segment)
-                segment = Segment(job.config, step.encoder, index)
-
-
-def _total(folder: OutputFolder) -> Counts:
-    total = Counts()
-    for segment in folder.committed:
-        total.merge(segment.counts)
-    return total
+                segment = Segment(config, step.encoder, index)
 
 
 def _finish(job: Job, step: DocumentStep, folder: OutputFolder, origin: Mapping[str, object]) -> None:
     """Table, samples, words alone and, last, the manifest."""
-    counts = _total(folder)
+    config, path, counts = job.config, folder.folder, folder.counts()
     shards = [entry for segment in folder.committed for entry in segment.shards]
     # The table is there even where the corpus is not: it shows why nothing was kept.
-    write_json(folder.folder / TABLE, {"rows": [row._asdict() for row in make_table(counts)]})
+    write_json(path / TABLE, {"rows": [row._asdict() for row in make_table(counts)]})
     if not shards:
         # Not in a `require`: the notes look into every file.
         reasons = "; ".join(filter(None, [_worst(counts), job.notes()]))
         raise InputError(f"no document of {counts.read.documents:,} was kept; {reasons}")
-    if job.config.sample_dropped:
-        samples = Samples(job.config)
-        for sample in chain.from_iterable(segment.samples for segment in folder.committed):
-            samples.add(sample)
+    if config.sample_dropped:
+        samples = Samples(config, chain.from_iterable(segment.samples for segment in folder.committed))
         text = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
-        write_atomic(folder.folder / SAMPLES, text.encode("utf-8", "replace"))
-    efficiency = packing_efficiency(shards, job.config.capacity)
-    if job.config.single_words:
+        write_atomic(path / SAMPLES, text.encode("utf-8", "replace"))
+    efficiency = packing_efficiency(shards, config.capacity)
+    if config.single_words:
         # A training shard behind those of all segments, which holds the training text's words one by one.
-        train = TokenShards(folder.folder, "train", [each for each in shards if each.split == "train"])
+        train = TokenShards(path, "train", [each for each in shards if each.split == "train"])
         builder = ShardBuilder(step.encoder)
-        builder.add(single_words(train, job.config.single_words))
-        entry = builder.write(folder.folder, "train", len(folder.committed))
-        shards += [] if entry is None else [entry]
+        builder.add(single_words(train, config.single_words))
+        shards += filter(None, [builder.write(path, "train", len(folder.committed))])
     manifest = {"counts": asdict(counts), "packing_efficiency": efficiency, "shards": list(map(asdict, shards))}
     folder.finish({**origin, **manifest})
 
@@ -289,7 +265,8 @@ def _worst(counts: Counts) -> str:
     if not counts.dropped:
         return "the input holds no document"
     rule = max(counts.dropped, key=lambda name: counts.dropped[name].documents)
-    first = f", first {counts.first_unreadable}" if rule == "unreadable" else ""
-    if rule == "undecodable":
-        first = "; if the files have another encoding, say so: read.encoding, perhaps cp1252"
-    return f"{counts.dropped[rule].documents:,} were dropped by rule {rule!r}{first}; see {TABLE}"
+    remedies = {
+        "unreadable": f", first {counts.first_unreadable}",
+        "undecodable": "; if the files have another encoding, say so: read.encoding, perhaps cp1252",
+    }
+    return f"{counts.dropped[rule].documents:,} were dropped by rule {rule!r}{remedies.get(rule, '')}; see {TABLE}"

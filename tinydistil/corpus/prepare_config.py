@@ -69,23 +69,20 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
 
 
 def _expanded(name: str) -> list[Path]:
-    path = Path(name)
+    path, is_pattern = Path(name), glob.has_magic(name)
     # A name that exists is taken as it stands, even with [ or * in it.
-    if _exists(path):
-        if not path.is_dir():
-            return [path]
-        files, what = (
-            [each for each in _walk(path) if kind_of(each) and _leads_somewhere(each)],
-            f"folder {str(path)!r} holds",
-        )
-    else:
-        # glob.glob, since Path.glob takes no absolute pattern.
-        matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
-        missing = "no file matches" if glob.has_magic(name) else "there is no file or folder"
-        require(bool(matches), f"{missing} {name!r}; give an existing file, folder or glob pattern")
-        # Folders are left to `**`, other formats skipped.
-        files = [each for each in map(Path, matches) if _leads_somewhere(each) and each.is_file() and kind_of(each)]
-        what = f"{name!r} matches"
+    if (exists := _exists(path)) and not path.is_dir():
+        return [path]
+    # glob.glob, since Path.glob takes no absolute pattern.
+    names = _walk(path) if exists else sorted(glob.glob(name, recursive=True)) if is_pattern else []  # noqa: PTH207
+    missing = "no file matches" if is_pattern else "there is no file or folder"
+    require(exists or bool(names), f"{missing} {name!r}; give an existing file, folder or glob pattern")
+    files = [each for each in map(Path, names) if kind_of(each)]
+    for each in files:
+        require(_exists(each), f"{str(each)!r} is a link that leads nowhere; remove it or mend its target")
+    if not exists:
+        files = [each for each in files if each.is_file()]  # folders are left to `**`
+    what = f"folder {str(path)!r} holds" if exists else f"{name!r} matches"
     require(bool(files), f"{what} no file of a known format; {ENDINGS}")
     return files
 
@@ -98,12 +95,7 @@ def _exists(path: Path) -> bool:
         raise InputError(f"{str(path)!r} cannot be followed: {error.strerror}") from None
 
 
-def _leads_somewhere(path: Path) -> bool:
-    require(_exists(path), f"{str(path)!r} is a link that leads nowhere; remove it or mend its target")
-    return True
-
-
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path) -> Iterator[str]:
     # Device and inode name a folder whatever path leads to it, so a loop of links is seen at once.
     made_up = (Path(name).stat() for name in _MADE_UP if Path(name).is_dir())
     entered = {(status.st_dev, status.st_ino) for status in made_up}
@@ -114,7 +106,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         entered.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+        yield from (os.path.join(root, name) for name in sorted(names) if not name.startswith("."))  # noqa: PTH118
 
 
 def described(path: Path) -> dict[str, object]:
@@ -133,21 +125,16 @@ class RawRunConfig(RunConfig):
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
 
     def _check_text(self) -> None:
-        require(
-            not (self.shards and self.corpus),
-            "give --corpus (raw text) or --shards (prepared by scripts/prepare.py), not both",
-        )
-        require(bool(self.shards or self.corpus), "no text: give --corpus FILE ... or --shards DIR")
-        require(
-            not (self.shards and self.evaluation_sets),
-            "--eval-set cleans raw text of evaluation texts; shards are made already: give it to scripts/prepare.py",
-        )
+        shards, corpus = bool(self.shards), bool(self.corpus)
+        both = "give --corpus (raw text) or --shards (prepared by scripts/prepare.py), not both"
+        require(not (shards and corpus), both)
+        require(shards or corpus, "no text: give --corpus FILE ... or --shards DIR")
+        late = "--eval-set cleans raw text of evaluation texts; shards are made already: give it to scripts/prepare.py"
+        require(not (shards and self.evaluation_sets), late)
 
 
 def resolve_raw(values: Mapping[str, object]) -> RawRunConfig:
     """The configuration from nested values, as `resolve_run` does it."""
-    require(
-        not (values.get("shards") and values.get("prepare")),
-        "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out",
-    )
+    late = "options of prepare (--max-length ...) are for raw text, but --shards are prepared; leave them out"
+    require(not (values.get("shards") and values.get("prepare")), late)
     return resolve_run(values, RawRunConfig)

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,20 +74,18 @@ def run_raw(arguments: argparse.Namespace, values: Mapping[str, object], *, voca
     """The run of a command line whose option values are `values`. vocab_size: of a vocabulary to be trained first."""
     config, output = resolve_raw(values), arguments.output
 
-    def planned(read: RawRunConfig, ranks: Ranks, resume: bool) -> Plan:
-        # All look before one writes: what is found wrong is found by every rank, and told by one.
-        with ranks.agreed():
-            return plan_raw(read, output, resume=resume, device=arguments.device)
-
     def plan_of(ranks: Ranks, resume: bool) -> Plan:
-        if vocab_size is not None and arguments.dry_run:
-            with TemporaryDirectory() as folder:
-                _train(config, Path(folder), vocab_size)
-                made = replace(config.student, tokenizer=str(Path(folder) / VOCABULARY))
-                return planned(replace(config, student=made), ranks, resume)
-        if vocab_size is not None:
-            make_vocabulary(config, output, vocab_size, ranks, resume=resume)
-        return planned(config, ranks, resume)
+        with ExitStack() as stack:
+            read = config
+            if vocab_size is not None and arguments.dry_run:
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+                _train(config, folder, vocab_size)
+                read = replace(config, student=replace(config.student, tokenizer=str(folder / VOCABULARY)))
+            elif vocab_size is not None:
+                make_vocabulary(config, output, vocab_size, ranks, resume=resume)
+            # All look before one writes: what is found wrong is found by every rank, and told by one.
+            with ranks.agreed():
+                return plan_raw(read, output, resume=resume, device=arguments.device)
 
     run_command(arguments, plan_of)
 
@@ -119,8 +117,7 @@ def _require_seen(path: Path, ranks: Ranks) -> None:
 
 
 def _train(config: RawRunConfig, output: Path, size: int) -> None:
-    folder = output / VOCABULARY
-    files = find_files(config.corpus)
+    folder, files = output / VOCABULARY, find_files(config.corpus)
     record: dict[str, object] = {
         "vocab_size": size,
         "corpus": list(map(described, files)),
@@ -132,18 +129,13 @@ def _train(config: RawRunConfig, output: Path, size: int) -> None:
         if differing is None:
             return
         name, before, now = differing
-        require(
-            not (output / CONFIG_FILE).exists(),
-            f"{str(folder)!r} was trained with {name} = {before!r}, now it is {now!r}; "
-            "give the same value, or another --output",
-        )
+        was = f"{str(folder)!r} was trained with {name} = {before!r}, now it is {now!r}"
+        require(not (output / CONFIG_FILE).exists(), f"{was}; give the same value, or another --output")
         (folder / _RECORD).unlink()
     print(f"training a vocabulary of {size:,} tokens on {len(files)} files", file=sys.stderr, flush=True)
     texts = list(_texts(files, config.prepare))
-    require(
-        bool(texts),
-        f"corpus {', '.join(config.corpus)} holds no text that the cleaning rules keep; see scripts/prepare.py",
-    )
+    named = f"corpus {', '.join(config.corpus)}"
+    require(bool(texts), f"{named} holds no text that the cleaning rules keep; see scripts/prepare.py")
     try:
         train_wordpiece(texts, size).save_pretrained(folder)
         write_json(folder / _RECORD, record)  # last: it says that all of it is there

@@ -53,7 +53,6 @@ _SENTENCE = re.compile(r"\n[ \t]*<[ \t]*/?[ \t]*s\b[^\n]*", re.IGNORECASE)
 _GLUE = re.compile(r"\n[ \t]*<[ \t]*/?[ \t]*g\b[^\n]*\n", re.IGNORECASE)
 # Left-overs of HTML on lines of their own; a token such as <3 or < has no ">" and stays.
 _OTHER_TAG = re.compile(r"\n[ \t]*</?[a-z!?][^<>\n]*>[ \t]*(?=\n)", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"""(?<![\w-])([\w-]++)\s*+=\s*(?:"([^"\n]*)|'([^'\n]*)|([^\s"'>]+))""")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class ReadConfig(Checked, table="read"):
     """How files are read. `encoding` may be any of Python's; a UTF-8 byte order mark is always skipped."""
 
     text_field: str = "text"
+    # Of the other fields none is used; of a Parquet file these two columns are read, and count as raw bytes, as ever.
     id_field: str = "id"
     source_field: str = "source"
     csv_delimiter: str = ","  # Portuguese spreadsheets often write ";"
@@ -203,14 +203,6 @@ def _is_document(data: bytes) -> bool:
     return data.lstrip()[:4].lower() == b"<doc" or any(tokens)
 
 
-def _vertical_attributes(text: str) -> dict[str, str]:
-    """The attributes of the tag that opens a document, names in lower case; {} where it is damaged away."""
-    opening = text.lstrip().partition("\n")[0]
-    found = _ATTRIBUTE.findall(opening) if opening.lower().startswith("<doc") else []
-    # The first of a name wins: a title may hold quotes and what looks like attributes.
-    return {name.lower(): first or second or bare for name, first, second, bare in reversed(found)}
-
-
 def _vertical_paragraphs(text: str) -> Sentences:
     """Paragraphs of sentences, tokens joined by a space except around <g/> glue; empty ones left out."""
     paragraphs = map(_SENTENCE.split, _PARAGRAPH.split(f"\n{text}\n"))
@@ -254,53 +246,39 @@ def parse_record(record: Record | BadRecord, config: ReadConfig) -> Document | B
 
 
 def _document(record: Record, text: str, config: ReadConfig) -> Document:
-    identifier: object = None
-    source: object = None
-    sentences = None
+    if record.kind == "txt":
+        return Document(_newlines(text))
     if record.kind == "vert":
-        text = _newlines(text)
-        attributes, sentences = _vertical_attributes(text), _vertical_paragraphs(text)
-        identifier, source = attributes.get("docid"), attributes.get("uri")
-        text = "\n".join(map(" ".join, sentences))
-    elif record.kind != "txt":
-        wanted = column_name(config.text_field), column_name(config.id_field), column_name(config.source_field)
-        fields: Mapping[str, object]
-        if record.kind in ("csv", "tsv"):
-            delimiter = "\t" if record.kind == "tsv" else config.csv_delimiter
-            header = record.header.decode(config.encoding, "replace")
-            fields = table_fields(text, header, delimiter, config.table_quotes, wanted, record.file)
-            if wanted[0] not in fields:
-                raise missing_column(record.file, config.text_field, fields)
-        else:
-            fields = json_object(text)
-        value = fields.get(wanted[0], {"paragraphs": fields["paragraphs"]} if "paragraphs" in fields else None)
-        if value is None:
-            raise ValueError(f"no field {config.text_field!r}; fields: {listed(fields)} (option read.text_field)")
-        text, sentences = _content(value, config.text_field)
-        identifier, source = fields.get(wanted[1]), fields.get(wanted[2])
-    return Document(
-        # Numbers are welcome as identifiers; an empty one gives way to the line in the file.
-        identifier=f"{Path(record.file).name}:{record.line}" if identifier in (None, "") else str(identifier),
-        source=Path(record.file).name.partition(".")[0] if source in (None, "") else str(source),
-        text=_newlines(text),
-        sentences=sentences,
-    )
-
-
-def _content(value: object, field: str) -> tuple[str, Sentences | None]:
-    """The text of a field, and its sentences if it has them: brWaC on the hub is {"paragraphs": [["Um.", "Dois."]]}."""
+        return _of_sentences(_vertical_paragraphs(_newlines(text)))
+    name = column_name(config.text_field)
+    fields: Mapping[str, object]
+    if record.kind in ("csv", "tsv"):
+        delimiter = "\t" if record.kind == "tsv" else config.csv_delimiter
+        header = record.header.decode(config.encoding, "replace")
+        fields = table_fields(text, header, delimiter, config.table_quotes, [name], record.file)
+        if name not in fields:
+            raise missing_column(record.file, config.text_field, fields)
+    else:
+        fields = json_object(text)
+    value = fields.get(name, {"paragraphs": fields["paragraphs"]} if "paragraphs" in fields else None)
+    if value is None:
+        raise ValueError(f"no field {config.text_field!r}; fields: {listed(fields)} (option read.text_field)")
     if isinstance(value, str):
-        return value, None
+        return Document(_newlines(value))
+    # BrWaC on the hub is {"paragraphs": [["Um.", "Dois."]]}.
     paragraphs = value.get("paragraphs") if isinstance(value, dict) else value
     if isinstance(paragraphs, list):
         if isinstance(value, dict) and all(isinstance(each, str) for each in paragraphs):
-            return "\n".join(paragraphs), None
+            return Document(_newlines("\n".join(paragraphs)))
         if all(isinstance(each, list) and all(isinstance(part, str) for part in each) for each in paragraphs):
             # A line end inside a sentence would look like one between paragraphs.
             split = (tuple(joined for part in each if (joined := " ".join(part.split()))) for each in paragraphs)
-            sentences = tuple(filter(None, split))
-            return "\n".join(map(" ".join, sentences)), sentences
-    raise ValueError(f"field {field!r} is no text but {type(value).__name__}")
+            return _of_sentences(tuple(filter(None, split)))
+    raise ValueError(f"field {config.text_field!r} is no text but {type(value).__name__}")
+
+
+def _of_sentences(paragraphs: Sentences) -> Document:
+    return Document("\n".join(map(" ".join, paragraphs)), paragraphs)
 
 
 def _newlines(text: str) -> str:

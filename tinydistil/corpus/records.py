@@ -20,12 +20,8 @@ Stream: TypeAlias = "io.BufferedReader[io.RawIOBase]"
 Cut: TypeAlias = tuple[int, bytes | str]
 
 COMPRESSIONS = (".gz", ".zst")
-# C4, OSCAR and others call JSON lines .json, mostly .json.gz.
-KINDS = {
-    **{f".{kind}": kind for kind in ("txt", "jsonl", "csv", "tsv", "vert", "parquet")},
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-}
+KINDS = {f".{kind}": kind for kind in ("txt", "jsonl", "csv", "tsv", "vert", "parquet")}
+KINDS |= {".ndjson": "jsonl", ".json": "jsonl"}  # C4, OSCAR and others call JSON lines .json, mostly .json.gz
 ENDINGS = f"known endings: {', '.join(KINDS)}, each also with {' or '.join(COMPRESSIONS)}"
 # Of one text, of which a model reads some 2 KB: whole books pass.
 LONGEST_BYTES = 16_000_000
@@ -37,10 +33,9 @@ PROBE_BYTES = 1 << 16
 # Share of control bytes above which the probe is no text: random bytes hold 11 %, UTF-16 text 45 %.
 BINARY_SHARE = 0.05
 CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
-# Text shrinks 3 to 20 times. What shrinks more than a thousand times is no text, but may fill any memory.
-MOST_RATIO = 1000
-# So much is let pass in any case: what zstd keeps in memory of a file by default.
-ALWAYS_UNPACKED = 1 << 27
+# Text shrinks 3 to 20 times. What shrinks more than a thousand times is no text, but may fill any memory; so much is
+# let pass in any case, what zstd keeps in memory of a file by default.
+MOST_RATIO, ALWAYS_UNPACKED = 1000, 1 << 27
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -48,8 +43,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Record:
     """One document still in the bytes it has on disk: cheap to cut out, cheap to send to a worker.
 
-    `line` is the 1-based line (row, for Parquet) where it starts; `kind` one of KINDS; `header` the undecoded header
-    row without which a table's row cannot be understood, else empty.
+    line: where it starts, from 1 (for Parquet, its row). kind: one of KINDS. header: the undecoded header row without
+    which a table's row cannot be understood, else empty.
     """
 
     file: str
@@ -63,12 +58,10 @@ class Record:
 class Document:
     """A decoded document: `text` holds its paragraphs, one a line.
 
-    `sentences` is the format's own division into paragraphs of sentences (.vert), else None.
-    `replaced` counts the undecodable sequences that stand in `text` as U+FFFD.
+    sentences: the format's own division into paragraphs of sentences (.vert), else None. replaced: how many undecodable
+    sequences stand in `text` as U+FFFD.
     """
 
-    identifier: str
-    source: str
     text: str
     sentences: tuple[tuple[str, ...], ...] | None = None
     replaced: int = 0
@@ -131,10 +124,8 @@ def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
-                reason = f"not UTF-8 (byte {error.start}: {error.reason})"
-                raise InputError(
-                    f"{where} {reason}; convert it, for instance with `iconv -f latin1 -t utf-8`"
-                ) from None
+                remedy = "convert it, for instance with `iconv -f latin1 -t utf-8`"
+                raise InputError(f"{where} not UTF-8 (byte {error.start}: {error.reason}); {remedy}") from None
 
 
 @contextmanager
@@ -155,7 +146,7 @@ def open_stream(path: Path, *, text: bool = True) -> Iterator[Stream]:
                     f"not UTF-8 text: {control} of the first {len(probed)} bytes are control bytes; "
                     "UTF-16, for instance, is converted with `iconv -f utf-16 -t utf-8`"
                 )
-            if stream.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
+            if probe.startswith(BYTE_ORDER_MARK):
                 stream.read(len(BYTE_ORDER_MARK))
             if text and b"\r" in probe and b"\n" not in probe:
                 # Lines that end in CR alone, as old Macintosh programs and some spreadsheets write them.
@@ -176,8 +167,7 @@ def open_stream(path: Path, *, text: bool = True) -> Iterator[Stream]:
 
 def _raw(path: Path) -> io.RawIOBase:
     if path.suffix.lower() not in COMPRESSIONS:
-        # Unbuffered, since a buffer of our own size goes around it.
-        return path.open("rb", buffering=0)
+        return path.open("rb", buffering=0)  # a buffer of our own size goes around it
     source, left = _decompressor(path), max(ALWAYS_UNPACKED, MOST_RATIO * path.stat().st_size)
     damage: Exception | None = None
 
@@ -186,22 +176,19 @@ def _raw(path: Path) -> io.RawIOBase:
         nonlocal left, damage
         if damage is not None:
             raise damage
-        parts = []
+        parts: list[bytes] = []
         try:
             # One step gives some 8 KiB; whole blocks spare the layers above most of their calls.
             while size > 0 and (part := source.read1(size)):
                 parts.append(part)
-                size -= len(part)
+                size, left = size - len(part), left - len(part)
         except Exception as error:
+            damage = error  # told at the next call: a decompressor that has failed once may not fail again
             if not parts:
                 raise
-            # Told at the next call: a decompressor that has failed once may not fail again.
-            damage = error
-        data = b"".join(parts)
-        left -= len(data)
         if left < 0:
             raise DamagedFile(f"unpacks to more than {MOST_RATIO:,} times its size, which no text does")
-        return data
+        return b"".join(parts)
 
     return _Reader(source, read)
 
@@ -227,14 +214,12 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        target = memoryview(buffer).cast("B")
-        data = self._read(len(target))
-        target[: len(data)] = data
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:
-        if not self.closed:
-            self._source.close()
+        self._source.close()
         super().close()
 
 
@@ -250,12 +235,10 @@ def unpacked_bytes(path: Path) -> int:
             # Bounded by the output: 64 KiB may unpack to gigabytes.
             while length < ALWAYS_UNPACKED // 2 and (data := reader.read1(BLOCK_BYTES)):
                 length += len(data)
-    except Exception as error:
-        if isinstance(error, InputError):
-            raise
-        # The head breaks off. Damage, too, ends it; that is reported by who reads the file, with its line.
-        if not length:
-            return size
+    except InputError:
+        raise
+    except Exception:  # the head breaks off; damage is reported by who reads the file, with its line
+        length = length or len(head)
     return size * length // max(1, len(head))
 
 

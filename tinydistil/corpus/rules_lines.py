@@ -1,10 +1,8 @@
-"""Cleaning rules that take away lines which are no text: furniture of pages, and menus.
+"""Cleaning rules that take away lines which are no text: furniture of pages, and menus. Each is lines -> lines, pure.
 
-Each is lines -> lines, pure. Only short lines are looked at, and only as a whole: a sentence that speaks of
-cookies or of sharing is longer or goes on differently, so it stays.
-
-The patterns of furniture match whole lines of Portuguese web pages. Each begins with one of a few
-words, so a look at the first word spares nearly every line the patterns themselves, which halves the time of the rule.
+Only short lines are looked at, and only as a whole: a sentence that speaks of cookies or of sharing is longer or goes
+on differently, so it stays. The patterns match whole lines of Portuguese web pages. Each begins with one of a few
+words; a look at the first word spares nearly every line the patterns, which halves the time of the rule.
 """
 
 import re
@@ -12,11 +10,9 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 
 # No furniture is longer, save cookie notices.
-MAX_FURNITURE_CHARACTERS = 120
-MAX_NOTICE_CHARACTERS = 400
-MAX_MENU_LINE_CHARACTERS = 40
+MAX_FURNITURE_CHARACTERS, MAX_NOTICE_CHARACTERS = 120, 400
 # Seen from six lines on: tables of contents, casts, polls, link lists; in shorter runs, headings.
-MENU_RUN_LINES, MENU_LINE_WORDS = 6, 4
+MENU_RUN_LINES, MENU_LINE_WORDS, MENU_LINE_CHARACTERS = 6, 4, 40
 
 # A dash at the beginning is left alone, since it opens direct speech ("— Assine.").
 _EDGES = " :;…»«›‹<>|•·*→←▲▼[]"
@@ -28,10 +24,7 @@ _MONTH = (
     r"(?:janeiro|fevereiro|março|abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro"
     r"|jan|fev|mar|abr|mai|jun|jul|ago|set|out|nov|dez)\.?"
 )
-_WEEKDAY = (
-    r"(?:(?:segunda|terça|quarta|quinta|sexta)(?:-feira)?|sábado|domingo"
-    r"|seg|ter|qua|qui|sex|sáb|dom)\.?"
-)
+_WEEKDAY = r"(?:(?:segunda|terça|quarta|quinta|sexta)(?:-feira)?|sábado|domingo|seg|ter|qua|qui|sex|sáb|dom)\.?"
 _TIME = r"(?:(?:às|as|at) )?\d{1,2}(?::|h)(?:\d{2})?(?:min|:\d{2})?(?: ?h(?:oras|s)?| ?[ap]m)?"
 _DAY = (
     rf"(?:\d{{1,2}}[/.-]\d{{1,2}}[/.-]\d{{2,4}}|\d{{4}}-\d{{2}}-\d{{2}}"
@@ -43,13 +36,10 @@ _STAMP = rf"(?:{_WEEKDAY}{_GAP})?{_DAY}(?:{_GAP}{_TIME})?"
 # Capitals tell names from prose, so the patterns ignore case but for this one.
 _NAME = r"(?-i:[A-ZÀ-Þ][\w.'’-]+(?: (?:d[aeo]s? |e )?[A-ZÀ-Þ][\w.'’-]+){0,4})"
 _NETWORK = (
-    r"(?:facebook|twitter|whats ?app|instagram|linkedin|pinterest|telegram|google ?\+|orkut|e-?mail"
-    r"|tumblr|reddit)"
+    r"(?:facebook|twitter|whats ?app|instagram|linkedin|pinterest|telegram|google ?\+|orkut|e-?mail|tumblr|reddit)"
 )
-_THIS = (
-    r"(?:ist[oa]|est[ea] (?:página|artigo|post|notícia|matéria|texto)"
-    r"|(?:a |o )?(?:página|artigo|post|notícia|matéria))"
-)
+_THING = r"página|artigo|post|notícia|matéria"
+_THIS = rf"(?:ist[oa]|est[ea] (?:{_THING}|texto)|(?:a |o )?(?:{_THING}))"
 _ISSUED = (
     r"(?:publicad[oa]|postad[oa]|atualizad[oa]|criad[oa]|modificad[oa]|enviad[oa]|escrit[oa]"
     r"|última (?:atualização|modificação)|data(?: de publicação)?)"
@@ -110,23 +100,21 @@ FURNITURE = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.I
 
 # The first words of all the patterns above, in lower case; lines that begin with a digit are let through too.
 _FIRST_WORDS = """
-    jan fev mar abr mai jun jul ago set out nov dez janeiro fevereiro março abril maio junho julho
-    agosto setembro outubro novembro dezembro segunda terça quarta quinta sexta segunda-feira
-    terça-feira quarta-feira quinta-feira sexta-feira sábado domingo seg ter qua qui sex sáb dom às as
-    at publicado publicada postado postada atualizado atualizada criado criada modificado modificada
-    enviado enviada escrito escrita última data por by compartilhe compartilhar compartilhamento curta
-    curtir tuitar tweet tweetar siga siga-nos curta-nos share like pin recomenda recomendar indique
-    indicar facebook twitter whatsapp whats instagram linkedin pinterest telegram google google+ orkut
-    email e-mail tumblr reddit envie enviar mande mandar imprimir versão clique home início página menu
-    busca buscar pesquisa pesquisar mapa fale quem contato contatos login entrar sair cadastre-se
-    cadastro registre-se registrar assine navegação voltar topo rodapé post artigo anterior seguinte
-    próximo próxima postagem postagens ir pular saltar você skip leia saiba ver veja mostrar carregar
-    continue read nenhum sem visualizado visto lido acessado acessos visitas visualizações hits deixe
-    escreva adicione faça responder comentários comentário comentar cancelar os campos o tags tag
-    marcadores categoria categorias arquivado palavras-chave etiquetas seção editoria fonte foto fotos
-    crédito créditos avaliação avalie nota classificação no copyright © (c) todos all powered
-    desenvolvido produzido hospedado tecnologia tema theme política termos publicidade anúncio anúncios
-    continua propaganda advertisement receba habilite ative é seu
+    jan fev mar abr mai jun jul ago set out nov dez janeiro fevereiro março abril maio junho julho agosto setembro
+    outubro novembro dezembro segunda terça quarta quinta sexta segunda-feira terça-feira quarta-feira quinta-feira
+    sexta-feira sábado domingo seg ter qua qui sex sáb dom às as at publicado publicada postado postada atualizado
+    atualizada criado criada modificado modificada enviado enviada escrito escrita última data por by compartilhe
+    compartilhar compartilhamento curta curtir tuitar tweet tweetar siga siga-nos curta-nos share like pin recomenda
+    recomendar indique indicar facebook twitter whatsapp whats instagram linkedin pinterest telegram google google+
+    orkut email e-mail tumblr reddit envie enviar mande mandar imprimir versão clique home início página menu busca
+    buscar pesquisa pesquisar mapa fale quem contato contatos login entrar sair cadastre-se cadastro registre-se
+    registrar assine navegação voltar topo rodapé post artigo anterior seguinte próximo próxima postagem postagens ir
+    pular saltar você skip leia saiba ver veja mostrar carregar continue read nenhum sem visualizado visto lido acessado
+    acessos visitas visualizações hits deixe escreva adicione faça responder comentários comentário comentar cancelar os
+    campos o tags tag marcadores categoria categorias arquivado palavras-chave etiquetas seção editoria fonte foto fotos
+    crédito créditos avaliação avalie nota classificação no copyright © (c) todos all powered desenvolvido produzido
+    hospedado tecnologia tema theme política termos publicidade anúncio anúncios continua propaganda advertisement
+    receba habilite ative é seu
 """
 FIRST_WORDS = frozenset(_FIRST_WORDS.split())
 
@@ -156,17 +144,11 @@ def is_boilerplate(line: str) -> bool:
             return True
     if "ookies" in line or "oncorda" in line:
         return NOTICE.fullmatch(line) is not None
-    return is_menu_line(line)
-
-
-def is_menu_line(line: str) -> bool:
-    """Whether `line` is a menu or a trail of links: "Início | Notícias | Contato", "Home » Blog » Bolos"."""
-    if len(line) > MAX_FURNITURE_CHARACTERS or line.endswith(_SENTENCE_END):
+    # A menu or a trail of links: "Início | Notícias | Contato", "Home » Blog » Bolos". A colon tells prose ("No Opera:
+    # Exibir > Estilo > Escolher"); one letter tells formulas (x > y > z).
+    if len(line) > MAX_FURNITURE_CHARACTERS or ":" in line or line.endswith(_SENTENCE_END):
         return False
-    # A colon tells prose ("No Opera: Exibir > Estilo > Escolher"); one letter tells formulas (x > y > z).
-    if not _ITEM_MARK.search(line) or ":" in line:
-        return False
-    items = [item for item in _ITEM_MARK.split(line) if item]
+    items = list(filter(None, _ITEM_MARK.split(line)))
     return len(items) >= 3 and all(2 <= len(item) <= 30 and len(item.split()) <= 4 for item in items)
 
 
@@ -181,7 +163,7 @@ def drop_menus(lines: Sequence[str]) -> list[str]:
 
 
 def _may_be_an_item(line: str) -> bool:
-    short = len(line) <= MAX_MENU_LINE_CHARACTERS and not line.endswith(_SENTENCE_END)
+    short = len(line) <= MENU_LINE_CHARACTERS and not line.endswith(_SENTENCE_END)
     return short and len(line.split()) <= MENU_LINE_WORDS
 
 

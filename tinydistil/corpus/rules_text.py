@@ -26,16 +26,13 @@ _SUSPECTS = {
 }
 
 _ELEMENTS = """
-    a abbr acronym address applet area article aside b base basefont big blockquote body br button
-    canvas caption center cite code col dd del div dl dt em embed fieldset figcaption figure font footer
-    form frame h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd label legend li link
-    main map meta nav noscript object ol optgroup option p param pre q s section select small source
-    span strike strong style script sub sup table tbody td textarea tfoot th thead title tr tt u ul var
-    video
+    a abbr acronym address applet area article aside b base basefont big blockquote body br button canvas caption center
+    cite code col dd del div dl dt em embed fieldset figcaption figure font footer form frame h1 h2 h3 h4 h5 h6 head
+    header hr html i iframe img input ins kbd label legend li link main map meta nav noscript object ol optgroup option
+    p param pre q s section select small source span strike strong style script sub sup table tbody td textarea tfoot th
+    thead title tr tt u ul var video
 """
-_INLINE_ELEMENTS = """
-    a abbr acronym b big cite code del em font i ins kbd q s small span strike strong sub sup tt u var
-"""
+_INLINE_ELEMENTS = "a abbr acronym b big cite code del em font i ins kbd q s small span strike strong sub sup tt u var"
 _INLINE = frozenset(_INLINE_ELEMENTS.split())
 _TAG = re.compile(rf"<(/?)({'|'.join(_ELEMENTS.split())})\b((?:\s[^<>]*)?/?)>", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(?:(/?)(script|style)\b[^<>]*|(!)--)>?|(--)>", re.IGNORECASE)
@@ -111,18 +108,15 @@ def strip_html(text: str) -> str:
 
 
 def _untagged(match: re.Match[str], closed: set[str]) -> str:
-    name = match[2].lower()
-    before, after = match.string[max(0, match.start() - 1) : match.start()], match.string[match.end() : match.end() + 1]
-    if before + after in _QUOTED:
+    name, text = match[2].lower(), match.string
+    before, after = text[max(0, match.start() - 1) : match.start()], text[match.end() : match.end() + 1]
+    # With a mark right behind it a tag is used as a word: "a marca <br>."
+    spoken_of = before in (" ", "(") and after in (".", ",", ";", ":", ")")
+    markup = name in closed or (not spoken_of and ("=" in match[3] or name in ("br", "hr")))
+    if before + after in _QUOTED or not markup:
         return match[0]
-    if name not in closed:
-        # With a mark right behind it a tag is used as a word: "a marca <br>."
-        spoken_of = before in (" ", "(") and after in (".", ",", ";", ":", ")")
-        if spoken_of or ("=" not in match[3] and name not in ("br", "hr")):
-            return match[0]
     if name in ("td", "th"):
-        # The cells of a row stay on a line.
-        return " "
+        return " "  # the cells of a row stay on a line
     return "" if name in _INLINE else "\n"
 
 
@@ -160,14 +154,13 @@ def remove_addresses(text: str) -> str:
     if not _may_hold_address(text):
         return text
     lines = (_without_addresses(line) if _may_hold_address(line) else line for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
+    return "\n".join(filter(None, lines))
 
 
 def _may_hold_address(text: str) -> bool:
     # One character is found ten times as fast as two, and w is rare in Portuguese.
-    if "@" in text or ("/" in text and "://" in text):
-        return True
-    return ("w" in text and "www." in text) or ("W" in text and "WWW." in text)
+    url = ("/" in text and "://" in text) or ("w" in text and "www." in text) or ("W" in text and "WWW." in text)
+    return url or "@" in text
 
 
 def _without_addresses(line: str) -> str:

@@ -1,7 +1,6 @@
 """One segment in the making: in input order, each document is found a duplicate or kept in a split, and counted.
 
-The counts (read, dropped by which rule, removed, kept) end in a table. Samples, a few documents that each rule dropped
-or changed, chosen by hash, are for a person to judge the rules by.
+The counts end in a table. Samples, a few documents that each rule dropped or changed, are for a person to judge by.
 """
 
 import hashlib
@@ -29,8 +28,7 @@ from tinydistil.tokenizer.word_encoder import WordEncoder
 
 _Sum = Annotated[int, Range(0, INT64)]
 # Enough of a sample to judge it by, little enough to read twenty.
-_MAX_CHARACTERS = 2000
-_MAX_LINES = 40
+_MAX_CHARACTERS, _MAX_LINES = 2000, 40
 
 
 @dataclass
@@ -50,12 +48,12 @@ class Tally:
 class Counts:
     """Sums over records, of a segment or of a whole corpus.
 
-    read: all documents with their characters as they came. dropped: those that each rule dropped. removed: the
-    characters that rules took out of documents that were kept, and of how many. kept: by split, characters after
-    cleaning. changed: characters that kept documents lost (or gained, < 0) otherwise, by repairs.
+    items: what the reader gave, good or bad; a restart skips that many. read: documents with their characters as they
+    came. dropped: those that each rule dropped. removed: the characters that rules took out of documents that were
+    kept, and of how many. kept: by split, characters after cleaning. changed: characters that kept documents lost (or
+    gained, < 0) otherwise, by repairs.
     """
 
-    # Items are what the reader gave, good or bad: a restart skips that many.
     items: _Sum = 0
     bytes: _Sum = 0
     read: Tally = field(default_factory=Tally)
@@ -79,12 +77,12 @@ class Counts:
         self._read(outcome)
         self.kept[split].add(1, kept.characters)
         # What is left of the difference when the rules' own counts are taken off belongs to no rule.
-        self.changed += outcome.characters - kept.characters
+        self.changed += outcome.characters - kept.characters - sum(characters for _, characters in kept.removed)
         for rule, characters in kept.removed:
             self.removed.setdefault(rule, Tally()).add(1, characters)
-            self.changed -= characters
 
     def _read(self, outcome: Outcome) -> None:
+        self.items += 1
         self.read.add(1, outcome.characters)
         if outcome.replaced:
             self.replaced_bytes.add(1, outcome.replaced)
@@ -111,8 +109,7 @@ def counts_from(values: object) -> Counts:
 
 
 class Row(NamedTuple):
-    """One line. `effect` is read, dropped (whole documents), removed (parts of kept documents), changed (length of
-    kept documents by repairs; negative where they grew) or kept; `share` is of the characters read."""
+    """A line of the table; `share` is of the characters read."""
 
     effect: str
     rule: str
@@ -122,75 +119,68 @@ class Row(NamedTuple):
 
 
 def make_table(counts: Counts) -> list[Row]:
-    """Rows that add up. In characters read = dropped + removed + changed + kept; in documents read = dropped + kept."""
+    """Rows that add up: in characters read = dropped + removed + changed + kept, in documents read = dropped + kept.
 
-    def largest_first(tallies: dict[str, Tally]) -> list[tuple[str, Tally]]:
-        return sorted(tallies.items(), key=lambda each: (-each[1].characters, -each[1].documents, each[0]))
-
-    rows = [("read", "all", counts.read)]
-    rows += [("dropped", *each) for each in largest_first(counts.dropped)]
-    rows += [("removed", *each) for each in largest_first(counts.removed)]
-    rows += [("changed", "repairs", Tally(0, counts.changed))]
-    rows += [("kept", split, counts.kept[split]) for split in SPLITS]
+    Dropped are whole documents, removed parts of kept ones; changed is what repairs took from these, < 0 if they grew.
+    """
+    found = [("read", "all", counts.read)]
+    for effect, tallies in (("dropped", counts.dropped), ("removed", counts.removed)):
+        largest_first = sorted(tallies.items(), key=lambda each: (-each[1].characters, -each[1].documents, each[0]))
+        found += [(effect, rule, tally) for rule, tally in largest_first]
+    found += [("changed", "repairs", Tally(0, counts.changed))]
+    found += [("kept", split, counts.kept[split]) for split in SPLITS]
     # 1 for an input without a character, whose shares are all 0.
     total = max(1, counts.read.characters)
     return [
-        Row(effect, rule, each.documents, each.characters, round(each.characters / total, 6))
-        for effect, rule, each in rows
+        Row(name, of, each.documents, each.characters, round(each.characters / total, 6)) for name, of, each in found
     ]
 
 
 def packing_efficiency(shards: Iterable[ShardEntry], capacity: int) -> dict[str, float]:
     """Tokens by the tokens that full sequences would hold, for each side."""
-    shards = list(shards)
     # A full sequence leaves no room; [CLS] and [SEP] are not counted on either side.
-    room = max(1, sum(each.sequences for each in shards) * capacity)
-    sums = {name: sum(getattr(each, name) for each in shards) for name in ("tokens", "student_tokens")}
-    return {name: round(count / room, 6) for name, count in sums.items() if count or name == "tokens"}
+    room = max(1, _sum(shards := list(shards), "sequences") * capacity)
+    shares = {name: round(_sum(shards, name) / room, 6) for name in ("tokens", "student_tokens")}
+    return {name: share for name, share in shares.items() if share or name == "tokens"}
 
 
-def render(rows: Iterable[Row]) -> str:
-    """The table as aligned text."""
-    cells = [(row.effect, row.rule, f"{row.documents:,}", f"{row.characters:,}", f"{row.share:.2%}") for row in rows]
-    return text_table(Row._fields, cells, left=2)
+def _sum(shards: Iterable[ShardEntry], name: str) -> int:
+    return sum(getattr(each, name) for each in shards)
 
 
 def describe(manifest: Mapping[str, object]) -> str:
     """The report of a finished run: the table, what could not be read, and what the shards hold."""
-    counts = counts_from(manifest.get("counts"))
-    lines = [render(make_table(counts))]
+    counts, entries = counts_from(manifest.get("counts")), entries_of(manifest, Path())
+    cells = [
+        (row.effect, row.rule, f"{row.documents:,}", f"{row.characters:,}", f"{row.share:.2%}")
+        for row in make_table(counts)
+    ]
+    lines, damaged = [text_table(Row._fields, cells, left=2)], counts.replaced_bytes
     if counts.first_unreadable:
         lines.append(f"first unreadable: {counts.first_unreadable}")
-    if (damaged := counts.replaced_bytes).documents:
-        lines.append(
-            f"undecodable bytes replaced: {damaged.characters:,} in {damaged.documents:,} documents; "
-            "if many, set read.encoding, perhaps to cp1252"
-        )
-    entries = entries_of(manifest, Path())
+    if damaged.documents:
+        found = f"{damaged.characters:,} in {damaged.documents:,} documents"
+        lines.append(f"undecodable bytes replaced: {found}; if many, set read.encoding, perhaps to cp1252")
     for split in SPLITS:
         shards = [each for each in entries if each.split == split]
-        sequences, tokens, student_tokens, size = (
-            sum(getattr(each, name) for each in shards) for name in ("sequences", "tokens", "student_tokens", "bytes")
-        )
+        student_tokens = _sum(shards, "student_tokens")
         twice = f" ({student_tokens:,} of the student's)" if student_tokens else ""
-        lines.append(
-            f"{split}: {sequences:,} sequences, {tokens:,} tokens{twice}, {len(shards)} shards, {size:,} bytes"
-        )
+        tokens = f"{_sum(shards, 'sequences'):,} sequences, {_sum(shards, 'tokens'):,} tokens{twice}"
+        lines.append(f"{split}: {tokens}, {len(shards)} shards, {_sum(shards, 'bytes'):,} bytes")
     efficiency = table_of(manifest.get("packing_efficiency", {}), "packing_efficiency")
     numbers = all(isinstance(share, int | float) for share in efficiency.values())
     require(numbers, f"packing_efficiency must hold numbers; {AGAIN}")
-    lines.append("packing: " + ", ".join(f"{share:.1%} of room for {name}" for name, share in efficiency.items()))
-    return "\n".join(lines)
+    packing = (f"{share:.1%} of room for {name}" for name, share in efficiency.items())
+    return "\n".join([*lines, f"packing: {', '.join(packing)}"])
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Sample:
-    """One example. `effect` is "dropped", "changed" or "kept"; `lines` are those that cleaning took out or
-    rewrote, as they were; `text` is the document as it came, its beginning."""
+    """A document's beginning as it came, and the `lines` that cleaning took out or rewrote."""
 
     rank: int
     rule: str
-    effect: str
+    effect: str  # "dropped", "changed" or "kept"
     place: str
     text: str
     lines: tuple[str, ...]
@@ -199,9 +189,20 @@ class Sample:
 class Samples:
     """For each (rule, effect) the documents with the smallest hash: the same for any order of arrival."""
 
-    def __init__(self, config: PrepareConfig) -> None:
+    def __init__(self, config: PrepareConfig, samples: Iterable[Sample] = ()) -> None:
         self._config = config
         self._chosen: dict[tuple[str, str], list[Sample]] = {}  # by rank, ascending
+        for sample in samples:
+            self._add(sample)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for key in sorted(self._chosen):
+            yield from self._chosen[key]
+
+    def _add(self, sample: Sample) -> None:
+        chosen = self._chosen.setdefault((sample.rule, sample.effect), [])
+        insort(chosen, sample)
+        del chosen[self._config.sample_dropped :]
 
     def offer(self, item: Record | BadRecord, rule: str, effect: str) -> None:
         """Consider one document. Only if it enters, some size * ln(n / size) times, it is parsed again."""
@@ -213,30 +214,20 @@ class Samples:
         line = f"{self._config.seed} {place}".encode("utf-8", "surrogateescape")
         rank = int.from_bytes(hashlib.blake2b(line, digest_size=6).digest(), "big")
         chosen = self._chosen.get((rule, effect), [])
-        if len(chosen) < size or rank < chosen[-1].rank:
-            self.add(Sample(rank, rule, effect, place, *_shown(item, self._config)))
-
-    def add(self, sample: Sample) -> None:
-        """Consider a sample, perhaps of another part of the corpus."""
-        chosen = self._chosen.setdefault((sample.rule, sample.effect), [])
-        insort(chosen, sample)
-        del chosen[self._config.sample_dropped :]
-
-    def __iter__(self) -> Iterator[Sample]:
-        for key in sorted(self._chosen):
-            yield from self._chosen[key]
-
-
-def _shown(item: Record | BadRecord, config: PrepareConfig) -> tuple[str, tuple[str, ...]]:
-    """Text and lines of a sample."""
-    document = parse_record(item, config.read)
-    if isinstance(document, BadRecord):
-        raw = item.data if isinstance(item, Record) else b""
-        return raw[:_MAX_CHARACTERS].decode(errors="replace"), (document.reason,)
-    # Cleaning is pure, so doing it again shows what was done in the worker, which sent no text.
-    left = set(clean_document(document, config.clean).document.text.split("\n"))
-    gone = [line[:_MAX_CHARACTERS] for line in document.text.split("\n") if line not in left]
-    return document.text[:_MAX_CHARACTERS], tuple(gone[:_MAX_LINES])
+        if len(chosen) == size and rank >= chosen[-1].rank:
+            return
+        document = parse_record(item, self._config.read)
+        if isinstance(document, BadRecord):
+            text, lines = (
+                (item.data[:_MAX_CHARACTERS].decode(errors="replace") if isinstance(item, Record) else ""),
+                [document.reason],
+            )
+        else:
+            # Cleaning is pure, so doing it again shows what was done in the worker, which sent no text.
+            left = set(clean_document(document, self._config.clean).document.text.split("\n"))
+            text, lines = document.text, [line for line in document.text.split("\n") if line not in left]
+        shown = tuple(line[:_MAX_CHARACTERS] for line in lines[:_MAX_LINES])
+        self._add(Sample(rank, rule, effect, place, text[:_MAX_CHARACTERS], shown))
 
 
 class Segment:
@@ -246,30 +237,27 @@ class Segment:
         self.config, self.counts, self.samples = config, Counts(), Samples(config)
         self._index = index
         self._builders = {split: ShardBuilder(encoder) for split in SPLITS}
-        self._keys: list[bytes] = []
-        self._signatures: list[NDArray[np.uint32]] = []
+        self._kept: list[Kept] = []
 
     def take(self, item: Record | BadRecord, outcome: Outcome) -> None:
         """Decide about one document and count it."""
-        self.counts.items += 1
         kept, rule = outcome.kept, outcome.dropped_by
         # An outcome names at most one rule of its own; only who passed them all is compared with others.
-        if kept is not None:
-            if self._index.seen_exact(kept.key):
-                rule = "exact_duplicate"
-            elif kept.signature is not None and self._index.seen_near(kept.signature):
-                rule = "near_duplicate"
+        if kept is not None and self._index.seen_exact(kept.key):
+            rule = "exact_duplicate"
+        elif kept is not None and kept.signature is not None and self._index.seen_near(kept.signature):
+            rule = "near_duplicate"
         if kept is None or rule is not None:
             self.counts.drop(outcome, str(rule))
             self.samples.offer(item, str(rule), "dropped")
             return
         # Only kept documents are remembered: one that looks like a dropped one may still be the first kept.
         self._index.add(kept.key, kept.signature)
-        split = split_of(kept.key, self.config)
+        self._kept.append(kept)
+        # By its own hash: where it stands in which file does not matter, and the key makes another seed another split.
+        digest = hashlib.blake2b(kept.key, key=str(self.config.seed).encode(), digest_size=8).digest()
+        split = SPLITS[int.from_bytes(digest, "big") < self.config.validation_share * 2.0**64]
         self._builders[split].add(kept.sequences)
-        self._keys.append(kept.key)
-        if kept.signature is not None:
-            self._signatures.append(kept.signature)
         self.counts.keep(outcome, kept, split)
         self.samples.offer(item, "kept", "kept")
         for changed_by, _ in kept.removed:
@@ -277,20 +265,11 @@ class Segment:
 
     def write(self, folder: Path, number: int) -> list[ShardEntry]:
         """Write the shards of this segment."""
-        entries = [self._builders[split].write(folder, split, number) for split in SPLITS]
-        return [entry for entry in entries if entry is not None]
+        return [entry for split in SPLITS if (entry := self._builders[split].write(folder, split, number))]
 
     def state(self) -> dict[str, NDArray[np.unsignedinteger]]:
-        """What later documents, after a restart, are compared with: keys (N, 16) uint8, signatures (N, P) uint32, of
-        the documents kept; without near-duplicates (0, 0)."""
-        keys = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, KEY_BYTES)
-        # Saved as they are, not as the index's own tables: those may change with its implementation.
-        signatures = np.stack(self._signatures) if self._signatures else np.empty((0, 0), np.uint32)
-        return {"keys": keys, "signatures": signatures}
-
-
-def split_of(key: bytes, config: PrepareConfig) -> str:
-    """The split of a document, by its own hash: where it stands in which file does not matter."""
-    # 64 bits of a keyed hash are a uniform number; the key makes another seed another split.
-    digest = hashlib.blake2b(key, key=str(config.seed).encode(), digest_size=8).digest()
-    return SPLITS[int.from_bytes(digest, "big") < config.validation_share * 2.0**64]
+        """What later documents, after a restart, are compared with: keys (N, 16) uint8, signatures (N, P) uint32 of the
+        documents kept; without near-duplicates (0, 0). Not the index's own tables, which may change."""
+        keys = np.frombuffer(b"".join(each.key for each in self._kept), np.uint8).reshape(-1, KEY_BYTES)
+        signatures = [each.signature for each in self._kept if each.signature is not None]
+        return {"keys": keys, "signatures": np.stack(signatures) if signatures else np.empty((0, 0), np.uint32)}

@@ -61,7 +61,7 @@ def open_table(
     opening quote costs its own line at most: it is text in a .tsv, since most have no quoting, else a bad record.
     """
     source = lines(stream, max_bytes)
-    first, mark = next(filter(_filled, source), Line(1, b"")), b""
+    first, mark = next((line for line in source if line.data is None or line.data.strip()), Line(1, b"")), b""
     if first.data and (match := _SEPARATOR.fullmatch(first.data.decode("latin-1"))):
         mark, delimiter = first.data + b"\n", match[1].encode()
         first = next(source, Line(2, b""))
@@ -91,14 +91,10 @@ def open_table(
                     row, reason = (line.data if kind == "tsv" and alone(line) else None), _OPEN_QUOTE
             if row is None:
                 yield line.number, reason
-            elif delimiter in row or _filled(line):
+            elif delimiter in row or row.strip():
                 yield line.number, row
 
     return mark + header, rows()
-
-
-def _filled(line: Line) -> bool:
-    return line.data is None or bool(line.data.strip())
 
 
 def _joined(
@@ -133,12 +129,13 @@ def table_fields(
     header has two of a column that is `wanted`.
     """
     delimiter, names = _names(header, delimiter, quotes)
-    values = _cells(row, delimiter, quotes)
-    if len({*names}) < len(names):
+    values, fields = _cells(row, delimiter, quotes), dict.fromkeys(names, "")
+    if len(fields) < len(names):
         _refuse_repeated(file, names, wanted)
     if len(values) != len(names):
         raise ValueError(f"row has {len(values)} fields where the header has {len(names)}")
-    return dict(zip(names, values, strict=True))
+    fields.update(zip(names, values, strict=True))
+    return fields
 
 
 @lru_cache(maxsize=64)
@@ -162,8 +159,8 @@ def _cells(row: str, delimiter: str, quotes: bool) -> list[str]:
 
 
 def _refuse_repeated(file: str, names: Sequence[str], wanted: Iterable[str | None]) -> None:
-    for name in wanted:
-        require(names.count(name or "") < 2 or name is None, f"{file!r} has two columns {name!r}; rename one of them")
+    for name in filter(None, wanted):
+        require(names.count(name) < 2, f"{file!r} has two columns {name!r}; rename one of them")
 
 
 def column_name(name: str) -> str:
@@ -209,10 +206,10 @@ def parquet_rows(
     Binary columns are text in `encoding`. Raises InputError if pyarrow or the `required` column is missing or holds no
     text, if a column occurs twice, or the file is damaged.
     """
-    parquet, arrow = (
-        optional(name, needed_by=f"reading {str(path)!r}", extra="formats") for name in ("pyarrow.parquet", "pyarrow")
-    )
     file, number = str(path), 0
+    parquet, arrow = (
+        optional(name, needed_by=f"reading {file!r}", extra="formats") for name in ("pyarrow.parquet", "pyarrow")
+    )
     try:
         with parquet.ParquetFile(path) as table:
             schema = table.schema_arrow
@@ -223,8 +220,11 @@ def parquet_rows(
                 if required not in present:
                     raise missing_column(file, required, schema.names)
                 kind = schema.field(names.index(required)).type
+                of = kind.value_type if arrow.types.is_dictionary(kind) else kind
+                # Lists and structures may hold paragraphs, null nothing at all: decided row by row.
+                known = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
+                text = str(of) in known or arrow.types.is_nested(of) or arrow.types.is_fixed_size_binary(of)
                 remedy = "name the column of the text (text_field)"
-                text = _may_hold_text(kind, arrow)
                 require(text, f"column {required!r} of {file!r} holds {kind}, not text; {remedy}")
             originals = [schema.names[names.index(name)] for name in present]
             for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=originals):
@@ -237,28 +237,18 @@ def parquet_rows(
         raise InputError(f"Parquet file {file!r} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _may_hold_text(kind: Any, arrow: Any) -> bool:
-    of = kind.value_type if arrow.types.is_dictionary(kind) else kind
-    # Lists and structures may hold paragraphs, null nothing at all: decided row by row.
-    known = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
-    return str(of) in known or arrow.types.is_nested(of) or arrow.types.is_fixed_size_binary(of)
-
-
-def _values(column: Any, arrow: Any) -> list[object]:
+def _values(column: Any, arrow: Any) -> Iterator[object]:
     """The values of a column; an exception in place of one that Python cannot hold (a date of the year 20000)."""
-
-    def value(scalar: Any) -> object:
-        try:
-            return scalar.as_py()
-        except (ValueError, OverflowError) as error:
-            return error
-
     if arrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type):
         # As bytes, so that one damaged string does not cost the file.
         column = column.cast(arrow.large_binary())
-    return list(map(value, column))
+    for scalar in column:
+        try:
+            yield scalar.as_py()
+        except (ValueError, OverflowError) as error:
+            yield error
 
 
 def _record(file: str, number: int, row: dict[str, object], required: str | None, encoding: str) -> Record | BadRecord:
@@ -268,10 +258,10 @@ def _record(file: str, number: int, row: dict[str, object], required: str | None
         if isinstance(value, bytes):
             # What is not of the encoding becomes lone surrogates, which are replaced and counted as in other formats.
             return value.decode(encoding, "surrogateescape")
-        if isinstance(value, Exception):
-            return None
         if isinstance(value, Decimal):
             return float(value)
+        if isinstance(value, Exception):
+            return None
         # A date may identify a document; where any column may be the text, it must not look like one.
         return str(value) if required else {type(value).__name__: str(value)}
 
