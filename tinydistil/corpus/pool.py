@@ -1,8 +1,8 @@
 """Records cut into batches, and an ordered, bounded map of them over worker processes.
 
-Not concurrent.futures: spawned workers of its ProcessPoolExecutor outlive a killed parent, start one after the
-other, and die without their signal being reported. 6.5 MB with 2 workers take 1.16 times as long with it, 1.02 times
-without the start (medians of 7 in turns on 2 shared cores).
+Not ProcessPoolExecutor: its spawned workers outlive a killed parent, start one after the other, and die without their
+signal being reported. 6.5 MB with 2 workers take 1.16 times as long with it, 1.02 times without the start (medians of 7
+in turns on 2 shared cores).
 """
 
 import gc
@@ -14,10 +14,10 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import islice
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, Pipe
 from typing import NamedTuple, TypeAlias, cast
 
 from tinydistil.base.errors import InputError
@@ -88,39 +88,35 @@ def worker_pool(step: Step, workers: int) -> Iterator[Callable[[Iterable[Batch]]
         # No processes at all: easier to debug and to profile, and the reference for all other numbers.
         yield lambda batches: ((batch, list(map(step, batch.items))) for batch in batches)
         return
-    with ExitStack() as cleanup:
+    # A thread for each batch that a worker has; whoever is free first gets the next: documents differ a thousandfold.
+    free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+
+    def ask(items: tuple[Item, ...]) -> Sequence[Outcome]:
+        worker = free.get()
+        try:
+            return worker.ask(items)
+        finally:
+            free.put(worker)
+
+    def mapped(batches: Iterable[Batch]) -> Mapped:
+        # Others may finish first; their results wait, since duplicates are decided in input order.
+        waiting: deque[tuple[Batch, Future[Sequence[Outcome]]]] = deque()
+        for batch in batches:
+            waiting.append((batch, threads.submit(ask, batch.items)))
+            if len(waiting) == _AHEAD_PER_WORKER * workers:
+                first, outcomes = waiting.popleft()
+                yield first, outcomes.result()
+        for batch, outcomes in waiting:
+            yield batch, outcomes.result()
+
+    with ThreadPoolExecutor(_BATCHES_PER_WORKER * workers) as threads, ExitStack() as cleanup:
         started = [cleanup.enter_context(_Worker()) for _ in range(workers)]
         # All start up side by side before the first is waited for.
         for worker in started:
-            worker.send(step)
-        yield partial(_mapped, started)
-
-
-def _mapped(workers: "list[_Worker]", batches: Iterable[Batch]) -> Mapped:
-    source = iter(batches)
-    waiting: deque[Batch] = deque()  # sent, not yet yielded, in order
-    done: dict[int, Sequence[Outcome]] = {}
-    while True:
-        while len(waiting) < _AHEAD_PER_WORKER * len(workers):
-            # Whoever has least: documents differ a thousandfold in length, so turns would leave some idle.
-            worker = min(workers, key=lambda each: len(each.numbers))
-            if len(worker.numbers) == _BATCHES_PER_WORKER or (batch := next(source, None)) is None:
-                break
-            worker.numbers.append(batch.number)
-            worker.send(batch.items)
-            waiting.append(batch)
-        if not waiting:
-            return
-        # Others may finish first; their results wait, since duplicates are decided in input order.
-        if waiting[0].number in done:
-            batch = waiting.popleft()
-            yield batch, done.pop(batch.number)
-            continue
-        ready = wait([worker.connection for worker in workers if worker.numbers])
-        for worker in workers:
-            if worker.connection in ready:
-                outcomes = worker.receive()
-                done[worker.numbers.popleft()] = outcomes
+            worker.connection.send(step)
+        for worker in started * _BATCHES_PER_WORKER:
+            free.put(worker)
+        yield mapped
 
 
 class _Worker:
@@ -128,7 +124,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
-        self.numbers: deque[int] = deque()  # of the batches it has, oldest first
+        self._sending, self._receiving = threading.Lock(), threading.Lock()
         # Its own session: Ctrl-C on a terminal reaches the parent alone, which then decides. Not
         # multiprocessing's spawn, which imports the calling script again, and torch with it if it does so.
         self._process = subprocess.Popen(
@@ -141,22 +137,17 @@ class _Worker:
         # Only the child may hold its end, or neither side would see the other go.
         theirs.close()
 
-    def send(self, message: object) -> None:
-        with self._alive():
-            self.connection.send(message)
-
-    def receive(self) -> Sequence[Outcome]:
-        with self._alive():
-            reply = self.connection.recv()
-        # A user's mistake or a bug: either way it is raised here as it was there.
-        if isinstance(reply, Exception):
-            raise reply
-        return cast(Sequence[Outcome], reply)
-
-    @contextmanager
-    def _alive(self) -> Iterator[None]:
+    def ask(self, items: tuple[Item, ...]) -> Sequence[Outcome]:
+        """The outcomes of `items`, in any thread."""
         try:
-            yield
+            # One lock is taken before the other is let go, so that threads receive in the order in which they sent.
+            with self._sending:
+                self.connection.send(items)
+                self._receiving.acquire()
+            try:
+                reply = self.connection.recv()
+            finally:
+                self._receiving.release()
         except (EOFError, OSError):
             code = self._process.wait()
             cause = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -164,6 +155,10 @@ class _Worker:
                 f"a worker process was ended ({cause}), most often for lack of memory; "
                 "run the same command again with fewer --workers, it goes on after the last whole segment"
             ) from None
+        # A user's mistake or a bug: either way it is raised here as it was there.
+        if isinstance(reply, Exception):
+            raise reply
+        return cast(Sequence[Outcome], reply)
 
     def __enter__(self) -> "_Worker":
         return self
@@ -172,7 +167,6 @@ class _Worker:
         # SIGKILL, not SIGTERM: a worker holds nothing, and in the midst of a long document it would be late.
         self._process.kill()
         self._process.wait()
-        self.connection.close()
 
 
 def work(connection: Connection) -> None:
