@@ -23,8 +23,8 @@ from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model, save
+from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import new_shape

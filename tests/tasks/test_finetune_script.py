@@ -18,7 +18,7 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.tasks.examples import AugmentConfig, LabelledText, augmented, read_synonyms
 from tinydistil.tasks.finetune import Material, cross_validated
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.text_task import TextTask
+from tinydistil.tasks.label_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
 

@@ -20,8 +20,8 @@ from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import mean_and_deviation
 from tinydistil.tasks.finetune_config import settings_for
 from tinydistil.tasks.folder import new_model
+from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.task_output import finite_or_none
-from tinydistil.tasks.text_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 Script = Callable[..., Left]

@@ -16,12 +16,9 @@ from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification
 from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.finetune import SoftTargets
-from tinydistil.tasks.folder import FineTuned, new_model, save
-from tinydistil.tasks.tag_task import TagTask
-from tinydistil.tasks.task import AnyTask
-from tinydistil.tasks.task_batches import EncodedExample, collate
-from tinydistil.tasks.text_task import TextTask
+from tinydistil.tasks.folder import FineTuned, SoftTargets, new_model, save
+from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.task import AnyTask, EncodedExample, collate
 from tinydistil.tasks.train_task import TaskObjective
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 

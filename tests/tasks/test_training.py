@@ -17,11 +17,16 @@ from tinydistil.distill.losses import IGNORED
 from tinydistil.distill.step import Trainer
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model
-from tinydistil.tasks.tag_task import TagTask
-from tinydistil.tasks.task import AnyTask
-from tinydistil.tasks.task_batches import EncodedExample, TaskBatches, TaskModel, class_weights, collate
-from tinydistil.tasks.text_task import TextTask
-from tinydistil.tasks.train_task import TaskObjective, fine_tune, freeze, make_task_optimizer
+from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.task import AnyTask, EncodedExample, TaskModel, collate
+from tinydistil.tasks.train_task import (
+    TaskBatches,
+    TaskObjective,
+    class_weights,
+    fine_tune,
+    freeze,
+    make_task_optimizer,
+)
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records
 from tinydistil.train.run_config import OptimizerConfig

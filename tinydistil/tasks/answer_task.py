@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,11 @@ from tinydistil.tasks.examples import (
     is_sound,
     portions,
 )
-from tinydistil.tasks.task import Evidence, Task, TimeLeft
-from tinydistil.tasks.task_batches import EncodedExample, TaskModel
+from tinydistil.tasks.task import EncodedExample, Evidence, Logits, Task
 
 # An entry and its context, or why there is none.
 _Entry: TypeAlias = tuple[object, Mapping[str, object]] | str
-_WHOLE = re.compile(r"\s*(\d{1,15})(?:\.0*)?\s*", re.ASCII)
+_WHOLE = re.compile(r"\s*(\d{1,15})(?:\.0*)?\s*", re.ASCII)  # 61, 61.0 or "61"
 
 
 def read_squad(path: Path) -> TaskData[Question]:
@@ -94,35 +93,27 @@ def _question(context: object, entry: Mapping[str, object], number: str) -> Ques
             return f"{name} is missing or empty"
         if len(value) > LONGEST_TEXT:
             return f"{name} has {len(value):,} characters; cut it to at most {LONGEST_TEXT:,}"
+    text, context, identifier = str(text), str(context), entry.get("id")
     if not (answers := list(_answers(entry.get("answers")))):
         return f"has no answer{' (is_impossible)' if entry.get('is_impossible') else ''}"
-    found = [(spelling, start) for spelling, start in answers if _stands(str(context), spelling, start)]
+    found = dict.fromkeys(each for each in answers if each[0].strip() and each[1] >= 0 and context.startswith(*each))
     if not found:
         return "no answer stands in the context where answer_start says"
-    identifier = entry.get("id")
-    return Question(
-        number if identifier is None else str(identifier), str(text), str(context), (*dict.fromkeys(found),)
-    )
+    return Question(number if identifier is None else str(identifier), text, context, (*found,))
 
 
 def _answers(answers: object) -> Iterator[tuple[str, int]]:
-    """Text and first character of each answer: of {text, answer_start}, alone, in a list, or with a list in each."""
+    """Text and first character of each answer: of {text, answer_start}, alone, in a list, or with a list in each.
+
+    -1 for what is no position, "" for what is no text.
+    """
     for answer in answers if isinstance(answers, list) else [answers]:
         if isinstance(answer, dict):
             columns = (answer.get("text"), answer.get("answer_start"))
             texts, starts = (column if isinstance(column, list) else [column] for column in columns)
             for text, start in zip(texts, starts, strict=False):
-                yield text if isinstance(text, str) else "", _whole(start)
-
-
-def _whole(start: object) -> int:
-    """A position as a number, 61.0 or "61" too; -1 for anything else."""
-    found = _WHOLE.fullmatch(str(start)) if isinstance(start, int | float | str) else None
-    return int(found[1]) if found else -1
-
-
-def _stands(context: str, spelling: str, start: int) -> bool:
-    return bool(spelling.strip()) and start >= 0 and context[start : start + len(spelling)] == spelling
+                whole = _WHOLE.fullmatch(str(start)) if isinstance(start, int | float | str) else None
+                yield text if isinstance(text, str) else "", int(whole[1]) if whole else -1
 
 
 # As in Devlin et al. 2019's code for SQuAD: answers of at most 30 tokens, among the 20 best ends of each side.
@@ -149,6 +140,8 @@ class AnswerTask(Task[Question, Answer]):
     Neighbouring windows share `stride` tokens, so that an answer cut by one lies whole in the next.
     """
 
+    batch_size: ClassVar[int] = 32
+
     kind: str = field(default="answer", init=False)
     labels: tuple[str, ...] = field(default=(), init=False)
     stride: int
@@ -172,37 +165,48 @@ class AnswerTask(Task[Question, Answer]):
         """The windows of each context; `labelled`, those that hold the whole of a question's first answer, with its
         first and last token. Windows without it are left out: SQuAD 1.1 knows no question without an answer."""
         found = []
+        (token,) = self.tokenizer.encode_all(["a"], add_special=False)
+        token.truncate(1)
         for some in portions(examples, len(examples)):
-            for number, frame, context in self._framed(some):
-                answer = _answer_in(context, *some[number].answers[0]) if labelled else None
+            self._tokenize_contexts(some)
+            questions = self.tokenizer.encode_all([example.question for example in some], add_special=False)
+            for source, (example, question) in enumerate(zip(some, questions, strict=True)):
+                context = self._contexts[example.context]
+                answer = _answer_in(context, *example.answers[0]) if labelled else None
                 if labelled and answer is None:
                     continue
-                for begin, end in frame.cuts(len(context), self.stride):
-                    if answer is None:
-                        found.append(frame.window(number, context, begin, end, np.zeros(2, np.int64)))
-                    elif begin <= answer[0] and answer[1] < end:
-                        target = np.array(answer, np.int64) - begin + frame.position
-                        found.append(frame.window(number, context, begin, end, target))
+                question.truncate(self._half)
+                # The question with its special tokens, and one token for all that will stand in its position.
+                frame = self.tokenizer.backend.post_process(question, token)
+                around = np.column_stack([frame.ids, np.full((len(frame.ids), 2), -1)])
+                position, counts = frame.sequence_ids.index(1), np.ones(len(around), np.int64)
+                room = self.max_length - len(around) + 1
+                for begin in range(0, max(1, len(context) - self.stride), room - self.stride):
+                    inside = context[begin : begin + room]
+                    if answer is not None and not begin <= answer[0] <= answer[1] < begin + len(inside):
+                        continue
+                    target = np.zeros(2, np.int64) if answer is None else np.array(answer) - begin + position
+                    counts[position] = len(inside)
+                    tokens, types = np.repeat(around, counts, axis=0), np.repeat(frame.type_ids, counts)
+                    tokens[position : position + len(inside)] = inside
+                    found.append(EncodedExample(tokens[:, 0], types, target, source=source, spans=tokens[:, 1:]))
         return found
 
-    def decode(
-        self, examples: Sequence[Question], encoded: Sequence[EncodedExample], logits: Sequence[NDArray[np.float32]]
-    ) -> list[Answer]:
+    def _tokenize_contexts(self, examples: Sequence[Question]) -> None:
+        texts = dict.fromkeys(example.context for example in examples)
+        new = [text for text in texts if text not in self._contexts]
+        for text in self._contexts.keys() - texts.keys():
+            del self._contexts[text]
+        for text, found in zip(new, self.tokenizer.encode_all(new, add_special=False), strict=True):
+            spans = np.array(found.offsets, np.int64).reshape(-1, 2)
+            self._contexts[text] = np.column_stack([np.array(found.ids, np.int64), spans])
+
+    def decode(self, examples: Sequence[Question], encoded: Sequence[EncodedExample], logits: Logits) -> list[Answer]:
         """The best answer to each question over all windows of its context."""
         candidates: list[list[_Passages]] = [[] for _ in examples]
         for window, each in zip(encoded, logits, strict=True):
             candidates[window.source].append(_candidates(window, each.astype(np.float64)))
         return [_best(example.context, each) for example, each in zip(examples, candidates, strict=True)]
-
-    def predict(self, model: TaskModel, examples: Sequence[Question], *, batch_size: int = 32) -> list[Answer]:
-        found: list[Answer] = []
-        time_left = TimeLeft()
-        for some in portions(examples, len(examples)):
-            found += super().predict(model, some, batch_size=batch_size)
-            if len(found) < len(examples):
-                share = len(found) / len(examples)
-                time_left.say(f"answered {len(found):,} of {len(examples):,} questions", share)
-        return found
 
     def evidence(self, examples: Sequence[Question], predictions: Sequence[Answer]) -> Evidence:
         """Word F1 and exact match of each answer, (N, 2)."""
@@ -213,53 +217,6 @@ class AnswerTask(Task[Question, Answer]):
     def figures(self, evidence: Evidence) -> Mapping[str, float]:
         """Mean word F1 and share of exact matches."""
         return {"word_f1": float(evidence[:, 0].mean()), "exact_match": float(evidence[:, 1].mean())}
-
-    def _framed(self, examples: Sequence[Question]) -> Iterator[tuple[int, "_Frame", _Context]]:
-        """The number of each question, what stands about its context in a window, and the context."""
-        texts = dict.fromkeys(example.context for example in examples)
-        new = [text for text in texts if text not in self._contexts]
-        for text in self._contexts.keys() - texts.keys():
-            del self._contexts[text]
-        for text, found in zip(new, self.tokenizer.encode_all(new, add_special=False), strict=True):
-            spans = np.array(found.offsets, np.int64).reshape(-1, 2)
-            self._contexts[text] = np.column_stack([np.array(found.ids, np.int64), spans])
-        (token,) = self.tokenizer.encode_all(["a"], add_special=False)
-        token.truncate(1)
-        questions = self.tokenizer.encode_all([example.question for example in examples], add_special=False)
-        for number, question in enumerate(questions):
-            question.truncate(self._half)
-            pair = self.tokenizer.backend.post_process(question, token)
-            tokens = np.column_stack([pair.ids, np.full((len(pair.ids), 2), -1)])
-            frame = _Frame(tokens, pair.type_ids, pair.sequence_ids.index(1), self.max_length)
-            yield number, frame, self._contexts[examples[number].context]
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """A question with its special tokens, and one token, at `position`, instead of the context.
-
-    tokens (T, 3) as of a context, without characters: -1; type_ids (T,).
-    """
-
-    tokens: NDArray[np.int64]
-    type_ids: list[int]
-    position: int
-    max_length: int
-
-    def cuts(self, length: int, stride: int) -> Iterator[tuple[int, int]]:
-        """Where windows of a context of `length` tokens begin and end, `stride` tokens shared by neighbours."""
-        room = self.max_length - len(self.tokens) + 1
-        for begin in range(0, max(1, length), room - stride):
-            yield begin, min(begin + room, length)
-            if begin + room >= length:
-                return
-
-    def window(self, source: int, context: _Context, begin: int, end: int, target: NDArray[np.int64]) -> EncodedExample:
-        """The tokens `begin` to `end` of the context in the frame."""
-        before, after = self.tokens[: self.position], self.tokens[self.position + 1 :]
-        tokens = np.concatenate([before, context[begin:end], after])
-        types = np.repeat(self.type_ids, [1] * len(before) + [end - begin] + [1] * len(after))
-        return EncodedExample(tokens[:, 0], types, target, source=source, spans=tokens[:, 1:])
 
 
 def _answer_in(context: _Context, text: str, start: int) -> tuple[int, int] | None:

@@ -61,26 +61,19 @@ class TaskData(Generic[ExampleT]):
 
     def report(self) -> str:
         """How many rows were read and set aside, the first five of these by line, and the notes; one line each."""
-        lines: list[str] = [f"{len(self.examples)} rows, {len(self.bad)} set aside"]
-        lines += [str(each) for each in self.bad[:5]]
-        if len(self.bad) > 5:
-            lines.append(f"and {len(self.bad) - 5} more")
+        lines: list[str] = [f"{len(self.examples)} rows, {len(self.bad)} set aside", *map(str, self.bad[:5])]
+        lines += [f"and {len(self.bad) - 5} more"] if len(self.bad) > 5 else []
         return "\n  ".join([*lines, *self.notes])
 
 
 def data_of(path: Path, found: Iterable[tuple[int, ExampleT | str]], notes: Sequence[str] = ()) -> TaskData[ExampleT]:
     """What lines of `path` hold: an example, or why there is none. Raises InputError where no line has one."""
-    examples: list[ExampleT] = []
-    bad: list[BadRecord] = []
-    for line, each in found:
-        if isinstance(each, str):
-            bad.append(BadRecord(str(path), line, each))
-        else:
-            examples.append(each)
-    if not examples:
-        reason = f"; the first of {len(bad)} set aside: {bad[0]}" if bad else ": it is empty"
-        raise InputError(f"{str(path)!r} holds no usable row{reason}")
-    return TaskData(tuple(examples), tuple(bad), tuple(notes))
+    found = list(found)
+    examples = tuple(each for _, each in found if not isinstance(each, str))
+    bad = tuple(BadRecord(str(path), line, each) for line, each in found if isinstance(each, str))
+    reason = f"; the first of {len(bad)} set aside: {bad[0]}" if bad else ": it is empty"
+    require(bool(examples), f"{str(path)!r} holds no usable row{reason}")
+    return TaskData(examples, bad, tuple(notes))
 
 
 def portions(examples: Iterable[ExampleT], most: int) -> Iterator[list[ExampleT]]:
@@ -99,9 +92,8 @@ def portions(examples: Iterable[ExampleT], most: int) -> Iterator[list[ExampleT]
 
 def existing(path: Path) -> Path:
     """`path`, if it is a file. Raises InputError if not."""
-    if not path.is_file():
-        others = "is no regular file" if path.exists() else "does not exist"
-        raise InputError(f"task file {str(path)!r} {'is a folder; give a file' if path.is_dir() else others}")
+    what = "is a folder; give a file" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+    require(path.is_file(), f"task file {str(path)!r} {what}")
     return path
 
 
@@ -112,8 +104,8 @@ def records_of(path: Path, config: ReadConfig) -> Iterator[Record | BadRecord]:
 
 def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
     """The bytes of a task file, decompressed, without a byte order mark. Raises InputError for another ending."""
-    if not plain_name(existing(path)).endswith(tuple(endings)):
-        raise InputError(f"{str(path)!r} is of no known {what}; known endings: {', '.join(endings)}")
+    known = plain_name(existing(path)).endswith(tuple(endings))
+    require(known, f"{str(path)!r} is of no known {what}; known endings: {', '.join(endings)}")
     try:
         with open_stream(path) as stream:
             content = stream.read(LARGEST_BYTES + 1)
@@ -154,20 +146,6 @@ def augmented(examples: Sequence[LabelledText], config: AugmentConfig, synonyms:
     return [*examples, *copies]
 
 
-def check_copies(examples: Sequence[LabelledText], config: AugmentConfig, max_length: int) -> None:
-    """Raise InputError where the copies of `examples` would not fit half of this machine's memory."""
-    # An example and its encoding: both texts, two 64-bit numbers per token, and the objects around them.
-    sizes = (len(example.text) + len(example.second or "") for example in examples)
-    copy_bytes = sum(600 + 2 * size + 16 * min(size, max_length) for size in sizes)
-    room = memory_there() // 2
-    most = max(0, room // copy_bytes - 1)
-    require(
-        config.copies <= most,
-        f"augment.copies must be <= {most} for {len(examples):,} rows of this length, as half of this machine's memory "
-        f"is {room / 2**30:.1f} GiB, got {config.copies}",
-    )
-
-
 def _changed(text: str, config: AugmentConfig, synonyms: Synonyms, source: random.Random) -> str:
     words = text.split()
     for i, word in enumerate(words):
@@ -181,20 +159,30 @@ def _changed(text: str, config: AugmentConfig, synonyms: Synonyms, source: rando
     return " ".join(kept or words[:1])
 
 
+def check_copies(examples: Sequence[LabelledText], config: AugmentConfig, max_length: int) -> None:
+    """Raise InputError where the copies of `examples` would not fit half of this machine's memory."""
+    # An example and its encoding: both texts, two 64-bit numbers per token, and the objects around them.
+    sizes = (len(example.text) + len(example.second or "") for example in examples)
+    copy_bytes, room = sum(600 + 2 * n + 16 * min(n, max_length) for n in sizes), memory_there() // 2
+    most = max(0, room // copy_bytes - 1)
+    require(
+        config.copies <= most,
+        f"augment.copies must be <= {most} for {len(examples):,} rows of this length, as half of this machine's memory "
+        f"is {room / 2**30:.1f} GiB, got {config.copies}",
+    )
+
+
 def read_synonyms(path: Path) -> Synonyms:
     """A table of a word a line: the word, a tab, its synonyms with commas between, in lower case.
 
     Raises InputError, naming the line, where it has another form.
     """
     found: dict[str, tuple[str, ...]] = {}
-    lines = read_text(existing(path)).splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        word, tab, others = line.partition("\t")
+    for number, line in enumerate(read_text(existing(path)).splitlines(), start=1):
+        word, _, others = line.partition("\t")
         synonyms = tuple(other.strip() for other in others.split(",") if other.strip())
-        if not tab or not word.strip() or not synonyms:
-            raise InputError(f"line {number} of {str(path)!r} must be: word, tab, synonyms with commas; got {line!r}")
-        found[word.strip().lower()] = synonyms
+        sound = not line.strip() or (word.strip() and synonyms)
+        require(bool(sound), f"line {number} of {str(path)!r} must be: word, tab, synonyms with commas; got {line!r}")
+        found |= {word.strip().lower(): synonyms} if synonyms else {}
     require(bool(found), f"{str(path)!r} holds no synonym")
     return found

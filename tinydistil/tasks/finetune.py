@@ -1,80 +1,43 @@
-"""A fine-tuning run from data to folder: soft targets, what is refused, each seed, and the folds of a grid."""
+"""A fine-tuning run from data to folder: what is refused, each seed, and a grid of settings with its folds."""
 
+import itertools
+import json
+import math
 import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from tinydistil.base.config import from_mapping, override, shown, to_mapping
 from tinydistil.base.errors import InputError, Interrupted, require
 from tinydistil.base.files import write_json
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
 from tinydistil.model.heads import BertForSequenceClassification
-from tinydistil.tasks.examples import Example, LabelledText, Synonyms, augmented, check_copies
+from tinydistil.tasks.examples import Example, Synonyms, augmented, check_copies
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.folder import TASK_FILE, FineTuned, load, new_model, save
-from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, check_examples, logits_of, primary_metric
-from tinydistil.tasks.task_batches import EncodedExample, TaskModel, class_weights
+from tinydistil.tasks.folder import TASK_FILE, SoftTargets, load, new_model, save
+from tinydistil.tasks.label_task import TextTask
+from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, TaskModel, check_examples, logits_of
 from tinydistil.tasks.task_output import CHECKPOINTS, DETAILS, FIGURES, METRICS, finite_or_none, read_figures
-from tinydistil.tasks.text_task import TextTask
 from tinydistil.tasks.train_task import fine_tune, freeze
 from tinydistil.train.records import Records
 
 Figures: TypeAlias = Mapping[str, Mapping[str, float]]  # by set (dev, test) and name
-
-
-class SoftTargets:
-    """A fine-tuned teacher's logits for examples of `task`, its classes in that task's order; each computed once.
-
-    Of texts the teacher reads the example with its own tokenizer. Of tags and answers it reads the student's tokens,
-    since its logits belong to tokens. Raises InputError where its classes are others, or there its tokenizer is.
-    """
-
-    def __init__(self, teacher: FineTuned, task: AnyTask) -> None:
-        self.model, self.task = teacher.model, teacher.task
-        if self.task.kind != task.kind or set(self.task.labels) != set(task.labels):
-            raise InputError(
-                f"the teacher was fine-tuned to {self.task.kind} {list(self.task.labels)}, "
-                f"the student is asked to {task.kind} {list(task.labels)}"
-            )
-        if not isinstance(task, TextTask):
-            require(
-                self.task.tokenizer.fingerprint == task.tokenizer.fingerprint,
-                f"to {task.kind}, teacher and student must share one tokenizer: the teacher's predictions are of "
-                "tokens, and here the two cut words differently; fine-tune a teacher with the student's tokenizer",
-            )
-            longest = teacher.model.config.max_position_embeddings
-            fits = task.max_length <= longest
-            require(fits, f"max_length must be <= {longest}, the teacher's positions, got {task.max_length}")
-        self._order = [self.task.labels.index(label) for label in task.labels] or [0, 1]  # answers have no labels
-        self._known: dict[object, NDArray[np.float32]] = {}
-
-    def of_texts(self, examples: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
-        """For each example the logits (C,) up to a constant, or the number, (1,)."""
-        new = [example for example in dict.fromkeys(examples) if example not in self._known]
-        for example, found in zip(new, self.task.predict(self.model, new), strict=True):
-            # Logarithms of probabilities are logits but for a constant, which softmax does not see.
-            logits = found if self.task.kind == "regress" else np.log(np.maximum(found[self._order], 1e-30))
-            self._known[example] = logits.astype(np.float32)
-        return [self._known[example] for example in examples]
-
-    def of_tokens(self, encoded: Sequence[EncodedExample]) -> list[NDArray[np.float32]]:
-        """For each example the logits (T, C) of tags, or (T, 2) of where the answer begins and ends."""
-        keys = [(each.ids.tobytes(), each.type_ids.tobytes()) for each in encoded]
-        new = {key: each for key, each in zip(keys, encoded, strict=True) if key not in self._known}
-        logits = logits_of(self.model, list(new.values()), pad_id=self.task.tokenizer.pad_id)
-        self._known |= {key: found[:, self._order] for key, found in zip(new, logits, strict=True)}
-        return [self._known[key] for key in keys]
+# Combinations of a grid; a training of seconds each would take days.
+MOST_COMBINATIONS = 10_000
+# The task is made once, with its lengths; a fold has no development set; tables of settings would be replaced whole.
+FIXED = ("max_length", "stride", "seed", "patience", "validations", "augment")
 
 
 @dataclass(frozen=True)
@@ -107,25 +70,21 @@ def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | No
             check_examples(task, examples, name, "" if name == "--train" else f"; leave {name} out")
     if isinstance(task, TextTask):
         check_copies(training, configs[0].augment, task.max_length)  # type: ignore[arg-type]
-        usable = [True] * len(training)
-    else:
-        # A question whose answer no window holds, a sentence of control characters.
-        usable = [bool(task.encode([example])) for example in training]
+    # A question whose answer no window holds, a sentence of control characters.
+    usable = [isinstance(task, TextTask) or bool(task.encode([example])) for example in training]
     require(any(usable), "--train: no training example is left")
     balanced = any(config.class_weights == "balanced" for config in configs)
     require(not balanced or task.kind in ("classify", "tag"), f"class_weights need classes; the task is to {task.kind}")
-    counts = Counter(task.labels_of(training))
+    # What a fold would end in is found now, not when its turn comes.
     parts = [] if folds is None else held_out(len(training), folds, configs[0].seed)
+    counts = Counter(task.labels_of(training))
     for number, part in enumerate(parts, start=1):
         left_out, name = [training[i] for i in part], f"with {folds} folds, fold {number}"
         check_examples(task, left_out, name, "; choose fewer folds")
         require(sum(usable) > sum(usable[i] for i in part), f"{name}: no training example is left without it")
         for label, count in Counter(task.labels_of(left_out)).items() if balanced else ():
-            # Found now, not when that fold's turn comes.
-            require(
-                count < counts[label],
-                f"class_weights 'balanced' needs every class in training; {name} holds out all of {label!r}",
-            )
+            lacking = f"{name} holds out all of {label!r}"
+            require(count < counts[label], f"class_weights 'balanced' needs every class in training; {lacking}")
 
 
 def run_seeds(
@@ -146,7 +105,7 @@ def run_seeds(
     """
     runs = []
     for number, (seed, folder) in enumerate(folders.items(), start=1):
-        known = cast(Figures, read_figures(folder / FIGURES)) if resume else {}
+        known = read_figures(folder / FIGURES) if resume else {}
         name = " · ".join(filter(None, [label, f"seed {seed}" if label or len(folders) > 1 else ""]))
         records = Records(folder / METRICS, label=name, still_to_come=still_to_come + len(folders) - number)
         runs.append(known or _run(material, replace(config, seed=seed), folder, ranks, records, resume=resume))
@@ -157,8 +116,12 @@ def _run(
     material: Material, config: FineTuneConfig, output: Path, ranks: Ranks, records: Records, *, resume: bool
 ) -> Figures:
     output.mkdir(parents=True, exist_ok=True)
-    task = material.task
-    model = _whole_model(task.kind, output, ranks) if resume else None
+    task, model = material.task, None
+    if resume and (output / TASK_FILE).is_file():  # which is written last: the run ended while it was measured
+        try:
+            model = load(output, (task.kind,)).model.to(ranks.device)
+        except InputError as error:
+            print(f"trained again, as the model is damaged: {error}", file=sys.stderr)
     if model is None:
         with closing(records):
             model = _trained(material, config, output / CHECKPOINTS, ranks, records, resume=resume)
@@ -167,23 +130,11 @@ def _run(
     sets = {name: examples for name, examples in (("dev", material.dev), ("test", material.test)) if examples}
     found = {name: measured(task, model, examples) for name, examples in sets.items()}
     figures = {name: dict(each.figures) for name, each in found.items()}
-    details = {name: task.details(examples, found[name].predictions) for name, examples in sets.items()}
-    write_json(output / DETAILS, details)
+    write_json(output / DETAILS, {name: task.details(each, found[name].predictions) for name, each in sets.items()})
     write_json(output / FIGURES, finite_or_none(figures))
     # Of use only to a run that is not done; for BERT-base they are two gigabytes.
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     return figures
-
-
-def _whole_model(kind: str, output: Path, ranks: Ranks) -> TaskModel | None:
-    """The trained model of a run that ended while it was measured; None where there is none."""
-    if not (output / TASK_FILE).is_file():  # which is written last
-        return None
-    try:
-        return load(output, (kind,)).model.to(ranks.device)
-    except InputError as error:
-        print(f"trained again, as the model is damaged: {error}", file=sys.stderr)
-        return None
 
 
 class Measured(NamedTuple):
@@ -192,6 +143,11 @@ class Measured(NamedTuple):
     evidence: Evidence
     figures: Mapping[str, float]
     predictions: Sequence[object]
+
+    @property
+    def primary(self) -> float:
+        """The figure that chooses weights and settings."""
+        return next(iter(self.figures.values()))
 
 
 def measured(task: AnyTask, model: TaskModel, examples: Sequence[Example]) -> Measured:
@@ -202,8 +158,7 @@ def measured(task: AnyTask, model: TaskModel, examples: Sequence[Example]) -> Me
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation, 0 for one value; NaN where any value is."""
-    # statistics.stdev fails on NaN
+    """Mean and sample standard deviation, 0 for one value; NaN where any value is, on which statistics.stdev fails."""
     return statistics.fmean(values), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
@@ -225,20 +180,25 @@ def cross_validated(
         others = replace(material, training=[each for i, each in enumerate(examples) if i not in left_out], dev=[])
         with tempfile.TemporaryDirectory() as checkpoints:
             model = _trained(others, config, Path(checkpoints), ranks, Records(None), resume=False)
-        yield primary_metric(measured(material.task, model, [examples[i] for i in part]).figures)
+        yield measured(material.task, model, [examples[i] for i in part]).primary
 
 
 def _trained(
     material: Material, config: FineTuneConfig, checkpoints: Path, ranks: Ranks, records: Records, *, resume: bool
 ) -> TaskModel:
-    task = material.task
+    task, teacher, examples = material.task, material.teacher, material.training
     model = new_model(material.folder, task, pooling=config.pooling, seed=config.seed)
-    encoded = _encoded(material, config)
-    targets = [each.target for each in encoded]
+    if isinstance(task, TextTask):
+        # Here and not earlier, so that no copy of a held-out example gets into training.
+        examples = augmented(examples, config.augment, material.synonyms)  # type: ignore[arg-type]
+    encoded = task.encode(examples)
     if task.kind == "regress" and isinstance(model, BertForSequenceClassification):
         # From the mean of the labels: half of the first epoch would else go into finding it.
         with torch.no_grad():
-            model.classifier.bias.fill_(float(np.stack(targets).mean()))
+            model.classifier.bias.fill_(float(np.stack([each.target for each in encoded]).mean()))
+    if teacher is not None:
+        soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(encoded)  # type: ignore[arg-type]
+        encoded = [replace(each, soft=logits) for each, logits in zip(encoded, soft, strict=True)]
     done = fine_tune(
         model,
         encoded,
@@ -247,9 +207,8 @@ def _trained(
         checkpoints=checkpoints,
         ranks=ranks,
         records=records,
-        figure=(lambda now: primary_metric(measured(task, now, material.dev).figures)) if material.dev else None,
+        figure=(lambda now: measured(task, now, material.dev).primary) if material.dev else None,
         figure_name=f"dev_{PRIMARY[task.kind]}",
-        class_weights=class_weights(targets, task.labels) if config.class_weights == "balanced" else None,
         resume=resume,
     )
     if not done:
@@ -259,14 +218,55 @@ def _trained(
     return model
 
 
-def _encoded(material: Material, config: FineTuneConfig) -> list[EncodedExample]:
-    """The training examples, with augmented copies and a teacher's logits where there are any."""
-    task, teacher, examples = material.task, material.teacher, material.training
-    if isinstance(task, TextTask):
-        # Here and not earlier, so that no copy of a held-out example gets into training.
-        examples = augmented(examples, config.augment, material.synonyms)  # type: ignore[arg-type]
-    encoded = task.encode(examples)
-    if teacher is None:
-        return encoded
-    soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(encoded)  # type: ignore[arg-type]
-    return [replace(each, soft=logits) for each, logits in zip(encoded, soft, strict=True)]
+def grid_of(assignments: Sequence[str], config: FineTuneConfig) -> dict[str, FineTuneConfig]:
+    """`config` with every combination of "key=value,value" lists, by its changes as JSON, each checked as --set is."""
+    axes: dict[str, list[dict[str, object]]] = {}
+    for assignment in assignments:
+        key, _, values = assignment.partition("=")
+        key = key.strip()
+        require(key not in FIXED and "." not in key, f"--grid cannot vary {key!r}; set it with --set")
+        require(key not in axes, f"--grid has {key!r} twice; give one list")
+        axes[key] = []
+        for value in values.split(","):
+            single = override({}, [f"{key}={value}"])
+            require(single not in axes[key], f"--grid {key} has {shown(value)} twice")
+            axes[key].append(single)
+    count = math.prod(map(len, axes.values()))
+    require(count <= MOST_COMBINATIONS, f"--grid has {count:,} combinations; {MOST_COMBINATIONS:,} at most")
+    grid = {}
+    for parts in itertools.product(*axes.values()) if axes else ():
+        changes = {key: value for part in parts for key, value in part.items()}
+        combination = from_mapping(FineTuneConfig, {**to_mapping(config), **changes})
+        grid[json.dumps(changes, sort_keys=True)] = combination
+    return grid
+
+
+def best_of_grid(
+    material: Material, grid: Mapping[str, FineTuneConfig], folds: int, path: Path, ranks: Ranks
+) -> FineTuneConfig:
+    """The combination of the best mean over folds; one that is undefined on any fold is the worst.
+
+    `path` keeps what is known, fold by fold, and none of it is computed again.
+    """
+    known = {name: found[:folds] for name, found in read_figures(path).items()}
+    began, done, total = time.monotonic(), 0, len(grid) * folds - sum(len(known.get(name, [])) for name in grid)
+    print(f"grid: {len(grid):,} combinations x {folds} folds = {len(grid) * folds:,} trainings", flush=True)
+    means = {}
+    for name, config in grid.items():
+        found = known.setdefault(name, [])
+        # The folds are alike for all combinations: `seed` is FIXED.
+        for score in cross_validated(material, config, folds=folds, ranks=ranks, done=len(found)):
+            found.append(score)
+            done += 1
+            write_json(path, finite_or_none(known))
+            left_s = (time.monotonic() - began) / done * (total - done)
+            figure = f"{PRIMARY[material.task.kind]} {'undefined' if math.isnan(score) else f'{score:.4f}'}"
+            print(f"grid: {name} fold {len(found)} of {folds}: {figure}, {left_s:,.0f} s left", flush=True)
+        mean, deviation = mean_and_deviation(found)
+        figure = "undefined on a fold (constant predictions?)" if math.isnan(mean) else f"{mean:.4f} +- {deviation:.4f}"
+        print(f"grid: {name}  {figure} over {folds} folds", flush=True)
+        means[name] = -math.inf if math.isnan(mean) else mean
+    best = max(means, key=lambda name: means[name])
+    nothing = ", as no combination has a defined figure" if means[best] == -math.inf else ""
+    print(f"grid: best {best}{nothing}", flush=True)
+    return grid[best]

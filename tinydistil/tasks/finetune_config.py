@@ -64,13 +64,14 @@ class FineTuneConfig(Checked):
         super().__post_init__()
         require_parts(self.accumulation, self.batch_size)
 
-    def train_config(self, batches_per_epoch: int) -> TrainConfig:
-        """The same for the one loop: validation and checkpoints `validations` times per epoch."""
+    def train_config(self, batches_per_epoch: int, batch_size: int) -> TrainConfig:
+        """The same for the one loop: validation and checkpoints `validations` times per epoch of so many batches."""
         every = max(1, batches_per_epoch // self.validations)
         return TrainConfig(
             epochs=self.epochs,
             batch_size=self.batch_size,
-            accumulation=self.accumulation,
+            # Parts without an example would only be waited for: a million of them for minutes.
+            accumulation=min(self.accumulation, batch_size),
             precision=self.precision,
             seed=self.seed,
             validate_every=every,

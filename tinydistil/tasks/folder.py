@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tinydistil.base.config import shown
 from tinydistil.base.errors import InputError, require
@@ -23,12 +25,10 @@ from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.tasks.answer_task import AnswerTask, read_squad
 from tinydistil.tasks.examples import LONGEST_TEXT, ExampleT, LabelledText, Question, TaggedSentence, TaskData, portions
 from tinydistil.tasks.finetune_config import FineTuneConfig
+from tinydistil.tasks.label_task import TagTask, TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.tagged import read_conll
-from tinydistil.tasks.task import AnyTask, Prediction, Task
-from tinydistil.tasks.task_batches import TaskModel
-from tinydistil.tasks.text_task import TextTask
+from tinydistil.tasks.task import AnyTask, EncodedExample, Prediction, Task, TaskModel, logits_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 AnyData: TypeAlias = TaskData[LabelledText] | TaskData[TaggedSentence] | TaskData[Question]
@@ -81,10 +81,14 @@ def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskMo
         torch.manual_seed(seed)
         model = MODELS[task.kind].from_pretrained(folder, heads="new", changes=changes, attention="packed")
     check_match(model, task.tokenizer)
+    _check_length(model, task, "the model's")
+    return model
+
+
+def _check_length(model: TaskModel, task: AnyTask, whose: str) -> None:
     longest = model.config.max_position_embeddings
     fits = task.max_length <= longest
-    require(fits, f"max_length must be <= {longest}, the model's positions, got {task.max_length}")
-    return model
+    require(fits, f"max_length must be <= {longest}, {whose} positions, got {task.max_length}")
 
 
 def save(model: TaskModel, task: AnyTask, folder: Path) -> None:
@@ -109,40 +113,76 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     """
     folder = resolve_folder(name, revision=revision, offline=offline)
     path = folder / TASK_FILE
-    if not path.is_file():
-        raise InputError(f"{str(name)!r} has no {TASK_FILE}: no fine-tuned model; make one with scripts/finetune.py")
-    known = read_json(path)
-    kind, max_length, stride, paired = (known.get(key) for key in ("kind", "max_length", "stride", "paired"))
+    missing = f"{str(name)!r} has no {TASK_FILE}: no fine-tuned model; make one with scripts/finetune.py"
+    require(path.is_file(), missing)
+    known: dict[str, Any] = dict.fromkeys(("kind", "max_length", "stride", "paired")) | read_json(path)
+    kind, max_length, stride, paired = (known[key] for key in ("kind", "max_length", "stride", "paired"))
     if kind not in kinds:
         raise InputError(f"{str(name)!r} was fine-tuned to {kind!r}, not to {' or '.join(kinds)}; choose another model")
-    model = MODELS[str(kind)].from_pretrained(folder, heads="require", attention="packed")
+    model = MODELS[kind].from_pretrained(folder, heads="require", attention="packed")
     tokenizer = Tokenizer.from_pretrained(folder)
-
-    def check(field: str, sound: bool, wanted: str) -> None:
-        require(sound, f"{str(path)!r}: {field} must {wanted}, got {shown(known.get(field))}")
-
     longest, labels = model.config.max_position_embeddings, model.config.labels
     # type(), not isinstance(): true is an int too. [CLS], a token and [SEP] are the least.
     fits = type(max_length) is int and 3 <= max_length <= longest
-    check("max_length", fits, f"be in 3..{longest}, the model's positions")
-    assert isinstance(max_length, int)
-    task: AnyTask
-    if kind == "answer":
-        check("stride", type(stride) is int, "be an integer")
-        task = AnswerTask(tokenizer, max_length, int(str(stride)))
-    else:
-        require(
-            known.get("labels") == list(labels),
-            f"{str(folder)!r}: {TASK_FILE} has the labels {shown(known.get('labels'))}, config.json "
-            f"{shown(list(labels))}; they do not belong together",
-        )
-        if kind == "tag":
-            task = TagTask(labels, tokenizer, max_length)
-        else:
-            check("paired", type(paired) is bool, "be true or false")
-            task = TextTask(str(kind), labels, tokenizer, max_length, bool(paired))
+    for field, sound, wanted in (
+        ("max_length", fits, f"be in 3..{longest}, the model's positions"),
+        ("stride", kind != "answer" or type(stride) is int, "be an integer"),
+        ("paired", kind not in ("classify", "regress") or type(paired) is bool, "be true or false"),
+    ):
+        require(sound, f"{str(path)!r}: {field} must {wanted}, got {shown(known.get(field))}")
+    require(
+        kind == "answer" or known.get("labels") == list(labels),
+        f"{str(folder)!r}: {TASK_FILE} has the labels {shown(known.get('labels'))}, config.json "
+        f"{shown(list(labels))}; they do not belong together",
+    )
     check_match(model, tokenizer)
-    return FineTuned(model, task)
+    if kind == "answer":
+        return FineTuned(model, AnswerTask(tokenizer, max_length, stride))
+    if kind == "tag":
+        return FineTuned(model, TagTask(labels, tokenizer, max_length))
+    return FineTuned(model, TextTask(kind, labels, tokenizer, max_length, paired))
+
+
+class SoftTargets:
+    """A fine-tuned teacher's logits for examples of `task`, its classes in that task's order; each computed once.
+
+    Of texts the teacher reads the example with its own tokenizer. Of tags and answers it reads the student's tokens,
+    since its logits belong to tokens. Raises InputError where its classes are others, or there its tokenizer is.
+    """
+
+    def __init__(self, teacher: FineTuned, task: AnyTask) -> None:
+        self.model, self.task = teacher.model, teacher.task
+        require(
+            self.task.kind == task.kind and set(self.task.labels) == set(task.labels),
+            f"the teacher was fine-tuned to {self.task.kind} {list(self.task.labels)}, "
+            f"the student is asked to {task.kind} {list(task.labels)}",
+        )
+        if not isinstance(task, TextTask):
+            require(
+                self.task.tokenizer.fingerprint == task.tokenizer.fingerprint,
+                f"to {task.kind}, teacher and student must share one tokenizer: the teacher's predictions are of "
+                "tokens, and here the two cut words differently; fine-tune a teacher with the student's tokenizer",
+            )
+            _check_length(teacher.model, task, "the teacher's")
+        self._order = [self.task.labels.index(label) for label in task.labels] or [0, 1]  # answers have no labels
+        self._known: dict[object, NDArray[np.float32]] = {}
+
+    def of_texts(self, examples: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
+        """For each example the logits (C,) up to a constant, or the number, (1,)."""
+        new = [example for example in dict.fromkeys(examples) if example not in self._known]
+        for example, found in zip(new, self.task.predict(self.model, new), strict=True):
+            # Logarithms of probabilities are logits but for a constant, which softmax does not see.
+            logits = found if self.task.kind == "regress" else np.log(np.maximum(found[self._order], 1e-30))
+            self._known[example] = logits.astype(np.float32)
+        return [self._known[example] for example in examples]
+
+    def of_tokens(self, encoded: Sequence[EncodedExample]) -> list[NDArray[np.float32]]:
+        """For each example the logits (T, C) of tags, or (T, 2) of where the answer begins and ends."""
+        keys = [(each.ids.tobytes(), each.type_ids.tobytes()) for each in encoded]
+        new = {key: each for key, each in zip(keys, encoded, strict=True) if key not in self._known}
+        logits = logits_of(self.model, list(new.values()), pad_id=self.task.tokenizer.pad_id)
+        self._known |= {key: found[:, self._order] for key, found in zip(new, logits, strict=True)}
+        return [self._known[key] for key in keys]
 
 
 # Examples are sorted by length inside a window of this many batches: little padding, bounded memory.
@@ -181,11 +221,11 @@ def text_examples(lines: Iterable[str], *, paired: bool) -> Iterator[LabelledTex
 
     Raises InputError, by number, for a line that is empty or has another number of texts than the model was tuned for.
     """
+    wanted = "two texts with a tab between" if paired else "one text, without tabs"
     for number, line in enumerate(lines, start=1):
         first, tab, second = line.partition("\t")
-        if not first.strip() or bool(tab) != paired:
-            wanted = "two texts with a tab between" if paired else "one text, without tabs"
-            raise InputError(f"text {number} must be {wanted}, got {line[:80]!r}")
+        sound = first.strip() and bool(tab) == paired
+        require(bool(sound), f"text {number} must be {wanted}, got {line[:80]!r}")
         yield LabelledText(first, second if paired else None, "")
 
 
@@ -211,8 +251,8 @@ def question_examples(lines: Iterable[str], context: str | None) -> Iterator[Que
     for number, line in enumerate(lines, start=1):
         question, _, own = line.partition("\t")
         text = own if context is None else context
-        if not question.strip() or not text.strip():
-            raise InputError(f"text {number} must be a question, a tab and its context (or give predict.py --context)")
-        if len(text) > LONGEST_TEXT:
-            raise InputError(f"the context of text {number} has {len(text):,} characters; cut it to {LONGEST_TEXT:,}")
+        wanted = "must be a question, a tab and its context (or give predict.py --context)"
+        require(bool(question.strip() and text.strip()), f"text {number} {wanted}")
+        too_long = f"the context of text {number} has {len(text):,} characters; cut it to {LONGEST_TEXT:,}"
+        require(len(text) <= LONGEST_TEXT, too_long)
         yield Question(str(number), question, text, ())

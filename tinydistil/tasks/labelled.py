@@ -3,7 +3,7 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -12,8 +12,8 @@ from xml.parsers import expat
 
 from tinydistil.base.config import nearest, shown
 from tinydistil.base.errors import InputError, require
-from tinydistil.corpus.readers import ReadConfig, keeps_ascii
-from tinydistil.corpus.records import BadRecord, DamagedFile, Record, kind_of, open_stream, plain_name
+from tinydistil.corpus.readers import ReadConfig
+from tinydistil.corpus.records import BadRecord, DamagedFile, kind_of, open_stream, plain_name
 from tinydistil.corpus.tables import column_name, json_object, listed, table_fields
 from tinydistil.tasks.examples import LabelledText, TaskData, data_of, existing, is_sound, records_of
 
@@ -32,7 +32,7 @@ _ASSIN_TEXTS = {"t": "text", "h": "second"}
 _MISSING = {"", "nan", "none", "null", "n/a", "na", "<na>", "#n/a", "#na", "-nan"}
 _WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-DECIMALS = {".": "point", ",": "comma"}
+_OTHER_SIGN = {".": (",", "comma"), ",": (".", "point")}
 # A row's line, its number of lines, and its fields or why they cannot be read.
 _Row: TypeAlias = tuple[int, int, Mapping[str, object] | str]
 
@@ -54,11 +54,7 @@ class Columns:
     decimal: str = "."
 
     def __post_init__(self) -> None:
-        require(self.decimal in DECIMALS, f"decimal must be '.' or ',', got {self.decimal!r}")
-        require(
-            keeps_ascii(self.encoding),
-            f"encoding must be 'utf-8' or another superset of ASCII such as 'cp1252', got {self.encoding!r}",
-        )
+        ReadConfig(encoding=self.encoding)  # refuses what it cannot read with
 
 
 def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[LabelledText]:
@@ -70,8 +66,7 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
     file: whole numbers, as fractions have the other decimal sign, or texts without accents, as the encoding is another.
     """
     name = plain_name(existing(path))
-    if not name.endswith(ENDINGS):
-        raise InputError(f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
+    require(name.endswith(ENDINGS), f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
     if assin := name.endswith(".xml"):
         columns = replace(columns, text="text", second="second", label="similarity" if numbers else "entailment")
     else:
@@ -86,7 +81,18 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
             long.append(line)
     examples = [each for _, each in found if isinstance(each, LabelledText)]
     bad = [(line, each) for line, each in found if isinstance(each, str)]
-    notes = _decimal_notes(path, columns, examples, bad) if numbers else spelling_notes(e.label for e in examples)
+    notes: list[str] = []
+    sign, sign_name = _OTHER_SIGN[columns.decimal]
+    if not numbers:
+        notes = spelling_notes(example.label for example in examples)
+        found = [(n, e if isinstance(e, str) else replace(e, label=class_name(e.label))) for n, e in found]
+    elif fractions := [line for line, reason in bad if reason.endswith(f"decimal {sign_name}")]:
+        text = (
+            f"numbers of column {columns.label!r} with a decimal {sign_name}: {len(fractions)}, the first in line "
+            f"{fractions[0]}; read them with --decimal {sign!r} (finetune.py)"
+        )
+        require(any("." in example.label for example in examples), f"{str(path)!r}: {text}")
+        notes = [text]
     if long:
         notes.append(
             f"rows that run over several lines, in quotes: {len(long)}, the first from line {long[0]}; "
@@ -98,41 +104,40 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
         f"{str(path)!r}: {len(alien)} rows, and every one with accents, are not {columns.encoding}, the first in line "
         f"{alien[0] if alien else 0}; name the encoding with --encoding, perhaps cp1252 (finetune.py)",
     )
-    if not numbers:
-        found = [(n, e if isinstance(e, str) else replace(e, label=class_name(e.label))) for n, e in found]
     return data_of(path, found, notes)
 
 
 def _example(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: bool) -> LabelledText | str:
     """The example, or why there is none; a class is spelled as in the file."""
     second = columns.second or ("text_b" if "text_b" in fields else None)
-    names = [columns.text] if second is None else [columns.text, second]
-    for name in names:
+    for name in filter(None, (columns.text, second)):
         text = fields.get(name)
         if not isinstance(text, str) or not is_sound(text) or is_missing(text):
-            return _missing(name, text, fields, "--text-column" if name == columns.text else "--second-column")
+            return _missing(name, fields, "--text-column" if name == columns.text else "--second-column")
     label = fields.get(columns.label)
-    if isinstance(label, bool) and not numbers:
-        label = "true" if label else "false"  # as JSON spells them
+    if isinstance(label, bool):
+        label = None if numbers else str(label).lower()  # as JSON spells them
     spelled = str(label).strip()
     # ASSIN calls a class None.
     missing = not is_sound(spelled) or (is_missing(spelled) and not assin)
-    if missing or isinstance(label, bool) or not isinstance(label, str | int | float):
-        return _missing(columns.label, label, fields, "--label-column")
+    if missing or not isinstance(label, str | int | float):
+        return _missing(columns.label, fields, "--label-column")
     if numbers:
         # JSON has its own spelling of numbers.
         value = number(spelled, columns.decimal if isinstance(label, str) else ".")
         if value is None:
-            other = "," if columns.decimal == "." else "."
-            hint = f", but one with a decimal {DECIMALS[other]}" if other in spelled and number(spelled, other) else ""
+            sign, sign_name = _OTHER_SIGN[columns.decimal]
+            hint = f", but one with a decimal {sign_name}" if sign in spelled and number(spelled, sign) else ""
             return f"{columns.label!r} is {shown(label)}, no finite number{hint}"
         spelled = value
     elif len(spelled) > LONGEST_LABEL:
         return f"{columns.label!r} is longer than {LONGEST_LABEL} characters; is it the text? (--label-column)"
-    return LabelledText(str(fields[columns.text]), None if second is None else str(fields[second]), spelled)
+    return LabelledText(str(fields[columns.text]), second and str(fields[second]), spelled)
 
 
-def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) -> str:
+def _missing(name: str, fields: Mapping[str, object], flag: str) -> str:
+    """Why a field holds nothing of use."""
+    value = fields.get(name)
     if name not in fields:
         return f"{name!r} is missing; name the field (finetune.py: {flag}); fields: {listed(fields)}"
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -143,54 +148,34 @@ def _missing(name: str, value: object, fields: Mapping[str, object], flag: str) 
     return f"{name!r} is {shown(value)}, which {what}"
 
 
-def _decimal_notes(
-    path: Path, columns: Columns, examples: Sequence[LabelledText], bad: Sequence[tuple[int, str]]
-) -> list[str]:
-    """What to say of numbers that were set aside for their decimal sign. Raises InputError where all fractions were."""
-    other = "," if columns.decimal == "." else "."
-    lines = [line for line, reason in bad if reason.endswith(f"decimal {DECIMALS[other]}")]
-    if not lines:
-        return []
-    text = (
-        f"numbers of column {columns.label!r} with a decimal {DECIMALS[other]}: {len(lines)}, the first in line "
-        f"{lines[0]}; read them with --decimal {other!r} (finetune.py)"
-    )
-    require(any("." in example.label for example in examples), f"{str(path)!r}: {text}")
-    return [text]
-
-
 def _table(path: Path, columns: Columns) -> Iterator[_Row]:
     """The rows of a table or of JSON lines."""
-    config = ReadConfig(columns.text, csv_delimiter=columns.delimiter, table_quotes=columns.quotes,
-                        encoding=columns.encoding)  # fmt: skip
+    encoding, wanted = columns.encoding, (columns.text, columns.second or "text_b", columns.label)
+    config = ReadConfig(columns.text, csv_delimiter=columns.delimiter, table_quotes=columns.quotes, encoding=encoding)
     names_seen = kind_of(path) == "jsonl"
     for record in records_of(path, config):
         if isinstance(record, BadRecord):
             yield record.line, 1, record.reason
             continue
-        fields = _fields(record, columns)
-        if not names_seen and not isinstance(fields, str):
-            _check_names(path, list(fields), columns)
-            names_seen = True
-        yield record.line, 1 + record.data.count(b"\n"), fields
-
-
-def _fields(record: Record, columns: Columns) -> dict[str, object] | str:
-    try:
-        data, header = record.data.decode(columns.encoding), record.header.decode(columns.encoding)
-    except UnicodeDecodeError as error:
-        where = f"byte {error.start}: {error.reason}"
-        return f"not {columns.encoding} ({where}); name it (finetune.py --encoding), perhaps cp1252"
-    try:
-        if record.kind in ("jsonl", "parquet"):
-            return json_object(data)
-        wanted = (columns.text, columns.second or "text_b", columns.label)
-        delimiter = "\t" if record.kind == "tsv" else columns.delimiter
-        return dict(table_fields(data, header, delimiter, columns.quotes, wanted, record.file))
-    except InputError:
-        raise
-    except (ValueError, csv.Error, RecursionError) as error:
-        return f"cannot be read: {error}"
+        try:
+            data, header = record.data.decode(encoding), record.header.decode(encoding)
+            if record.kind in ("jsonl", "parquet"):
+                fields = json_object(data)
+            else:
+                delimiter = "\t" if record.kind == "tsv" else columns.delimiter
+                fields = {**table_fields(data, header, delimiter, columns.quotes, wanted, record.file)}
+        except InputError:
+            raise
+        except UnicodeDecodeError as error:
+            where = f"byte {error.start}: {error.reason}"
+            yield record.line, 1, f"not {encoding} ({where}); name it (finetune.py --encoding), perhaps cp1252"
+        except (ValueError, csv.Error, RecursionError) as error:
+            yield record.line, 1, f"cannot be read: {error}"
+        else:
+            if not names_seen:
+                _check_names(path, list(fields), columns)
+                names_seen = True
+            yield record.line, 1 + record.data.count(b"\n"), fields
 
 
 def _check_names(path: Path, names: list[str], columns: Columns) -> None:
@@ -208,26 +193,19 @@ def _check_names(path: Path, names: list[str], columns: Columns) -> None:
 
 def _assin(path: Path) -> list[_Row]:
     """The pairs of an ASSIN file, each with the line where it begins. Raises InputError where it is no XML."""
-    found: list[_Row] = []
-    pair: dict[str, object] = {}
+    pairs: list[tuple[int, int, dict[str, object]]] = []
     text: list[str] = []
     parser = expat.ParserCreate()
-    starts: list[int] = []
 
     def start(name: str, attributes: dict[str, str]) -> None:
         if name == "pair":
-            pair.clear()
-            pair.update(attributes)
-            starts.append(parser.CurrentLineNumber)
-        # Marks inside a sentence, such as <b>, do not divide it.
-        if name in _ASSIN_TEXTS or name == "pair":
+            pairs.append((parser.CurrentLineNumber, 1, dict(attributes)))
+        elif name in _ASSIN_TEXTS:  # marks inside a sentence, such as <b>, do not divide it
             text.clear()
 
     def end(name: str) -> None:
-        if name in _ASSIN_TEXTS:
-            pair[_ASSIN_TEXTS[name]] = "".join(text).strip()
-        elif name == "pair":
-            found.append((starts[-1], 1, dict(pair)))
+        if name in _ASSIN_TEXTS and pairs:
+            pairs[-1][2][_ASSIN_TEXTS[name]] = "".join(text).strip()
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = text.append
@@ -237,9 +215,8 @@ def _assin(path: Path) -> list[_Row]:
     # LookupError and ValueError: an encoding that Python does not know, or one of several bytes a character.
     except (expat.ExpatError, LookupError, ValueError, DamagedFile) as error:
         raise InputError(f"{str(path)!r} is no whole XML file in a known encoding: {error}") from None
-    if not found:
-        raise InputError(f"{str(path)!r} holds no <pair>; is it an ASSIN file?")
-    return found
+    require(bool(pairs), f"{str(path)!r} holds no <pair>; is it an ASSIN file?")
+    return [*pairs]
 
 
 def is_missing(text: str) -> bool:
@@ -269,14 +246,14 @@ def spelling_notes(labels: Iterable[str]) -> list[str]:
     spellings: dict[str, set[str]] = {}
     for label in set(labels):
         spellings.setdefault(class_name(label), set()).add(label.strip())
+    alike: dict[object, list[str]] = {}
+    for name in sorted(spellings):
+        alike.setdefault(_rough(name), []).append(name)
     notes = [
         f"class {name!r} is also spelled {', '.join(sorted(map(ascii, found - {name})))}"
         for name, found in sorted(spellings.items())
         if found != {name}
     ]
-    alike: dict[object, list[str]] = {}
-    for name in sorted(spellings):
-        alike.setdefault(_rough(name), []).append(name)
     notes += [
         f"classes {', '.join(map(repr, names))} are told apart; spell them alike if they are one"
         for names in alike.values()
@@ -288,8 +265,7 @@ def spelling_notes(labels: Iterable[str]) -> list[str]:
 
 def _rough(label: str) -> object:
     """What is left of a label without case, accents, spaces and the spelling of numbers."""
-    plain = "".join(
-        each for each in unicodedata.normalize("NFKD", label.casefold()) if unicodedata.category(each)[0] not in "MZC"
-    )
+    plain = unicodedata.normalize("NFKD", label.casefold())
+    plain = "".join(each for each in plain if unicodedata.category(each)[0] not in "MZC")
     found = number(plain.replace(",", "."))
     return float(found) if found else plain.replace("_", "")

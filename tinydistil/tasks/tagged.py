@@ -3,10 +3,10 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from tinydistil.base.errors import require
 from tinydistil.corpus.readers import ReadConfig
@@ -31,14 +31,15 @@ _NUMBER = re.compile(r"\d+\.?|\d+[-.]\d+", re.ASCII)
 # What `datasets` calls the columns.
 _WORDS, _TAGS = ("tokens", "words"), ("tags", "ner_tags", "pos_tags", "labels")
 _HEADERS = frozenset(("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "upos", "iob", "etiqueta"))
+_Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A line cut into columns, from the word to the tag; trouble: why it cannot be read, or doubt: why it may not."""
+class _Line(NamedTuple):
+    """A word with its tag; trouble: why the line cannot be read, or doubt: why it may not."""
 
     number: int
-    columns: tuple[str, ...]
+    word: str
+    tag: str
     trouble: str = ""
     doubt: str = ""
 
@@ -78,34 +79,31 @@ def read_conll(path: Path, *, encoding: str = "utf-8") -> TaskData[TaggedSentenc
     number. Raises InputError where none is left.
     """
     config = ReadConfig(encoding=encoding)  # refuses what is no encoding, or does not end lines as ASCII does
-    if kind_of(path) in ("jsonl", "parquet"):
-        sentences = list(_listed(existing(path), config))
-    else:
-        sentences = _in_columns(_sentences(content_of(path, ENDINGS, "tagging format"), encoding), path)
-    tags = [line.columns[-1] for sentence in sentences for line in sentence if not line.trouble]
+    in_lists = kind_of(path) in ("jsonl", "parquet")
+    sentences = list(_listed(existing(path), config)) if in_lists else _in_columns(path, encoding)
+    tags = [line.tag for sentence in sentences for line in sentence if not line.trouble]
     require(
         not tags or not all(tag == "_" or "=" in tag for tag in tags),
         f"the last column of {str(path)!r} holds no tags, as in CoNLL-U; keep words and tags (say, with cut -f 2,4)",
     )
-    forms = _usual_forms([tag for tag in tags if tag not in _OUTSIDES])
-    example = next((tag for tag in tags if tag not in _OUTSIDES and _form(tag) in forms), OUTSIDE)
-    return data_of(path, (_sentence(sentence, forms, example) for sentence in sentences))
+    tags = [tag for tag in tags if tag not in _OUTSIDES]
+    forms = _usual_forms(tags)
+    usual = next((tag for tag in tags if _form(tag) in forms), OUTSIDE)
 
+    def sentence_of(lines: Sequence[_Line]) -> tuple[int, TaggedSentence | str]:
+        """The sentence, or its first fault, with its line."""
+        # What cannot be read comes first: there is no doubt about it.
+        faults = [(line.number, line.trouble) for line in lines if line.trouble]
+        faults += [(line.number, line.doubt) for line in lines if line.doubt]
+        faults += [
+            (line.number, f"tag {line.tag!r} is unlike most of the file's, such as {usual!r}")
+            for line in lines
+            if line.tag not in _OUTSIDES and _form(line.tag) not in forms
+        ]
+        sentence = TaggedSentence(tuple(line.word for line in lines), _iob([line.tag for line in lines], forms))
+        return faults[0] if faults else (lines[0].number, sentence)
 
-def _sentence(lines: Sequence[_Line], forms: set[str], usual: str) -> tuple[int, TaggedSentence | str]:
-    """The sentence, or its first fault, with its line; `usual`: a tag as most of the file's are."""
-    # What cannot be read comes first: there is no doubt about it.
-    faults = [(line.number, line.trouble) for line in lines if line.trouble]
-    faults += [(line.number, line.doubt) for line in lines if line.doubt]
-    faults += [
-        (line.number, f"tag {line.columns[-1]!r} is unlike most of the file's, such as {usual!r}")
-        for line in lines
-        if line.columns[-1] not in _OUTSIDES and _form(line.columns[-1]) not in forms
-    ]
-    if faults:
-        return faults[0]
-    words, tags = (tuple(line.columns[end] for line in lines) for end in (0, -1))
-    return lines[0].number, TaggedSentence(words, _iob(tags, forms))
+    return data_of(path, map(sentence_of, sentences))
 
 
 @lru_cache(maxsize=4096)
@@ -122,8 +120,7 @@ def _usual_forms(tags: Sequence[str]) -> set[str]:
     # Tags of words such as "N_S", for the singular, have no other letter, and some have only letters.
     marked = any(_form(tag) == "suffix" and tag[-1] in "BIbi" for tag in tags)
     plain = {"bare", "letter"} | (set() if marked else {"suffix"})
-    counts = Counter(map(_form, tags))
-    form = counts.most_common(1)[0][0] if counts else "bare"
+    form = _most_common(map(_form, tags), "bare")
     return plain if form == "bare" or (form == "suffix" and form in plain) else {form}
 
 
@@ -134,8 +131,7 @@ def _iob(tags: Sequence[str], forms: set[str]) -> tuple[str, ...]:
         return tuple(tags)
     alone = forms == {"letter"}
     typed = [tag if tag == OUTSIDE else f"{tag}-_" if alone else _OTHER_MARKS.sub("-", tag) for tag in tags]
-    letters = [split_tag(tag)[0] for tag in typed]
-    starts = list(entity_starts(typed))
+    letters, starts = [split_tag(tag)[0] for tag in typed], list(entity_starts(typed))
     if not set(letters) <= set("BIO"):
         letters = ["B" if begins else "I" for _, begins in starts]
     return tuple(
@@ -155,45 +151,48 @@ def _listed(path: Path, config: ReadConfig) -> Iterator[list[_Line]]:
             reason = f"cannot be read: {error}"
         words, tags = (next((fields[name] for name in names if name in fields), None) for names in (_WORDS, _TAGS))
         if not (isinstance(words, list) and isinstance(tags, list) and words):
-            yield [_Line(record.line, ("",), reason)]
+            yield [_Line(record.line, "", "", reason)]
         elif len(words) != len(tags):
-            yield [_Line(record.line, ("",), f"has {len(words)} words and {len(tags)} tags")]
+            yield [_Line(record.line, "", "", f"has {len(words)} words and {len(tags)} tags")]
         else:
-            pairs = [[str(word), unicodedata.normalize("NFC", str(tag))] for word, tag in zip(words, tags, strict=True)]
-            yield [_checked(_Line(record.line, ("",)), pair, 0, (2, 2)) for pair in pairs]
+            pairs = [(str(word), unicodedata.normalize("NFC", str(tag))) for word, tag in zip(words, tags, strict=True)]
+            yield [_Line(record.line, *pair, _trouble(*pair)) for pair in pairs]
 
 
-def _sentences(content: bytes, encoding: str) -> list[list[_Line]]:
-    """The lines of each sentence, uncut."""
-    sentences: list[list[_Line]] = [[]]
-    for number, data in enumerate(_LINE_END.split(content), start=1):
-        if not data.strip() or data.split()[0] == b"-DOCSTART-":
+def _in_columns(path: Path, encoding: str) -> list[list[_Line]]:
+    """The sentences of a CoNLL file, its lines cut as most of them are; what is no word of a sentence left out."""
+    texts: dict[int, str] = {}  # by the number of the line
+    damaged: dict[int, str] = {}
+    sentences: list[list[int]] = [[]]
+    for number, line in enumerate(_LINE_END.split(content_of(path, ENDINGS, "tagging format")), start=1):
+        if not line.strip() or line.split()[0] == b"-DOCSTART-":
             sentences.append([])
             continue
+        sentences[-1].append(number)
         try:
-            sentences[-1].append(_Line(number, (data.decode(encoding),)))
+            texts[number] = line.decode(encoding)
         except UnicodeDecodeError as error:
-            sentences[-1].append(_Line(number, ("",), f"not {encoding} (byte {error.start}: {error.reason})"))
-    return sentences
-
-
-def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_Line]]:
-    """The lines cut into columns as most of them are; what is no word of a sentence left out."""
-    texts = {line.number: line.columns[0] for sentence in sentences for line in sentence if not line.trouble}
+            damaged[number] = f"not {encoding} (byte {error.start}: {error.reason})"
     data = [number for number, text in texts.items() if not text.startswith("#")]
     tabs = 2 * sum("\t" in texts[number] for number in data) > len(data)
-    if all(texts[number].endswith("\t") for number in data):
-        texts = {number: text.rstrip("\t") for number, text in texts.items()}  # a column without a name
-    columns_of = {number: _cut(text, tabs) for number, text in texts.items()}
+    unnamed = all(texts[number].endswith("\t") for number in data)  # a last column without a name
+    columns_of: dict[int, list[str]] = {}
+    for number, text in texts.items():
+        text = text.rstrip("\t") if unnamed else text
+        *columns, tag = text.split("\t") if tabs else _BLANKS.split(text.strip(" \t"))
+        # Labels are compared by their code points, and macOS decomposes what it writes.
+        columns_of[number] = [*(each.strip(" ") for each in columns), unicodedata.normalize("NFC", tag.strip())]
     known = Counter(columns_of[number][-1] for number in data if len(columns_of[number]) > 1)
     if data and (title := columns_of[data[0]][-1]).lower() in _HEADERS and known[title] == 1:
         del columns_of[data.pop(0)]
     cut = [columns_of[number] for number in data]
-    width = _usual([len(columns) for columns in cut if len(columns) > 1], 2)
+    width = _most_common((len(columns) for columns in cut if len(columns) > 1), 2)
     # Several tabs may align columns, or stand about an empty one.
-    filled = _usual([n for columns in cut if (n := sum(map(bool, columns))) > 1], 2)
-    numbers = 0
-    while width - numbers > 2 and 10 * sum(_is_number(columns, numbers) for columns in cut) >= 9 * len(cut):
+    filled = _most_common((n for columns in cut if (n := sum(map(bool, columns))) > 1), 2)
+    numbers = 0  # columns of numbers before the word
+    while width - numbers > 2:
+        if 10 * sum(bool(_NUMBER.fullmatch("".join(each[numbers : numbers + 1]))) for each in cut) < 9 * len(cut):
+            break
         numbers += 1
     capitals, bare = all(tag.isupper() for tag in known), all(_form(tag) == "bare" for tag in known)
 
@@ -207,68 +206,59 @@ def _in_columns(sentences: Sequence[Sequence[_Line]], path: Path) -> list[list[_
             return False
         return text[1:2] in (" ", "\t") or (first and (len(columns) > 1 or "=" in text or text == "#"))
 
+    def line_of(number: int, columns: Sequence[str]) -> _Line:
+        """The line from its word on, with what is wrong with it."""
+        word, tag = columns[min(numbers, len(columns) - 1)], columns[-1]
+        trouble, doubt = _trouble(word, tag if len(columns) - numbers > 1 else ""), ""
+        if not trouble and numbers and not _NUMBER.fullmatch(columns[numbers - 1]):
+            trouble = f"{columns[numbers - 1]!r} is no number, as most lines have before the word"
+        elif not trouble and (other := _OTHER_LINE_ENDS.search(texts[number])):
+            trouble = f"holds U+{ord(other[0]):04X}, a line end of another kind"
+        elif not trouble and len(columns) != width and sum(map(bool, columns)) != filled:
+            doubt = f"has {len(columns)} columns where most lines have {width}"
+        return _Line(number, word, tag, trouble, doubt)
+
     found: list[list[_Line]] = []
     for sentence in sentences:
         kept: list[_Line] = []
-        for line in sentence:
-            if line.trouble:
-                kept.append(line)
-                continue
-            if (columns := columns_of.get(line.number)) is None:
-                continue  # the header
-            span = numbers > 0 and re.fullmatch(r"\d+[-.]\d+", columns[min(numbers, len(columns)) - 1])
-            if not (span or is_comment(line.columns[0], columns, not kept)):
-                kept.append(_checked(line, columns, numbers, (width, filled)))
-        found.append(kept)
-    words = [line.columns[0] for sentence in found for line in sentence]
-    counted = len(words) > 1 and all(map(_NUMBER.fullmatch, words)) and _count_up(found)
+        for number in sentence:
+            if number in damaged:
+                kept.append(_Line(number, "", "", damaged[number]))
+            elif number in columns_of:  # else it is the header
+                columns = columns_of[number]
+                span = numbers and re.fullmatch(r"\d+[-.]\d+", columns[min(numbers, len(columns)) - 1])
+                if not (span or is_comment(texts[number], columns, not kept)):
+                    kept.append(line_of(number, columns))
+        found += [kept] if kept else []
+    counted = sum(map(len, found)) > 1 and _count_up([[line.word for line in sentence] for sentence in found])
     require(not counted, f"the first column of {str(path)!r} numbers words that are not there; add them")
-    return [sentence for sentence in found if sentence]
+    return found
 
 
-def _count_up(sentences: Sequence[Sequence[_Line]]) -> bool:
+def _count_up(sentences: Sequence[Sequence[str]]) -> bool:
     """Whether the words of each sentence are numbers from 0 or 1, or from the last one, upwards."""
     last = 0
-    for sentence in sentences:
-        for i, line in enumerate(sentence):
-            number = int(line.columns[0].split(".")[0].split("-")[0])
-            if number != last + 1 and (i or number > 1):
-                return False
-            last = number
+    for words in sentences:
+        if not all(map(_NUMBER.fullmatch, words)):
+            return False
+        numbers = [int(re.split("[.-]", word)[0]) for word in words]
+        if numbers[0] not in (0, 1, last + 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            return False
+        last = numbers[-1]
     return True
 
 
-def _cut(text: str, tabs: bool) -> list[str]:
-    *columns, tag = text.split("\t") if tabs else _BLANKS.split(text.strip(" \t"))
-    # Labels are compared by their code points, and macOS decomposes what it writes.
-    return [*[column.strip(" ") for column in columns], unicodedata.normalize("NFC", tag.strip())]
+def _most_common(values: Iterable[_Value], default: _Value) -> _Value:
+    counts = Counter(values)
+    return counts.most_common(1)[0][0] if counts else default
 
 
-def _usual(counts: Sequence[int], default: int) -> int:
-    return Counter(counts).most_common(1)[0][0] if counts else default
-
-
-def _is_number(columns: Sequence[str], index: int) -> bool:
-    return index < len(columns) and bool(_NUMBER.fullmatch(columns[index]))
-
-
-def _checked(line: _Line, columns: Sequence[str], numbers: int, usual: tuple[int, int]) -> _Line:
-    """The line from its word on, with what is wrong with it."""
-    width, filled = usual
-    trouble = doubt = ""
-    word, tag = columns[min(numbers, len(columns) - 1)], columns[-1]
-    if len(columns) - numbers < 2 or not tag:
-        trouble = "no tag beside the word"
-    elif _form(tag) == "bare" and _NO_TAG.fullmatch(tag):
-        trouble = f"tag {tag!r} does not fit IOB2 (O, B-TYPE, I-TYPE), BIOES or BILOU"
-    elif not is_sound(word):
-        trouble = "the word is empty"
-    elif not is_sound(tag):
-        trouble = f"tag {tag!r} holds half of a UTF-16 pair"
-    elif numbers and not _is_number(columns, numbers - 1):
-        trouble = f"{columns[numbers - 1]!r} is no number, as most lines have before the word"
-    elif other := _OTHER_LINE_ENDS.search(line.columns[0]):
-        trouble = f"holds U+{ord(other[0]):04X}, a line end of another kind"
-    elif len(columns) != width and sum(map(bool, columns)) != filled:
-        doubt = f"has {len(columns)} columns where most lines have {width}"
-    return _Line(line.number, (word, tag), trouble, doubt)
+def _trouble(word: str, tag: str) -> str:
+    """Why a word and its tag are none."""
+    if not tag:
+        return "no tag beside the word"
+    if _form(tag) == "bare" and _NO_TAG.fullmatch(tag):
+        return f"tag {tag!r} does not fit IOB2 (O, B-TYPE, I-TYPE), BIOES or BILOU"
+    if not is_sound(word):
+        return "the word is empty"
+    return "" if is_sound(tag) else f"tag {tag!r} holds half of a UTF-16 pair"

@@ -1,6 +1,6 @@
-"""What fine-tuning needs of a task, whatever its form.
+"""What fine-tuning needs of a task, whatever its form; examples as the model reads them, in padded batches.
 
-Shapes: N examples, K numbers of evidence on each, T tokens, C classes.
+Shapes: N examples, K numbers of evidence on each, B examples of a batch, T tokens, C classes.
 """
 
 import sys
@@ -8,27 +8,85 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError, Interrupted, require, stop_asked
-from tinydistil.batches.sampling import by_length
-from tinydistil.model.heads import SpanLogits
-from tinydistil.tasks.examples import Example, ExampleT
-from tinydistil.tasks.task_batches import EncodedExample, TaskModel, collate
+from tinydistil.batches.sampling import by_length, pad
+from tinydistil.distill.losses import IGNORED
+from tinydistil.model import heads
+from tinydistil.tasks.examples import Example, ExampleT, portions
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
+TaskModel = heads.BertForSequenceClassification | heads.BertForTokenClassification | heads.BertForQuestionAnswering
+Logits = Sequence[NDArray[np.float32]]
 Evidence = NDArray[np.float64]
+Prediction = TypeVar("Prediction")
 # The first of each kind's figures: what chooses weights and settings.
 PRIMARY = {"classify": "f1_macro", "regress": "pearson", "tag": "entity_f1", "answer": "word_f1"}
 # How long a prediction is silent, in seconds.
 SAY_EVERY_S = 20.0
-Prediction = TypeVar("Prediction")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """An example, or a part of a long one, as the model reads it: ids and type_ids (T,), special tokens included.
+
+    target: () a class or a number, (T,) a class per token (IGNORED where there is none), (2,) the positions where an
+    answer begins and ends. soft: a fine-tuned teacher's logits: (C,), for tags (T, C), for answers (T, 2).
+    source: which of the examples it is, or is a part of; spans: what each token is there, for tags the number of the
+    word that it begins, (T,), for answers its first and last characters, (T, 2); -1 for nothing.
+    """
+
+    ids: NDArray[np.int64]
+    type_ids: NDArray[np.int64]
+    target: NDArray[np.generic]
+    soft: NDArray[np.float32] | None = None
+    source: int = 0
+    spans: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBatch:
+    """B examples padded to T tokens; input_ids, attention_mask, token_type_ids (B, T); targets and soft as in
+    EncodedExample with B in front. counted (B,): False for an example that only keeps a rank in step."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    targets: Tensor
+    soft: Tensor | None
+    counted: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are not padding."""
+        return int(self.attention_mask[self.counted].sum())
+
+    def to(self, device: torch.device) -> "TaskBatch":
+        """The batch on `device`."""
+        tensors = (getattr(self, field.name) for field in fields(self))
+        return TaskBatch(*(None if tensor is None else tensor.to(device) for tensor in tensors))  # type: ignore[arg-type]
+
+
+def collate(examples: Sequence[EncodedExample], pad_id: int, *, counted: bool = True) -> TaskBatch:
+    """The examples as one batch, padded to the longest."""
+    soft = [example.soft for example in examples if example.soft is not None]
+    return TaskBatch(
+        input_ids=torch.from_numpy(pad([example.ids for example in examples], pad_id)),
+        attention_mask=torch.from_numpy(pad([np.ones_like(example.ids) for example in examples], 0)),
+        token_type_ids=torch.from_numpy(pad([example.type_ids for example in examples], 0)),
+        targets=torch.from_numpy(pad([example.target for example in examples], IGNORED)),
+        soft=torch.from_numpy(pad(soft, 0)) if soft else None,
+        counted=torch.full((len(examples),), counted),
+    )
 
 
 @dataclass(frozen=True)
@@ -39,6 +97,8 @@ class Task(ABC, Generic[ExampleT, Prediction]):
     answers. max_length: tokens of an encoded example at most.
     """
 
+    batch_size: ClassVar[int] = 64  # of predictions
+
     kind: str
     labels: tuple[str, ...]
     tokenizer: Tokenizer
@@ -48,6 +108,16 @@ class Task(ABC, Generic[ExampleT, Prediction]):
     def changes(self) -> dict[str, object]:
         """What the task changes in the model's configuration."""
         return {"labels": self.labels} if self.labels else {}
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each label."""
+        return {label: number for number, label in enumerate(self.labels)}
+
+    def require_known(self, label: str, where: str) -> None:
+        """Raise InputError, which begins with `where`, for a label that training did not have."""
+        if label not in self.numbers:
+            raise InputError(f"{where} {label!r}, which training did not have{nearest(label, self.labels)}")
 
     def labels_of(self, examples: Sequence[ExampleT]) -> list[str]:
         """Every class or tag of `examples`; none for numbers and answers."""
@@ -65,18 +135,23 @@ class Task(ABC, Generic[ExampleT, Prediction]):
 
     @abstractmethod
     def decode(
-        self,
-        examples: Sequence[ExampleT],
-        encoded: Sequence[EncodedExample],
-        logits: Sequence[NDArray[np.float32]],
+        self, examples: Sequence[ExampleT], encoded: Sequence[EncodedExample], logits: Logits
     ) -> list[Prediction]:
         """The prediction for each example, from the logits of what it was encoded to."""
 
-    def predict(self, model: TaskModel, examples: Sequence[ExampleT], *, batch_size: int = 64) -> list[Prediction]:
+    def predict(
+        self, model: TaskModel, examples: Sequence[ExampleT], *, batch_size: int | None = None
+    ) -> list[Prediction]:
         """The model's prediction for each example, in order. Labels and answers of the examples are not looked at."""
-        encoded = self.encode(examples, labelled=False)
-        logits = logits_of(model, encoded, pad_id=self.tokenizer.pad_id, batch_size=batch_size)
-        return self.decode(examples, encoded, logits)
+        found: list[Prediction] = []
+        time_left, batch_size = TimeLeft(), batch_size or self.batch_size
+        for some in portions(examples, len(examples)):
+            encoded = self.encode(some, labelled=False)
+            logits = logits_of(model, encoded, pad_id=self.tokenizer.pad_id, batch_size=batch_size)
+            found += self.decode(some, encoded, logits)
+            if len(found) < len(examples):
+                time_left.say(f"predicted {len(found):,} of {len(examples):,} examples", len(found) / len(examples))
+        return found
 
     @abstractmethod
     def evidence(self, examples: Sequence[ExampleT], predictions: Sequence[Prediction]) -> Evidence:
@@ -95,24 +170,19 @@ class Task(ABC, Generic[ExampleT, Prediction]):
 AnyTask: TypeAlias = Task[Any, Any]
 
 
-def primary_metric(figures: Mapping[str, float]) -> float:
-    """The figure that chooses weights and settings."""
-    return next(iter(figures.values()))
-
-
 def check_examples(task: AnyTask, examples: Sequence[Example], name: str, remedy: str) -> None:
     """Raise InputError, which begins with `name` and ends with `remedy`, where `task` cannot be measured on `examples`,
     or knows none of their labels: then it is another column, or another task.
 
     Labels that training lacks are printed on standard error.
     """
+    counts = Counter(task.labels_of(examples))
+    unseen = [(label, count) for label, count in counts.most_common() if label not in task.numbers]
+    named = ", ".join(f"{label!r} ({count:,})" for label, count in unseen[:5])
+    named += f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+    named += nearest(unseen[0][0], task.labels) if unseen else ""
     try:
         task.check(examples)
-        counts = Counter(task.labels_of(examples))
-        unseen = {label: count for label, count in counts.most_common() if label not in task.labels}
-        named = ", ".join(f"{label!r} ({count:,})" for label, count in list(unseen.items())[:5])
-        named += f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
-        named += nearest(next(iter(unseen)), task.labels) if unseen else ""
         require(not unseen or len(unseen) < len(counts), f"training had none of its labels: {named}")
     except InputError as error:
         raise InputError(f"{name}: {error}{remedy}") from None
@@ -135,7 +205,7 @@ class TimeLeft:
 
 @torch.inference_mode()
 def logits_of(
-    model: TaskModel, examples: Sequence[EncodedExample], *, pad_id: int, batch_size: int = 64
+    model: TaskModel, examples: Sequence[EncodedExample], *, pad_id: int, batch_size: int = Task.batch_size
 ) -> list[NDArray[np.float32]]:
     """The logits of each example, in order: (C,), for tagging (T, C), for answers (T, 2); computed in eval mode.
 
@@ -151,7 +221,7 @@ def logits_of(
             raise Interrupted
         batch = collate([examples[i] for i in chosen], pad_id).to(device)
         output = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        if isinstance(output, SpanLogits):
+        if isinstance(output, heads.SpanLogits):
             output = torch.stack([output.first, output.last], -1)
         # Before a class or an answer is made of them: NaN would be class 0.
         require(

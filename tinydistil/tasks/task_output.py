@@ -4,9 +4,9 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any
 
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, require
@@ -15,7 +15,6 @@ from tinydistil.base.hub import fingerprint_of
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE
 
-Details: TypeAlias = dict[str, object]
 # More does not fit a terminal.
 _WIDEST_MATRIX, _LONGEST_TABLE = 10, 40
 RECORD = "run.json"
@@ -42,12 +41,9 @@ def origin_of(
     """
     origin: dict[str, object] = {**chosen, **to_mapping(config)}
     if examples is not None:
-        origin["content"] = {
-            "labels": list(labels),
-            **{name: _fingerprint(each) for name, each in examples.items()},
-            "model": fingerprint_of(folder),
-            "teacher": "" if teacher is None else fingerprint_of(teacher),
-        }
+        models = {"model": fingerprint_of(folder), "teacher": "" if teacher is None else fingerprint_of(teacher)}
+        prints = {name: _fingerprint(each) for name, each in examples.items()}
+        origin["content"] = {"labels": list(labels), **prints, **models}
     return origin
 
 
@@ -61,39 +57,33 @@ def _fingerprint(examples: Sequence[object]) -> str:
 
 def check_output(output: Path, origin: Mapping[str, object], *, resume: bool) -> None:
     """Raise InputError where `output` is no place for a run of these options; content is compared where it is known."""
-    owner = _look(output, resume)
+    owner = _owner_of(output, resume)
     if _holds_work(output):
         owner.check(output, origin)
 
 
-@contextmanager
-def claimed(output: Path, origin: Mapping[str, object], *, resume: bool) -> Iterator[None]:
+def claimed(output: Path, origin: Mapping[str, object], *, resume: bool) -> AbstractContextManager[None]:
     """Hold `output` for a run of this origin; nothing is written where it is refused."""
 
-    def look() -> None:
-        _look(output, resume)
+    def prepare() -> None:
+        _owner_of(output, resume)
         if not _holds_work(output):
             (output / RECORD).unlink(missing_ok=True)
 
-    with _ownership(output).claim(output, origin, prepare=look):
-        yield
+    return _owner_of(output, resume).claim(output, origin, prepare=prepare)
 
 
-def _look(output: Path, resume: bool) -> Ownership:
+def _owner_of(output: Path, resume: bool) -> Ownership:
+    # The model's files go by names that others' models have too: they are ours beside what only we write.
+    tuned = (output / TASK_FILE).is_file() or (output / CHECKPOINTS).is_dir()
+    owner = Ownership(RECORD, lambda name: tuned or _OURS.fullmatch(name) is not None)
     require(not output.exists() or output.is_dir(), f"output {str(output)!r} is a file; name a folder")
     require(
         resume or not _holds_work(output),
         f"output {str(output)!r} holds a run already; go on with --resume, or choose another folder",
     )
-    owner = _ownership(output)
     refuse_strangers(output, owner.is_ours)
     return owner
-
-
-def _ownership(output: Path) -> Ownership:
-    # The model's files go by names that others' models have too: they are ours beside what only we write.
-    tuned = (output / TASK_FILE).is_file() or (output / CHECKPOINTS).is_dir()
-    return Ownership(RECORD, lambda name: tuned or _OURS.fullmatch(name) is not None)
 
 
 def _holds_work(output: Path) -> bool:
@@ -109,18 +99,19 @@ def finite_or_none(values: object) -> object:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-def read_figures(path: Path) -> dict[str, dict[str, float] | list[float]]:
+def read_figures(path: Path) -> dict[str, Any]:
     """The tables or lists of figures in a JSON file, null as NaN; nothing where it is absent or damaged."""
 
     def figure(value: Any) -> float:
         return math.nan if value is None else float(value)
 
     try:
+        tables: dict[str, Any] = read_json(path)
         return {
-            key: {name: figure(each) for name, each in found.items()}
-            if isinstance(found, dict)
-            else list(map(figure, cast(list[object], found)))
-            for key, found in read_json(path).items()
+            key: dict(zip(each, map(figure, each.values()), strict=True))
+            if isinstance(each, dict)
+            else [*map(figure, each)]
+            for key, each in tables.items()
         }
     except (InputError, TypeError, ValueError):
         return {}
@@ -129,16 +120,16 @@ def read_figures(path: Path) -> dict[str, dict[str, float] | list[float]]:
 def shown_details(path: Path) -> list[str]:
     """A file of details as lines for a terminal; none where it is missing or damaged."""
     try:
-        found = cast(dict[str, Details], read_json(path))
+        found: dict[str, Any] = read_json(path)
         return [f"{split:>5} {line}" for split, details in found.items() for line in detail_lines(details)]
     except (InputError, LookupError, TypeError, ValueError, AttributeError):
         return []
 
 
-def detail_lines(details: Details) -> Iterator[str]:
+def detail_lines(details: Mapping[str, Any]) -> Iterator[str]:
     """A table of classes or types, and the matrix; of what is too long or too wide, the file has the rest."""
     for part, title in (("classes", "class"), ("types", "entity type")):
-        table = cast(dict[str, dict[str, float]], details.get(part, {}))
+        table: dict[str, dict[str, float]] = details.get(part, {})
         often = sorted(table, key=lambda name: -table[name]["count"])[:_LONGEST_TABLE]
         if often:
             width = max(len(title), *(len(_printable(name)) for name in often))
@@ -149,12 +140,13 @@ def detail_lines(details: Details) -> Iterator[str]:
             yield f"{_printable(name):<{width}}  {scores} {int(each['count']):8,}"
     if isinstance(auc := details.get("auc"), float):
         yield f"area under the ROC curve, mean over classes: {auc:.4f}"
-    names = [_printable(name) for name in cast(list[str], details.get("labels", []))]
+    names = [_printable(name) for name in details.get("labels", [])]
     if 0 < len(names) <= _WIDEST_MATRIX:
-        width, title = max(8, *map(len, names)), "gold below, predicted right"
-        yield f"{title:<{max(width, len(title))}} " + " ".join(f"{name:>{width}}" for name in names)
-        for name, counts in zip(names, cast(list[list[int]], details["confusion"]), strict=True):
-            yield f"{name:<{max(width, len(title))}} " + " ".join(f"{count:>{width},}" for count in counts)
+        title, width = "gold below, predicted right", max(8, *map(len, names))
+        left = max(width, len(title))
+        yield f"{title:<{left}} " + " ".join(f"{name:>{width}}" for name in names)
+        for name, counts in zip(names, details["confusion"], strict=True):
+            yield f"{name:<{left}} " + " ".join(f"{count:>{width},}" for count in counts)
 
 
 def _printable(name: str) -> str:

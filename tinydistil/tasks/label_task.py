@@ -1,0 +1,230 @@
+"""One class, or one number, per text or pair of texts; one tag per word. Shapes: N examples, T tokens, C classes."""
+
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from tinydistil.base.errors import require
+from tinydistil.distill.losses import IGNORED
+from tinydistil.evaluate import metrics
+from tinydistil.tasks.examples import LabelledText, TaggedSentence
+from tinydistil.tasks.tagged import OUTSIDE
+from tinydistil.tasks.task import EncodedExample, Evidence, Logits, Task
+from tinydistil.tokenizer.tokenizer import Tokenizer
+
+NUMBER = "number"  # the one label of a regression
+LARGEST = 1e15  # its square, summed over a batch, is a float32 still
+
+
+@dataclass(frozen=True)
+class TextTask(Task[LabelledText, NDArray[np.float64]]):
+    """Classification ("classify") or regression ("regress"); `labels` are the classes in order, or the one NUMBER.
+
+    A prediction is the probabilities of the classes, (C,), or the number, (1,).
+    """
+
+    paired: bool
+
+    @classmethod
+    def of(cls, kind: str, examples: Sequence[LabelledText], tokenizer: Tokenizer, max_length: int) -> "TextTask":
+        """The task that training examples make: its classes are their labels, sorted.
+
+        Raises InputError for one class only, for about as many classes as examples, and for pairs and single texts.
+        """
+        paired = {example.second is not None for example in examples}
+        require(len(paired) == 1, "some rows have a second text and some have none; give pairs or single texts")
+        labels = (NUMBER,) if kind == "regress" else tuple(sorted({example.label for example in examples}))
+        only = f"all training rows have the label {labels[0]!r}; a classifier needs at least two"
+        require(kind == "regress" or len(labels) > 1, only)
+        require(
+            len(labels) <= max(2, len(examples) // 2),
+            f"{len(labels)} different labels in {len(examples)} training rows; are they numbers (a regression), or is "
+            "it another column?",
+        )
+        return cls(kind, labels, tokenizer, max_length, paired.pop())
+
+    @property
+    def changes(self) -> dict[str, object]:
+        problem = "regression" if self.kind == "regress" else "single_label_classification"
+        return {**super().changes, "problem_type": problem}
+
+    def labels_of(self, examples: Sequence[LabelledText]) -> list[str]:
+        return [example.label for example in examples] if self.kind == "classify" else []
+
+    def check(self, examples: Sequence[LabelledText]) -> None:
+        """Raise InputError for pairs instead of texts, or the reverse, and for too few numbers for a correlation."""
+        self._check_form(examples)
+        if self.kind == "regress":
+            numbers, rows = sorted({float(example.label) for example in examples}, key=abs), f"{len(examples):,} rows"
+            rows = "1 row" if len(examples) == 1 else f"{rows}, all with the number {numbers[0]:g}"
+            require(len(numbers) > 1, f"{rows}: a correlation needs at least two rows with different numbers")
+            most = numbers[-1]
+            require(abs(most) <= LARGEST, f"the number {most:g} is beyond {LARGEST:g}; scale the numbers down")
+
+    def encode(self, examples: Sequence[LabelledText], *, labelled: bool = True) -> list[EncodedExample]:
+        """Each as one encoded example, cut to `max_length` tokens, the longer text first."""
+        for number, example in enumerate(examples if labelled and self.kind == "classify" else (), start=1):
+            self.require_known(example.label, f"row {number} has the label")
+        targets = self._targets(examples) if labelled else np.zeros(len(examples), np.int64)
+        self._check_form(examples)
+        seconds = [example.second or "" for example in examples] if self.paired else None
+        encodings = self.tokenizer.encode_all([each.text for each in examples], seconds, max_length=self.max_length)
+        return [
+            EncodedExample(np.array(each.ids, np.int64), np.array(each.type_ids, np.int64), target)
+            for each, target in zip(encodings, targets, strict=True)
+        ]
+
+    def decode(
+        self, examples: Sequence[LabelledText], encoded: Sequence[EncodedExample], logits: Logits
+    ) -> list[NDArray[np.float64]]:
+        numbers = [each.astype(np.float64) for each in logits]
+        return [softmax(each) for each in numbers] if self.kind == "classify" else numbers
+
+    def evidence(self, examples: Sequence[LabelledText], predictions: Sequence[NDArray[np.float64]]) -> Evidence:
+        """Gold and predicted class or number, (N, 2); a gold class that training did not have is below 0."""
+        found = [float(each.argmax() if self.kind == "classify" else each[0]) for each in predictions]
+        return np.column_stack([self._targets(examples).astype(np.float64), found])
+
+    def figures(self, evidence: Evidence) -> Mapping[str, float]:
+        """Macro F1, accuracy, weighted F1, macro precision and recall; or Pearson, Spearman and mean squared error."""
+        gold, found = evidence.T
+        if self.kind == "regress":
+            error = metrics.mean_squared_error(gold, found)
+            return {"pearson": metrics.pearson(gold, found), "spearman": metrics.spearman(gold, found), "mse": error}
+        macro = metrics.precision_recall_f1(gold, found, average="macro")
+        return {
+            "f1_macro": macro.f1,
+            "accuracy": metrics.accuracy(gold, found),
+            "f1_weighted": metrics.precision_recall_f1(gold, found, average="weighted").f1,
+            "precision_macro": macro.precision,
+            "recall_macro": macro.recall,
+        }
+
+    def details(
+        self, examples: Sequence[LabelledText], predictions: Sequence[NDArray[np.float64]]
+    ) -> dict[str, object]:
+        """Precision, recall, F1 and count of each class, mean AUC, and the confusion matrix; nothing for numbers.
+
+        The matrix has a line per label in gold and a column per predicted one; labels that training lacks come last.
+        """
+        if self.kind == "regress":
+            return {}
+        counts = Counter(example.label for example in examples)
+        names = [*self.labels, *sorted(counts.keys() - set(self.labels))]
+        gold, probabilities = np.array([names.index(example.label) for example in examples]), np.stack(predictions)
+        found, auc = probabilities.argmax(1), metrics.roc_auc_of_classes(gold, probabilities)
+        scores = zip(names, metrics.scores_by_class(gold, found, range(len(names))), strict=True)
+        return {
+            "classes": {name: {**asdict(each), "count": counts[name]} for name, each in scores},
+            "auc": None if math.isnan(auc) else auc,
+            "labels": names,
+            "confusion": metrics.confusion_matrix(gold, found, len(names)).tolist(),
+        }
+
+    def _check_form(self, examples: Sequence[LabelledText]) -> None:
+        form = "a pair of texts" if self.paired else "a single text"
+        for number, example in enumerate(examples, start=1):
+            require((example.second is not None) == self.paired, f"row {number} must be {form}")
+
+    def _targets(self, examples: Sequence[LabelledText]) -> NDArray[np.generic]:
+        """Classes or numbers; classes that training did not have are below 0."""
+        if self.kind == "regress":
+            return np.array([float(example.label) for example in examples], np.float32)
+        unseen = sorted({example.label for example in examples} - self.numbers.keys())
+        numbers = self.numbers | {name: -i for i, name in enumerate(unseen, start=1)}
+        return np.array([numbers[example.label] for example in examples], np.int64)
+
+
+@dataclass(frozen=True)
+class TagTask(Task[TaggedSentence, list[str]]):
+    """Tagging by the first piece of each word (Devlin et al. 2019, 5.3); the other pieces have no target."""
+
+    kind: str = field(default="tag", init=False)
+
+    def __post_init__(self) -> None:
+        require(self.max_length >= 3, f"max_length must be >= 3, two of them special tokens, got {self.max_length}")
+
+    @classmethod
+    def of(cls, examples: Sequence[TaggedSentence], tokenizer: Tokenizer, max_length: int) -> "TagTask":
+        """The task that training sentences make: its tags are theirs, sorted. Raises InputError for one tag only."""
+        labels = tuple(sorted({tag for example in examples for tag in example.tags}))
+        require(len(labels) > 1, f"all training words have the tag {labels[0]!r}; a tagger needs at least two")
+        return cls(labels, tokenizer, max_length)
+
+    def labels_of(self, examples: Sequence[TaggedSentence]) -> list[str]:
+        return [tag for example in examples for tag in example.tags]
+
+    def encode(self, examples: Sequence[TaggedSentence], *, labelled: bool = True) -> list[EncodedExample]:
+        """The sentences, longer ones in parts of whole words."""
+        encodings = self.tokenizer.backend.encode_batch(
+            # Composed, as models have read their text, whether a file has been through macOS or not.
+            [[unicodedata.normalize("NFC", word) for word in example.words] for example in examples],
+            is_pretokenized=True,
+            add_special_tokens=False,
+        )
+        parts = []
+        for source, (example, encoding) in enumerate(zip(examples, encodings, strict=True)):
+            for tag in sorted({*example.tags}) if labelled else ():
+                self.require_known(tag, f"sentence {source + 1} has the tag")
+            words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
+            # A word that fills several parts by itself has its target in the first only.
+            begun = np.where(words != np.append(-2, words[:-1]), words, -1)
+            targets = np.full(len(words), IGNORED, np.int64)
+            if labelled:
+                targets[begun >= 0] = [self.numbers[example.tags[word]] for word in begun[begun >= 0]]
+            for start, end in _cuts(words.tolist(), self.max_length - 2):
+                ids = np.array([self.tokenizer.cls_id, *encoding.ids[start:end], self.tokenizer.sep_id], np.int64)
+                target = np.pad(targets[start:end], 1, constant_values=IGNORED)
+                spans = np.pad(begun[start:end], 1, constant_values=-1)
+                parts.append(EncodedExample(ids, np.zeros_like(ids), target, source=source, spans=spans))
+        return parts
+
+    def decode(
+        self, examples: Sequence[TaggedSentence], encoded: Sequence[EncodedExample], logits: Logits
+    ) -> list[list[str]]:
+        """A tag for each word; words of which no piece is left (control characters) are outside."""
+        found = [[OUTSIDE] * len(example.words) for example in examples]
+        for part, each in zip(encoded, logits, strict=True):
+            for word, label in zip(part.spans.tolist(), each.argmax(1).tolist(), strict=True):
+                if word >= 0:
+                    found[part.source][word] = self.labels[label]
+        return found
+
+    def evidence(self, examples: Sequence[TaggedSentence], predictions: Sequence[Sequence[str]]) -> Evidence:
+        """Entities found rightly, predicted and there, and words right and all, (N, 5)."""
+        gold = [example.tags for example in examples]
+        counts = metrics.count_entities(gold, predictions)
+        right = [sum(a == b for a, b in zip(*pair, strict=True)) for pair in zip(gold, predictions, strict=True)]
+        return np.column_stack([counts, right, list(map(len, predictions))]).astype(np.float64)
+
+    def figures(self, evidence: Evidence) -> Mapping[str, float]:
+        """F1, precision and recall of entities as conlleval counts them, and the share of words with the right tag."""
+        scores = asdict(metrics.scores_of(evidence[:, :3].astype(np.int64)))
+        found = {f"entity_{name}": scores[name] for name in ("f1", "precision", "recall")}
+        return found | {"word_accuracy": float(evidence[:, 3].sum() / evidence[:, 4].sum())}
+
+    def details(self, examples: Sequence[TaggedSentence], predictions: Sequence[Sequence[str]]) -> dict[str, object]:
+        """Precision, recall, F1 and count of each type of entity."""
+        gold = [example.tags for example in examples]
+        counts = Counter(entity.kind for tags in gold for entity in metrics.entities_of(tags))
+        scores = metrics.entity_scores_by_type(gold, predictions)
+        return {"types": {kind: {**asdict(each), "count": counts[kind]} for kind, each in scores.items()}}
+
+
+def _cuts(words: Sequence[int], capacity: int) -> list[tuple[int, int]]:
+    """Where to cut pieces, each of the word given, into parts of at most `capacity`, between words where possible."""
+    cuts, start = [], 0
+    while start < len(words):
+        end = min(start + capacity, len(words))
+        while start < end < len(words) and words[end - 1] == words[end]:
+            end -= 1
+        end = end if end > start else start + capacity
+        cuts.append((start, end))
+        start = end
+    return cuts
