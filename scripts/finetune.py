@@ -78,7 +78,6 @@ with importing(parse_arguments):
         check_output,
         claimed,
         finite_or_none,
-        origin_of,
         shown_details,
     )
     from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -96,14 +95,12 @@ def main() -> None:
     folds = (5 if args.folds is None else args.folds) if grid else None
     output, resume = Path(args.output), bool(args.resume)
     chosen = {"task": args.task, "seeds": seeds, "grid": args.grid, "folds": folds}
-    check_output(output, origin_of(chosen, config, folder=folder), resume=resume)
-    material, teacher = material_of(args, folder, config, ranks)
+    origin = {**chosen, **to_mapping(config)}
+    check_output(output, origin, resume=resume)
+    material = material_of(args, folder, config, ranks)
     check(material, configs, folds)
-    examples = {"train": material.training, "dev": material.dev, "test": material.test}
-    examples["synonyms"] = sorted(material.synonyms.items())
-    origin = origin_of(chosen, config, folder=folder, labels=material.task.labels, examples=examples, teacher=teacher)
     print(f"settings: {shown_settings(config)}", file=sys.stderr)
-    with claimed(output, origin, resume=resume):
+    with claimed(output, origin | {"content": material.content()}, resume=resume):
         try:
             if folds is not None:
                 config = best_of_grid(material, grid, folds, output / GRID, ranks)
@@ -115,10 +112,8 @@ def main() -> None:
         report(runs, seeds, output)
 
 
-def material_of(
-    args: argparse.Namespace, folder: Path, config: FineTuneConfig, ranks: Ranks
-) -> tuple[Material, Path | None]:
-    """Task and examples that the arguments name, and the teacher's folder; says on standard error what was read."""
+def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, ranks: Ranks) -> Material:
+    """What the arguments name; says on standard error what was read."""
     training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
     assert training is not None
     task = make_task(args.task, training.examples, Tokenizer.from_pretrained(folder), config)
@@ -141,7 +136,7 @@ def material_of(
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
     others = [data.examples if data else [] for data in (dev, test)]
-    return Material(folder, task, training.examples, *others, synonyms, teacher), teacher_folder
+    return Material(folder, task, training.examples, *others, synonyms, teacher, teacher_folder)
 
 
 def read(path: str, args: argparse.Namespace) -> AnyData:

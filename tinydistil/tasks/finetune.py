@@ -1,5 +1,6 @@
 """A fine-tuning run from data to folder: what is refused, each seed, and a grid of settings with its folds."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -21,6 +22,7 @@ import torch
 from tinydistil.base.config import from_mapping, override, shown, to_mapping
 from tinydistil.base.errors import InputError, Interrupted, require
 from tinydistil.base.files import write_json
+from tinydistil.base.hub import fingerprint_of
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
 from tinydistil.model.heads import BertForSequenceClassification
@@ -45,7 +47,7 @@ class Material:
     """What a run learns from and is measured by: the model's folder, the task, and examples of its form.
 
     dev chooses the best weights, and may be empty; test is looked at once, at the end. synonyms: for augmentation.
-    teacher: whose predictions are learnt from too.
+    teacher, in teacher_folder: whose predictions are learnt from too.
     """
 
     folder: Path
@@ -55,6 +57,26 @@ class Material:
     test: Sequence[Example]
     synonyms: Synonyms = field(default_factory=dict)
     teacher: SoftTargets | None = None
+    teacher_folder: Path | None = None
+
+    def content(self) -> dict[str, object]:
+        """What a run is bound to, wherever the files lie: how many examples and a hash of them, and of the models."""
+
+        def rows(examples: Sequence[object]) -> str:
+            digest = hashlib.sha256()
+            for example in examples:
+                digest.update(f"{example!r}\n".encode("utf-8", "surrogatepass"))
+            return f"{len(examples):,} rows, {digest.hexdigest()[:16]}" if examples else ""
+
+        return {
+            "labels": list(self.task.labels),
+            "train": rows(self.training),
+            "dev": rows(self.dev),
+            "test": rows(self.test),
+            "synonyms": rows(sorted(self.synonyms.items())),
+            "model": fingerprint_of(self.folder),
+            "teacher": "" if self.teacher_folder is None else fingerprint_of(self.teacher_folder),
+        }
 
 
 def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | None) -> None:

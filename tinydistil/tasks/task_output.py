@@ -1,18 +1,14 @@
 """The folder of a fine-tuning run: what it was begun with, whether it holds work, its figures and details."""
 
-import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import Ownership, read_json, refuse_strangers
-from tinydistil.base.hub import fingerprint_of
-from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE
 
 # More does not fit a terminal.
@@ -24,35 +20,6 @@ METRICS, CHECKPOINTS, GRID, FIGURES, SUMMARY, DETAILS = (
 _OURS = re.compile(rf"(metrics\.jsonl|{CHECKPOINTS}|(grid|figures|summary|details|task)\.json|seed-\d+)")
 # Without one of these a run has not got anywhere: a refused or killed first step leaves no claim behind.
 _WORK = (f"{CHECKPOINTS}/step-*", GRID, TASK_FILE, f"seed-*/{CHECKPOINTS}/step-*", f"seed-*/{TASK_FILE}")
-
-
-def origin_of(
-    chosen: Mapping[str, object],
-    config: FineTuneConfig,
-    *,
-    folder: Path,
-    labels: Sequence[str] = (),
-    examples: Mapping[str, Sequence[object]] | None = None,
-    teacher: Path | None = None,
-) -> dict[str, object]:
-    """What a run is bound to: options, and the content of examples, model and teacher, wherever the files lie.
-
-    examples: by the option that names their file; without them, before they are read, content is left out.
-    """
-    origin: dict[str, object] = {**chosen, **to_mapping(config)}
-    if examples is not None:
-        models = {"model": fingerprint_of(folder), "teacher": "" if teacher is None else fingerprint_of(teacher)}
-        prints = {name: _fingerprint(each) for name, each in examples.items()}
-        origin["content"] = {"labels": list(labels), **prints, **models}
-    return origin
-
-
-def _fingerprint(examples: Sequence[object]) -> str:
-    """How many examples, and 16 hexadecimal digits of what they hold; nothing for none."""
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(f"{example!r}\n".encode("utf-8", "surrogatepass"))
-    return f"{len(examples):,} rows, {digest.hexdigest()[:16]}" if examples else ""
 
 
 def check_output(output: Path, origin: Mapping[str, object], *, resume: bool) -> None:
