@@ -62,8 +62,7 @@ class CacheConfig(Checked, table="cache"):
     """
 
     words: Annotated[str, OneOf(("top", "hidden"))] = "top"
-    # Held-out masked LM loss of 2 x 128 after 200 steps of `total`, the live teacher's 6.798: 8 and 64 6.804, 32 and 32
-    # 6.806; with the rest as one outcome, none drawn, 8 6.811, 32 6.823, 128 6.839; shaped like the mean word 6.856.
+    # Held-out masked LM loss of 2 x 128 after 200 steps of `total`: 6.804, of the live teacher 6.798.
     # No vocabulary has a hundred thousand words whose rows would not be kept whole (words=hidden) for less.
     top: Annotated[int, Range(1, 100_000)] = 8
     drawn: Annotated[int, Range(1, 100_000)] = 64
@@ -76,13 +75,14 @@ class Needs:
 
     student, teacher: the states, by name, of "hidden" and "logits"; of the teacher also "pooled", the vector of a
     sequence as the teacher's folder declares it. tokens: both must read the same tokens. masks: it is about masked
-    positions alone, and has nothing to say where none is masked.
+    positions alone, and has nothing to say where none is masked. reason: why it needs that, as a message begins.
     """
 
     student: tuple[str, ...] = ("hidden",)
     teacher: tuple[str, ...] = ("hidden",)
     tokens: bool = False
     masks: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +120,20 @@ class TermOptions(Checked, table="recipe"):
         """The term in a formula, as in "100 x hidden"."""
         return f"{written(weight)} x {name}"
 
-    def reason(self, name: str) -> str:
-        """Why it needs what it needs, as a message begins."""
-        return f"{self.asked_by(name)[0]} asks for it"
-
     def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
         """Raise InputError where student and teacher cannot give what the term needs, or a `cache` cannot keep it."""
         if shapes.teacher is None:  # then the recipe reads none, see `Recipe.check`
             return
         needs, student, teacher = self.needs, shapes.student.vocab_size, shapes.teacher.vocab_size
+        reason = needs.reason or f"{self.asked_by(name)[0]} asks for it"
         require(
             "logits" not in needs.teacher or shapes.teacher_has_head,
-            f"{self.reason(name)}, but the teacher has no masked language model head to give logits; set "
+            f"{reason}, but the teacher has no masked language model head to give logits; set "
             f"{self.asked_by(name)[-1]}=0, or choose a teacher that has the head",
         )
         require(
             not needs.tokens or student == teacher,
-            f"{self.reason(name)}, which compares token by token, but the vocabularies have {student} (student) and "
+            f"{reason}, which compares token by token, but the vocabularies have {student} (student) and "
             f"{teacher} tokens; give the student the teacher's vocabulary (recipe total), or set recipe.soft=0 and "
             "recipe.unit=word (recipe partial)",
         )
@@ -200,10 +197,7 @@ class HiddenOptions(RepresentationOptions, table="recipe"):
 
     @property
     def needs(self) -> Needs:
-        return Needs(tokens=self.unit == "token")
-
-    def reason(self, name: str) -> str:
-        return f"recipe.unit is {self.unit!r}"
+        return Needs(tokens=self.unit == "token", reason=f"recipe.unit is {self.unit!r}")
 
 
 @dataclass(frozen=True)
@@ -239,7 +233,8 @@ class VocabularyOptions(TermOptions, table="recipe"):
     @property
     def needs(self) -> Needs:
         masks = self.has_hard or self.soft_positions == "masked"
-        return Needs(("hidden", "logits"), ("logits",) * self.has_soft, tokens=self.has_soft, masks=masks)
+        reason = f"recipe.soft is {written(self.soft) if isinstance(self.soft, Schedule) else self.soft}"
+        return Needs(("hidden", "logits"), ("logits",) * self.has_soft, self.has_soft, masks, reason)
 
     def asked_by(self, name: str) -> tuple[str, ...]:
         return ("recipe.hard",) * self.has_hard + ("recipe.soft",) * self.has_soft
@@ -247,9 +242,6 @@ class VocabularyOptions(TermOptions, table="recipe"):
     def described(self, name: str, weight: float | Schedule) -> str:
         soft = f"{written(self.soft)} x soft (T = {written(self.temperature)})"
         return " + ".join([f"{written(self.hard)} x hard"] * self.has_hard + [soft] * self.has_soft)
-
-    def reason(self, name: str) -> str:
-        return f"recipe.soft is {written(self.soft) if isinstance(self.soft, Schedule) else self.soft}"
 
     def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
         super().check(name, shapes, cache)

@@ -151,18 +151,16 @@ RECIPES = {
     "mlm": Recipe(name="mlm"),
     # The student keeps its vocabulary: words and sentences are what both have in common. Vectors weigh much, for the
     # reason given at "total": zero-shot Pearson on ASSIN 2's test set is 0.63 after 42,000 sentences, where weights of
-    # 0.3 and 1 gave 0.41 after 20,000 and, with the masked words left out, 0.62 (untrained 0.52); first components that
-    # are not whitened, pooled alone, give 0.56. Seeds and orders move these by some 0.02. No better, on the dev set:
-    # random directions (0.650 against 0.675), whitened later components (0.645 to 0.66 against 0.655), folded ones.
+    # 0.3 and 1 gave 0.41 after 20,000; components that are not whitened, pooled alone, give 0.56.
     "partial": Recipe(
         name="partial",
+        teacher_sees="original",
         hidden=30.0,
         pooled=100.0,
         unit="word",
         projection="pca",
         centred=True,
         whitening=1.0,
-        teacher_sees="original",
     ),
     # Hidden states weigh much: they say something of every token, guesses of one in seven, and cosines have slopes of a
     # hundredth of theirs. Held-out masked LM loss of 2 x 128 after 500 steps: hidden=1 7.21, 10 6.94 (rate 1e-3); 100

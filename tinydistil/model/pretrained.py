@@ -26,6 +26,8 @@ from tinydistil.model.weights import (
 )
 
 Heads = Literal["load", "require", "new"]
+# Weights without which there is no encoder.
+_ENCODER = ("embeddings.", "encoder.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Pretrained(nn.Module):
         wanted, newly_made = {ours: tuple(map(canonical, file_names(ours))) for ours in model.state_dict()}, set()
         for ours, names in wanted.items():
             absent = [each for each in names if each not in stored]
-            if absent and _is_encoder(absent[0]):
+            if absent and absent[0].startswith(_ENCODER):
                 raise InputError(
                     f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; does its config.json (num_hidden_layers) "
                     f"belong to these weights, and is it a BERT? It holds "
@@ -122,13 +124,12 @@ class Pretrained(nn.Module):
                     "that has it"
                 )
             # The pooler is no head: it is part of what was pretrained.
-            is_head = not _is_encoder(names[0]) and not names[0].startswith("pooler.")
-            if absent or (heads == "new" and is_head):
+            if absent or (heads == "new" and not names[0].startswith((*_ENCODER, "pooler."))):
                 newly_made.add(ours)
         loaded = {ours: names for ours, names in wanted.items() if ours not in newly_made}
         fill(model, loaded, stored, folder)
         left_over = sorted(stored.keys() - {each for names in loaded.values() for each in names})
-        if unused := [each for each in left_over if _is_encoder(each)]:
+        if unused := [each for each in left_over if each.startswith(_ENCODER)]:
             raise InputError(
                 f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
                 f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
@@ -162,8 +163,3 @@ class Pretrained(nn.Module):
             # transformers holds the untied decoder's bias under a name of its own
             weights[DECODER_BIAS] = weights[HEAD_BIAS]
         return weights
-
-
-def _is_encoder(name: str) -> bool:
-    """Whether a weight belongs to embeddings or layers, without which there is no encoder."""
-    return name.startswith(("embeddings.", "encoder."))

@@ -167,28 +167,22 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
             f"{', '.join(_FOLLOWED)}. To take the encoder alone, choose a pooling yourself "
             "(predict.py --pooling), or for a teacher remove that file"
         )
-    size, layers = config.hidden_size * len(found.poolings), []
-    for module in found.modules[2:]:
-        if module.kind != "Dropout":  # which does nothing where nothing is trained
-            layers.append(_layer(module.kind, root / module.path, size))
-            size = layers[-1].linear.out_features if isinstance(layers[-1], _Dense) else size
+    size, layers = config.hidden_size * len(found.poolings), list[nn.Module]()
+    for kind, path in found.modules[2:]:
+        if kind == "Normalize":
+            layers.append(_Unit())
+        elif kind != "Dropout":  # which does nothing where nothing is trained
+            with torch.device("meta"):
+                norm = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size)))
+                layer = norm if kind == "LayerNorm" else _Dense(root / path / "config.json", size)
+            wanted, stored = {name: (name,) for name, _ in layer.named_parameters()}, read_weights(root / path)
+            if missing := sorted(wanted.keys() - stored.keys()):
+                raise InputError(f"{str(root / path)!r} lacks the weight {missing[0]!r} of its {kind}; fetch it again")
+            fill(layer, wanted, stored, root / path)
+            layers.append(layer)
+            size = layer.linear.out_features if isinstance(layer, _Dense) else size
     limit = None if found.max_length is None else min(found.max_length, config.max_position_embeddings)
     return SentenceVectors(**vars(replace(found, max_length=limit)), layers=nn.Sequential(*layers).eval(), size=size)
-
-
-def _layer(kind: str, folder: Path, size: int) -> nn.Module:
-    """A module behind the pooling of vectors of `size`, with its weights."""
-    if kind == "Normalize":
-        return _Unit()
-    with torch.device("meta"):
-        norm = nn.Sequential(OrderedDict(norm=nn.LayerNorm(size)))
-        layer = norm if kind == "LayerNorm" else _Dense(folder / "config.json", size)
-    stored = read_weights(folder)
-    wanted = {name: (name,) for name, _ in layer.named_parameters()}
-    if missing := sorted(wanted.keys() - stored.keys()):
-        raise InputError(f"{str(folder)!r} lacks the weight {missing[0]!r} of its {kind}; fetch it again")
-    fill(layer, wanted, stored, folder)
-    return layer
 
 
 def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, max_length: int) -> None:

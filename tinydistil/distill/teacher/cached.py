@@ -59,10 +59,6 @@ def checksum(tensors: Mapping[str, Tensor | NDArray[Any]], seed: int = 0) -> int
     return seed
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], checksums: Sequence[int]) -> None:
-    write_atomic(path, save({**tensors, _CRC: torch.tensor(checksums)}))
-
-
 def _mapped(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
     """The arrays of a file, memory-mapped, and their checksums."""
     try:
@@ -167,11 +163,13 @@ class TeacherCache:
         tensors = {kind: torch.cat([each[kind] for each in sequences]) for kind in sequences[0]}
         for kind in sequences[0]:
             tensors[kind + _STARTS] = torch.tensor([0, *accumulate(len(each[kind]) for each in sequences)])
-        _write(self.path(*part), tensors, [checksum(each, self.seed) for each in sequences])
+        tensors[_CRC] = torch.tensor([checksum(each, self.seed) for each in sequences])
+        write_atomic(self.path(*part), save(tensors))
 
     def save_fitted(self, tensors: Mapping[str, Tensor]) -> None:
         """Keep what was fitted to the teacher: the cached states are made with it."""
-        _write(self.folder / FITTED, tensors, [checksum(tensors, self.seed)])
+        crc = torch.tensor([checksum(tensors, self.seed)])
+        write_atomic(self.folder / FITTED, save({**tensors, _CRC: crc}))
 
     def load_fitted(self, tensors: Mapping[str, Tensor]) -> bool:
         """Fill `tensors` with what was fitted for this cache; False where that is still to be done.
