@@ -24,6 +24,7 @@ from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
 from tinydistil.distill.recipe import Recipe
+from tinydistil.distill.terms import term_of
 from tinydistil.distill.terms.base import Loss, ModelStates, Term, register
 from tinydistil.model.config import BertConfig
 from tinydistil.train import run as run_module
@@ -153,7 +154,7 @@ def test_from_a_cache_it_learns_what_it_learns_live(world_size: int, folder: Pat
 def test_by_its_class_and_refused_where_it_is_none() -> None:
     path = f"{__name__}:FirstToken"
     (_, part) = Recipe(terms={"mine": {"class": path, "weight": 2, "power": 3}}).parts
-    assert (part.name, part.term.__name__, part.weight) == ("mine", "FirstToken", 2.0)
+    assert (part.name, term_of(part.kind).__name__, part.weight) == ("mine", "FirstToken", 2.0)
     refused = {
         r"term 'frst_token' is unknown; did you mean 'first_token'": {"frst_token": 1.0},
         r"recipe.terms.mine.class 'nowhere:Mine' cannot be imported": {"mine": {"class": "nowhere:Mine"}},

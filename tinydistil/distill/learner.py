@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import Schedule, Shapes
 from tinydistil.distill.recipe import Recipe
+from tinydistil.distill.terms import term_of
 from tinydistil.distill.terms.base import Loss, ModelStates, State, TeacherStates, Term
 from tinydistil.model.bert import BertForMaskedLM
 
@@ -24,7 +25,7 @@ class Learner(nn.Module):
         super().__init__()
         recipe.check(recipe.name, shapes)
         self.student, self.recipe = student, recipe
-        terms = {part.name: part.term(part.options, shapes) for part in recipe.parts}
+        terms = {part.name: term_of(part.kind)(part.options, shapes) for part in recipe.parts}
         self.terms: Mapping[str, Term] = nn.ModuleDict(terms)  # type: ignore[assignment]
         # What is reported, and of which term.
         self.reports = {number: name for name, term in terms.items() for number in term.reports or (name,)}

@@ -5,7 +5,7 @@ compositions of the same terms, in the same loop.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 from tinydistil.base.config import Checked, OneOf, Table, from_mapping
 from tinydistil.base.errors import require
@@ -22,9 +22,6 @@ from tinydistil.distill.options import (
     values_of,
 )
 
-if TYPE_CHECKING:  # needs torch
-    from tinydistil.distill.terms.base import Term
-
 _Options = TypeVar("_Options", bound=TermOptions)
 
 
@@ -36,13 +33,6 @@ class Part:
     kind: str
     weight: float | Schedule
     options: TermOptions
-
-    @property
-    def term(self) -> "type[Term]":
-        """Its class, which needs torch."""
-        from tinydistil.distill.terms import term_of
-
-        return term_of(self.kind)
 
 
 @dataclass(frozen=True)
@@ -58,8 +48,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
     pooled * distance + those in `terms`. The options of the first three are those of their classes, side by side.
 
     hidden, pooled: weights; 0 leaves a term out. teacher_sees: the "masked" text, as the student does, or the
-    "original". Every weight and the temperature may follow a schedule: {shape = "cosine", start = 4.0, end = 1.0}, see
-    `options.Schedule`.
+    "original". Every weight and the temperature may follow a schedule, see `options.Schedule`.
     terms: any registered term, by its name, as its weight or as a table of the weight and its own options; what is not
     in this package is named by its class:
 
