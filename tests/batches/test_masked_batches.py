@@ -20,10 +20,9 @@ from tinydistil.batches.sampling import MaskConfig, OrderConfig, epoch_order
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.document_step import build_sequences
 from tinydistil.corpus.language import split_sentences
-from tinydistil.tokenizer.rules import SpecialTokens
+from tinydistil.tokenizer.rules import SpecialTokens, WordStarts
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 from tinydistil.tokenizer.word_encoder import WordEncoder
-from tinydistil.tokenizer.word_starts import WordStarts
 
 TEXT = ["o gato dorme no sofá da sala, e a gata corre na rua com os gatinhos amarelos"] * 3
 SENTENCES = [

@@ -18,8 +18,8 @@ from torch import Tensor
 from tinydistil.base.errors import InputError, require
 from tinydistil.batches.sampling import Ids, MaskConfig, OrderConfig, candidates_of, epoch_order, mask_tokens
 from tinydistil.batches.shards import WordPair
+from tinydistil.tokenizer.rules import WordStarts
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.tokenizer.word_starts import WordStarts
 
 Tokens = NDArray[np.unsignedinteger]
 _DAMAGED = "the shards are damaged: check them with scripts/prepare.py --verify, or prepare the corpus again"

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError
-from tinydistil.distill.options import DIVERGENCES
+from tinydistil.distill.options import check_divergence
 from tinydistil.model.bert import Decoding
 
 IGNORED = -100  # the target of a position that is filled in, as in torch's cross-entropy
@@ -136,15 +134,6 @@ def vocabulary_loss(
             )
         total = total + soft * soft_sum
     return VocabularyLoss(total, *(None if each is None else each.detach() for each in (hard_sum, soft_sum)))
-
-
-def check_divergence(divergence: str, temperature: float | Tensor, *, sparse: bool = False) -> None:
-    """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
-    if not isinstance(temperature, Tensor) and temperature <= 0:
-        raise InputError(f"temperature must be > 0, got {temperature}")
-    if divergence not in DIVERGENCES:
-        raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
-    assert not sparse or divergence == "forward", "see VocabularyOptions.check"
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

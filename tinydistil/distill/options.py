@@ -273,3 +273,12 @@ class VocabularyOptions(TermOptions, table="recipe"):
         found: dict[str, object] = {"cache.words": cache.words}
         sample = {"recipe.temperature": self.temperature, "cache.top": cache.top, "cache.drawn": cache.drawn}
         return found if cache.words == "hidden" else found | sample
+
+
+def check_divergence(divergence: str, temperature: object, *, sparse: bool = False) -> None:
+    """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
+    if isinstance(temperature, int | float) and temperature <= 0:
+        raise InputError(f"temperature must be > 0, got {temperature}")
+    if divergence not in DIVERGENCES:
+        raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
+    assert not sparse or divergence == "forward", "see VocabularyOptions.check"
