@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinydistil.batches.masked_batches import MaskedBatch
-from tinydistil.distill.learner import Learner
+from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM
 
 TEMPERATURE = 2.0

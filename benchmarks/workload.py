@@ -24,9 +24,9 @@ from tinydistil.batches.sampling import MaskConfig
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.language import split_sentences
 from tinydistil.demo.measures import works
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import RECIPES
+from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece

@@ -13,8 +13,11 @@ from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 TRACE = Path(__file__).parent / "trace_step.py"
-# What it is today, so that it does not grow; the aim is 12 and 45 for a step, 35 and 60 for the start.
-LIMITS = {"step files": 23, "step functions": 91, "start files": 58, "start imported": 67}
+# Those of DESIGN. A step as `sys.setprofile` sees it: what the thread of the next batch does is not in it, but below.
+LIMITS = {
+    "step files": 12, "step functions": 45, "start files": 35, "start imported": 60,
+    "step files, batches ahead included": 13, "step functions, batches ahead included": 60,
+}  # fmt: skip
 
 
 def test_a_run_enters_few_files(tmp_path: Path, write_corpus: Callable[[Path, int], Path]) -> None:  # noqa: F811

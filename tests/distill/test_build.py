@@ -11,10 +11,10 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.initialise import Moments
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 

@@ -14,13 +14,12 @@ from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import SparseTargets
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher import cached as cache_module
 from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.terms.base import LastHidden, TeacherStates
+from tinydistil.distill.terms.base import LastHidden, Learner, TeacherStates
 from tinydistil.model.bert import Decoding
 
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.sampling import MaskConfig
 from tinydistil.batches.shards import WordPair
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import Learner
 from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig

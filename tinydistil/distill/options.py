@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
-from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of
-from tinydistil.base.errors import require
+from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of, nearest
+from tinydistil.base.errors import InputError, require
 
 if TYPE_CHECKING:  # needs torch
     from tinydistil.model.config import BertConfig

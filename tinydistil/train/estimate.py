@@ -17,8 +17,8 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.batches.shards import WordPair
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
+from tinydistil.distill.terms.base import Learner
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
 from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer

@@ -13,9 +13,9 @@ from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.projected import project_teacher
 from tinydistil.distill.teacher.live import LiveTeacher, quantise_teacher
+from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig, fitting, read_config
 from tinydistil.tokenizer.tokenizer import Tokenizer

@@ -15,9 +15,8 @@ from tinydistil.base.files import write_json, write_text
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_loss
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.terms.base import TeacherStates
+from tinydistil.distill.terms.base import Learner, TeacherStates
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pretrained import Pretrained

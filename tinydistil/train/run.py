@@ -27,11 +27,10 @@ from tinydistil.base.files import read_json, write_json
 from tinydistil.base.ranks import Ranks, attempt, joined
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefetched
-from tinydistil.distill.learner import Learner
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.terms.base import TeacherStates
+from tinydistil.distill.terms.base import Learner, TeacherStates
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.train.estimate import estimate, seconds_after
 from tinydistil.train.loop import Loop
