@@ -66,11 +66,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is to be measured in the folder `output`, the same for every model.
-
-    texts and the words hidden in them are for masked_lm; settings: of fine-tuning; pooling and prefix None: what each
-    model's folder declares.
-    """
+    """What is to be measured in `output`. texts and the words hidden in them: for masked_lm; settings: of fine-tuning;
+    pooling and prefix None: what each model's folder declares."""
 
     output: Path
     models: Sequence[Model]
@@ -88,12 +85,8 @@ class Evaluation:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every part of every model that can be measured."""
-        return [
-            self._cell(model, part)
-            for model in self.models
-            for part in self.parts
-            if part != "masked_lm" or model.predicts_words
-        ]
+        pairs = [(model, part) for model in self.models for part in self.parts]
+        return [self._cell(*pair) for pair in pairs if pair[1] != "masked_lm" or pair[0].predicts_words]
 
     def known(self) -> dict[Path, PartResult | None]:
         """By path what lies measured in `output`, None where it was begun with the same content and options.
@@ -158,10 +151,8 @@ class Evaluation:
     def _cell(self, model: Model, part: str) -> Cell:
         seeds, stem, files = 1, part, PARTS[part].files
         options: dict[str, object] = {}
-        content: dict[str, object] = {
-            **model.content,
-            "data": {name: fingerprint([self.data / name]) for name in files},
-        }
+        prints = {name: fingerprint([self.data / name]) for name in files}
+        content: dict[str, object] = {**model.content, "data": prints}
         size = sum((self.data / name).stat().st_size for name in files)
         if part == "speed":
             content |= {"device": self.ranks.device.type, "threads": torch.get_num_threads()}

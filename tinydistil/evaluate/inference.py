@@ -232,45 +232,38 @@ def open_vector_writer(path: str | None, width: int) -> Iterator[Write]:
     if path is None:
         yield lambda text, vector: print(_json_line(text, vector))
         return
-    target = Path(path)
+    target, is_npy = Path(path), path.endswith(".npy")
     partial = target.with_suffix(f".partial{target.suffix}")
-    try:
-        if target.suffix == ".npy":
-            with _npy_file(partial, width) as write:
-                yield write
-        else:
-            with partial.open("w", encoding="utf-8", buffering=1) as stream:
-                yield lambda text, vector: print(_json_line(text, vector), file=stream)
-    except BaseException as error:
-        print(f"what was done before is in {str(partial)!r}", file=sys.stderr)
-        if isinstance(error, OSError) and error.filename is None:  # a failing write does not say which file it was
-            raise OSError(error.errno, error.strerror, str(partial)) from None
-        raise
-    partial.replace(target)
 
-
-@contextmanager
-def _npy_file(path: Path, width: int) -> Iterator[Write]:
-    def write(_text: str, vector: NDArray[np.float32]) -> None:
-        data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-        while data:  # an unbuffered write may take a part
-            data = data[stream.write(data) :]
+    def write(text: str, vector: NDArray[np.float32]) -> None:
+        line = np.asarray(vector, "<f4").tobytes() if is_npy else f"{_json_line(text, vector)}\n".encode()
+        while line:  # an unbuffered write may take a part
+            line = line[stream.write(line) :]
 
     def write_header(height: int) -> None:
         # numpy pads the header so that a longer first axis fits in the same space
         stream.seek(0)
         npy.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (height, width)})
 
-    # Unbuffered: on a full disk, what the file holds is what was written.
-    with path.open("wb", buffering=0) as stream:
-        write_header(0)
-        start = stream.tell()
-        try:
-            yield write
-        finally:
-            height = (stream.seek(0, 2) - start) // (4 * width)
-            stream.truncate(start + height * 4 * width)
-            write_header(height)
+    try:
+        # Unbuffered: on a full disk, what the file holds is what was written.
+        with partial.open("wb", buffering=0) as stream:
+            if is_npy:
+                write_header(0)
+            start = stream.tell()
+            try:
+                yield write
+            finally:
+                if is_npy:
+                    height = (stream.seek(0, 2) - start) // (4 * width)
+                    stream.truncate(start + height * 4 * width)
+                    write_header(height)
+    except BaseException as error:
+        print(f"what was done before is in {str(partial)!r}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename is None:  # a failing write does not say which file it was
+            raise OSError(error.errno, error.strerror, str(partial)) from None
+        raise
+    partial.replace(target)
 
 
 def _json_line(text: str, vector: NDArray[np.float32]) -> str:

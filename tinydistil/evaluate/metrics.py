@@ -110,10 +110,7 @@ def mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def scaled_mean_squared_error(gold: ArrayLike, predicted: ArrayLike) -> float:
-    """MSE after the best line a * predicted + b: what no choice of scale or origin can hide.
-
-    Closed form: var(gold) * (1 - r^2); where `predicted` is constant the best line is flat, and this is var(gold).
-    """
+    """MSE after the best line a * predicted + b, var(gold) * (1 - r^2): what no choice of scale or origin can hide."""
     first, second = _numbers(gold, predicted)
     correlation = pearson(first, second)
     return float(first.var() * (1 - (0.0 if math.isnan(correlation) else correlation**2)))
@@ -178,10 +175,10 @@ def scores_of(counts: NDArray[np.int64] | NDArray[np.float64]) -> Scores:
 
 def entity_scores_by_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Scores]:
     """The scores of each type that is in `gold` or `predicted`, by name, sorted."""
-    pairs = [(set(entities_of(a)), set(entities_of(b))) for a, b in zip(gold, predicted, strict=True)]
-    correct = Counter(entity.kind for true, found in pairs for entity in true & found)
-    claimed = Counter(entity.kind for _, found in pairs for entity in found)
-    there = Counter(entity.kind for true, _ in pairs for entity in true)
+    true, found = (
+        {(i, each) for i, tags in enumerate(side) for each in entities_of(tags)} for side in (gold, predicted)
+    )
+    correct, claimed, there = (Counter(entity.kind for _, entity in each) for each in (true & found, found, true))
     return {kind: Scores.of(correct[kind], claimed[kind], there[kind]) for kind in sorted(claimed | there)}
 
 
@@ -202,13 +199,9 @@ def exact_match(answer: str, accepted: Sequence[str]) -> float:
 
 def word_f1(answer: str, accepted: Sequence[str]) -> float:
     """The best F1 of words shared with an accepted answer; two answers without a word agree (1.0)."""
-    words, scores = Counter(normalise(answer).split()), [0.0]
-    for other in (Counter(normalise(each).split()) for each in accepted):
-        if words or other:
-            scores.append(Scores.of((words & other).total(), words.total(), other.total()).f1)
-        else:
-            scores.append(1.0)
-    return max(scores)
+    words, others = Counter(normalise(answer).split()), [Counter(normalise(each).split()) for each in accepted]
+    scores = [Scores.of((words & other).total(), words.total(), other.total()).f1 for other in others]
+    return max([*scores, float(any(not words and not other for other in others))])
 
 
 def _paired(gold: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:

@@ -51,10 +51,8 @@ class Model:
 
 
 def open_models(given: Sequence[str], *, offline: bool) -> list[Model]:
-    """The models of "[NAME=]MODEL", each loaded once to see that it is whole and fits its tokenizer.
-
-    Raises InputError where one does not, and for names that are no plain and different names of folders.
-    """
+    """The models of "[NAME=]MODEL", each loaded once. Raises InputError where one is damaged or does not fit its
+    tokenizer, and for names that are no plain and different names of folders."""
     models: list[Model] = []
     for each in given:
         # Both may hold "=" themselves: the first split whose model is a folder counts.
@@ -115,12 +113,9 @@ def _macro_f1(items: Items) -> float:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an evaluation.
-
-    files: by their names in the data's folder; to fine-tune training, dev if there is one, test, which chooses nothing.
-    primary: the primary metric as a function of its items; None where those are not the same for two models, as tokens
-    are not for two vocabularies. kind, title: of the task that is fine-tuned; "" for none.
-    """
+    """files: in the data's folder; to fine-tune: training, dev if there is one, test, which chooses nothing. primary:
+    the primary metric of items, None where those are not the same for two models, as tokens are not for two
+    vocabularies. kind, title: of the task that is fine-tuned; "" for none."""
 
     files: tuple[str, ...] = ()
     primary: Statistic | None = None
@@ -206,10 +201,7 @@ def sentence_vectors(model: Model, pooling: str | None, prefix: str | None) -> s
 def zero_shot_similarity(
     model: Model, pairs: Sequence[LabelledText], vectors: str | SentenceVectors, prefix: str, device: torch.device
 ) -> PartResult:
-    """Cosines of sentence vectors against human scores.
-
-    The figures of `vectors`; the Pearson of the same model with random weights, and of the other poolings it has.
-    """
+    """Cosines of `vectors` against human scores; Pearson of the same model untrained, and of its other poolings."""
     encoder = BertModel.from_pretrained(model.folder, attention="packed").to(device)
 
     def scores(encoder: BertModel, pooling: str | SentenceVectors) -> SimilarityScores:
@@ -227,13 +219,12 @@ def zero_shot_similarity(
 
 
 def overlap_similarity(pairs: Sequence[LabelledText]) -> PartResult:
-    """The floor without a model: shared words over all words."""
+    """The floor without a model."""
     return _similarity(word_overlap(*columns(pairs)), "ASSIN 2 test, no model: words in common over all words", {})
 
 
 def _similarity(scores: SimilarityScores, protocol: str, others: dict[str, Figure]) -> PartResult:
-    names = ("spearman", "mse_linear", "mse_isotonic", "anisotropy")
-    figures = {name: Figure(getattr(scores, name)) for name in names}
+    figures = {n: Figure(getattr(scores, n)) for n in ("spearman", "mse_linear", "mse_isotonic", "anisotropy")}
     return PartResult({"pearson": with_interval(_pearson, scores.items)} | figures | others, protocol, scores.items)
 
 
@@ -257,7 +248,7 @@ def config_for(model: Model, part: str, settings: Mapping[str, object]) -> FineT
 
 def prepare_tuning(
     model: Model,
-    part: str,
+    name: str,
     data: Path,
     data_sets: Sequence[AnyData],
     config: FineTuneConfig,
@@ -267,46 +258,42 @@ def prepare_tuning(
     ranks: Ranks,
     label: str,
 ) -> Callable[[float], PartResult]:
-    """What fine-tunes `model` with the seeds 1 to `num_seeds`, and measures it on the test set.
+    """What fine-tunes `model` with the seeds 1 to `num_seeds` and measures it on the test set, given the work after it.
 
-    It takes the work after it, in runs of one seed, and raises Interrupted where it was stopped: `work` keeps each
-    seed's model, so that it goes on where it was. data_sets: what the part's files in `data` hold; label: as in
-    `run_seeds`. Raises InputError at once, naming the file, where they make no task or cannot be measured on.
+    That is in runs of one seed. Raises Interrupted where it was stopped; `work` keeps each seed's model to go on from.
+    data_sets: what the files in `data` hold. Raises InputError at once, naming the file, where they make no task.
     """
-    title, files, kind, statistic = PARTS[part].title, PARTS[part].files, PARTS[part].kind, PARTS[part].primary
+    part = PARTS[name]
     training, *dev, test = (each.examples for each in data_sets)
-    subjects = [f"part {part!r}, {str(data / file)!r}" for file in files]
+    subjects = [f"part {name!r}, {str(data / file)!r}" for file in part.files]
     remedy = "; mend the file, or choose other --parts"
     try:
-        task = make_task(kind, training, Tokenizer.from_pretrained(model.folder), config)
+        task = make_task(part.kind, training, Tokenizer.from_pretrained(model.folder), config)
     except InputError as error:
         raise InputError(f"{subjects[0]}: {error}{remedy}") from None
     for subject, each in zip(subjects, data_sets, strict=True):
         check_examples(task, each.examples, subject, remedy)
     material = Material(model.folder, task, training, dev[0] if dev else [], test)
+    num_bad = sum(len(each.bad) for each in data_sets)
     folders = {seed: work / f"seed-{seed}" for seed in range(1, num_seeds + 1)}
     protocol = (
-        f"{title}: fine-tuned on {len(training)} rows ({sum(len(each.bad) for each in data_sets)} of all set aside), "
-        f"{config.epochs:g} epochs, learning rate {config.learning_rate:g}, "
-        f"{'best weights on dev' if dev else 'last weights'}; "
+        f"{part.title}: fine-tuned on {len(training)} rows ({num_bad} of all set aside), {config.epochs:g} epochs, "
+        f"learning rate {config.learning_rate:g}, {'best weights on dev' if dev else 'last weights'}; "
         f"{num_seeds} seeds, mean, interval over test items of the first"
     )
 
     def tune(still_to_come: float) -> PartResult:
         found = run_seeds(material, config, folders, ranks, resume=True, label=label, still_to_come=still_to_come)
-        tuned = load(folders[1], (kind,)).model.to(ranks.device)
-        evidence, first, _ = measured(task, tuned, test)
+        evidence, first, _ = measured(task, load(folders[1], (part.kind,)).model.to(ranks.device), test)
         runs = [figures.get("test", {}) for figures in found]
         for folder, run in zip(folders.values(), runs, strict=True):
             require(first.keys() <= run.keys(), f"{str(folder / FIGURES)!r} is damaged; delete it, to measure again")
-        figures = {}
+        assert part.primary is not None
+        interval, figures = with_interval(part.primary, evidence), dict[str, Figure]()
         for name in first:
             mean, deviation = mean_and_deviation([run[name] for run in runs])
-            figures[name] = Figure(mean, deviation=deviation if num_seeds > 1 else None)
-        primary = next(iter(first))
-        assert statistic is not None
-        interval = with_interval(statistic, evidence)
-        figures[primary] = replace(figures[primary], low=interval.low, high=interval.high)
+            low, high = (None, None) if figures else (interval.low, interval.high)  # the primary metric is the first
+            figures[name] = Figure(mean, low, high, deviation if num_seeds > 1 else None)
         return PartResult(figures, protocol, evidence)
 
     return tune

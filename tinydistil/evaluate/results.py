@@ -7,7 +7,7 @@ statistic of any choice of items. What is drawn does not change from run to run.
 import io
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -184,21 +184,25 @@ def markdown(results: Results, significance: Significance) -> str:
             names.append("p")
             cells = [[*line, f"{against[line[0]]:.3f}" if line[0] in against else "-"] for line in cells]
             notes = [*notes, "p: of the difference in the first figure from the first model's"]
-        sections.append(_section(part, names, cells, notes))
-    cells = [[model] for model in results]
-    for line, found in zip(cells, results.values(), strict=True):
-        line += [shown(found[p].figures.get(name) if p in found else None) for p, name in REFERENCE_COLUMNS.values()]
+        sections.append((part, names, cells, notes))
+    columns = REFERENCE_COLUMNS.values()
+    cells = [
+        [model, *(shown(found[part].figures.get(name) if part in found else None) for part, name in columns)]
+        for model, found in results.items()
+    ]
     notes = [
         f"{column}: {protocol}"
         for column, (part, _) in REFERENCE_COLUMNS.items()
         for protocol in protocols.get(part, ["not measured"])
     ]
-    sections.append(_section("the reference project's table", list(REFERENCE_COLUMNS), cells, notes))
-    return "\n\n".join(sections) + "\n"
-
-
-def _section(title: str, columns: Sequence[str], cells: list[list[str]], notes: list[str]) -> str:
-    return f"### {title}\n\n{markdown_table(['model', *columns], cells)}\n\n" + "\n".join(f"* {note}" for note in notes)
+    sections.append(("the reference project's table", list(REFERENCE_COLUMNS), cells, notes))
+    return (
+        "\n\n".join(
+            f"### {title}\n\n{markdown_table(['model', *names], cells)}\n\n" + "\n".join(f"* {note}" for note in notes)
+            for title, names, cells, notes in sections
+        )
+        + "\n"
+    )
 
 
 def as_json(results: Results, significance: Significance) -> dict[str, object]:
