@@ -1,11 +1,14 @@
-"""Fine-tuning with two checkouts by turns of 20 steps: the ratio of their CPU seconds.
+"""A script of two checkouts by turns of 20 steps: the ratio of their CPU seconds.
 
-    OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/compare_finetune.py --trees OLD NEW -- \\
-        --model encoder/ --task classify --train train.csv
+    OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/compare_runs.py --trees OLD NEW --script finetune -- \\
+        --model encoder/ --task classify --train train.csv --set epochs=30
+    OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/compare_runs.py --trees OLD NEW --script distill -- \\
+        --recipe total --teacher bertimbau/ --student 2x128 --shards shards/ --steps 400
 
-What follows `--` is for scripts/finetune.py. Both runs begin together; then one rests, by a signal, while the other
-goes on, so that on a busy machine both see the same neighbours. With 640 rows in batches of 32 a turn is an epoch,
-and its checkpoint is in it. The first two turns, which hold the start of the program, do not count.
+What follows `--` is for the script, and must last for two turns more than are asked for; {tree} in it is the number of
+the checkout, 0 or 1, for what cannot be shared. Both runs begin together; then one rests, by a signal, while the other
+goes on, so that on a busy machine both see the same neighbours. The first two turns, which hold the start of the
+program, do not count.
 """
 
 import argparse
@@ -24,10 +27,10 @@ LINES = 2  # of metrics.jsonl per turn: it has one every 10 steps
 class Run:
     """A run of one tree that trains only in its turns."""
 
-    def __init__(self, tree: str, options: list[str], output: Path, turns: int) -> None:
-        script = [sys.executable, f"{tree}/scripts/finetune.py", *options, "--output", str(output)]
+    def __init__(self, tree: str, script: str, options: list[str], output: Path) -> None:
+        command = [sys.executable, f"{tree}/scripts/{script}.py", *options, "--output", str(output)]
         self._process = subprocess.Popen(
-            [*script, "--set", f"epochs={turns}"], env=os.environ | {"PYTHONPATH": tree}, stderr=subprocess.DEVNULL
+            command, env=os.environ | {"PYTHONPATH": tree}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._metrics, self._lines = output / "metrics.jsonl", 0
         self._process.send_signal(signal.SIGSTOP)
@@ -38,7 +41,7 @@ class Run:
         self._process.send_signal(signal.SIGCONT)
         while not self._metrics.exists() or self._metrics.read_bytes().count(b"\n") < self._lines:
             if self._process.poll() is not None:
-                raise SystemExit(f"{self._process.args} ended early; name more rows, and options that it takes")
+                raise SystemExit(f"{self._process.args} ended early; give it a longer run, and options that it takes")
             time.sleep(0.002)
         self._process.send_signal(signal.SIGSTOP)
         return self._cpu_s() - before
@@ -58,12 +61,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trees", nargs=2, required=True, metavar="TREE", help="two checkouts, the older first")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("options", nargs="+", metavar="OPTION", help="of scripts/finetune.py, without --output")
+    parser.add_argument("--script", choices=["finetune", "distill"], default="distill")
+    parser.add_argument("options", nargs="+", metavar="OPTION", help="of the script, without --output")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         turns = arguments.turns + 2
         runs = [
-            Run(tree, arguments.options, Path(folder) / str(i), turns + 9) for i, tree in enumerate(arguments.trees)
+            Run(
+                tree,
+                arguments.script,
+                [each.replace("{tree}", str(i)) for each in arguments.options],
+                Path(folder) / str(i),
+            )
+            for i, tree in enumerate(arguments.trees)
         ]
         try:
             rows = []
