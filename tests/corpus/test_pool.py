@@ -17,7 +17,7 @@ from tinydistil.corpus.records import Record
 
 def make_batches(words: list[str]) -> list[Batch]:
     return [
-        Batch(number, (Record("a.txt", number, "txt", word.encode()),), len(word), ends_segment=False)
+        Batch((Record("a.txt", number, "txt", word.encode()),), len(word), ends_segment=False)
         for number, word in enumerate(words)
     ]
 

@@ -15,14 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from tinydistil.base.config import from_mapping, table_of
+from tinydistil.base.config import from_mapping
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import (
     LOCK,
@@ -35,7 +34,7 @@ from tinydistil.base.files import (
     write_json,
 )
 from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, ShardEntry, entries_of
-from tinydistil.corpus.segment import Counts, Sample, Segment, counts_from
+from tinydistil.corpus.segment import Counts, Sample, Segment
 
 CONFIG, TABLE, SAMPLES = "config.json", "table.json", "samples.jsonl"
 
@@ -45,8 +44,8 @@ class Committed:
     """What the file that commits a segment says. state_sha256: of its duplicate state."""
 
     counts: Counts
-    shards: list[ShardEntry]
-    samples: list[Sample]
+    shards: tuple[ShardEntry, ...]
+    samples: tuple[Sample, ...]
     state_sha256: str
 
 
@@ -63,8 +62,8 @@ class OutputFolder:
     def claim(cls, folder: Path, origin: Mapping[str, object], *, overwrite: bool = False) -> "Iterator[OutputFolder]":
         """Make or re-enter `folder` for a corpus of `origin`, and lock it against a second run.
 
-        Raises InputError where another run holds it, where it belongs to another origin (the message names
-        the first field that differs) or holds files that are not ours. With `overwrite` our files in it go.
+        With `overwrite` our files in it go. Raises InputError where another run holds it, where it belongs to another
+        origin (the message names the first field that differs) or holds files that are not ours.
         """
         output = cls(folder)
         # Also where the record is there: --overwrite clears, and a mistyped folder must not be touched.
@@ -102,8 +101,8 @@ class OutputFolder:
         """Write the shards of the next segment and make it final."""
         self._segments.mkdir(exist_ok=True)
         number, state = len(self.committed), save(segment.state())
-        shards, state_sha256 = segment.write(self.folder, number), hashlib.sha256(state).hexdigest()
-        self.committed.append(Committed(segment.counts, shards, list(segment.samples), state_sha256))
+        shards, state_sha256 = tuple(segment.write(self.folder, number)), hashlib.sha256(state).hexdigest()
+        self.committed.append(Committed(segment.counts, shards, tuple(segment.samples), state_sha256))
         # The state first: it is no harm without the JSON, which would be without it.
         write_atomic(self._segments / f"{number:06d}.state", state)
         write_json(self._segments / f"{number:06d}.json", asdict(self.committed[-1]))
@@ -147,14 +146,11 @@ class OutputFolder:
 def _read_segment(path: Path) -> Committed:
     """The segment that JSON file `path` commits."""
     values = read_json(path, remedy=AGAIN)
-    samples, sha256 = values.get("samples"), values.get("state_sha256")
     try:
-        counts, shards = counts_from(values.get("counts")), entries_of(values, path.parent)
-        require(isinstance(samples, list) and isinstance(sha256, str), "no list of samples, or no state_sha256")
-        read = [from_mapping(Sample, table_of(sample, "samples")) for sample in cast(list[object], samples)]
+        entries_of(values, path.parent)  # which knows how shards are named
+        return from_mapping(Committed, values)
     except InputError as error:
         raise InputError(f"{path} is damaged ({error}); {AGAIN}") from None
-    return Committed(counts, shards, read, cast(str, sha256))
 
 
 def _is_ours(name: str) -> bool:

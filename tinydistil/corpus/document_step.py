@@ -27,8 +27,8 @@ _TYPES = np.dtype([("hash", np.uint64), ("count", np.int64), ("shard", np.int64)
 class Kept:
     """A document that passed every rule that looks at one document alone.
 
-    `key` (16 bytes) is equal for equal normalised texts; `signature` (P) uint32 is the MinHash, None where
-    near-duplicates are not looked for; `removed` the characters that each rule took out of the text.
+    removed: the characters that each rule took out. key: 16 bytes, equal for equal normalised texts. signature: the
+    MinHash (P), None where near-duplicates are not looked for.
     """
 
     characters: int
@@ -92,17 +92,14 @@ def sentences_of(document: Document) -> list[str]:
 def build_sequences(sentences: Sequence[str], encoder: WordEncoder, *, packed: bool = True) -> DocumentSequences:
     """Encode the sentences of one document and pack them into sequences of at most `encoder.capacity` tokens.
 
-    Not `packed`, each sentence is a sequence of its own. Concatenated, the sequences are the document's tokens,
-    every one, in order.
+    Not `packed`, each sentence is a sequence of its own. Concatenated, the sequences are the document's tokens.
     """
     split, ids = encoder.encode(sentences)
     pieces = encoder.pieces(split) if len(ids) == 2 else []
     dtypes = (*encoder.token_dtypes, encoder.piece_dtype)
     # With two sides a third column counts the words, by the pieces of either side.
-    columns = [
-        [len(each) // dtype.itemsize for each in column]
-        for column, dtype in zip([*ids, *pieces[:1]], dtypes, strict=False)
-    ]
+    sides = zip([*ids, *pieces[:1]], dtypes, strict=False)
+    columns = [[len(each) // dtype.itemsize for each in column] for column, dtype in sides]
     stretches = _cut_long(columns, split, encoder)
     sizes = pack(stretches, encoder.capacity) if packed else _with_tokens(zip(*stretches, strict=True))
     return DocumentSequences(tuple(map(b"".join, ids)), tuple(map(b"".join, pieces)), tuple(sizes))
@@ -111,9 +108,8 @@ def build_sequences(sentences: Sequence[str], encoder: WordEncoder, *, packed: b
 def pack(columns: Sequence[Sequence[int]], capacity: int) -> list[Size]:
     """Join neighbouring stretches of text greedily while no summed size passes `capacity`.
 
-    `columns` holds the sizes of all stretches on one side, then on the other, and so on; none is above
-    `capacity`. Greedy is best here: sequences hold consecutive stretches, so filling each as far as it goes
-    leaves the fewest. Words ride along as a column: they never outnumber their pieces, so they never decide.
+    columns: the sizes of all stretches on one side, then on the other, none above `capacity`; and their words, which
+    never outnumber their pieces, so they never decide. Greedy is best, as sequences hold consecutive stretches.
     """
     # With running totals the end of each sequence is one binary search a column, not a step a sentence.
     totals = [[0, *accumulate(column)] for column in columns]
@@ -146,10 +142,9 @@ def _cut_long(columns: list[list[int]], split: Sequence[list[str]], encoder: Wor
 
 
 def single_words(shards: TokenShards, at_least: int) -> DocumentSequences:
-    """Each different word that `shards` hold at least `at_least` times, in the order of their first occurrence.
+    """Each different word that `shards`, of two tokenizations, hold `at_least` times, by first occurrence.
 
-    Words are different that differ on either side, so "Casa" and "casa" are two where one tokenizer is cased. The
-    corpus must have two tokenizations, which alone mark its words.
+    Words are different that differ on either side, so "Casa" and "casa" are two where one tokenizer is cased.
     """
     found = np.empty(0, _TYPES)
     for number, arrays in enumerate(shards.word_arrays()):

@@ -40,9 +40,8 @@ _NO_ABBREVIATION = "".join(rf"(?<!\b{each}. )" for each in sorted(_LONG_ABBREVIA
 # Ends that need no closer look: a mark between a word that is no abbreviation and a capital. The space comes first, as
 # the search for one character is what the engine does fastest.
 _PLAIN_END = re.compile(rf" (?<=[.!?…] )(?<=[^\W\d_]{{{_PLAIN_LETTERS}}}. )(?=[A-ZÀ-ÖØ-Þ])(?i:{_NO_ABBREVIATION})")
-# Marks, what closes with them, white space. Tried only where a run of marks begins, so that a line of a
-# hundred thousand dots is looked at once; the look back stands behind the first mark, since a pattern that
-# begins with it would be tried at every character.
+# Marks, what closes with them, white space. Tried only where a run of marks begins, so that a line of 100,000 dots is
+# looked at once; the look back stands behind the first mark, or it would be tried at every character.
 _CANDIDATE = re.compile(r"""[.!?…](?<![.!?…][.!?…])[.!?…]*+[”"’')\]»]*+([^\S\n]++)""")
 _OPENINGS = "—–-“\"‘'([«¿¡ "
 # No abbreviation is longer, so a word without end is not searched to its beginning.
@@ -159,16 +158,14 @@ LANGUAGES = tuple(WORDS)  # Portuguese first
 TIER_RATES = (0.02, 0.003, 0.0005)
 # What a language's text holds of a word that is not its own: names, quotations, misprints.
 FOREIGN_RATE = 0.00003
-# Of Spanish texts of 20 words and more 99.5 % are found, so 128 settle the question. Taken from all over the
-# text, they also weigh mixed documents fairly.
+# Taken from all over the text. Of Spanish texts of 20 words and more 99.5 % are found, so 128 settle the question.
 SAMPLE_WORDS = 128
 
 
 class Verdict(NamedTuple):
-    """`rival` is the likeliest language but Portuguese, `advantage` its log-likelihood ratio to it, in nats.
+    """rival: the likeliest language but Portuguese; advantage: its log-likelihood ratio to it, in nats.
 
-    `words` is the number of words looked at, `portuguese_share` the share of frequent Portuguese ones: 0.38
-    to 0.60 in nine of ten documents.
+    words: those looked at; portuguese_share: of frequent Portuguese ones, 0.38 to 0.60 in nine of ten documents.
     """
 
     rival: str

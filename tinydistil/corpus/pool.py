@@ -40,7 +40,6 @@ _ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "OPENB
 class Batch(NamedTuple):
     """Consecutive records. `bytes` are those of the records; `ends_segment` marks a segment's last batch."""
 
-    number: int
     items: tuple[Item, ...]
     bytes: int
     ends_segment: bool
@@ -55,7 +54,7 @@ def cut_batches(items: Iterator[Item], segment_bytes: int, *, skip: int = 0) -> 
     Where segments end depends on the records alone: a run that starts after a whole number of segments
     (`skip` is the number of their items) cuts the rest as an uninterrupted run does.
     """
-    number = segment = size = 0
+    segment = size = 0
     batch: list[Item] = []
     for item in islice(items, skip, None):
         batch.append(item)
@@ -63,12 +62,12 @@ def cut_batches(items: Iterator[Item], segment_bytes: int, *, skip: int = 0) -> 
         size += len(item.data) if isinstance(item, Record) else 0
         full = segment + size >= segment_bytes
         if full or size >= _BATCH_BYTES or len(batch) >= _BATCH_ITEMS:
-            yield Batch(number, tuple(batch), size, full)
+            yield Batch(tuple(batch), size, full)
             segment = 0 if full else segment + size
-            number, size, batch = number + 1, 0, []
+            size, batch = 0, []
     # The last segment is closed by an empty batch where the records end with a full batch.
     if batch or segment:
-        yield Batch(number, tuple(batch), size, True)
+        yield Batch(tuple(batch), size, True)
 
 
 def available_cores() -> int:
@@ -127,15 +126,14 @@ class _Worker:
         self._sending, self._receiving = threading.Lock(), threading.Lock()
         # Its own session: Ctrl-C on a terminal reaches the parent alone, which then decides. Not
         # multiprocessing's spawn, which imports the calling script again, and torch with it if it does so.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | _ONE_THREAD,
-        )
-        # Only the child may hold its end, or neither side would see the other go.
-        theirs.close()
+        with theirs:  # only the child may hold its end, or neither side would see the other go
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | _ONE_THREAD,
+            )
 
     def ask(self, items: tuple[Item, ...]) -> Sequence[Outcome]:
         """The outcomes of `items`, in any thread."""

@@ -102,10 +102,9 @@ def plain_name(path: Path) -> str:
 
 
 def open_lines(path: str | None) -> Iterator[str]:
-    """The lines of UTF-8 file `path`, or of standard input (None or "-"), without their line ends, one at a time.
+    """The lines of UTF-8 file `path`, or of standard input (None or "-"), without their ends; empty ones count.
 
-    An empty line is a text too, so that results stay beside their lines. Raises InputError where the file is
-    missing or a line is not UTF-8, naming the line.
+    Raises InputError where the file is missing or a line is not UTF-8, naming the line.
     """
     if path is None or path == "-":
         require(sys.stdin is not None, "standard input is closed; give texts as arguments, or predict.py --file")
@@ -132,8 +131,8 @@ def _decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
 def open_stream(path: Path, *, text: bool = True) -> Iterator[Stream]:
     """The decompressed bytes of `path`, past a byte order mark; line ends that are all CR come as LF.
 
-    text: refuse what is binary, UTF-16 included.
-    Raises InputError if a package is missing, DamagedFile (here or in the body) if it cannot be read on.
+    text: refuse what is binary, UTF-16 included. Raises InputError if a package is missing, DamagedFile (here or in the
+    body) if it cannot be read on.
     """
     try:
         with io.BufferedReader(_raw(path), BLOCK_BYTES) as stream:

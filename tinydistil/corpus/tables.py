@@ -30,8 +30,8 @@ PARQUET_BATCH_ROWS = 256
 def cells_in(line: bytes, delimiter: bytes, inside: bool) -> tuple[int, bool] | None:
     """How many cells end in `line`, and whether a quoted one is still open; None where quotes are not RFC 4180's.
 
-    inside: whether a quoted cell was open before the line. A quote opens a cell only at its beginning; elsewhere
-    (5" de tela) it is an ordinary character. A closing one stands at the end of its cell.
+    inside: whether one was open before. A quote opens a cell only at its beginning; elsewhere (5" de tela) it is an
+    ordinary character. A closing one stands at the end of its cell.
     """
     at = count = 0
     while True:
@@ -207,9 +207,8 @@ def parquet_rows(
     text, if a column occurs twice, or the file is damaged.
     """
     file, number = str(path), 0
-    parquet, arrow = (
-        optional(name, needed_by=f"reading {file!r}", extra="formats") for name in ("pyarrow.parquet", "pyarrow")
-    )
+    parquet = optional("pyarrow.parquet", needed_by=f"reading {file!r}", extra="formats")
+    arrow = optional("pyarrow", needed_by=f"reading {file!r}", extra="formats")
     try:
         with parquet.ParquetFile(path) as table:
             schema = table.schema_arrow
