@@ -283,9 +283,10 @@ def _require_plain(value: object, where: str, depth: int = 0) -> None:
 
 
 def _reason(error: ValueError | RecursionError) -> str:
-    if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
-        return str(error).splitlines()[0]
-    return "it is nested too deep" if isinstance(error, RecursionError) else "a number of too many digits"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    known = isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError)
+    return str(error).splitlines()[0] if known else "a number of too many digits"
 
 
 def to_mapping(config: object) -> dict[str, object]:

@@ -20,15 +20,15 @@ from tinydistil.base.files import is_utf8
 
 def figure(value: float) -> str:
     """A number without an exponent: 31,080; 6.1234; 0.0000125. Beyond what a person reads out, its order only."""
+    sign, size = "-" * (value < 0), abs(value)
     if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else f"{'-' * (value < 0)}infinite"
-    if abs(value) >= 1e15:
-        return f"{'-' * (value < 0)}over 10^{math.floor(math.log10(abs(value)))}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    if abs(value) >= 100:  # tokens per second, say; losses are smaller
-        return f"{value:.1f}"
-    return f"{value:.4f}" if abs(value) >= 0.001 or abs(value) < 1e-9 else f"{Decimal(f'{value:.3g}'):f}"
+        return "not a number" if math.isnan(value) else f"{sign}infinite"
+    if size >= 1e15:
+        return f"{sign}over 10^{math.floor(math.log10(size))}"
+    if 1e-9 <= size < 0.001:
+        return f"{Decimal(f'{value:.3g}'):f}"
+    # Tokens per second are in the hundreds, losses smaller.
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 100 else f"{value:.4f}"
 
 
 def duration(seconds: float) -> str:

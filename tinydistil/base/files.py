@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,12 +21,7 @@ from tinydistil.base.errors import InputError, require
 PARTIAL_SUFFIX = ".partial"
 LOCK = ".lock"
 _END_BYTES = 1 << 16
-# EFBIG is what a process sees under `ulimit -f`, EDQUOT under a quota: to the user all three are a full disk.
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DTYPES = {"U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "I8": "<i1", "I32": "<i4", "I64": "<i8",
-           "F16": "<f2", "F32": "<f4"}  # fmt: skip
-# Of a safetensors file: ours have less than a kilobyte.
-_LARGEST_HEADER = 1 << 16
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # EFBIG under `ulimit -f`, EDQUOT under a quota
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -64,7 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def readable(path: Path) -> Iterator[None]:
     """Give `path` the mode that the umask says, whatever writes it inside: safetensors keeps files to their owner."""
     path.unlink(missing_ok=True)  # a leftover has the mode of another day
-    path.open("wb").close()
+    path.touch()
     mode = path.stat().st_mode
     yield
     path.chmod(mode)
@@ -93,11 +89,7 @@ def write_json(path: Path, values: object) -> None:
 
 def is_utf8(text: str) -> bool:
     """Whether UTF-8 can hold `text`: it has no half of a UTF-16 pair, which no tokenizer takes either."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return re.search("[\ud800-\udfff]", text) is None
 
 
 def read_json(path: Path, *, remedy: str = "fetch the file again") -> dict[str, object]:
@@ -144,15 +136,15 @@ def map_tensors(path: Path, *, remedy: str, expected_bytes: int | None = None) -
     try:
         raw = np.memmap(path, np.uint8, "r").view(np.ndarray)
         # The format: 8 bytes with the header's length, the header as JSON, then the arrays.
-        start = 8 + min(int(raw[:8].view("<u8")[0]), _LARGEST_HEADER)
+        start = 8 + min(int(raw[:8].view("<u8")[0]), 1 << 16)  # ours have less than a kilobyte
         header = json.loads(bytes(raw[8:start]))
         header.pop("__metadata__", None)
         for name, entry in header.items():
             first, last = entry["data_offsets"]
-            array, shape = raw[start:][first:last].view(_DTYPES[entry["dtype"]]), entry["shape"]
+            kind, shape = entry["dtype"], entry["shape"]  # U16: unsigned, of 16 bits
+            array = raw[start:][first:last].view(f"<{kind[0].lower()}{int(kind[1:]) // 8}")
             # Slicing past the end gives less, silently; the shape says how much it should have been.
-            sound = first >= 0 and all(type(size) is int and size >= 0 for size in shape)
-            if not sound or array.size != math.prod(shape):
+            if first < 0 or any(type(size) is not int or size < 0 for size in shape) or array.size != math.prod(shape):
                 raise ValueError("shape does not match its bytes")
             found[name] = array.reshape(shape)
     # Whatever a flipped bit makes of length, JSON or fields.
@@ -217,7 +209,7 @@ class Ownership:
             raise InputError(f"{named} was begun with {name} = {before!r}, now it is {now!r}; {self.remedy}")
 
     def is_ours(self, name: str) -> bool:
-        """Whether this program may have made the file or folder `name`, whole or in part."""
+        """Whether this program may have made file or folder `name`."""
         whole = name.removesuffix(PARTIAL_SUFFIX)
         return whole in (LOCK, self.record) or self.ours(whole)
 
@@ -233,8 +225,7 @@ class Ownership:
     ) -> Iterator[None]:
         """Hold `folder`, made if need be, for `origin`; the record is written at once, or else left to the caller.
 
-        prepare: called under the lock, before the record is read. Raises InputError as `check` does, and where
-        another process holds the folder.
+        prepare: called under the lock, before the record is read. Errors as of `check`, and where another run holds it.
         """
         named, record = f"{self.noun} {str(folder)!r}", folder / self.record
         if not record.exists():  # the lock, too, is written to no stranger's folder
@@ -255,7 +246,7 @@ class Ownership:
 
 
 def refuse_strangers(folder: Path, is_ours: Callable[[str], bool], *, noun: str = "output") -> None:
-    """Raise InputError where `folder` holds others' files, which a mistyped option must never mix with ours."""
+    """Raise InputError where `folder` holds others' files, which a mistyped option must not mix with ours."""
     named, remedy = f"{noun} {str(folder)!r}", "which this program did not write; choose an empty folder"
     require(not folder.exists() or folder.is_dir(), f"{named} is a file; name a folder")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

@@ -24,16 +24,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from tinydistil.base.errors import InputError, leave_quietly, rank_and_world_size, reason_of, whole_from_environment
 
-# How long ranks wait to meet, and for each other's gradients on CUDA, where a rank that died may go unnoticed.
-TIMEOUT = timedelta(minutes=10)
-# On the host: one may prepare a corpus meanwhile. A rank that *dies* is noticed at once, by its closed connections.
-HOST_TIMEOUT = timedelta(days=365)
-# A rank that meets nobody says so; the others of a node start within a second or two.
-_NOTICE_S = 5
-# A wait is told of after so long, and again each time that it has doubled.
-_TOLD_AFTER_S = 60.0
-# Pieces of a wait, between which signals are handled.
-_PIECE = timedelta(seconds=1)
+# How long ranks wait to meet, and for each other's gradients on CUDA, where a rank that died may go unnoticed. On the
+# host one may prepare a corpus meanwhile, and a rank that *dies* is noticed at once, by its closed connections.
+TIMEOUT, HOST_TIMEOUT = timedelta(minutes=10), timedelta(days=365)
+_NOTICE_S = 5  # after which a rank that meets nobody says so; the others of a node start within a second or two
+_TOLD_AFTER_S = 60.0  # after which a wait is told of, and again each time that it has doubled
+_PIECE = timedelta(seconds=1)  # of a wait, between which signals are handled
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +81,8 @@ class Ranks:
 
     def require_same(self, what: str, parts: Iterable[bytes | memoryview]) -> None:
         """End all ranks with an InputError where `what`, given as its bytes, differs between them."""
-        if self.world_size == 1:
-            return
         digest = hashlib.sha256()
-        for part in parts:
+        for part in parts if self.world_size > 1 else ():
             digest.update(part)
         number = int.from_bytes(digest.digest()[:7], "big")
         least, most = self._reduced(torch.tensor([number, -number]), dist.ReduceOp.MIN, "reach the same point").tolist()
@@ -177,8 +171,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         print(f"error: {reason_of(error)}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
     except RuntimeError as error:
-        lost = isinstance(error, dist.DistBackendError | dist.DistNetworkError) or "gloo" in str(error).lower()
-        if not lost:
+        if not isinstance(error, dist.DistBackendError | dist.DistNetworkError) and "gloo" not in str(error).lower():
             raise
         # The one that went has told its reason; fifty lines of traceback here would bury it.
         gone = f"has not answered for {TIMEOUT}" if "timed out" in str(error).lower() else "has gone"
@@ -207,11 +200,7 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
     finally:
         notice.cancel()
     cuda = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=PrefixStore(f"tinydistil/{attempt()}", store),
-        rank=rank,
-        world_size=world_size,
-        timeout=TIMEOUT if cuda else HOST_TIMEOUT,
-    )
+    backend, timeout = ("cpu:gloo,cuda:nccl", TIMEOUT) if cuda else ("gloo", HOST_TIMEOUT)
+    store = PrefixStore(f"tinydistil/{attempt()}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     return dist.new_group(backend="gloo", timeout=HOST_TIMEOUT) if cuda else None

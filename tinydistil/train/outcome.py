@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ from tinydistil.train.plan import Plan, make_batches
 STUDENT = "student"
 # The epoch whose masks validation uses: none that training reaches.
 VALIDATION_EPOCH = 2**32 - 1
+Teacher = Callable[[MaskedBatch], TeacherStates]
+Measure = Callable[[MaskedBatch], list[tuple[Tensor, int]]]  # sums, and what each is divided by
 # Last parts of a path that name a role, not a model; with them stands the part before.
 _ROLE = re.compile(r"student|teacher|model|encoder|final|best|last|output|checkpoints?|(checkpoint|step|seed)-\d+")
 _LICENCE = re.compile(r"\A---\n(?:.*\n)*?license: *['\"]?([\w.+-]+)", re.ASCII)
@@ -57,12 +60,7 @@ def masked_lm_loss(student: BertForMaskedLM, batches: MaskedBatches, ranks: Rank
 
 
 def objective_loss(
-    learner: Learner,
-    teacher: Callable[[MaskedBatch], TeacherStates],
-    batches: MaskedBatches,
-    ranks: Ranks,
-    *,
-    sequences: int,
+    learner: Learner, teacher: Teacher, batches: MaskedBatches, ranks: Ranks, *, sequences: int
 ) -> float:
     """The recipe's terms by their weights at the end of the run, for recipes that train no masked language model."""
 
@@ -74,12 +72,7 @@ def objective_loss(
 
 
 def _means(
-    module: nn.Module,
-    measure: Callable[[MaskedBatch], list[tuple[Tensor, int]]],
-    count: int,
-    batches: MaskedBatches,
-    ranks: Ranks,
-    sequences: int,
+    module: nn.Module, measure: Measure, count: int, batches: MaskedBatches, ranks: Ranks, sequences: int
 ) -> list[float]:
     """The means of `count` sums over held-out text, with the same masks every time, shared out over the ranks.
 
@@ -112,9 +105,9 @@ def _means(
 class Outcome:
     """How a run ended: steps taken, text tokens read, seconds of training, and what was measured on held-out text.
 
-    validation_loss: what the run watched, the "masked_lm" loss or, for recipes without it, the "objective", as
-    `validation` says; None without held-out text. masked_lm_loss: in nats per token, None where the student has no
-    head to measure. head: the student's masked LM head is "trained" by the run, "copied" from the teacher, or "none".
+    validation_loss: what the run watched, the "masked_lm" loss or, for recipes without it, the "objective" (see
+    `validation`); None without held-out text. masked_lm_loss: in nats per token, None where there is no head to
+    measure. head: the student's masked LM head is "trained" by the run, "copied" from the teacher, or "none".
     """
 
     steps: int
@@ -144,12 +137,10 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
     if early := train.patience > 0:
         loop.take_best_weights()
     learner, tokenizer, folder = loop.trainer.module, plan.student.tokenizer, plan.output / STUDENT
-    assert isinstance(learner, Learner)
-    student, loss = learner.student, state.best_loss if early else state.validation_loss
+    student, loss = cast(Learner, learner).student, state.best_loss if early else state.validation_loss
     head = "trained" if "logits" in recipe.needs.student else "none"
     head = "copied" if head == "none" and plan.config.student.start == "layers" else head
     words, held_out = loss if recipe.has_hard else None, None
-    # The student's masked LM loss is measured where the run did not watch it.
     if not recipe.has_hard and head != "none" and train.mask.rate > 0:
         held_out = make_batches(plan, "validation")
     if held_out is not None:
@@ -162,8 +153,7 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
     with ranks.agreed():  # a full disk is found by rank 0 alone
         if not ranks.is_main:
             return outcome
-        if head == "none":
-            # A head that nobody trained guesses at random, and would be believed.
+        if head == "none":  # one that nobody trained guesses at random, and would be believed
             loop.records.say("no term of the recipe trains the masked LM head: the student is written without one")
         try:
             model = student.bert if head == "none" else student
@@ -175,18 +165,13 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
             write_text(folder / "README.md", model_card(plan, model, outcome))
             write_json(plan.output / "outcome.json", asdict(outcome))
         except OSError as error:
-            raise InputError(
-                f"cannot write {str(folder)!r}: {error.strerror}; the last checkpoint is whole: free some space, then "
-                "--resume auto"
-            ) from None
+            remedy = "the last checkpoint is whole: free some space, then --resume auto"
+            raise InputError(f"cannot write {str(folder)!r}: {error.strerror}; {remedy}") from None
     return outcome
 
 
 def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
-    """What the student is, how it was made and from what, what was measured, how to use it.
-
-    It stays true wherever the folder is moved to, so it names models by hub name or the last parts of their path.
-    """
+    """What the student is, how it was made and from what, what was measured, how to use it; wherever it is moved to."""
     config, teacher, own, tokenizer = plan.config, plan.teacher, plan.student.own, plan.student.tokenizer
     recipe, train, shards = config.recipe, config.train, plan.text.shards
     marks = {name: f" (files' SHA-256 {found})" for name, found in plan.content.items()}
@@ -270,11 +255,10 @@ def _measured(outcome: Outcome, recipe: Recipe) -> list[str]:
     if objective is not None and outcome.validation == "objective":
         said = f"{terms_of(recipe)}, as it was trained: {figure(objective)}"
         found.append(f"* The objective, {said}. It is no masked LM loss.")
-    heads = {
-        "none": ["* No term of the recipe trains a masked LM head, so this folder has none: it is an encoder."],
-        "copied": ["* The masked LM head is the teacher's: copied, and not trained since."],
-    }
-    return (found or ["* Nothing was measured: the corpus has no held-out text."]) + heads.get(outcome.head, [])
+    none = "* No term of the recipe trains a masked LM head, so this folder has none: it is an encoder."
+    copied = "* The masked LM head is the teacher's: copied, and not trained since."
+    heads = {"none": [none], "copied": [copied], "trained": []}
+    return [*(found or ["* Nothing was measured: the corpus has no held-out text."]), *heads[outcome.head]]
 
 
 def terms_of(recipe: Recipe) -> str:
@@ -303,14 +287,11 @@ def _shape(config: BertConfig) -> str:
 
 
 def _code(name: str) -> str:
-    """A name as code within a table's cell."""
     return f"`{name.replace('`', chr(39)).replace('|', '/')}`"
 
 
 def _licence(folder: Path) -> str | None:
     """The licence that a parent's own card declares."""
-    try:
-        found = _LICENCE.match((folder / "README.md").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return None
+    card = folder / "README.md"
+    found = _LICENCE.match(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
     return found[1] if found else None

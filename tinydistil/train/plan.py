@@ -1,6 +1,9 @@
 """What can be refused is refused here, before a weight is loaded: files, vocabularies, widths, heads, output."""
 
 import hashlib
+import importlib.metadata
+import os
+import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +31,8 @@ from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import Student, student_of
 from tinydistil.train.run_config import RunConfig
 
-CONFIG_FILE = "run.json"
-CHECKPOINTS = "checkpoints"
-# What an earlier start may have left before it wrote its configuration.
-SHARDS = "shards"
-VOCABULARY = "vocabulary"
+CONFIG_FILE, CHECKPOINTS = "run.json", "checkpoints"
+SHARDS, VOCABULARY = "shards", "vocabulary"  # which an earlier start may have left before it wrote its configuration
 # Options that may differ when a run goes on: how long, how often it looks and saves, and names of what is compared by
 # content (see `Plan`), so that folders may be moved. All others would make another run.
 FREE_ON_RESUME = re.compile(
@@ -169,6 +169,29 @@ def ownership(config: RunConfig, output: Path) -> Ownership:
         must_agree=lambda name: FREE_ON_RESUME.match(name) is None,
         tables=("content",),
     )
+
+
+def environment(ranks: Ranks) -> dict[str, object]:
+    """What the figures of a run depend on beside its configuration, for environment.json."""
+    try:  # which Linux tells in a file only
+        found = re.search(
+            r"^model name\s*:\s*(.*?)\s*$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        processor = found[1] if found else "unknown"
+    except OSError:
+        processor = platform.processor()
+    packages = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "platform": platform.platform(),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "cuda_device": torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None,
+        "world_size": ranks.world_size,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def make_batches(plan: Plan, split: str) -> MaskedBatches | None:

@@ -52,13 +52,12 @@ class Records:
         self, path: Path | None, *, events: Path | None = None, label: str = "", still_to_come: float = 0.0
     ) -> None:
         self._path, self._label, self._still_to_come = path, f"{label}: " if label else "", still_to_come
-        self._events = None
+        self._bar: tqdm[object] | None = None
+        self._events, self._whole_s = None, 0.0
         if path is not None and events is not None:
             from torch.utils.tensorboard import SummaryWriter  # an optional extra, and slow to import
 
             self._events = SummaryWriter(events)
-        self._bar: tqdm[object] | None = None
-        self._whole_s = 0.0
 
     def begin(self, first_step: int) -> None:
         """A run goes on from `first_step`, -1 for a new one: drop lines of later steps, show a bar on a terminal."""
@@ -98,8 +97,7 @@ class Records:
             self._whole_s = left_s * total_steps / (total_steps - steps)
         left = f"{duration(left_s + self._still_to_come * self._whole_s)} left"
         if self._bar is not None:
-            # A budget in minutes or tokens is planned anew as the pace becomes known.
-            self._bar.total = total_steps
+            self._bar.total = total_steps  # in minutes or tokens planned anew as the pace becomes known
             self._bar.update(steps - self._bar.n)
             if shown is not None:
                 self._bar.set_postfix_str("  ".join([left, *figures_of(shown)]))
@@ -154,7 +152,7 @@ class Pace:
 
 @dataclass
 class Window:
-    """Sums over the steps since the last line. A checkpoint keeps them, so that a resumed run writes the same line."""
+    """Sums over the steps since the last line of metrics, kept so that a resumed run writes the same line."""
 
     steps: int = 0
     gradient_norm: float = 0.0
@@ -169,9 +167,8 @@ class Window:
 class LoopState:
     """Where a run stands.
 
-    steps: taken; cursor: global batches drawn, one more for each step that was not taken: bad_steps of them for a
-    number that was not finite, overflows for a float16 scale that was too high. validated_at: the step that
-    validation_loss is of.
+    steps: taken; cursor: global batches drawn, one more for each step that was not taken: bad_steps for a number that
+    was not finite, overflows for a float16 scale that was too high. validated_at: the step of validation_loss.
     """
 
     steps: Whole = 0
@@ -230,12 +227,10 @@ class CheckpointStore:
     ) -> Path:
         """Write a checkpoint: first under a temporary name, synced to disk, then renamed.
 
-        score: None where these weights were not validated. A failure (a full disk, say) raises InputError and leaves
-        the older checkpoints as they were.
+        score: None where these weights were not validated. Raises InputError, say on a full disk; the older ones stay.
         """
         target, partial = self.folder / f"step-{step:08d}", self.folder / f".partial-{os.getpid()}"
-        # What a killed run left half-written. Only one process writes to a run's folder.
-        for left in self.folder.glob(".partial-*"):
+        for left in self.folder.glob(".partial-*"):  # what a killed run left; one process writes to a run's folder
             shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
@@ -247,15 +242,14 @@ class CheckpointStore:
             write_json(partial / "hashes.json", {file: sha256_of(partial / file) for file in _FILES})
             for path in partial.iterdir():
                 sync(path)
-            # A run that goes on from before comes by here again; rename replaces no folder that holds something.
-            shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(target, ignore_errors=True)  # where a run that goes on from before comes by again
             partial.replace(target)
             sync(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)  # on a full disk this room is what the user needs first
+            again = "run the same command again; distill.py, pretrain.py and finetune.py with --resume auto"
             raise InputError(
-                f"cannot write checkpoint {str(target)!r}: {error}; free some space, then run the same command again; "
-                "distill.py, pretrain.py and finetune.py with --resume auto"
+                f"cannot write checkpoint {str(target)!r}: {error}; free some space, then {again}"
             ) from None
         folders = self._folders()
         best = min(folders, key=_score)

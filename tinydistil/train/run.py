@@ -2,15 +2,12 @@
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
 import shutil
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from tinydistil.base.console import duration
 from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError, Stopped, require, stopping
@@ -35,20 +32,12 @@ from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.train.estimate import estimate, seconds_after
 from tinydistil.train.loop import Loop
 from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer, start_projected
-from tinydistil.train.outcome import (
-    STUDENT,
-    Outcome,
-    held_out_loss,
-    masked_lm_loss,
-    objective_loss,
-    write_results,
-)
-from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, make_batches, make_plan, ownership
+from tinydistil.train.outcome import STUDENT, Outcome, held_out_loss, masked_lm_loss, objective_loss, write_results
+from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, environment, make_batches, make_plan, ownership
 from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
 
 METRICS = "metrics.jsonl"
-_PACKAGES = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
 # Tokens of a batch that the teacher reads for its cache at a time; sequences of like length lie together.
 _TOKENS = 4096
 # While the rest of a cache takes longer, the time left is told with that of training.
@@ -111,7 +100,7 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     loop = build(plan, ranks)
     with ranks.agreed():
         if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
-            for file, values in ((CONFIG_FILE, plan.origin), ("environment.json", _environment(ranks))):
+            for file, values in ((CONFIG_FILE, plan.origin), ("environment.json", environment(ranks))):
                 try:
                     plan.output.mkdir(parents=True, exist_ok=True)
                     write_json(plan.output / file, values)
@@ -123,26 +112,6 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     finally:
         loop.records.close()
     return write_results(plan, loop) if finished else None
-
-
-def _environment(ranks: Ranks) -> dict[str, object]:
-    """What the figures of a run depend on beside its configuration."""
-    try:  # which Linux tells in a file only
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    except OSError:
-        processor = platform.processor()
-    return {
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "platform": platform.platform(),
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "cuda_device": torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None,
-        "world_size": ranks.world_size,
-        "threads": torch.get_num_threads(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
@@ -157,7 +126,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     # Each rank has read files of its own, maybe from a disk that they do not share.
     ranks.require_same("the configuration", [repr(config).encode()])
     ranks.require_same(f"corpus {str(plan.text.shards)!r}", [(plan.text.shards / MANIFEST).read_bytes()])
-    ranks.require_same(f"teacher {config.teacher!r}", _bytes_of({} if teacher is None else teacher.state_dict()))
+    weights = hash_of_weights(teacher) if teacher is not None and (config.teacher_cache or ranks.world_size > 1) else ""
+    ranks.require_same(f"teacher {config.teacher!r}", [weights.encode()])
     events = plan.output / "tensorboard" if config.train.tensorboard else None
     records = Records(plan.output / METRICS if ranks.is_main else None, events=events)
     if plan.teacher is not None:
@@ -177,11 +147,10 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
         # What reads the teacher's weights comes before it is quantised, which leaves none.
         if config.student.start == "projected" and checkpoint is None:
             start_projected(plan, student, teacher, train, ranks)
-        fingerprint = hash_of_weights(teacher) if config.teacher_cache else ""
         source = live = live_teacher(plan, teacher, learner, train, ranks, records.say)
         if config.teacher_cache:
             with stopping():
-                source = _cached_teacher(plan, ranks, learner, live, train, records.say, fingerprint)
+                source = _cached_teacher(plan, ranks, learner, live, train, records.say, weights)
         elif checkpoint is None:
             _fit(learner, live, train, ranks, records.say)
     precision, clip_norm = config.train.precision, config.train.optimizer.clip_norm
@@ -300,18 +269,12 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     }
 
 
-def _bytes_of(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
-    """Names and numbers, for a hash."""
-    for name, tensor in tensors.items():
-        yield name.encode()
-        yield tensor.detach().cpu().flatten().view(torch.uint8).numpy().data
-
-
 def hash_of_weights(model: nn.Module) -> str:
-    """Of the numbers, whatever files they came in."""
+    """Of names and numbers, whatever files they came in."""
     found = hashlib.sha256()
-    for part in _bytes_of(model.state_dict()):
-        found.update(part)
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
