@@ -281,4 +281,5 @@ def check_divergence(divergence: str, temperature: object, *, sparse: bool = Fal
         raise InputError(f"temperature must be > 0, got {temperature}")
     if divergence not in DIVERGENCES:
         raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
-    assert not sparse or divergence == "forward", "see VocabularyOptions.check"
+    if sparse and divergence != "forward":
+        raise InputError(f"divergence {divergence!r} needs the whole distribution; choose cache.words=hidden")
