@@ -186,3 +186,9 @@ def test_schedules_are_held_to_the_bounds_of_their_numbers() -> None:
         assert isinstance(recipe.hidden, Schedule)
         values = [recipe.hidden.at(each) for each in (0.0, 0.25, 0.5, 1.0)]
         assert values == pytest.approx([1.0, quarter, 2.0, 3.0])
+    with pytest.raises(InputError, match=r"schedule.points are pairs"):
+        resolve_raw(override(dict(given), ["recipe.hidden={shape = 'points', points = [[0.5, 1], [0.2, 3]]}"]))
+    points = ["recipe.hidden={shape = 'points', points = [[0.2, 1], [0.6, 3]]}"]
+    followed = resolve_raw(override(dict(given), points)).recipe.hidden
+    assert isinstance(followed, Schedule)
+    assert [round(followed.at(each), 9) for each in (0.0, 0.2, 0.4, 0.6, 1.0)] == [1, 1, 2, 3, 3]

@@ -114,8 +114,8 @@ def make_plan(
 ) -> Plan:
     """Check everything that can be checked without loading weights.
 
-    text: what a run on raw text reads, given the tokenizers that its shards are made with and their names, the teacher's
-    first. Raises InputError for what is missing, contradictory or does not fit.
+    text: what a run on raw text reads, given the tokenizers that its shards are made with and their names, the
+    teacher's first. Raises InputError for what is missing, contradictory or does not fit.
     """
     check_precision(config.train.precision)
     config.recipe.check_mask_rate(config.train.mask.rate)
