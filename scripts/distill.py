@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinydistil.base.console import Parser
 from tinydistil.base.errors import importing, require, run_script
-from tinydistil.train.run_config import add_run_arguments, has_shards, values_of
+from tinydistil.train.command import add_run_arguments, has_shards, values_of
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -12,7 +12,7 @@ import argparse
 from tinydistil.base.config import Range, override
 from tinydistil.base.console import Parser, within
 from tinydistil.base.errors import importing, require, run_script
-from tinydistil.train.run_config import add_run_arguments, has_shards, values_of
+from tinydistil.train.command import add_run_arguments, has_shards, values_of
 
 # Options of RunConfig that have no effect without a teacher.
 TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")

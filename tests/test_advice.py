@@ -14,101 +14,14 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "scripts").glob("*.py"))}
 FLAG = re.compile(r"--[a-z][a-z-]*[a-z]")
 SUBCOMMANDS = ("fill-mask", "embed", "pooling", "classify", "tag", "answer")
-# Flags in messages that a script imports and cannot reach.
+# Flags in messages that a script names and cannot reach.
 UNREACHED = {
     "pretrain": {"--teacher", "--teacher-cache"},  # it refuses all options of a teacher
-    # Files and columns of its own, folders that are always gone on with, no file of options, no teacher.
-    "evaluate": {
-        "--resume",
-        "--text-column",
-        "--second-column",
-        "--label-column",
-        "--config",
-        "--train",
-        "--dev",
-        "--test",
-        "--teacher",
-        "--teacher-cache",
-        # Of what a run or a grid says, which stand in files that it takes a configuration from.
-        "--accumulation",
-        "--batch-size",
-        "--corpus",
-        "--dry-run",
-        "--epochs",
-        "--eval-set",
-        "--grid",
-        "--learning-rate",
-        "--max-length",
-        "--minutes",
-        "--precision",
-        "--seed",
-        "--shards",
-        "--steps",
-        "--tokenizer",
-        "--tokens",
-        "--workers",
-    },
-    "finetune": {"--teacher-cache"},
+    # Columns of its own, folders that are always gone on with, no file of options.
+    "evaluate": {"--resume", "--text-column", "--second-column", "--label-column", "--config"},
     "prepare": {"--resume"},
-    "predict": {"--text-column", "--second-column", "--label-column", "--set", "--config", "--teacher-cache"},
+    "predict": {"--set", "--config"},
 }
-
-# A configuration's file also holds what the command line of a whole run says, which these scripts have not.
-for SCRIPT, FLAGS in {
-    "finetune": {
-        "--dry-run",
-        "--precision",
-        "--tokenizer",
-        "--max-length",
-        "--epochs",
-        "--eval-set",
-        "--shards",
-        "--learning-rate",
-        "--minutes",
-        "--batch-size",
-        "--corpus",
-        "--workers",
-        "--accumulation",
-        "--tokens",
-        "--steps",
-        "--seed",
-    },
-    "predict": {
-        "--dry-run",
-        "--precision",
-        "--teacher",
-        "--tokenizer",
-        "--shards",
-        "--epochs",
-        "--eval-set",
-        "--learning-rate",
-        "--minutes",
-        "--corpus",
-        "--resume",
-        "--accumulation",
-        "--workers",
-        "--tokens",
-        "--steps",
-        "--seed",
-    },
-    "prepare": {
-        "--dry-run",
-        "--precision",
-        "--device",
-        "--teacher",
-        "--shards",
-        "--epochs",
-        "--teacher-cache",
-        "--learning-rate",
-        "--minutes",
-        "--batch-size",
-        "--corpus",
-        "--accumulation",
-        "--tokens",
-        "--steps",
-    },
-}.items():
-    UNREACHED[SCRIPT] |= FLAGS
 
 
 def flags_of(script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> set[str]:
@@ -120,28 +33,62 @@ def flags_of(script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 @cache
-def nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-
-
-def closure(path: Path) -> set[Path]:
-    """A file and all files of the package that it imports, at any place."""
-    found, todo = set[Path](), [path]
-    while todo:
-        if (file := todo.pop()) in found:
-            continue
-        found.add(file)
-        for node in nodes_of(file):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinydistil"):
-                for name in (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)):
-                    module = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-                    todo += [module] if module.is_file() else []
+def pieces_of(path: Path) -> dict[str, list[ast.stmt]]:
+    """The top-level statements of a file by the name that they define, under "" those that run whenever it is read."""
+    found: dict[str, list[ast.stmt]] = {"": []}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names = [getattr(node, "name", ""), *(each.id for each in targets if isinstance(each, ast.Name))]
+        for name in filter(None, names) if any(names) else [""]:
+            found.setdefault(name, []).append(node)
     return found
 
 
-def messages(path: Path) -> Iterator[str]:
-    """The texts in a file that are no docstrings; "{}" stands for what is filled in."""
-    nodes = nodes_of(path)
+def file_of(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    files = [path.with_suffix(".py"), path / "__init__.py"] if module.startswith("tinydistil.") else []
+    return next((file for file in files if file.is_file()), None)
+
+
+@cache
+def imported_by(path: Path) -> dict[str, tuple[Path, str]]:
+    """What the names that a file imports from the package, at any place, stand for; "*" for a whole file."""
+    found: dict[str, tuple[Path, str]] = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for alias in node.names if isinstance(node, ast.ImportFrom) and node.module else ():
+            if (file := file_of(f"{node.module}.{alias.name}")) is not None:
+                found[alias.asname or alias.name] = (file, "*")
+            elif (file := file_of(str(node.module))) is not None:
+                found[alias.asname or alias.name] = (file, alias.name)
+    return found
+
+
+def reached(script: Path) -> set[tuple[Path, str]]:
+    """The pieces (file, name) that a script names, and those that these name; "module:Name" in a text names, too."""
+    found, todo = set[tuple[Path, str]](), [(script, "*")]
+    while todo:
+        file, name = todo.pop()
+        pieces, imported = pieces_of(file), imported_by(file)
+        wanted = [*pieces] if name == "*" else ["", *{name} & {*pieces}]
+        todo += [imported[name]] if name in imported and name not in pieces else []  # handed on by a package
+        for piece in {(file, each) for each in wanted} - found:
+            found.add(piece)
+            for node in (inner for statement in pieces[piece[1]] for inner in ast.walk(statement)):
+                if isinstance(node, ast.Name):
+                    todo += [imported[node.id]] if node.id in imported else []
+                    todo += [(file, node.id)] if node.id in pieces else []
+                elif isinstance(node, ast.Constant) and (
+                    named := re.fullmatch(r"(tinydistil[\w.]+):(\w+)", str(node.value))
+                ):
+                    target = file_of(named[1])
+                    assert target is not None, named[0]
+                    todo.append((target, named[2]))
+    return found
+
+
+def messages(statements: list[ast.stmt]) -> Iterator[str]:
+    """The texts in some statements that are no docstrings; "{}" stands for what is filled in."""
+    nodes = [node for each in statements for node in ast.walk(each)]
     skipped: set[ast.AST] = {node.value for node in nodes if isinstance(node, ast.Expr)}
     for node in nodes:
         if isinstance(node, ast.JoinedStr):
@@ -155,8 +102,8 @@ def test_advice_names_flags_of_the_script(monkeypatch: pytest.MonkeyPatch, capsy
     known["torchrun"] = {"--nproc-per-node", "--max-restarts", "--master-port"}
     wrong = []
     for script, path in SCRIPTS.items():
-        for file in sorted(closure(path)):
-            for text in messages(file):
+        for file, piece in sorted(reached(path)):
+            for text in messages(pieces_of(file)[piece]):
                 named = {script, "torchrun", *re.findall(r"(\w+)\.py", text)} & {*known}
                 flags = {*FLAG.findall(text)} - UNREACHED.get(script, set())
                 lacking = flags - set[str]().union(*(known[each] for each in named))

@@ -1,11 +1,9 @@
 """Every option of a run on token shards: recipe, teacher, student, budget; from TOML and the command line; no torch."""
 
-import argparse
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from tinydistil.base.config import (
     Checked,
@@ -17,12 +15,9 @@ from tinydistil.base.config import (
     Seed,
     Share,
     from_mapping,
-    override,
-    read_toml,
     shown,
     table_of,
 )
-from tinydistil.base.console import Parser, within
 from tinydistil.base.errors import require
 from tinydistil.batches.sampling import MaskConfig, OrderConfig
 from tinydistil.distill.options import EMBEDDINGS, CacheConfig
@@ -238,61 +233,3 @@ def resolve_run(values: Mapping[str, object], kind: type[_Config]) -> _Config:
     if values.get("teacher_cache"):
         train["mask"] = {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))
     return from_mapping(kind, values)
-
-
-def add_run_arguments(parser: Parser) -> None:
-    """Add the flags that every training command has; where one stands for an option, its dest is the option's name."""
-
-    def add(flag: str, help: str, option: str = "", **more: Any) -> None:
-        name = flag[2:].replace("-", "_")
-        parser.add_argument(flag, help=help, **{"dest": option or name, "metavar": name.upper()} | more)
-
-    raw = "raw text (.txt, .jsonl, .csv, .tsv, .vert ...), prepared on the way"
-    overlap = "with --corpus: drop documents that overlap with these"
-    passes = "budget in passes over the corpus (default 1, where no other is given)"
-    nothing = "check everything, estimate memory and time, train nothing"
-    going_on = "auto: go on from the latest whole checkpoint"
-    add("--tokenizer", "the student's vocabulary, where it brings none", "student.tokenizer", metavar="DIR")
-    add("--corpus", raw, nargs="+", metavar="PATH")
-    add("--shards", "a corpus that scripts/prepare.py made", metavar="DIR")
-    add("--eval-set", overlap, "evaluation_sets", nargs="+", metavar="FILE")
-    add("--output", "folder of the run, new or with --resume auto", type=Path, metavar="DIR")
-    add("--steps", "budget in steps", "train.steps", type=int)
-    add("--tokens", "budget in tokens of the student", "train.tokens", type=int)
-    add("--minutes", "budget in minutes", "train.minutes", type=float)
-    add("--epochs", passes, "train.epochs", type=float)
-    add("--batch-size", "sequences per step, over all ranks (default 64)", "train.batch_size", type=int)
-    add("--accumulation", "micro-batches per step and rank (default 1)", "train.accumulation", type=int)
-    add("--max-length", "with --corpus: tokens of a sequence (default 128)", "prepare.max_length", type=int)
-    add("--learning-rate", "its peak (default 5e-4)", "train.optimizer.learning_rate", type=float)
-    add("--precision", "float32 (default), bfloat16 or float16 (CUDA)", "train.precision")
-    add("--seed", "of weights, order, masks and dropout (default 1)", "train.seed", type=int)
-    add("--device", "auto (default), cpu or cuda", default="auto")
-    # more than this many processes no machine has cores for
-    add("--workers", "with --corpus: processes that prepare it (default 2)", type=within(Range(0, 1024)))
-    add("--resume", going_on, nargs="?", const="auto", choices=("never", "auto"), default="never", metavar=None)
-    parser.add_argument("--dry-run", action="store_true", help=nothing)
-    add("--config", "options, see RunConfig; flags and --set go over it", type=Path, metavar="FILE.toml")
-    add("--set", "one option", action="append", default=[], metavar="SECTION.KEY=VALUE")
-
-
-# What a command line says of a run beside its options.
-_OTHER = {"output", "device", "workers", "resume", "dry_run", "config", "set", "quick", "vocab_size"}
-
-
-def values_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """Nested option values of a run: the file's, then --set, then flags."""
-    values = read_toml(arguments.config)
-    if isinstance(values.get("recipe"), str):
-        values["recipe"] = {"name": values["recipe"]}
-    flags = {option: value for option, value in vars(arguments).items() if option not in _OTHER}
-    override(values, arguments.set, flags)
-    require(arguments.output is not None, "--output is missing; name the folder of the run")
-    idle = "--workers prepare raw text, but there is no --corpus; drop it"
-    require(arguments.workers is None or bool(values.get("corpus")), idle)
-    return values
-
-
-def has_shards(values: Mapping[str, object]) -> bool:
-    """Whether a run reads token shards alone, and no option is about raw text."""
-    return bool(values.get("shards")) and not {"corpus", "evaluation_sets", "prepare"} & values.keys()
