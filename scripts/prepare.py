@@ -43,8 +43,9 @@ with importing(parse_arguments):
     from tinydistil.batches.manifest import check_fit
     from tinydistil.batches.shards import verify
     from tinydistil.corpus.pool import available_cores
-    from tinydistil.corpus.prepare import Job, Progress, prepare
+    from tinydistil.corpus.prepare import Job, prepare
     from tinydistil.corpus.prepare_config import PrepareConfig
+    from tinydistil.corpus.progress import Progress
     from tinydistil.corpus.segment import describe
     from tinydistil.tokenizer.tokenizer import Tokenizer
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tests.scripts.conftest import write_corpus  # noqa: F401  (a fixture)
 from tests.scripts.models import make_models
-from tinydistil.corpus.prepare import Job, Progress, prepare
+from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig
+from tinydistil.corpus.progress import Progress
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 TRACE = Path(__file__).parent / "trace_step.py"

@@ -16,8 +16,9 @@ import torch
 from tests.scripts.models import make_models
 from tinydistil.base.errors import InputError
 from tinydistil.base.files import read_json
-from tinydistil.corpus.prepare import Job, Progress, prepare
+from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig, resolve_raw
+from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train import plan as plan_module

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.scripts.models import make_models
-from tinydistil.corpus import prepare as progress
+from tinydistil.corpus import progress
 from tinydistil.train import run as run_module
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "distill.py"

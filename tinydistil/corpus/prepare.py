@@ -7,16 +7,13 @@ looks at one document alone (`step`). What looks at all documents, finding dupli
 import gc
 import json
 import re
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from tinydistil.base.config import to_mapping
-from tinydistil.base.console import duration
 from tinydistil.base.errors import InputError, optional, require
 from tinydistil.base.files import read_json, write_atomic, write_json
 from tinydistil.batches.manifest import FORMAT_VERSION, SPLITS, check_fit
@@ -26,71 +23,11 @@ from tinydistil.corpus.document_step import DocumentStep, single_words
 from tinydistil.corpus.duplicates import DuplicateIndex, EvaluationNgrams
 from tinydistil.corpus.pool import available_cores, cut_batches, worker_pool
 from tinydistil.corpus.prepare_config import PrepareConfig, described, find_files
+from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.readers import read_items
 from tinydistil.corpus.records import PROBE_BYTES, DamagedFile, kind_of, open_stream, unpacked_bytes
 from tinydistil.corpus.segment import Counts, Samples, Segment, make_table, packing_efficiency
 from tinydistil.tokenizer.tokenizer import Tokenizer
-
-# Seconds between lines in a log, where an hour's run fills six screens; a terminal's line is rewritten each second.
-_SECONDS_PER_LINE, _SECONDS_ON_TERMINAL = 10.0, 1.0
-
-
-class Progress:
-    """How far a preparation is: a line now and then, on a terminal one line that is rewritten.
-
-    total_bytes: of raw text, perhaps an estimate, for the share done and the time left; None where it is unknown.
-    later: seconds that the command takes after this, computed once it is worth showing.
-    """
-
-    def __init__(
-        self, total_bytes: int | None, stream: TextIO | None = None, *, later: Callable[[int], float] | None = None
-    ) -> None:
-        self._total_bytes, self._stream = total_bytes, stream or sys.stderr
-        self._later, self._later_s = later, 0.0
-        self._documents = self._bytes = 0
-        self._interval_s = _SECONDS_ON_TERMINAL if self._stream.isatty() else _SECONDS_PER_LINE
-
-    def start(self, documents: int, raw_bytes: int) -> None:
-        """Tell what earlier runs did; rates count from here."""
-        self._before = raw_bytes
-        self._began = self._spoke = time.monotonic()  # a clock that is set back must not make a rate negative
-        if documents:
-            self._print(f"going on after {documents:,} documents ({raw_bytes / 1e6:,.1f} MB) of an earlier run")
-
-    def advance(self, documents: int, raw_bytes: int) -> None:
-        """That many more are done."""
-        self._documents += documents
-        self._bytes += raw_bytes
-        if (now := time.monotonic()) - self._spoke >= self._interval_s:
-            self._spoke, line = now, f"{self._rates()}{self._left(now - self._began)}"
-            if self._interval_s == _SECONDS_ON_TERMINAL:
-                print(f"\r{line:<110}", end="", file=self._stream, flush=True)
-            else:
-                self._print(line)
-
-    def close(self) -> None:
-        """Print the final rates."""
-        if self._documents:
-            self._print("\r" * (self._interval_s == _SECONDS_ON_TERMINAL) + self._rates())
-
-    def _left(self, seconds: float) -> str:
-        """Share done and time left, of the whole command where that is known."""
-        if not self._total_bytes:
-            return ""
-        share = min(1.0, (self._before + self._bytes) / self._total_bytes)
-        left_s = seconds / max(self._bytes, 1) * self._total_bytes * (1 - share)
-        if self._later is not None and left_s > _SECONDS_PER_LINE:
-            self._later_s, self._later = self._later(self._total_bytes), None
-        whole = f", {duration(left_s + self._later_s)} with what comes after" if self._later_s else ""
-        return f", {share:.0%}, {duration(left_s)} left{whole}"
-
-    def _rates(self) -> str:
-        seconds, megabytes = max(1e-9, time.monotonic() - self._began), self._bytes / 1e6
-        done = f"{self._documents:,} documents, {megabytes:,.1f} MB in {seconds:,.1f} s"
-        return f"{done}: {self._documents / seconds:,.0f} documents/s, {megabytes / seconds:,.2f} MB/s"
-
-    def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
 
 
 @dataclass(frozen=True)

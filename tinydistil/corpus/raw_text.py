@@ -15,8 +15,9 @@ from tinydistil.base.files import difference, read_json, write_json
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.corpus.clean import clean_document
-from tinydistil.corpus.prepare import Job, Progress, prepare
+from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, described, find_files, resolve_raw
+from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.readers import parse_record, read_items
 from tinydistil.corpus.records import BadRecord
 from tinydistil.corpus.segment import describe
