@@ -95,6 +95,12 @@ def test_every_second_layer() -> None:
 
 
 def test_refusals() -> None:
+    with pytest.raises(InputError, match=r"student\.embeddings 'speling' is unknown; did you mean 'spelling'"):
+        student_for_vocabulary(STUDENT, OLD, TEACHER, NEW, "speling")
+    with pytest.raises(InputError, match="'spelling' needs the student's own tokenizer"):
+        student_for_vocabulary(STUDENT, None, TEACHER, NEW, "spelling")
+    with pytest.raises(InputError, match=r"student\.layers must divide the teacher's 4, got 3"):
+        student_from_layers(TEACHER, 3)
     with pytest.raises(InputError, match=r"'pca' reduces the teacher \(8\) to the student \(12\)"):
         student_for_vocabulary(TEACHER, NEW, STUDENT, OLD, "pca")
 

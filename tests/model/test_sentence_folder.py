@@ -225,3 +225,10 @@ def test_odd_declarations(made: Callable[[str], Path], file: str, values: object
         (folder / file).write_text(json.dumps(values))
     with pytest.raises(InputError, match=message):
         ours(folder)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pooling 'pooler' cannot be declared"):
+        declare_sentence_encoder(tmp_path, BertConfig(), pooling="pooler", max_length=128)
+    with pytest.raises(InputError, match=r"max_length must be in 3\.\.512"):
+        declare_sentence_encoder(tmp_path, BertConfig(), pooling="mean", max_length=513)

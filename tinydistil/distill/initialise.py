@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tinydistil.base.config import OneOf
 from tinydistil.base.errors import require
+from tinydistil.distill.options import EMBEDDINGS
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -61,8 +63,9 @@ def student_for_vocabulary(
     embeddings: the new word table is "random" (BERT's start), "spelling" (each new token the mean of the student's own
     pieces for its spelling; needs `own`, its tokenizer) or "pca" (the teacher's word embeddings on their first D
     components, scaled to the spread of the student's). Position and segment embeddings, layers and the head's transform
-    are kept; the head's bias starts at zero. Raises InputError where the teacher is too narrow for "pca".
+    are kept; the head's bias starts at zero. Raises InputError for an unknown kind or one that cannot be made.
     """
+    OneOf(EMBEDDINGS).check(embeddings, "student.embeddings")
     own_size = new.vocab_size, new.pad_id
     # The teacher's table may be longer than its tokenizer's ids.
     vocab_size, pad_id = own_size if teacher is None else (teacher.config.vocab_size, teacher.config.pad_token_id)
@@ -73,7 +76,8 @@ def student_for_vocabulary(
     rebuilt.load_state_dict(kept, strict=False)
     table, old = rebuilt.bert.embeddings.word.weight, student.bert.embeddings.word.weight
     if embeddings == "spelling":
-        assert own is not None, "checked by student_of"
+        require(own is not None, "student.embeddings 'spelling' needs the student's own tokenizer")
+        assert own is not None
         table[: new.vocab_size] = by_spelling(old, own, new)
     elif embeddings == "pca":
         assert teacher is not None, "checked by RunConfig"
@@ -132,12 +136,14 @@ def _continuing(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
 def student_from_layers(teacher: BertForMaskedLM, layers: int) -> BertForMaskedLM:
     """A student as wide as the teacher with `layers` of its L, taken evenly (Sanh et al. 2019: every second).
 
-    Layer i of the student is layer i * L / layers of the teacher, whole; embeddings and head are copied.
+    Layer i of the student is layer i * L / layers of the teacher, whole; embeddings and head are copied. Raises
+    InputError if L is not a multiple of `layers`.
     """
-    stride, rest = divmod(teacher.config.num_hidden_layers, layers)
-    assert rest == 0, "checked by student_of"
+    total = teacher.config.num_hidden_layers
+    require(layers >= 1 and total % layers == 0, f"student.layers must divide the teacher's {total}, got {layers}")
+    stride = total // layers
     student = BertForMaskedLM(teacher.config.replace(num_hidden_layers=layers), attention=teacher.bert.attention)
-    student.load_state_dict(teacher.state_dict(), strict=False)
+    student.load_state_dict({name: teacher.state_dict()[name] for name in student.state_dict()})
     for index, layer in enumerate(student.bert.layers):
         layer.load_state_dict(teacher.bert.layers[index * stride].state_dict())
     return student

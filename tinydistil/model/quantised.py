@@ -40,15 +40,21 @@ def quantise(
 ) -> None:
     """Replace the linear layers of `model`'s encoder, and the dense one of its masked LM head, by int8 ones.
 
-    model: in float32 on the CPU, in eval mode; it gives no gradients afterwards and cannot be saved.
+    The model is frozen by this: it gives no gradients and its weights can no longer be saved.
     calibration: batches of the text it will see, which tell how large each channel gets; a few dozen sequences do.
     Without any, nothing is smoothed. agree: makes what was found of the channels the same on every rank.
-    Raises InputError where this machine has no int8 kernel that computes exactly.
+    Raises InputError for a model that is in training mode, quantised already, not in float32 or not on the CPU, and
+    where this machine has no int8 kernel that computes exactly.
     """
     check_engine()
-    assert not model.training, "the model must be in eval mode"
-    assert not any(isinstance(module, QuantisedLinear) for module in model.modules()), "quantised already"
-    assert all(each.device.type == "cpu" and each.dtype == torch.float32 for each in model.parameters())
+    require(not model.training, "a model in training mode cannot be quantised; call its eval() first")
+    done = any(isinstance(module, QuantisedLinear) for module in model.modules())
+    require(not done, "the model is quantised already")
+    for name, parameter in model.named_parameters():
+        on, dtype = parameter.device, parameter.dtype
+        require(on.type == "cpu", f"int8 is for the CPU, but {name!r} is on {on}; use bfloat16 there")
+        remedy = "call the model's float() first"
+        require(dtype == torch.float32, f"int8 starts from float32, but {name!r} is {dtype}; {remedy}")
     # The pooler and what stands on the encoder are plain `nn.Linear` and stay.
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear)}
     largest = _largest_inputs(model, layers, calibration)

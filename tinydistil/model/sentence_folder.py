@@ -18,7 +18,7 @@ from tinydistil.base.files import read_json, write_json
 from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, Module, modules_of, sentence_root
 from tinydistil.model.config import BertConfig
 from tinydistil.model.layers import REDUCTIONS, pool
-from tinydistil.model.weights import fill, read_weights
+from tinydistil.model.pretrained import fill, read_weights
 
 # What may follow the pooling.
 _FOLLOWED = ("Dense", "LayerNorm", "Normalize", "Dropout")
@@ -188,10 +188,13 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
 def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, max_length: int) -> None:
     """Write modules.json, sentence_bert_config.json and 1_Pooling/config.json beside the encoder in `folder`.
 
-    pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut.
+    pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut. Raises InputError for another
+    pooling, or a length that the model has no positions for.
     """
-    modes = {f"pooling_mode_{_MODES[each]}": each == pooling for each in ("cls", "mean", "max")}
-    assert any(modes.values()) and max_length <= config.max_position_embeddings, "checked where they are chosen"
+    known, longest = ("cls", "mean", "max"), config.max_position_embeddings
+    require(pooling in known, f"pooling {pooling!r} cannot be declared; choose one of {', '.join(known)}")
+    require(3 <= max_length <= longest, f"max_length must be in 3..{longest}, the model's positions, got {max_length}")
+    modes = {f"pooling_mode_{_MODES[each]}": each == pooling for each in known}
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"}
         for index, (path, name) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))
