@@ -15,8 +15,7 @@ from tinydistil.model.heads import (
     BertForSequenceClassification,
     BertForTokenClassification,
 )
-from tinydistil.model.pretrained import Pretrained
-from tinydistil.model.weights import file_names
+from tinydistil.model.pretrained import Pretrained, file_names
 from tinydistil.train.models import new_shape
 
 # Layers, width and vocabulary. Turc et al. 2019 (table 1) for tiny to medium, Devlin et al. 2019 for base and large;

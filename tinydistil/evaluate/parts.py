@@ -24,8 +24,8 @@ from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Figure, Items, 
 from tinydistil.evaluate.similarity import SimilarityScores, cosine_similarity, untrained_copy, word_overlap
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
+from tinydistil.model.pretrained import HEAD_BIAS
 from tinydistil.model.sentence_folder import SentenceVectors, read_sentence_folder
-from tinydistil.model.weights import HEAD_BIAS
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seeds
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for

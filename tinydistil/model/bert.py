@@ -25,8 +25,7 @@ from tinydistil.model.layers import (
     drop,
     linear,
 )
-from tinydistil.model.pretrained import Heads, Pretrained
-from tinydistil.model.weights import DECODER_WEIGHT, POOLER_WEIGHT
+from tinydistil.model.pretrained import DECODER_WEIGHT, POOLER_WEIGHT, Heads, Pretrained
 
 # Tokens that are in the wide layer at a time where no gradient needs them all. Blocks of a few MiB are reused by the
 # allocator; larger ones are mapped afresh each time, a fifth of bert-tiny's forward pass at 32 x 128.

@@ -25,8 +25,8 @@ from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher.cached import MOST_PARTS
 from tinydistil.distill.teacher.live import check_teacher_precision
 from tinydistil.model.config import BertConfig, memory_there, read_config
+from tinydistil.model.pretrained import HEAD_BIAS, read_weights
 from tinydistil.model.sentence_folder import declaration_of
-from tinydistil.model.weights import HEAD_BIAS, read_weights
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import Student, student_of
 from tinydistil.train.run_config import RunConfig
