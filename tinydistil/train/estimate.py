@@ -4,6 +4,7 @@ What it says of time and memory is measured on this machine with this configurat
 """
 
 import resource
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.batches.shards import WordPair
 from tinydistil.distill.step import Trainer
+from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.model.pretrained import Pretrained
 from tinydistil.model.quantised import weight_bytes
-from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer
+from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer, sample_of
 from tinydistil.train.outcome import terms_of
 from tinydistil.train.plan import Plan, kept_bytes, make_batches
 from tinydistil.train.run_config import TrainConfig
@@ -99,23 +101,43 @@ def estimate(plan: Plan, device: torch.device) -> str:
     ])  # fmt: skip
 
 
-def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int | None = None) -> float:
-    """Seconds that the steps of a run take, from a trial that leaves no trace.
-
-    raw_bytes: of text that is yet to be prepared; given, the seconds of writing the teacher's cache are counted too.
-    """
+def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
+    """Seconds that a run takes once `raw_bytes` of text are prepared: cache and steps, from a trial without a trace."""
     before = torch.get_rng_state()
     trial = _tried(plan, ranks.device)
     torch.set_rng_state(before)
     # Nobody knows yet what cleaning leaves; rather too long than too short.
-    sequences = trial.sequences or round((raw_bytes or 0) / _BYTES_PER_TOKEN / trial.tokens)
+    sequences = trial.sequences or round(raw_bytes / _BYTES_PER_TOKEN / trial.tokens)
     train, cached = plan.config.train, bool(plan.config.teacher_cache)
-    cache_s = cached * (raw_bytes is not None) * train.mask.epochs * sequences * trial.teacher_s
+    cache_s = train.mask.epochs * sequences * trial.teacher_s / ranks.world_size if cached else 0.0
     pace_s = trial.step_s + (0 if cached else trial.teacher_s)
-    budget, by_time = _sequences_in(train, trial.tokens), [60 * train.minutes] if train.minutes else []
-    steps_s = [pace_s / ranks.world_size * budget] if budget is not None else []
-    whole_s = min(steps_s + by_time or [pace_s / ranks.world_size * train.epochs * sequences])
-    return cache_s / ranks.world_size + whole_s
+    return cache_s + _budget_s(train, pace_s / ranks.world_size, sequences, trial.tokens)
+
+
+def training_s(
+    learner: Learner, teacher: LiveTeacher, batches: MaskedBatches, train: TrainConfig, ranks: Ranks
+) -> float:
+    """Seconds of all steps with a cache of `teacher`, from a trial of the run's own models that leaves no trace."""
+    batch, took = sample_of(batches, _TRIAL_SEQUENCES).to(ranks.device), 0.0
+    states, before = teacher(batch), torch.get_rng_state()
+    for _ in range(2):  # the first compiles
+        began = time.monotonic()
+        totals = [loss.total.float() for loss in learner(batch, states).values()]
+        torch.autograd.backward(torch.stack(totals).sum())
+        if ranks.device.type == "cuda":
+            torch.cuda.synchronize()
+        took = time.monotonic() - began
+    learner.zero_grad(set_to_none=True)
+    torch.set_rng_state(before)
+    pace_s, tokens = took / len(batch.input_ids) / ranks.world_size, batches.mean_tokens / batches.batch_size
+    return _budget_s(train, pace_s, len(batches.candidates), tokens)
+
+
+def _budget_s(train: TrainConfig, pace_s: float, sequences: int, tokens: float) -> float:
+    """Seconds of the whole budget at `pace_s` per sequence of `tokens`, with so many `sequences` in the corpus."""
+    counted = _sequences_in(train, tokens)
+    found = ([] if counted is None else [pace_s * counted]) + ([60 * train.minutes] if train.minutes else [])
+    return min(found or [pace_s * train.epochs * sequences])
 
 
 def _sequences_in(train: TrainConfig, tokens: float) -> float | None:

@@ -199,7 +199,7 @@ def start_projected(
     """Give `student` its teacher's weights in fewer dimensions, the same on every rank."""
     assert plan.teacher is not None, "checked by RunConfig"
     count = min(_PROJECTION_SEQUENCES, -(-_PROJECTION_TOKENS * batches.batch_size // int(batches.mean_tokens)))
-    sample = _sample(batches, count).to(ranks.device)
+    sample = sample_of(batches, count).to(ranks.device)
     tokenizers = (plan.teacher.tokenizer, plan.student.tokenizer) if plan.config.student_vocabulary == "own" else None
     project_teacher(student, teacher.to(ranks.device), sample.teacher or sample, tokenizers)
     ranks.broadcast_(tensor.data for tensor in student.parameters())
@@ -221,12 +221,12 @@ def live_teacher(
     precision, sees = plan.config.teacher_precision, plan.config.recipe.teacher_sees
     teacher = LiveTeacher(model.to(ranks.device), learner.states(), sees=sees, precision=precision)
     if precision == "int8":
-        sample = [_sample(batches, _CALIBRATION_SEQUENCES)]
+        sample = [sample_of(batches, _CALIBRATION_SEQUENCES)]
         say(f"teacher in int8: {quantise_teacher(teacher, sample, agree=ranks.broadcast_)}")
     return teacher
 
 
-def _sample(batches: MaskedBatches, count: int) -> MaskedBatch:
+def sample_of(batches: MaskedBatches, count: int) -> MaskedBatch:
     """`count` sequences from all over the text: the same on every rank, after a resume and for any size of a batch."""
     return batches.collate(batches.candidates[:: -(-len(batches.candidates) // count)], 0)
 

@@ -29,7 +29,7 @@ from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherC
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner, TeacherStates
 from tinydistil.model.sentence_folder import declaration_of
-from tinydistil.train.estimate import estimate, seconds_after
+from tinydistil.train.estimate import estimate, seconds_after, training_s
 from tinydistil.train.loop import Loop
 from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer, start_projected
 from tinydistil.train.outcome import STUDENT, Outcome, held_out_loss, masked_lm_loss, objective_loss, write_results
@@ -210,7 +210,7 @@ def _cached_teacher(
             mine = cache.parts[ranks.rank :: ranks.world_size]
             is_whole = [cache.path(*part).exists() and sound(partial(cache.open, *part)) for part in mine]
             missing = [part for part, whole in zip(mine, is_whole, strict=True) if not whole]
-            began, training_s = time.monotonic(), 0.0
+            began, later_s = time.monotonic(), 0.0
             for done, part in enumerate(missing, start=1):
                 shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
                 cache.write(part, shares, live, config.cache, ranks.device)
@@ -225,8 +225,8 @@ def _cached_teacher(
                 left_s = (time.monotonic() - began) / done * left
                 # Asked for once, where the answer is a matter of minutes.
                 if done == 1 and left_s > _LONG_S and ranks.is_main:
-                    training_s = seconds_after(plan, ranks)
-                whole = f", {duration(left_s + training_s)} with training" if training_s else ""
+                    later_s = training_s(learner, live, batches, config.train, ranks)
+                whole = f", {duration(left_s + later_s)} with training" if later_s else ""
                 say(f"teacher's cache: {(len(mine) - left) * len(cache.parts) // len(mine)} of {len(cache.parts)} "
                     f"parts, {duration(left_s)} left{whole}")  # fmt: skip
     size = sum(cache.path(*part).stat().st_size for part in cache.parts)
