@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
-from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of, nearest
-from tinydistil.base.errors import InputError, require
+import numpy as np
+
+from tinydistil.base.config import Checked, OneOf, Range, Share, hints_of
+from tinydistil.base.errors import require
 
 if TYPE_CHECKING:  # needs torch
     from tinydistil.model.config import BertConfig
@@ -44,26 +46,21 @@ class Schedule(Checked, table="schedule"):
             f"got {self.points} for {self.shape!r}",
         )
 
-    @property
-    def values(self) -> tuple[float, ...]:
-        """The values between which it stays."""
-        return tuple(each[1] for each in self.points) or (self.start, self.end)
-
     def at(self, progress: float) -> float:
         """The value once the share `progress` of the steps is done."""
         if self.shape == "points":
-            before = [each for each in self.points if each[0] <= progress] or [self.points[0]]
-            after = [each for each in self.points if each[0] > progress] or [self.points[-1]]
-            (x, low), (y, high) = before[-1], after[0]
-            return low if x >= y else low + (high - low) * (progress - x) / (y - x)
-        passed = min(max(progress, 0.0), 1.0)
-        share = (1 - math.cos(math.pi * passed)) / 2 if self.shape == "cosine" else passed
+            shares, values = np.array(self.points).T
+            return float(np.interp(progress, shares, values))
+        share = min(max(progress, 0.0), 1.0)
+        share = (1 - math.cos(math.pi * share)) / 2 if self.shape == "cosine" else share
         return self.start + (self.end - self.start) * share
 
 
 def values_of(number: float | Schedule) -> tuple[float, ...]:
     """Those between which the number stays."""
-    return number.values if isinstance(number, Schedule) else (number,)
+    if not isinstance(number, Schedule):
+        return (number,)
+    return tuple(each[1] for each in number.points) or (number.start, number.end)
 
 
 def written(number: float | Schedule) -> str:
@@ -283,11 +280,7 @@ class VocabularyOptions(TermOptions, table="recipe"):
             "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "
             f"{whole}",
         )
-        require(
-            self.divergence == "forward",
-            f"recipe.divergence {self.divergence!r} needs the teacher's whole distribution, of which cache.words=top "
-            "keeps a sample; choose cache.words=hidden, or the forward divergence",
-        )
+        check_divergence(self.divergence, 1.0, sparse=True)
         require(cache.top < words, f"cache.top must be below the teacher's vocabulary ({words}), got {cache.top}")
         drawn = f"cache.drawn must be <= the teacher's vocabulary ({words}), got {cache.drawn}; {whole}"
         require(cache.drawn <= words, drawn)
@@ -301,9 +294,10 @@ class VocabularyOptions(TermOptions, table="recipe"):
 
 def check_divergence(divergence: str, temperature: object, *, sparse: bool = False) -> None:
     """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
-    if isinstance(temperature, int | float) and temperature <= 0:
-        raise InputError(f"temperature must be > 0, got {temperature}")
-    if divergence not in DIVERGENCES:
-        raise InputError(f"divergence {divergence!r} is unknown{nearest(divergence, DIVERGENCES)}")
-    if sparse and divergence != "forward":
-        raise InputError(f"divergence {divergence!r} needs the whole distribution; choose cache.words=hidden")
+    require(not isinstance(temperature, int | float) or temperature > 0, f"temperature must be > 0, got {temperature}")
+    OneOf(DIVERGENCES).check(divergence, "divergence")
+    require(
+        not sparse or divergence == "forward",
+        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
+        "sample; choose cache.words=hidden, or the forward divergence",
+    )
