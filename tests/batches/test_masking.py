@@ -107,7 +107,7 @@ def test_whole_words() -> None:
     for row in range(len(ids)):
         for word in np.unique(words[row, chosen[row]]):
             assert chosen[row, (words[row] == word) & ordinary[row]].all()
-    assert 0.13 < chosen.sum() / ordinary.sum() <= 0.151  # a word that does not fit the quota is passed over
+    assert 0.13 < chosen.sum() / ordinary.sum() <= 0.151  # a word that does not fit the quota is skipped
 
 
 def test_shares_can_be_changed() -> None:

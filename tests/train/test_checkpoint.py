@@ -1,4 +1,4 @@
-"""Checkpoints: exact, atomic, damaged ones passed over, the last few and the best kept."""
+"""Checkpoints: exact, atomic, damaged ones skipped, the last few and the best kept."""
 
 import json
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def test_damaged_latest_is_passed_over_aloud(tmp_path: Path, file: str, damage: 
         path.unlink()
     found = checkpoints.latest()
     assert found is not None and found.state["step"] == 1
-    assert len(said) == 1 and said[0].startswith("passed over") and "step-00000002" in said[0]
+    assert len(said) == 1 and said[0].startswith("skipped") and "step-00000002" in said[0]
 
 
 def test_half_written_is_never_taken_and_swept_away(tmp_path: Path) -> None:

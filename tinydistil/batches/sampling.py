@@ -180,7 +180,7 @@ def mask_tokens(
 def _choose_words(
     word_index: NDArray[np.int64], ordinary: NDArray[np.bool_], draws: NDArray[np.float64], quota: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whole words in random order, as long as their pieces fit the quota; one that does not is passed over."""
+    """Whole words in random order, as long as their pieces fit the quota; one that does not is skipped."""
     chosen = np.zeros_like(ordinary)
     for row in range(len(ordinary)):
         places = np.flatnonzero(ordinary[row])

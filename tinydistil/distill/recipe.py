@@ -151,7 +151,7 @@ RECIPES = {
         centred=True,
         whitening=1.0,
     ),
-    # Hidden states weigh much: they say something of every token, guesses of one in seven, and cosines have slopes of a
+    # Hidden states weigh much: they say something of every token, guesses of one in seven, and cosines have gradients a
     # hundredth of theirs. Held-out masked LM loss of 2 x 128 after 500 steps: hidden=1 7.21, 10 6.94 (rate 1e-3); 100
     # 6.52 (3e-3); without a teacher 7.19 (1e-3).
     "total": Recipe(name="total", soft=1.0, hidden=100.0, projection="student-to-teacher"),

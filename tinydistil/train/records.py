@@ -284,7 +284,7 @@ class CheckpointStore:
             try:
                 return self.load(folder)
             except InputError as error:
-                self.say(f"passed over: {error}")
+                self.say(f"skipped: {error}")
         return None
 
     def _folders(self) -> list[Path]:
