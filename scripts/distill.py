@@ -19,10 +19,12 @@ from tinydistil.train.command import add_run_arguments, has_shards, values_of
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, options="tinydistil.corpus.prepare_config:RawRunConfig")
-    parser.add_argument("--recipe", dest="recipe.name", metavar="RECIPE", help="total, partial, distilbert or mlm")
+    parser.add_argument(
+        "--recipe", dest="recipe.name", metavar="RECIPE", help="total, partial, vectors, distilbert or mlm"
+    )
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
     parser.add_argument(
-        "--teacher-precision", help="float32, bfloat16 (CUDA) or int8 (CPU); without it what --precision says"
+        "--teacher-precision", help="float32, bfloat16, int8 (CPU) or fastest; without it what --precision says"
     )
     parser.add_argument(
         "--student", dest="student.model", metavar="DIR", help="folder, hub name, or a shape such as 2x128"
@@ -31,6 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--teacher-cache", metavar="DIR", help="write down what the teacher says, or read it where that was done"
     )
+    parser.add_argument("--teacher-prefix", metavar="TEXT", help='what the teacher reads first, as E5 reads "query: "')
     parser.add_argument("--quick", action="store_true", help="the demonstration in small: half a minute")
     return parser.parse_args()
 
@@ -46,7 +49,7 @@ def main() -> None:
         with importing():
             from tinydistil.demo.run import demonstrate
         demonstrate(arguments.output or Path("runs/demo"), quick=arguments.quick, device=arguments.device)
-    elif has_shards(values := values_of(arguments)):
+    elif has_shards(arguments, values := values_of(arguments)):
         with importing():
             from tinydistil.train.run import run_shards
             from tinydistil.train.run_config import RunConfig, resolve_run

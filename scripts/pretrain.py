@@ -9,13 +9,12 @@ Run it again with --resume auto after an interruption. Exit codes: 0 done, 2 wro
 
 import argparse
 
-from tinydistil.base.config import Range, override
-from tinydistil.base.console import Parser, within
+from tinydistil.base.console import Parser
 from tinydistil.base.errors import importing, require, run_script
 from tinydistil.train.command import add_run_arguments, has_shards, values_of
 
 # Options of RunConfig that have no effect without a teacher.
-TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_cache", "cache")
+TEACHING = ("recipe", "teacher", "teacher_precision", "teacher_prefix", "teacher_cache", "cache")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -23,9 +22,6 @@ def parse_arguments() -> argparse.Namespace:
     parser = Parser(description=__doc__, options="tinydistil.corpus.prepare_config:RawRunConfig", without=TEACHING)
     parser.add_argument(
         "--model", dest="student.model", metavar="DIR", help="folder, hub name, or a shape such as 4x256"
-    )
-    parser.add_argument(
-        "--vocab-size", type=within(Range(1, 10_000_000)), help="train a cased vocabulary of this size on the corpus"
     )
     add_run_arguments(parser)
     return parser.parse_args()
@@ -38,22 +34,16 @@ def main() -> None:
     for option in TEACHING:
         require(option not in values, f"option {option!r} is for learning from a teacher; use scripts/distill.py")
     values |= {"recipe": {"name": "mlm"}}
-    size = arguments.vocab_size
     # Imported where they are used: --help needs none of this, and a run on shards no preparation.
-    if size is None and has_shards(values):
+    if has_shards(arguments, values):
         with importing():
             from tinydistil.train.run import run_shards
             from tinydistil.train.run_config import RunConfig, resolve_run
         run_shards(arguments, resolve_run(values, RunConfig))
         return
     with importing():
-        from tinydistil.corpus.raw_text import VOCABULARY, resolve_raw, run_raw
-    if size is not None:
-        require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
-        given = bool(resolve_raw(values).student.tokenizer)
-        require(not given, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
-        override(values, [], {"student.tokenizer": str(arguments.output / VOCABULARY)})
-    run_raw(arguments, values, vocab_size=size)
+        from tinydistil.corpus.raw_text import run_raw
+    run_raw(arguments, values)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.losses import SparseTargets
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher import cached as cache_module
-from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache
+from tinydistil.distill.teacher.cached import FITTED, OWNERSHIP, CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import LastHidden, Learner, TeacherStates
 from tinydistil.model.bert import Decoding
@@ -219,14 +219,14 @@ def test_a_share_of_a_batch_gets_the_same_bits(tmp_path: Path) -> None:
 def test_projections_come_with_the_cache(tmp_path: Path) -> None:
     learner, live, batches = toy("whitened")
     cache = write(tmp_path, live, batches, CacheConfig())
-    cache.save_fitted(learner.fitted_tensors())
+    cache.save_tensors(FITTED, learner.fitted_tensors())
     other, _, _ = toy("whitened")
     for buffer in other.terms.buffers():
         buffer.zero_()
-    assert cache.load_fitted(other.fitted_tensors())
+    assert cache.load_tensors(FITTED, other.fitted_tensors())
     for name, found in other.fitted_tensors().items():
         assert torch.equal(found, learner.fitted_tensors()[name])
-    assert not TeacherCache(tmp_path / "none", batches.candidates, 1).load_fitted(other.fitted_tensors())
+    assert not TeacherCache(tmp_path / "none", batches.candidates, 1).load_tensors(FITTED, other.fitted_tensors())
 
 
 def test_missing_parts_are_those_that_are_not_whole(tmp_path: Path) -> None:
@@ -350,19 +350,19 @@ def test_a_part_of_another_cache_is_no_part_of_this_one(tmp_path: Path) -> None:
 def test_damaged_projections_are_named(damage: Callable[[Path], object], tmp_path: Path) -> None:
     learner, live, batches = toy("whitened")
     cache = write(tmp_path, live, batches, CacheConfig())
-    cache.save_fitted(learner.fitted_tensors())
+    cache.save_tensors(FITTED, learner.fitted_tensors())
     damage(tmp_path / "projections.safetensors")
     with pytest.raises(InputError, match=r"projections.safetensors is damaged .* delete it"):
-        cache.load_fitted(learner.fitted_tensors())
+        cache.load_tensors(FITTED, learner.fitted_tensors())
 
 
 def test_projections_of_other_shapes_are_named(tmp_path: Path) -> None:
     learner, live, batches = toy("whitened")
     cache = write(tmp_path, live, batches, CacheConfig())
-    cache.save_fitted(learner.fitted_tensors())
+    cache.save_tensors(FITTED, learner.fitted_tensors())
     other, _, _ = toy("hidden only")
-    with pytest.raises(InputError, match=r"holds other projections than this run has"):
-        cache.load_fitted(other.fitted_tensors())
+    with pytest.raises(InputError, match=r"holds other tensors than this run has"):
+        cache.load_tensors(FITTED, other.fitted_tensors())
 
 
 def test_few_parts_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
-from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, quantise_teacher
+from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, fastest_precision, quantise_teacher
 from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
@@ -101,13 +101,19 @@ def test_precision_is_the_teachers_own() -> None:
     assert 1e-4 < float((rough - exact).norm() / exact.norm()) < 0.05
 
 
-def test_what_a_device_has_no_use_for_is_refused() -> None:
+def test_what_a_device_has_no_use_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True}, raising=False)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     for precision, device in (("", cpu), ("float32", cpu), ("int8", cpu), ("", cuda), ("bfloat16", cuda)):
         check_teacher_precision(precision, device)
     with pytest.raises(InputError, match=r"teacher_precision 'int4' is unknown; did you mean 'int8'"):
         check_teacher_precision("int4", cpu)
-    with pytest.raises(InputError, match=r"'bfloat16' is for CUDA; most CPUs .* or choose int8"):
+    with pytest.raises(InputError, match=r"'bfloat16' is for CUDA and for CPUs .* this one would take .* choose int8"):
         check_teacher_precision("bfloat16", cpu)
+    assert (fastest_precision(cpu), fastest_precision(cuda)) == ("float32", "bfloat16")
+    for instructions in ("avx512_bf16", "amx_bf16"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=instructions: {name: True}, raising=False)
+        check_teacher_precision("bfloat16", cpu)
+        assert fastest_precision(cpu) == "bfloat16"
     with pytest.raises(InputError, match=r"'int8' is for the CPU; choose bfloat16 on CUDA"):
         check_teacher_precision("int8", cuda)

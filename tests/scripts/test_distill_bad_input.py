@@ -91,9 +91,9 @@ CASES = {
     "teacher's precision": Case(
         r"teacher_precision 'int9' is unknown; did you mean 'int8'", ["--teacher-precision", "int9"]
     ),
-    "teacher's bfloat16 on a CPU": Case(
-        r"teacher_precision 'bfloat16' is for CUDA; most CPUs take several times as long .* choose int8",
-        ["--teacher-precision", "bfloat16"],
+    "prefix of no teacher": Case(
+        r"teacher_prefix 'query: ' needs a teacher, and there is none; give --teacher, or leave it out",
+        ["--recipe", "mlm", "--student", "student", "--teacher-prefix", "query: "],
     ),
     "precision of no teacher": Case(
         r"teacher_precision 'int8' needs a teacher, and there is none; give --teacher, or leave it out",

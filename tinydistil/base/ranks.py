@@ -5,7 +5,9 @@ costs nothing. Numbers of the host travel over gloo, those of CUDA devices over 
 """
 
 import hashlib
+import importlib.metadata
 import os
+import platform
 import re
 import sys
 import threading
@@ -14,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -204,3 +207,26 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
     store = PrefixStore(f"tinydistil/{attempt()}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     return dist.new_group(backend="gloo", timeout=HOST_TIMEOUT) if cuda else None
+
+
+def environment(ranks: Ranks) -> dict[str, object]:
+    """What the figures of a run depend on beside its configuration, for environment.json."""
+    try:  # which Linux tells in a file only
+        found = re.search(
+            r"^model name\s*:\s*(.*?)\s*$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        processor = found[1] if found else "unknown"
+    except OSError:
+        processor = platform.processor()
+    packages = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "platform": platform.platform(),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "cuda_device": torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None,
+        "world_size": ranks.world_size,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }

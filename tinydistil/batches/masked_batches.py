@@ -6,7 +6,6 @@ Shapes: B sequences, T tokens (T' the teacher's), W words, R masked positions, G
 """
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
@@ -101,9 +100,11 @@ class Sequences(Protocol):
 class MaskedBatches:
     """Makes the batches of one split. `batch_size` is the global one, G.
 
-    With a `teacher_tokenizer` the teacher reads another tokenization than the student, whose is `tokenizer`, and every
-    batch has a teacher's view. seed: of the order, and of the masks unless `mask_seed` is another. side: the
-    tokenization that the student reads, where there are two; by default the second where the teacher reads the first.
+    With a `teacher_tokenizer` the teacher reads other tokens than the student, whose is `tokenizer`, and every batch
+    has a teacher's view: of another tokenization, or of the same with `teacher_prefix` before each text, which counts
+    among its valid tokens where `pools_prefix`. seed: of the order, and of the masks unless `mask_seed` is another.
+    side: the tokenization that the student reads, where there are two; by default the second where the teacher reads
+    the first.
     """
 
     def __init__(
@@ -116,11 +117,16 @@ class MaskedBatches:
         seed: int,
         mask_seed: int | None = None,
         teacher_tokenizer: Tokenizer | None = None,
+        teacher_prefix: Sequence[int] = (),
+        pools_prefix: bool = True,
         side: int | None = None,
         order: OrderConfig | None = None,
     ) -> None:
         self.sequences, self.tokenizer, self.teacher_tokenizer = sequences, tokenizer, teacher_tokenizer
-        self.side = int(teacher_tokenizer is not None) if side is None else side
+        apart = teacher_tokenizer is not None and teacher_tokenizer.fingerprint != tokenizer.fingerprint
+        self.side = int(apart) if side is None else side
+        self._teacher_side = 1 - self.side if apart else self.side
+        self._prefix, self._pools_prefix = np.array(teacher_prefix, np.uint32), pools_prefix
         self.mask, self.order = mask, order or OrderConfig()
         self.batch_size, self.seed, self.mask_seed = batch_size, seed, seed if mask_seed is None else mask_seed
         self._lengths = self.lengths() if self.order != OrderConfig() else None
@@ -178,12 +184,7 @@ class MaskedBatches:
             none = torch.empty(0, dtype=torch.int64)
             view = None if theirs is None else TeacherView(*_empty(theirs))
             return MaskedBatch(*_empty(own), none, none, none, view, epoch, tokens=0)
-        pairs = [self.sequences.pair(int(i)) for i in sequence_ids] if self.sequences.has_words else []
-        if pairs:
-            read = [pair.side(self.side) for pair in pairs]
-            student = padded(own, [tokens for tokens, _ in read], [pieces for _, pieces in read])
-        else:
-            student = padded(own, [self.sequences[int(i)] for i in sequence_ids], self._starts)
+        student = self._padded(own, sequence_ids, self.side)
         masked = mask_tokens(
             student.ids,
             student.text & (student.ids != own.unk_id),
@@ -197,17 +198,24 @@ class MaskedBatches:
         )
         view = None
         if theirs is not None:
-            read = [pair.side(1 - self.side) for pair in pairs]
-            teacher = padded(theirs, [tokens for tokens, _ in read], [pieces for _, pieces in read])
+            teacher = self._padded(theirs, sequence_ids, self._teacher_side, self._prefix)
             # What the student is asked for is masked whole where the teacher reads it.
             words = np.zeros_like(student.text)  # (B, W), W = T
             words[masked.rows // words.shape[1], student.words.reshape(-1)[masked.rows]] = True
             in_words = np.take_along_axis(words, np.clip(teacher.words, 0, words.shape[1] - 1), 1) & teacher.text
             view = TeacherView(*teacher.tensors(np.where(in_words, theirs.mask_id, teacher.ids)))
+            if not self._pools_prefix:  # nor the [CLS] before it, as sentence-transformers has it
+                view.valid_mask[:, : len(self._prefix) + 1] = False
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
         return MaskedBatch(
             *student.tensors(masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum())
         )
+
+    def _padded(self, tokenizer: Tokenizer, sequence_ids: Ids, side: int, prefix: Tokens | None = None) -> "Padded":
+        if not self.sequences.has_words:
+            return padded(tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._starts, prefix)
+        read = [self.sequences.pair(int(i)).side(side) for i in sequence_ids]
+        return padded(tokenizer, [tokens for tokens, _ in read], [pieces for _, pieces in read], prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,16 +237,29 @@ class Padded:
         return shown, original, valid.long(), valid, words
 
 
-def padded(tokenizer: Tokenizer, sequences: Sequence[Tokens], words: WordStarts | Sequence[Tokens]) -> Padded:
-    """Sequences of tokens. words: the pieces of each word (W,) of each, or how the spelling of tokens tells them."""
+def padded(
+    tokenizer: Tokenizer,
+    sequences: Sequence[Tokens],
+    words: WordStarts | Sequence[Tokens],
+    prefix: Tokens | None = None,
+) -> Padded:
+    """Sequences of tokens. words: the pieces of each word (W,) of each, or how the spelling of tokens tells them.
+
+    prefix: stands before each, and is no text.
+    """
+    first = 1 + (0 if prefix is None else len(prefix))
+    if prefix is not None and first > 1:
+        sequences = [np.concatenate([prefix, tokens]) for tokens in sequences]
     ids, valid, text = pad_with_special(tokenizer, sequences)
+    text[:, 1:first] = False
     if isinstance(words, WordStarts):
         # A word that was cut at the sequence's start belongs to no word of it: -1.
         return Padded(ids, valid, text, np.where(text, np.cumsum(text & words(ids), 1) - 1, -1))
     index = np.full(ids.shape, -1, np.int64)
     for row, (tokens, pieces) in enumerate(zip(sequences, words, strict=True)):
-        require(int(pieces.sum()) == len(tokens), f"a sequence's words do not add up to its tokens; {_DAMAGED}")
-        index[row, 1 : len(tokens) + 1] = np.repeat(np.arange(len(pieces)), pieces)
+        whole = int(pieces.sum()) == len(tokens) + 1 - first
+        require(whole, f"a sequence's words do not add up to its tokens; {_DAMAGED}")
+        index[row, first : len(tokens) + 1] = np.repeat(np.arange(len(pieces)), pieces)
     return Padded(ids, valid, text, index)
 
 
@@ -268,31 +289,3 @@ def pad_with_special(
 def _empty(tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     ids = torch.tensor([[tokenizer.cls_id, tokenizer.sep_id]])
     return ids, ids, torch.ones_like(ids), torch.zeros_like(ids, dtype=torch.bool), torch.full_like(ids, -1)
-
-
-class Prefetched:
-    """`MaskedBatches`, one step ahead on a thread of its own; where the device is an accelerator, in pinned memory.
-
-    A batch is a pure function of its cursor, so nothing changes but when it is made, and a resumed or repeated cursor
-    costs one batch made in vain. One thread is enough: masks are numpy, and a step takes ten times as long. An error in
-    the making is raised where the batch is asked for.
-    """
-
-    def __init__(self, batches: MaskedBatches, *, pinned: bool = False) -> None:
-        self._batches, self._pinned = batches, pinned
-        self.batches_per_epoch, self.mean_tokens = batches.batches_per_epoch, batches.mean_tokens
-        self.global_batch = batches.global_batch
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._next: tuple[tuple[int, ...], Future[list[MaskedBatch]]] | None = None
-
-    def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> Sequence[MaskedBatch]:
-        """This rank's share of the `cursor`-th global batch; the next one is begun."""
-        asked, following = ((each, rank, world_size, accumulation) for each in (cursor, cursor + 1))
-        begun, ready = self._next or (None, None)
-        made = (ready if ready is not None and begun == asked else self._pool.submit(self._make, *asked)).result()
-        self._next = (following, self._pool.submit(self._make, *following))
-        return made
-
-    def _make(self, cursor: int, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
-        made = self._batches.micro_batches(cursor, rank=rank, world_size=world_size, accumulation=accumulation)
-        return [batch.to(None) for batch in made] if self._pinned else made

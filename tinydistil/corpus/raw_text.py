@@ -3,13 +3,13 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tinydistil.base.config import to_mapping
+from tinydistil.base.config import override, to_mapping
 from tinydistil.base.errors import InputError, require, stopping
 from tinydistil.base.files import difference, read_json, write_json
 from tinydistil.base.ranks import Ranks
@@ -71,9 +71,15 @@ def plan_raw(config: RawRunConfig, output: Path, *, resume: bool, device: str = 
     return make_plan(config, output, resume=resume, device=device, text=raw_text if config.corpus else None)
 
 
-def run_raw(arguments: argparse.Namespace, values: Mapping[str, object], *, vocab_size: int | None = None) -> None:
-    """The run of a command line whose option values are `values`. vocab_size: of a vocabulary to be trained first."""
-    config, output = resolve_raw(values), arguments.output
+def run_raw(arguments: argparse.Namespace, values: dict[str, object]) -> None:
+    """The run of a command line whose option values are `values`; a vocabulary is trained first if one is asked for."""
+    output, vocab_size = arguments.output, arguments.vocab_size
+    if vocab_size is not None:
+        require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
+        given = bool(resolve_raw(values).student.tokenizer)
+        require(not given, "--vocab-size trains a vocabulary, --tokenizer names one; give one of them")
+        override(values, [], {"student.tokenizer": str(output / VOCABULARY)})
+    config = resolve_raw(values)
 
     def plan_of(ranks: Ranks, resume: bool) -> Plan:
         with ExitStack() as stack:

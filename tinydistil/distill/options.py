@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # needs torch
 DISTANCES = ("cosine", "mse")
 DIVERGENCES = ("forward", "reverse", "jensen-shannon")
 EMBEDDINGS = ("random", "spelling", "pca")
-PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", "pca")
+FIXED = ("pca", "random")  # projections of which nothing is learned
+PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", *FIXED)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,8 @@ class TermOptions(Checked, table="recipe"):
 class RepresentationOptions(TermOptions, table="recipe"):
     """distance: of two vectors. projection: brings them to one width: "student-to-teacher" (a learned D -> E map, which
     cannot collapse), "teacher-to-student" (learned, E -> D: it can learn to flatter the student), "pca" (the teacher's
-    own first components, fixed) or "none". centred: the teacher's mean vector is taken off first, which otherwise makes
+    own first components, fixed), "random" (D directions at right angles, fixed: it favours none of the teacher's) or
+    "none". centred: the teacher's mean vector is taken off first, which otherwise makes
     all cosines large and alike. whitening: in [0, 1], evens out the teacher's directions, see `Projection`.
     fit_sequences: of the training text, for mean and directions."""
 
@@ -194,12 +196,12 @@ class RepresentationOptions(TermOptions, table="recipe"):
         require(
             self.projection != "none" or student == teacher,
             f"recipe.projection must not be 'none' where widths differ ({student} and {teacher}); "
-            "choose student-to-teacher, teacher-to-student or pca",
+            "choose student-to-teacher, teacher-to-student, pca or random",
         )
         require(
-            self.projection != "pca" or teacher >= student,
-            f"recipe.projection 'pca' reduces the teacher ({teacher}) to the student ({student}), which is wider; "
-            "choose student-to-teacher",
+            self.projection not in FIXED or teacher >= student,
+            f"recipe.projection {self.projection!r} reduces the teacher ({teacher}) to the student ({student}), which "
+            "is wider; choose student-to-teacher",
         )
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
@@ -228,6 +230,10 @@ class PooledOptions(RepresentationOptions, table="recipe"):
     @property
     def needs(self) -> Needs:
         return Needs(teacher=("pooled",))
+
+    def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
+        """A sequence's vector is kept as the teacher gives it; how it is prepared is free."""
+        return {"cache.vector_bits": cache.vector_bits}
 
 
 @dataclass(frozen=True)

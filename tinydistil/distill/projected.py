@@ -1,15 +1,22 @@
-"""A student that starts as its teacher seen through the principal components of the teacher's hidden states.
+"""Students that start as their teacher: all of it, on the principal components of its hidden states, or word vectors.
 
 Every weight is the teacher's, in fewer dimensions: attention and word vectors in closed form, as in SliceGPT (Ashkboos
 et al. 2024) but with heads of reduced rank, and each dense layer by least squares on the teacher's own activations.
 Shapes: N tokens, D student width, E teacher width, V vocabulary, H heads, K head size.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, TeacherView
+from tinydistil.batches.sampling import MaskConfig, by_length
+from tinydistil.batches.shards import WordPair
 from tinydistil.distill.initialise import Moments, by_spelling, clear_padding
+from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.model.bert import BertForMaskedLM, BertModel, Layer, SelfAttention
 from tinydistil.model.layers import PackedAttention, activate
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -17,6 +24,8 @@ from tinydistil.tokenizer.tokenizer import Tokenizer
 # Dense inputs of the head's activation stand so many deviations above 0, where GELU is nearly linear.
 _OFFSET = 2.0
 _RIDGE = 1e-4
+_WORDS = 512  # encoded at a time
+_SPREAD = 0.1  # of the numbers of a word's vector
 
 
 @torch.no_grad()
@@ -158,3 +167,55 @@ def _fit_norm(norm: nn.LayerNorm, inputs: Tensor, targets: Tensor) -> Tensor:
     norm.weight.copy_((varying * wanted).sum(0) / varying.square().sum(0).clamp(min=1e-12))
     norm.bias.copy_(targets.mean(0) - norm.weight * plain.mean(0))
     return norm(inputs)  # type: ignore[no-any-return]
+
+
+class _Words(list[NDArray[np.unsignedinteger]]):
+    """Token ids of words, as `batches.masked_batches.Sequences`."""
+
+    has_words = False
+
+    def pair(self, index: int, /) -> WordPair:
+        """There is one tokenization only."""
+        raise NotImplementedError
+
+    def lengths(self, side: int = 0, /) -> NDArray[np.int64]:
+        """Tokens of every word."""
+        return np.array(list(map(len, self)))
+
+
+@torch.no_grad()
+def encode_words(
+    teacher: LiveTeacher, own: Tokenizer, prefix: Sequence[int], vocabulary: Tokenizer, *, pools_prefix: bool = True
+) -> Tensor:
+    """The teacher's vector (V, E) of each word of `vocabulary` alone, as of a sequence; zeros for special tokens.
+
+    own: the teacher's tokenizer. prefix, pools_prefix: as in `MaskedBatches`. So static embeddings are distilled too
+    (model2vec, Tulkens & van Dongen 2024).
+    """
+    (pooled,) = (states["pooled"] for states in teacher.states.values() if "pooled" in states)
+    device, special = next(teacher.model.parameters()).device, set(vocabulary.special.spellings())
+    texts = [vocabulary.token(i) for i in range(vocabulary.vocab_size)]
+    chosen = [i for i, text in enumerate(texts) if text not in special]
+    plain = [texts[i].removeprefix("##").removeprefix("\u2581") for i in chosen]
+    ids = _Words(np.array(each.ids, np.uint32) for each in own.encode_all(plain, None, add_special=False))
+    batches = MaskedBatches(
+        ids, own, MaskConfig(rate=0.0), batch_size=1, seed=0,
+        teacher_tokenizer=own, teacher_prefix=prefix, pools_prefix=pools_prefix,
+    )  # fmt: skip
+    found = torch.zeros(len(texts), teacher.encoder.config.hidden_size)
+    for some in by_length({i: len(each) for i, each in enumerate(ids)}, _WORDS):
+        batch = batches.collate(np.array(some), 0).to(device)
+        found[[chosen[i] for i in some]] = pooled.take(teacher.read(batch), batch).float().cpu()
+    return found
+
+
+@torch.no_grad()
+def start_encoded(words: Tensor, encoded: Tensor, basis: Tensor) -> None:
+    """Overwrite the word vectors (V', D) of a student with the teacher's (V, E) on the directions `basis` (D, E).
+
+    Centred and of one length, for the middle of what LayerNorm leaves of them; those of special tokens stay.
+    """
+    known = encoded.abs().sum(1) > 0
+    vectors = (encoded[known] - encoded[known].mean(0)) @ basis.T.to(encoded)
+    scale = _SPREAD * words.shape[1] ** 0.5 / vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    words[: len(known)][known] = (vectors * scale).to(words)

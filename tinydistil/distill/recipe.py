@@ -5,7 +5,7 @@ compositions of the same terms, in the same loop.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from tinydistil.base.config import Checked, OneOf, Table, from_mapping
 from tinydistil.base.errors import require
@@ -136,6 +136,8 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         return found
 
 
+# A student that takes every second layer of its teacher.
+HALF = "half"
 RECIPES = {
     "mlm": Recipe(name="mlm"),
     # The student keeps its vocabulary: words and sentences are what both have in common. Vectors weigh much, for the
@@ -158,4 +160,24 @@ RECIPES = {
     # Weights and temperature of the command that Sanh et al. 2019 published: --alpha_ce 5 --alpha_mlm 2 --alpha_cos 1.
     # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
     "distilbert": Recipe(name="distilbert", hard=2.0, soft=5.0, hidden=1.0),
+    # Vectors of sentences and words that the teacher has encoded once; `RUNS` has the rest of it.
+    "vectors": Recipe(name="vectors", hard=0.0, pooled=1.0, teacher_sees="original", projection="random", centred=True),
+}
+# What a recipe changes in the rest of a run, below what a user says.
+RUNS: dict[str, dict[str, Any]] = {
+    "distilbert": {"student": {"start": "layers", "model": HALF}},
+    "vectors": {
+        "teacher_cache": "inside",
+        "teacher_precision": "fastest",
+        "student": {"embeddings": "encoded"},
+        "train": {
+            "batch_size": 64,
+            "epochs": 3.0,
+            "order": {"longest": 40, "window": 32},
+            "mask": {"rate": 0.0, "epochs": 1},
+            "optimizer": {"learning_rate": 2e-3},
+            "schedule": {"shape": "cosine", "warmup_share": 0.05},
+        },
+        "prepare": {"pack": False, "single_words": 5, "max_length": 64},
+    },
 }

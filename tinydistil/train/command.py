@@ -23,6 +23,8 @@ def add_run_arguments(parser: Parser) -> None:
     nothing = "check everything, estimate memory and time, train nothing"
     going_on = "auto: go on from the latest whole checkpoint"
     add("--tokenizer", "the student's vocabulary, where it brings none", "student.tokenizer", metavar="DIR")
+    size, vocabulary = within(Range(1, 10_000_000)), "train a cased vocabulary of this size on the corpus"
+    add("--vocab-size", vocabulary, type=size)
     add("--corpus", raw, nargs="+", metavar="PATH")
     add("--shards", "a corpus that scripts/prepare.py made", metavar="DIR")
     add("--eval-set", overlap, "evaluation_sets", nargs="+", metavar="FILE")
@@ -63,6 +65,10 @@ def values_of(arguments: argparse.Namespace) -> dict[str, object]:
     return values
 
 
-def has_shards(values: Mapping[str, object]) -> bool:
+def has_shards(arguments: argparse.Namespace, values: Mapping[str, object]) -> bool:
     """Whether a run reads token shards alone, and no option is about raw text."""
-    return bool(values.get("shards")) and not {"corpus", "evaluation_sets", "prepare"} & values.keys()
+    return (
+        bool(values.get("shards"))
+        and arguments.vocab_size is None
+        and not {"corpus", "evaluation_sets", "prepare"} & values.keys()
+    )

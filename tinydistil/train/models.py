@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,16 @@ from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
-from tinydistil.distill.projected import project_teacher
+from tinydistil.distill.projected import encode_words, project_teacher, start_encoded
+from tinydistil.distill.recipe import HALF
+from tinydistil.distill.teacher.cached import WORDS, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher, quantise_teacher
 from tinydistil.distill.terms.base import Learner
+from tinydistil.distill.terms.representation import Pooled
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig, fitting, read_config
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.run_config import HALF, OptimizerConfig, RunConfig
+from tinydistil.train.run_config import OptimizerConfig, RunConfig
 
 if TYPE_CHECKING:
     from tinydistil.train.plan import Plan
@@ -184,10 +187,11 @@ def build_student(plan: "Plan", teacher: BertForMaskedLM | BertModel | None) -> 
             model = student_from_layers(model, chosen.layers)
     if config.student_vocabulary == "teacher":
         assert teacher is not None and plan.teacher_tokenizer is not None, "checked by RunConfig"
-        # What measured best: see the README's table. A projected start overwrites them.
+        # What measured best: see the README's table. A projected start overwrites them, as "encoded" does.
         drawn = chosen.start == "projected" or teacher.config.hidden_size < shape.hidden_size
         best = "spelling" if student.own is not None else "random" if drawn else "pca"
-        model = student_for_vocabulary(model, own, teacher, plan.teacher_tokenizer, chosen.embeddings or best)
+        begin = "random" if chosen.embeddings == "encoded" else chosen.embeddings or best
+        model = student_for_vocabulary(model, own, teacher, plan.teacher_tokenizer, begin)
     elif student.respelled and own is not None:
         model = student_for_vocabulary(model, own, None, student.tokenizer, "spelling")
     return model.train()
@@ -203,6 +207,24 @@ def start_projected(
     tokenizers = (plan.teacher.tokenizer, plan.student.tokenizer) if plan.config.student_vocabulary == "own" else None
     project_teacher(student, teacher.to(ranks.device), sample.teacher or sample, tokenizers)
     ranks.broadcast_(tensor.data for tensor in student.parameters())
+
+
+def start_with_words(
+    plan: "Plan", learner: Learner, teacher: LiveTeacher, ranks: Ranks, cache: TeacherCache | None
+) -> None:
+    """Begin the student's word vectors with what `teacher` makes of each word alone, which a `cache` keeps."""
+    own, read_by, words = plan.teacher, plan.student.tokenizer, learner.student.bert.embeddings.word.weight
+    basis = cast(Pooled, learner.terms["pooled"]).projection.basis
+    assert own is not None and basis is not None, "checked by RunConfig"
+    encoded = torch.zeros(read_by.vocab_size, own.config.hidden_size)
+    with ranks.agreed("encode the vocabulary"):
+        if ranks.is_main and not (cache and cache.load_tensors(WORDS, {"words": encoded})):
+            prefix, pools = own.prefix_ids, own.pools_prefix
+            encoded.copy_(encode_words(teacher, own.tokenizer, prefix, read_by, pools_prefix=pools))
+            if cache:
+                cache.save_tensors(WORDS, {"words": encoded})
+    start_encoded(words.data, encoded.to(words.device), basis)
+    ranks.broadcast_([words.data])
 
 
 def live_teacher(

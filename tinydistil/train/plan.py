@@ -1,12 +1,9 @@
 """What can be refused is refused here, before a weight is loaded: files, vocabularies, widths, heads, output."""
 
 import hashlib
-import importlib.metadata
-import os
-import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -23,13 +20,13 @@ from tinydistil.batches.shards import TokenShards
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher.cached import MOST_PARTS
-from tinydistil.distill.teacher.live import check_teacher_precision
+from tinydistil.distill.teacher.live import FASTEST, check_teacher_precision, fastest_precision
 from tinydistil.model.config import BertConfig, memory_there, read_config
 from tinydistil.model.pretrained import HEAD_BIAS, read_weights
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import Student, student_of
-from tinydistil.train.run_config import RunConfig
+from tinydistil.train.run_config import INSIDE, RunConfig
 
 CONFIG_FILE, CHECKPOINTS = "run.json", "checkpoints"
 SHARDS, VOCABULARY = "shards", "vocabulary"  # which an earlier start may have left before it wrote its configuration
@@ -46,6 +43,7 @@ class ModelFolder:
     """The teacher: its folder, shape, vocabulary, and whether it predicts words.
 
     pooling: how it declares to pool a sequence, where the recipe compares sequences; None where it says nothing.
+    prefix: what it reads before every text; pools_prefix: whether that counts in the pooling.
     """
 
     folder: Path
@@ -53,6 +51,13 @@ class ModelFolder:
     tokenizer: Tokenizer
     predicts_words: bool
     pooling: str | None
+    prefix: str = ""
+    pools_prefix: bool = True
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """The prefix in its vocabulary."""
+        return tuple(self.tokenizer.encode_all([self.prefix], None, add_special=False)[0].ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,11 @@ class Plan:
         """The teacher's, where there is one."""
         return None if self.teacher is None else self.teacher.tokenizer
 
+    @property
+    def cache(self) -> Path:
+        """The folder of the teacher's cache, where there is one."""
+        return cache_of(self.config, self.output)
+
 
 def make_plan(
     config: RunConfig,
@@ -118,6 +128,8 @@ def make_plan(
     teacher's first. Raises InputError for what is missing, contradictory or does not fit.
     """
     check_precision(config.train.precision)
+    if config.teacher_precision == FASTEST:
+        config = replace(config, teacher_precision=fastest_precision(device_of(device)))
     config.recipe.check_mask_rate(config.train.mask.rate)
     check_teacher_precision(config.teacher_precision, device_of(device))
     if config.train.tensorboard:
@@ -144,10 +156,15 @@ def make_plan(
         content["student"] = fingerprint_of(student.own)
     read = _text_in(Path(config.shards)) if text is None else text(tokenizers)
     sides = sides_of(read.fingerprints, student.tokenizer, read_by, f"text {str(read.shards)!r}")
-    for who, shape in (("student", student.shape), ("teacher", seen or student.shape)):
+    before = 0 if teacher is None else len(teacher.prefix_ids)
+    for who, shape, longest in (
+        ("student", student.shape, read.longest),
+        ("teacher", seen or student.shape, read.longest + before),
+    ):
+        prefixed = f", with its prefix {longest}," if longest > read.longest else ""
         require(
-            read.longest <= shape.max_position_embeddings,
-            f"prepare.max_length {read.longest} is longer than the {who}'s position table "
+            longest <= shape.max_position_embeddings,
+            f"prepare.max_length {read.longest}{prefixed} is longer than the {who}'s position table "
             f"({shape.max_position_embeddings}); lower it (--max-length) and prepare the text so",
         )
     _check_memory(config, shapes, read.mean_tokens, device_of(device))
@@ -156,10 +173,16 @@ def make_plan(
     return Plan(config, output, teacher, student, shapes, read, sides, content)
 
 
+def cache_of(config: RunConfig, output: Path) -> Path:
+    """The folder of the teacher's cache."""
+    return output / "cache" if config.teacher_cache == INSIDE else Path(config.teacher_cache)
+
+
 def ownership(config: RunConfig, output: Path) -> Ownership:
     """How a run owns its folder."""
     # A cache or shards may be asked for inside the run's folder, and be there before the run is.
-    paths = [Path(name).resolve() for name in (config.teacher_cache, config.shards) if name]
+    paths = [Path(config.shards).resolve()] * bool(config.shards)
+    paths += [cache_of(config, output).resolve()] * bool(config.teacher_cache)
     within, depth = output.resolve(), len(output.resolve().parts)
     inside = {path.parts[depth] for path in paths if within in path.parents}
     return Ownership(
@@ -168,29 +191,6 @@ def ownership(config: RunConfig, output: Path) -> Ownership:
         must_agree=lambda name: FREE_ON_RESUME.match(name) is None,
         tables=("content",),
     )
-
-
-def environment(ranks: Ranks) -> dict[str, object]:
-    """What the figures of a run depend on beside its configuration, for environment.json."""
-    try:  # which Linux tells in a file only
-        found = re.search(
-            r"^model name\s*:\s*(.*?)\s*$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
-        )
-        processor = found[1] if found else "unknown"
-    except OSError:
-        processor = platform.processor()
-    packages = ("torch", "tokenizers", "numpy", "safetensors", "scipy")
-    return {
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-        "platform": platform.platform(),
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "cuda_device": torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None,
-        "world_size": ranks.world_size,
-        "threads": torch.get_num_threads(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
@@ -206,7 +206,7 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         mixed = hashlib.sha256(repr((train.seed, found)).encode())
         return int.from_bytes(mixed.digest()[:8], "big") >> 1 if found else train.seed
 
-    training = split == "train"
+    training, prefixed = split == "train", plan.teacher is not None and bool(plan.teacher.prefix)
     return MaskedBatches(
         shards,
         plan.student.tokenizer,
@@ -219,7 +219,9 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         mask_seed=seed("teacher", *([] if plan.config.teacher_cache else ["student"])) if training else 0,
         order=train.order if training else None,
         side=plan.sides.student,
-        teacher_tokenizer=plan.teacher_tokenizer if plan.sides.apart else None,
+        teacher_tokenizer=plan.teacher_tokenizer if plan.sides.apart or prefixed else None,
+        teacher_prefix=plan.teacher.prefix_ids if plan.teacher is not None and prefixed else (),
+        pools_prefix=plan.teacher is None or plan.teacher.pools_prefix,
     )
 
 
@@ -241,7 +243,8 @@ def _teacher_of(config: RunConfig) -> ModelFolder:
     )
     declared = declaration_of(folder) if "pooled" in config.recipe.needs.teacher else None
     pooling = declared.poolings[0] if declared and len(declared.poolings) == 1 else None  # none of several side by side
-    return ModelFolder(folder, shape, tokenizer, predicts_words, pooling)
+    prefix, pools = (declared.prompt, declared.pools_prompt) if declared else ("", True)
+    return ModelFolder(folder, shape, tokenizer, predicts_words, pooling, config.teacher_prefix or prefix, pools)
 
 
 def _text_in(shards: Path) -> TokenText:
@@ -261,7 +264,7 @@ def _text_in(shards: Path) -> TokenText:
 def _check_cache(config: RunConfig, output: Path) -> None:
     if not config.teacher_cache:
         return
-    folder, epochs = Path(config.teacher_cache), config.train.mask.epochs
+    folder, epochs = cache_of(config, output), config.train.mask.epochs
     named = f"teacher_cache {str(folder)!r}"
     require(not folder.exists() or folder.is_dir(), f"{named} is a file; name a folder")
     own = f"is the folder of the run itself; name one of its own, say {output / 'cache'}"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,19 +20,27 @@ from torch import nn
 from tinydistil.base.console import duration
 from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError, Stopped, require, stopping
 from tinydistil.base.files import read_json, write_json
-from tinydistil.base.ranks import Ranks, attempt, joined
+from tinydistil.base.ranks import Ranks, attempt, environment, joined
 from tinydistil.batches.manifest import MANIFEST
-from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefetched
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
+from tinydistil.batches.prefetched import Prefetched
 from tinydistil.distill.step import Trainer
-from tinydistil.distill.teacher.cached import OWNERSHIP, CachedTeacher, TeacherCache, checksum
+from tinydistil.distill.teacher.cached import FITTED, OWNERSHIP, CachedTeacher, TeacherCache, checksum
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner, TeacherStates
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.train.estimate import estimate, seconds_after, training_s
 from tinydistil.train.loop import Loop
-from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer, start_projected
+from tinydistil.train.models import (
+    build_student,
+    live_teacher,
+    load_teacher,
+    make_optimizer,
+    start_projected,
+    start_with_words,
+)
 from tinydistil.train.outcome import STUDENT, Outcome, held_out_loss, masked_lm_loss, objective_loss, write_results
-from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, environment, make_batches, make_plan, ownership
+from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, make_batches, make_plan, ownership
 from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
 
@@ -142,7 +149,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     held = b"" if checkpoint is None else (checkpoint.folder / "hashes.json").read_bytes()
     ranks.require_same(f"the latest checkpoint in {str(store.folder)!r}", [held])
     source: Callable[[MaskedBatch], TeacherStates] | None = None
-    live = None
+    live, cached = None, None
     if teacher is not None:
         # What reads the teacher's weights comes before it is quantised, which leaves none.
         if config.student.start == "projected" and checkpoint is None:
@@ -150,9 +157,16 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
         source = live = live_teacher(plan, teacher, learner, train, ranks, records.say)
         if config.teacher_cache:
             with stopping():
-                source = _cached_teacher(plan, ranks, learner, live, train, records.say, weights)
+                source = cached = _cached_teacher(plan, ranks, learner, live, train, records.say, weights)
+            if checkpoint is None:
+                every = (
+                    train.collate(cached.cache.ids(number), 0) for epoch, number in cached.cache.parts if not epoch
+                )
+                _agree_on(learner, ranks, records.say, partial(learner.fit_kept, cached, every))
         elif checkpoint is None:
             _fit(learner, live, train, ranks, records.say)
+        if config.student.embeddings == "encoded" and checkpoint is None:
+            start_with_words(plan, learner, live, ranks, None if cached is None else cached.cache)
     precision, clip_norm = config.train.precision, config.train.optimizer.clip_norm
     optimizer = make_optimizer([learner], config.train.optimizer)
     trainer = Trainer(learner, optimizer, ranks, teacher=source, precision=precision, clip_norm=clip_norm)
@@ -183,7 +197,7 @@ def _cached_teacher(
     """
     config, bound = plan.config, bound_to(plan, fingerprint)
     seed = zlib.crc32(json.dumps(bound, sort_keys=True).encode())
-    cache = TeacherCache(Path(config.teacher_cache), batches.candidates, config.train.mask.epochs, seed)
+    cache = TeacherCache(plan.cache, batches.candidates, config.train.mask.epochs, seed)
 
     def sound(found: Callable[[], object]) -> bool:
         try:
@@ -198,14 +212,15 @@ def _cached_teacher(
                 OWNERSHIP.check(cache.folder, bound)
                 if not (cache.folder / OWNERSHIP.record).exists() or cache.missing:  # many may read a whole one
                     held.enter_context(OWNERSHIP.claim(cache.folder, bound))
-        if ranks.all_agree(sound(lambda: cache.load_fitted(learner.fitted_tensors()))):
-            ranks.broadcast_(learner.fitted_tensors().values())
+        fitted = learner.fitted_tensors(kept=False)
+        if ranks.all_agree(sound(lambda: cache.load_tensors(FITTED, fitted))):
+            ranks.broadcast_(fitted.values())
         else:
-            _fit(learner, live, batches, ranks, say)
+            _fit(learner, live, batches, ranks, say, kept=False)
             with ranks.agreed():
                 if ranks.is_main:
-                    cache.save_fitted(learner.fitted_tensors())
-        cache = replace(cache, seed=checksum(learner.fitted_tensors(), seed))
+                    cache.save_tensors(FITTED, fitted)
+        cache = replace(cache, seed=checksum(fitted, seed))
         with ranks.agreed("write their parts of the teacher's cache"):
             mine = cache.parts[ranks.rank :: ranks.world_size]
             is_whole = [cache.path(*part).exists() and sound(partial(cache.open, *part)) for part in mine]
@@ -235,15 +250,22 @@ def _cached_teacher(
     return CachedTeacher(cache, live, config.cache, ranks.device)
 
 
-def _fit(learner: Learner, live: LiveTeacher, batches: MaskedBatches, ranks: Ranks, say: Say) -> None:
-    """Fit what terms of `learner` fit to the teacher, on the first epoch; every rank gets that of rank 0.
+def _fit(
+    learner: Learner, live: LiveTeacher, batches: MaskedBatches, ranks: Ranks, say: Say, *, kept: bool | None = None
+) -> None:
+    """Fit what terms of `learner` fit to the teacher, on the first epoch. kept: see `Learner.fitted_tensors`."""
+    cursors = range(batches.batches_per_epoch)
+    drawn = (batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)[0] for cursor in cursors)
+    _agree_on(learner, ranks, say, partial(learner.fit, live.read, drawn, kept=kept))
+
+
+def _agree_on(learner: Learner, ranks: Ranks, say: Say, fit: Callable[[], dict[str, str]]) -> None:
+    """Fit; every rank gets what rank 0 has found.
 
     Another machine, or another number of threads, rounds otherwise, and may turn the sign of a component.
     """
-    cursors = range(batches.batches_per_epoch)
-    drawn = (batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)[0] for cursor in cursors)
     with ranks.agreed("fit the projections"):
-        for term, found in learner.fit(live.read, drawn).items():
+        for term, found in fit().items():
             say(f"{term}: {found}")
     ranks.broadcast_(learner.fitted_tensors().values())
 
@@ -252,19 +274,22 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     """Everything that the numbers in a cache depend on, by the name of the option where it is one."""
     config, teacher, shards = plan.config, plan.teacher, read_json(plan.text.shards / MANIFEST).get("shards")
     assert teacher is not None, "checked by RunConfig"
+    masks: dict[str, object] = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
+    if config.train.mask.rate > 0:
+        masks["train.seed"] = config.train.seed
     return {
-        "format": 4,
+        "format": 5,
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
         "teacher's pooling": plan.shapes.teacher_pooling,
+        "teacher_prefix": teacher.prefix,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
         "student's tokenizer": plan.student.tokenizer.fingerprint,
         "shards": hashlib.sha256(repr(shards).encode()).hexdigest(),  # whose lines hold the hash of each
-        "train.seed": config.train.seed,
         "train.order.sequences": config.train.order.sequences,
         "train.order.longest": config.train.order.longest,
-        **{f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()},
+        **masks,
         **config.recipe.bound(config.cache, plan.shapes),
     }
 

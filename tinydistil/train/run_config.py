@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, TypeVar
 
@@ -15,13 +16,14 @@ from tinydistil.base.config import (
     Seed,
     Share,
     from_mapping,
+    override,
     shown,
     table_of,
 )
 from tinydistil.base.errors import require
 from tinydistil.batches.sampling import MaskConfig, OrderConfig
-from tinydistil.distill.options import EMBEDDINGS, CacheConfig
-from tinydistil.distill.recipe import RECIPES, Recipe
+from tinydistil.distill.options import EMBEDDINGS, FIXED, CacheConfig
+from tinydistil.distill.recipe import HALF, RECIPES, RUNS, Recipe
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ def require_parts(accumulation: int, batch_size: int, table: str = "") -> None:
     require(accumulation <= batch_size, f"{table}accumulation must be <= {most}, got {accumulation}")
 
 
-# The student of Sanh et al. 2019: every second layer of its teacher.
-HALF = "half"
+# A teacher's cache in the folder of the run.
+INSIDE = "inside"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class StudentConfig(Checked, table="student"):
     own vocabulary where `model` brings none, or of another that its own weights are to learn to read with: each word
     then starts as the mean of its pieces. layers: of its own weights keep so many layers, taken evenly; 0 for all.
     embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling" for a
-    student with weights of its own, "pca" for a new one. dropout: in training; a small student that sees each text once
+    student with weights of its own, "pca" for a new one; of any vocabulary, "encoded" begins with the teacher's vector
+    of each word, prepared as those of sequences are. dropout: in training; a small student that sees each text once
     needs none, and config.json keeps what is usual for fine-tuning.
     """
 
@@ -131,7 +134,7 @@ class StudentConfig(Checked, table="student"):
     vocabulary: Annotated[str, OneOf(("", "own", "teacher"))] = ""
     tokenizer: str = ""
     layers: Annotated[int, Range(0, 1000)] = 0
-    embeddings: Annotated[str, OneOf(("", *EMBEDDINGS))] = ""
+    embeddings: Annotated[str, OneOf(("", *EMBEDDINGS, "encoded"))] = ""
     dropout: Annotated[float, Range(0, 1, without=(1,))] = 0.0
 
     def __post_init__(self) -> None:
@@ -154,14 +157,17 @@ class RunConfig(Checked):
     """A whole run on `shards`, which scripts/prepare.py makes; see `RawRunConfig` for one that begins with raw text.
 
     teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
-    masks; "" asks the teacher itself each time. cache: how it is kept.
-    teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does.
+    masks; "inside" the run's own; "" asks the teacher itself each time. cache: how it is kept.
+    teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does, "fastest" bfloat16
+    where the device has instructions for it. teacher_prefix: what the teacher reads before every text, as E5 reads
+    "query: "; "" is the default prompt that its folder declares, where the recipe compares sequences.
     """
 
     train: TrainConfig
     recipe: Recipe = RECIPES["total"]
     teacher: str = ""
     teacher_precision: str = ""
+    teacher_prefix: str = ""
     student: StudentConfig = field(default_factory=StudentConfig)
     shards: str = ""
     teacher_cache: str = ""
@@ -178,6 +184,7 @@ class RunConfig(Checked):
         for option, value in (
             ("teacher_precision", self.teacher_precision),
             ("teacher_cache", self.teacher_cache),
+            ("teacher_prefix", self.teacher_prefix),
             ("student.start", taking),
             ("student.vocabulary", "" if own else "teacher"),
         ):
@@ -191,7 +198,16 @@ class RunConfig(Checked):
         reason = "says how a new vocabulary starts, but this student keeps its own; leave it out"
         if student.start == "projected":
             reason = "is of no use with student.start 'projected', which makes them too; leave it out"
-        require(not student.embeddings or not (own or student.start == "projected"), f"student.embeddings {reason}")
+        kept = own and student.embeddings != "encoded"
+        require(not student.embeddings or not (kept or student.start == "projected"), f"student.embeddings {reason}")
+        if student.embeddings == "encoded":
+            pooled = recipe.projection in FIXED and any(part.name == "pooled" for part in recipe.parts)
+            require(
+                pooled and (student.start == "random" or student.shape is not None),
+                "student.embeddings 'encoded' begins a new student with the teacher's vectors as the term 'pooled' "
+                "projects them; give recipe vectors, and as student.model a shape (or student.start=random), or leave "
+                "it out",
+            )
         require(
             own or not (student.tokenizer and student.shape),
             "student.tokenizer is of no use to a new model that reads with the teacher's vocabulary; leave it out",
@@ -224,12 +240,12 @@ def resolve_run(values: Mapping[str, object], kind: type[_Config]) -> _Config:
     name = changes.get("name", "total")
     require(isinstance(name, str), f"recipe {shown(name)} is unknown; choose one of {', '.join(RECIPES)}")
     OneOf(tuple(RECIPES)).check(name, "recipe")
+    student = table_of(values.get("student", {}), "student")
+    default = {} if student.get("start", "layers") != "layers" and name == "distilbert" else RUNS.get(str(name), {})
+    default = {key: each for key, each in default.items() if key != "prepare" or values.get("corpus")}
+    values = override(deepcopy(default), [], values)
     values["recipe"] = asdict(RECIPES[str(name)]) | changes
     train = values["train"] = dict(table_of(values.get("train", {}), "train"))
-    if name == "distilbert":
-        student = dict(table_of(values.get("student", {}), "student"))
-        half = {"start": "layers", "model": HALF} if student.get("start", "layers") == "layers" else {}
-        values["student"] = half | student
     if values.get("teacher_cache"):
         train["mask"] = {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))
     return from_mapping(kind, values)

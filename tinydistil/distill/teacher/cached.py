@@ -29,11 +29,11 @@ from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import State, TeacherStates
 
-FITTED = "projections.safetensors"
+FITTED, WORDS = "projections.safetensors", "words.safetensors"
 OWNERSHIP = Ownership(
     "cache.json",
     # Parts too: what another cache wrote fails its checksum and is written anew.
-    lambda name: name == FITTED or re.fullmatch(r"epoch-\d+-part-\d+\.safetensors", name) is not None,
+    lambda name: name in (FITTED, WORDS) or re.fullmatch(r"epoch-\d+-part-\d+\.safetensors", name) is not None,
     noun="teacher_cache",
     remedy="give the same value, or another --teacher-cache",
 )
@@ -166,17 +166,17 @@ class TeacherCache:
         tensors[_CRC] = torch.tensor([checksum(each, self.seed) for each in sequences])
         write_atomic(self.path(*part), save(tensors))
 
-    def save_fitted(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep what was fitted to the teacher: the cached states are made with it."""
+    def save_tensors(self, file: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep what all the text has in common: what was fitted, with which the cached states are made, or words."""
         crc = torch.tensor([checksum(tensors, self.seed)])
-        write_atomic(self.folder / FITTED, save({**tensors, _CRC: crc}))
+        write_atomic(self.folder / file, save({**tensors, _CRC: crc}))
 
-    def load_fitted(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Fill `tensors` with what was fitted for this cache; False where that is still to be done.
+    def load_tensors(self, file: str, tensors: Mapping[str, Tensor]) -> bool:
+        """Fill `tensors` with what this cache has in `file`; False where that is still to be made.
 
         Raises InputError where the file is damaged or was written for anything else.
         """
-        path = self.folder / FITTED
+        path = self.folder / file
         if not path.exists():
             return False
         found, checksums = _mapped(path)
@@ -184,7 +184,7 @@ class TeacherCache:
             raise _damaged(path, f"it {_STRANGE}")
         require(
             {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in tensors.items()},
-            f"{path} holds other projections than this run has; delete it and run again, it is written anew",
+            f"{path} holds other tensors than this run has; delete it and run again, it is written anew",
         )
         for name, tensor in tensors.items():
             tensor.copy_(torch.tensor(found[name]))

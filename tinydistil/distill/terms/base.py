@@ -128,10 +128,12 @@ class Term(nn.Module, ABC):
     """One sum of the loss. It may own what is learned with it, and what is fitted to the teacher (its buffers).
 
     reports: the names in `Loss.numbers`; none where the sum itself is what is reported. progress: the share of the
-    run's steps that are done, for what follows a schedule, set before each step.
+    run's steps that are done, for what follows a schedule, set before each step. fits_kept: whether the states that it
+    reads are enough to fit to, so that a cache, which keeps them, gives it all there are.
     """
 
     Options: ClassVar[type[TermOptions]] = TermOptions
+    fits_kept: ClassVar[bool] = False
     reports: tuple[str, ...] = ()
     progress: float = 0.0
 
@@ -159,6 +161,9 @@ class Term(nn.Module, ABC):
 
     def observe(self, teacher: ModelStates, batch: MaskedBatch) -> None:
         """Count in what is fitted to the teacher."""
+
+    def observe_kept(self, states: Mapping[str, Any], batch: MaskedBatch) -> None:
+        """The same of the states that it reads, by name; where `fits_kept`."""
 
     def fitted(self) -> str:
         """Take what `observe` has seen. What it came to, for a person."""
@@ -233,17 +238,20 @@ class Learner(nn.Module):
             losses[part.name] = replace(term(states, theirs.get(part.name, {}), batch), weight=weight)
         return losses
 
-    def fitted_tensors(self) -> dict[str, Tensor]:
-        """What is fitted to the teacher, by name: the buffers of the terms."""
-        return dict(self.get_submodule("terms").named_buffers())
+    def fitted_tensors(self, *, kept: bool | None = None) -> dict[str, Tensor]:
+        """What is fitted to the teacher, by name: the buffers of all terms, or of those with this `fits_kept`."""
+        named = self.get_submodule("terms").named_buffers()
+        return {name: each for name, each in named if kept in (None, self.terms[name.partition(".")[0]].fits_kept)}
 
     @torch.no_grad()
-    def fit(self, read: Callable[[MaskedBatch], ModelStates], sample: Iterable[MaskedBatch]) -> dict[str, str]:
+    def fit(
+        self, read: Callable[[MaskedBatch], ModelStates], sample: Iterable[MaskedBatch], *, kept: bool | None = None
+    ) -> dict[str, str]:
         """Fit what terms fit to the teacher, from as many batches of `sample` as any asks for; what it came to.
 
-        A pure function of the sample: ranks that draw the same one fit the same.
+        A pure function of the sample: ranks that draw the same one fit the same. kept: as in `fitted_tensors`.
         """
-        wanted = {name: term for name, term in self.terms.items() if term.to_be_fitted() > 0}
+        wanted = self._to_be_fitted(kept)
         device, seen = next(self.parameters()).device, 0
         for batch in sample if wanted else ():
             batch = batch.to(device)
@@ -255,3 +263,18 @@ class Learner(nn.Module):
             if seen >= max(term.to_be_fitted() for term in wanted.values()):
                 break
         return {name: term.fitted() for name, term in wanted.items()}
+
+    @torch.no_grad()
+    def fit_kept(self, cached: Callable[[MaskedBatch], TeacherStates], sample: Iterable[MaskedBatch]) -> dict[str, str]:
+        """`fit` for the terms that fit to what a cache keeps, on all of `sample`."""
+        wanted = self._to_be_fitted(kept=True)
+        device = next(self.parameters()).device
+        for batch in (each.to(device) for each in (sample if wanted else ())):
+            states = cached(batch)
+            for name, term in wanted.items():
+                term.observe_kept(states[name], batch)
+        return {name: term.fitted() for name, term in wanted.items()}
+
+    def _to_be_fitted(self, kept: bool | None) -> dict[str, Term]:
+        every = self.terms.items()
+        return {name: term for name, term in every if term.to_be_fitted() > 0 and kept in (None, term.fits_kept)}

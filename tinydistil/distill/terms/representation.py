@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,8 +15,10 @@ from torch.nn import functional as F
 from tinydistil.base.errors import require
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.initialise import Moments
-from tinydistil.distill.options import DISTANCES, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
+from tinydistil.distill.options import DISTANCES, FIXED, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, Vectors, register
+
+_SEED = 7  # of random directions, the same in every run
 
 
 class Representation(Term):
@@ -48,6 +51,10 @@ class Representation(Term):
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         (prepared,) = teacher.values()
+        return self.compared(student, prepared, batch)
+
+    def compared(self, student: ModelStates, prepared: Tensor, batch: MaskedBatch) -> Loss:
+        """The loss against the teacher's `prepared` vectors."""
         ours, theirs = self.projection(self.vectors(student.hidden, batch), prepared)
         return Loss(self.distance(ours, theirs, self.present(batch)))
 
@@ -55,7 +62,10 @@ class Representation(Term):
         return self.options.fit_sequences if self.options.is_fitted else 0
 
     def observe(self, teacher: ModelStates, batch: MaskedBatch) -> None:
-        vectors = self.vectors(teacher.hidden, batch, of_teacher=True)
+        self.see(self.vectors(teacher.hidden, batch, of_teacher=True), batch)
+
+    def see(self, vectors: Tensor, batch: MaskedBatch) -> None:
+        """Count the teacher's vectors (N, E) in."""
         self._moments = self._moments or Moments(vectors.shape[1], vectors.device)
         self._moments.add(vectors[self.present(batch, of_teacher=True)])
 
@@ -65,18 +75,28 @@ class Representation(Term):
         return f"the projection keeps {kept:.1%} of the teacher's squared length"
 
 
-class Prepared(Vectors):
-    """The teacher's vectors of `term`, prepared: what of its projection never changes is done once."""
+class Unprepared(Vectors):
+    """The teacher's vectors of `term` as they are: one cache serves any projection, fitted on all that it holds."""
 
-    def __init__(self, term: Representation) -> None:
-        super().__init__(term.projection.prepared_width)
+    def __init__(self, term: Representation, width: int | None = None) -> None:
+        super().__init__(term.projection.mean.shape[0] if width is None else width)
         self.term = term
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        return self.term.projection.prepare(self.term.vectors(teacher.hidden, batch, of_teacher=True))
+        return self.term.vectors(teacher.hidden, batch, of_teacher=True)
 
     def present(self, batch: MaskedBatch) -> Tensor:
         return self.term.present(batch, of_teacher=True)
+
+
+class Prepared(Unprepared):
+    """The same, prepared: what of the projection never changes is done once, and less is kept."""
+
+    def __init__(self, term: Representation) -> None:
+        super().__init__(term, term.projection.prepared_width)
+
+    def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
+        return self.term.projection.prepare(super().take(teacher, batch))
 
 
 @register("hidden")
@@ -111,6 +131,16 @@ class Pooled(Representation):
     """
 
     Options = PooledOptions
+    fits_kept = True
+
+    def states(self) -> Mapping[str, State]:
+        return {name: Unprepared(self) for name in self.needs.teacher}
+
+    def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
+        return self.compared(student, self.projection.prepare(teacher["pooled"]), batch)
+
+    def observe_kept(self, states: Mapping[str, Any], batch: MaskedBatch) -> None:
+        self.see(states["pooled"], batch)
 
     def vectors(self, hidden: Tensor, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
         """(B, D)."""
@@ -129,7 +159,9 @@ class Projection(nn.Module):
     """Maps (student (..., D), teacher (..., E)) to a pair of one width.
 
     "student-to-teacher": a learned D -> E map of the student. "teacher-to-student": a learned E -> D map of the
-    teacher. "pca": a fixed E -> D map, the teacher's own first components. "none": D must equal E.
+    teacher. "pca": a fixed E -> D map, the teacher's own first components. "random": a fixed one on D directions drawn
+    at random, orthonormal (Johnson & Lindenstrauss 1984: it keeps angles, whatever they are about). "none": D must
+    equal E.
 
     The teacher's vectors are prepared first: with `centred` their mean is taken off, and with `whitening` w each
     principal direction is divided by its standard deviation to the power w (1 is the whitening of Su et al. 2021): in
@@ -151,8 +183,12 @@ class Projection(nn.Module):
             self.map = nn.Linear(student_width, teacher_width)
         elif kind == "teacher-to-student":
             self.map = nn.Linear(teacher_width, student_width)
-        seen = student_width if kind == "pca" else teacher_width
-        self.register_buffer("basis", torch.eye(seen, teacher_width) if kind == "pca" or whitening > 0 else None)
+        # Of the principal directions: the first ones as they are, or all of them mixed at random.
+        self._mix = torch.eye(student_width if kind in FIXED else teacher_width, teacher_width)
+        if kind == "random":
+            drawn = np.random.default_rng(_SEED).standard_normal((teacher_width, student_width))
+            self._mix = torch.from_numpy(np.linalg.qr(drawn)[0].T).float()
+        self.register_buffer("basis", self._mix.clone() if kind in FIXED or whitening > 0 else None)
 
     @property
     def prepared_width(self) -> int:
@@ -174,7 +210,7 @@ class Projection(nn.Module):
         return student, prepared
 
     def fit(self, moments: Moments) -> float:
-        """Take mean and directions from the teacher's vectors; returns the share of squares that "pca" keeps, else 1.
+        """Take mean and directions from the teacher's vectors; returns the share of squares that is kept.
 
         Raises InputError where there are fewer vectors than directions to find.
         """
@@ -192,8 +228,9 @@ class Projection(nn.Module):
         # A direction in which nothing varies (LayerNorm leaves one) would be blown up to noise: it is left out.
         there = squares > 1e-9 * squares[0]
         scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
-        self.basis.copy_((directions * scales[:, None])[:needed])
-        return float(squares[:needed].sum() / squares.sum().clamp(min=1e-300))
+        mix = self._mix.to(directions)
+        self.basis.copy_(mix @ (directions * scales[:, None]))
+        return float((mix.square() @ squares).sum() / squares.sum().clamp(min=1e-300))
 
 
 def cosine(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
