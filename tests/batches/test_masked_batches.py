@@ -15,8 +15,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from tinydistil.base.errors import InputError
-from tinydistil.batches.masked_batches import MaskedBatches, padded
-from tinydistil.batches.sampling import MaskConfig, OrderConfig, epoch_order
+from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.sampling import MaskConfig, OrderConfig, epoch_order, padded
 from tinydistil.batches.shards import WordPair
 from tinydistil.corpus.document_step import build_sequences
 from tinydistil.corpus.language import split_sentences

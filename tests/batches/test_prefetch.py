@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from tests.batches.test_masked_batches import paired
-from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
-from tinydistil.batches.prefetched import Prefetched
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefetched
 
 SHARE = dict(rank=1, world_size=2, accumulation=2)
 

@@ -6,6 +6,7 @@ Shapes: B sequences, T tokens (T' the teacher's), W words, R masked positions, G
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
@@ -14,14 +15,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinydistil.base.errors import InputError, require
-from tinydistil.batches.sampling import Ids, MaskConfig, OrderConfig, candidates_of, epoch_order, mask_tokens
+from tinydistil.base.errors import require
+from tinydistil.batches.sampling import (
+    Ids,
+    MaskConfig,
+    OrderConfig,
+    Padded,
+    Tokens,
+    candidates_of,
+    epoch_order,
+    mask_tokens,
+    padded,
+)
 from tinydistil.batches.shards import WordPair
 from tinydistil.tokenizer.rules import WordStarts
 from tinydistil.tokenizer.tokenizer import Tokenizer
-
-Tokens = NDArray[np.unsignedinteger]
-_DAMAGED = "the shards are damaged: check them with scripts/prepare.py --verify, or prepare the corpus again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,89 +211,55 @@ class MaskedBatches:
             words = np.zeros_like(student.text)  # (B, W), W = T
             words[masked.rows // words.shape[1], student.words.reshape(-1)[masked.rows]] = True
             in_words = np.take_along_axis(words, np.clip(teacher.words, 0, words.shape[1] - 1), 1) & teacher.text
-            view = TeacherView(*teacher.tensors(np.where(in_words, theirs.mask_id, teacher.ids)))
+            view = TeacherView(*_tensors(teacher, np.where(in_words, theirs.mask_id, teacher.ids)))
             if not self._pools_prefix:  # nor the [CLS] before it, as sentence-transformers has it
                 view.valid_mask[:, : len(self._prefix) + 1] = False
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
         return MaskedBatch(
-            *student.tensors(masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum())
+            *_tensors(student, masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum())
         )
 
-    def _padded(self, tokenizer: Tokenizer, sequence_ids: Ids, side: int, prefix: Tokens | None = None) -> "Padded":
+    def _padded(self, tokenizer: Tokenizer, sequence_ids: Ids, side: int, prefix: Tokens | None = None) -> Padded:
         if not self.sequences.has_words:
             return padded(tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._starts, prefix)
         read = [self.sequences.pair(int(i)).side(side) for i in sequence_ids]
         return padded(tokenizer, [tokens for tokens, _ in read], [pieces for _, pieces in read], prefix)
 
 
-@dataclass(frozen=True, slots=True)
-class Padded:
-    """B sequences with special tokens, padded to the longest; all (B, T).
-
-    ids; valid: False at padding; text: False at padding and special tokens; words: each token's word in its sequence,
-    -1 where there is no text.
-    """
-
-    ids: NDArray[np.int64]
-    valid: NDArray[np.bool_]
-    text: NDArray[np.bool_]
-    words: NDArray[np.int64]
-
-    def tensors(self, input_ids: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What a batch and a teacher's view begin with."""
-        shown, original, valid, words = map(torch.from_numpy, (input_ids, self.ids, self.valid, self.words))
-        return shown, original, valid.long(), valid, words
-
-
-def padded(
-    tokenizer: Tokenizer,
-    sequences: Sequence[Tokens],
-    words: WordStarts | Sequence[Tokens],
-    prefix: Tokens | None = None,
-) -> Padded:
-    """Sequences of tokens. words: the pieces of each word (W,) of each, or how the spelling of tokens tells them.
-
-    prefix: stands before each, and is no text.
-    """
-    first = 1 + (0 if prefix is None else len(prefix))
-    if prefix is not None and first > 1:
-        sequences = [np.concatenate([prefix, tokens]) for tokens in sequences]
-    ids, valid, text = pad_with_special(tokenizer, sequences)
-    text[:, 1:first] = False
-    if isinstance(words, WordStarts):
-        # A word that was cut at the sequence's start belongs to no word of it: -1.
-        return Padded(ids, valid, text, np.where(text, np.cumsum(text & words(ids), 1) - 1, -1))
-    index = np.full(ids.shape, -1, np.int64)
-    for row, (tokens, pieces) in enumerate(zip(sequences, words, strict=True)):
-        whole = int(pieces.sum()) == len(tokens) + 1 - first
-        require(whole, f"a sequence's words do not add up to its tokens; {_DAMAGED}")
-        index[row, first : len(tokens) + 1] = np.repeat(np.arange(len(pieces)), pieces)
-    return Padded(ids, valid, text, index)
-
-
-def pad_with_special(
-    tokenizer: Tokenizer, sequences: Sequence[NDArray[np.integer]]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Ids between [CLS] and [SEP], padded to the longest; which are no padding, which are text: all (B, T).
-
-    Raises InputError for ids beyond the tokenizer's vocabulary.
-    """
-    lengths = np.array([len(tokens) for tokens in sequences])[:, None]  # (B, 1)
-    positions = np.arange(lengths.max() + 2)
-    ids = np.full((len(sequences), len(positions)), tokenizer.pad_id, np.int64)
-    ids[:, 0] = tokenizer.cls_id
-    for row, tokens in enumerate(sequences):
-        ids[row, 1 : len(tokens) + 1] = tokens
-        ids[row, len(tokens) + 1] = tokenizer.sep_id
-    # Beyond its vocabulary a model may still have embeddings (tables are filled up), of which nothing was ever learnt.
-    most = int(ids.max())
-    if most >= tokenizer.vocab_size:
-        raise InputError(
-            f"a sequence holds id {most}, the vocabulary that reads it ends at {tokenizer.vocab_size - 1}; {_DAMAGED}"
-        )
-    return ids, positions < lengths + 2, (positions > 0) & (positions <= lengths)
+def _tensors(side: Padded, input_ids: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What a batch and a teacher's view begin with."""
+    shown, original, valid, words = map(torch.from_numpy, (input_ids, side.ids, side.valid, side.words))
+    return shown, original, valid.long(), valid, words
 
 
 def _empty(tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     ids = torch.tensor([[tokenizer.cls_id, tokenizer.sep_id]])
     return ids, ids, torch.ones_like(ids), torch.zeros_like(ids, dtype=torch.bool), torch.full_like(ids, -1)
+
+
+class Prefetched:
+    """`MaskedBatches`, one step ahead on a thread of its own; where the device is an accelerator, in pinned memory.
+
+    A batch is a pure function of its cursor, so nothing changes but when it is made, and a resumed or repeated cursor
+    costs one batch made in vain. One thread is enough: masks are numpy, and a step takes ten times as long. An error in
+    the making is raised where the batch is asked for.
+    """
+
+    def __init__(self, batches: MaskedBatches, *, pinned: bool = False) -> None:
+        self._batches, self._pinned = batches, pinned
+        self.batches_per_epoch, self.mean_tokens = batches.batches_per_epoch, batches.mean_tokens
+        self.global_batch = batches.global_batch
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: tuple[tuple[int, ...], Future[list[MaskedBatch]]] | None = None
+
+    def micro_batches(self, cursor: int, *, rank: int, world_size: int, accumulation: int) -> Sequence[MaskedBatch]:
+        """This rank's share of the `cursor`-th global batch; the next one is begun."""
+        asked, following = ((each, rank, world_size, accumulation) for each in (cursor, cursor + 1))
+        begun, ready = self._next or (None, None)
+        made = (ready if ready is not None and begun == asked else self._pool.submit(self._make, *asked)).result()
+        self._next = (following, self._pool.submit(self._make, *following))
+        return made
+
+    def _make(self, cursor: int, rank: int, world_size: int, accumulation: int) -> list[MaskedBatch]:
+        made = self._batches.micro_batches(cursor, rank=rank, world_size=world_size, accumulation=accumulation)
+        return [batch.to(None) for batch in made] if self._pinned else made

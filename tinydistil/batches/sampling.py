@@ -7,13 +7,17 @@ in a global batch.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinydistil.base.config import LONGEST, Checked, Range, Share
-from tinydistil.base.errors import require
+from tinydistil.base.errors import InputError, require
+
+if TYPE_CHECKING:  # --help reads this file
+    from tinydistil.tokenizer.rules import WordStarts
+    from tinydistil.tokenizer.tokenizer import Tokenizer
 
 # The increment, odd, and the two multipliers of the finaliser.
 STEP, FIRST, SECOND = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -27,6 +31,8 @@ def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 Ids = NDArray[np.int64]
+Tokens = NDArray[np.unsignedinteger]
+_DAMAGED = "the shards are damaged: check them with scripts/prepare.py --verify, or prepare the corpus again"
 _Number = TypeVar("_Number", bound=np.generic)
 
 
@@ -90,6 +96,69 @@ def pad(arrays: Sequence[NDArray[_Number]], fill: int) -> NDArray[_Number]:
     for target, array in zip(padded, arrays, strict=True):
         target[: len(array)] = array
     return padded
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """B sequences with special tokens, padded to the longest; all (B, T).
+
+    ids; valid: False at padding; text: False at padding and special tokens; words: each token's word in its sequence,
+    -1 where there is no text.
+    """
+
+    ids: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    text: NDArray[np.bool_]
+    words: NDArray[np.int64]
+
+
+def padded(
+    tokenizer: "Tokenizer",
+    sequences: Sequence[Tokens],
+    words: "WordStarts | Sequence[Tokens]",
+    prefix: Tokens | None = None,
+) -> Padded:
+    """Sequences of tokens. words: the pieces of each word (W,) of each, or how the spelling of tokens tells them.
+
+    prefix: stands before each, and is no text.
+    """
+    first = 1 + (0 if prefix is None else len(prefix))
+    if prefix is not None and first > 1:
+        sequences = [np.concatenate([prefix, tokens]) for tokens in sequences]
+    ids, valid, text = pad_with_special(tokenizer, sequences)
+    text[:, 1:first] = False
+    if callable(words):
+        # A word that was cut at the sequence's start belongs to no word of it: -1.
+        return Padded(ids, valid, text, np.where(text, np.cumsum(text & words(ids), 1) - 1, -1))
+    index = np.full(ids.shape, -1, np.int64)
+    for row, (tokens, pieces) in enumerate(zip(sequences, words, strict=True)):
+        whole = int(pieces.sum()) == len(tokens) + 1 - first
+        require(whole, f"a sequence's words do not add up to its tokens; {_DAMAGED}")
+        index[row, first : len(tokens) + 1] = np.repeat(np.arange(len(pieces)), pieces)
+    return Padded(ids, valid, text, index)
+
+
+def pad_with_special(
+    tokenizer: "Tokenizer", sequences: Sequence[NDArray[np.integer]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Ids between [CLS] and [SEP], padded to the longest; which are no padding, which are text: all (B, T).
+
+    Raises InputError for ids beyond the tokenizer's vocabulary.
+    """
+    lengths = np.array([len(tokens) for tokens in sequences])[:, None]  # (B, 1)
+    positions = np.arange(lengths.max() + 2)
+    ids = np.full((len(sequences), len(positions)), tokenizer.pad_id, np.int64)
+    ids[:, 0] = tokenizer.cls_id
+    for row, tokens in enumerate(sequences):
+        ids[row, 1 : len(tokens) + 1] = tokens
+        ids[row, len(tokens) + 1] = tokenizer.sep_id
+    # Beyond its vocabulary a model may still have embeddings (tables are filled up), of which nothing was ever learnt.
+    most = int(ids.max())
+    if most >= tokenizer.vocab_size:
+        raise InputError(
+            f"a sequence holds id {most}, the vocabulary that reads it ends at {tokenizer.vocab_size - 1}; {_DAMAGED}"
+        )
+    return ids, positions < lengths + 2, (positions > 0) & (positions <= lengths)
 
 
 def by_length(lengths: Mapping[int, int], batch_size: int) -> Iterator[list[int]]:

@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinydistil.base.errors import require
-from tinydistil.batches.masked_batches import pad_with_special
-from tinydistil.batches.sampling import MaskConfig, by_length, mask_tokens
+from tinydistil.batches.sampling import MaskConfig, by_length, mask_tokens, pad_with_special
 from tinydistil.evaluate.inference import check_match
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer, collate

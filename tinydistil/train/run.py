@@ -7,25 +7,29 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from tinydistil.base.console import duration
 from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError, Stopped, require, stopping
 from tinydistil.base.files import read_json, write_json
 from tinydistil.base.ranks import Ranks, attempt, environment, joined
 from tinydistil.batches.manifest import MANIFEST
-from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
-from tinydistil.batches.prefetched import Prefetched
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefetched
 from tinydistil.distill.step import Trainer
-from tinydistil.distill.teacher.cached import FITTED, OWNERSHIP, CachedTeacher, TeacherCache, checksum
+from tinydistil.distill.teacher.cached import (
+    FITTED,
+    OWNERSHIP,
+    CachedTeacher,
+    TeacherCache,
+    alike,
+    checksum,
+    hash_of_weights,
+)
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner, TeacherStates
 from tinydistil.model.sentence_folder import declaration_of
@@ -45,8 +49,6 @@ from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
 
 METRICS = "metrics.jsonl"
-# Tokens of a batch that the teacher reads for its cache at a time; sequences of like length lie together.
-_TOKENS = 4096
 # While the rest of a cache takes longer, the time left is told with that of training.
 _LONG_S = 20.0
 Say = Callable[[str], None]
@@ -227,7 +229,7 @@ def _cached_teacher(
             missing = [part for part, whole in zip(mine, is_whole, strict=True) if not whole]
             began, later_s = time.monotonic(), 0.0
             for done, part in enumerate(missing, start=1):
-                shares = [batches.collate(ids, part[0]) for ids in _by_length(batches, cache.ids(part[1]))]
+                shares = [batches.collate(ids, part[0]) for ids in alike(batches, cache.ids(part[1]))]
                 cache.write(part, shares, live, config.cache, ranks.device)
                 left = len(missing) - done
                 if done == 1:
@@ -292,23 +294,3 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         **masks,
         **config.recipe.bound(config.cache, plan.shapes),
     }
-
-
-def hash_of_weights(model: nn.Module) -> str:
-    """Of names and numbers, whatever files they came in."""
-    found = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-def _by_length(batches: MaskedBatches, ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """The sequences `ids` in batches of like length and about `_TOKENS` tokens."""
-    lengths = np.array([batches.length(int(i)) for i in ids])
-    order, start = np.argsort(lengths, kind="stable"), 0
-    for stop in range(1, len(order) + 1):
-        # The longest of a batch, its last, decides how many there is room for.
-        if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > _TOKENS:
-            yield ids[order[start:stop]]
-            start = stop

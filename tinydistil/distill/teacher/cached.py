@@ -7,9 +7,10 @@ states of each term keep of every sequence (see `terms.base.Vectors` and `terms.
 sequence starts in it, and a checksum for each sequence.
 """
 
+import hashlib
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -20,11 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import Ownership, map_tensors, write_atomic
-from tinydistil.batches.masked_batches import MaskedBatch
+from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import State, TeacherStates
@@ -43,6 +44,8 @@ PART = 1024
 MOST_PARTS = 200_000
 # Parts that are kept open, each a memory map and a file handle; opening one takes 0.4 ms.
 _MOST_OPEN = 256
+# Tokens of a batch that the teacher reads at a time; sequences of like length lie together.
+_TOKENS = 4096
 _CRC, _STARTS = "crc", "_starts"
 _STRANGE = "is not what was written, or was written for another run"
 
@@ -224,3 +227,23 @@ class CachedTeacher:
             term: {name: restored["" if state.shared else term, name] for name, state in named.items()}
             for term, named in self.states.items()
         }
+
+
+def hash_of_weights(model: nn.Module) -> str:
+    """Of names and numbers, whatever files they came in."""
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def alike(batches: MaskedBatches, ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The sequences `ids` in batches of like length and about `_TOKENS` tokens."""
+    lengths = np.array([batches.length(int(i)) for i in ids])
+    order, start = np.argsort(lengths, kind="stable"), 0
+    for stop in range(1, len(order) + 1):
+        # The longest of a batch, its last, decides how many there is room for.
+        if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > _TOKENS:
+            yield ids[order[start:stop]]
+            start = stop
