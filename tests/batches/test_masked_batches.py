@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,21 @@ class Pairs:
         return np.array([len(pair.side(side)[0]) for pair in self.pairs])
 
 
+class Single:
+    """The student's side of them, as shards of one tokenization hold it."""
+
+    has_words = False
+
+    def __init__(self, sentences: list[str]) -> None:
+        self.tokens = [pair.student_tokens for pair in Pairs(sentences, TEACHER, STUDENT).pairs]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> NDArray[np.unsignedinteger]:
+        return self.tokens[index]
+
+
 def paired(rate: float = 0.3, **options: object) -> MaskedBatches:
     sequences = Pairs(SENTENCES, TEACHER, STUDENT)
     mask = MaskConfig(rate=rate, whole_words=bool(options.pop("whole_words", False)))
@@ -169,6 +185,37 @@ def test_a_rate_of_zero_masks_nothing() -> None:
     assert batch.teacher is not None and len(batch.positions) == 0
     assert torch.equal(batch.input_ids, batch.original_ids)
     assert torch.equal(batch.teacher.input_ids, batch.teacher.original_ids)
+
+
+@pytest.mark.parametrize("pools", [True, False])
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_prefix_stands_before_the_teachers_text_alone(apart: bool, pools: bool) -> None:
+    """Of two tokenizations, or of one that both read; it is attended to, is no word, and counts where it is pooled."""
+    reader, sequences = (TEACHER, Pairs(SENTENCES, TEACHER, STUDENT)) if apart else (STUDENT, Single(SENTENCES))
+    prefix = tuple(reader.encode("gato", add_special=False).ids)
+    options: dict[str, Any] = {"batch_size": 6, "seed": 1, "teacher_tokenizer": reader}
+    batches = [
+        MaskedBatches(sequences, STUDENT, MaskConfig(), teacher_prefix=before, pools_prefix=pools, **options)
+        for before in ((), prefix)
+    ]
+    without, batch = (each.collate(EVERYTHING, epoch=0) for each in batches)
+    plain, view = without.teacher, batch.teacher
+    assert plain is not None and view is not None and len(prefix) > 0
+    for name in ("input_ids", "original_ids", "valid_mask", "word_index", "positions", "targets"):
+        assert torch.equal(getattr(batch, name), getattr(without, name)), name
+    cut = len(prefix) + 1
+    for name in ("input_ids", "original_ids"):
+        ids, shorter = getattr(view, name), getattr(plain, name)
+        assert ids[:, 1:cut].tolist() == [list(prefix)] * len(ids) and torch.equal(ids[:, 0], shorter[:, 0])
+        assert torch.equal(ids[:, cut:], shorter[:, 1:])
+    assert torch.equal(view.word_index[:, cut:], plain.word_index[:, 1:])
+    assert bool((view.word_index[:, :cut] == -1).all())
+    assert torch.equal(view.attention_mask[:, cut:], plain.attention_mask[:, 1:])
+    assert bool((view.attention_mask[:, :cut] == 1).all())
+    assert torch.equal(view.valid_mask[:, cut:], plain.valid_mask[:, 1:])
+    assert view.valid_mask[:, :cut].all() if pools else not view.valid_mask[:, :cut].any()
+    if not apart:
+        assert torch.equal(plain.original_ids, without.original_ids)
 
 
 def test_an_empty_share_has_an_empty_view() -> None:

@@ -93,3 +93,29 @@ def test_refused(kind: str, student: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         shapes = Shapes(*(BertConfig(hidden_size=width, num_attention_heads=1) for width in (student, 9)))
         RepresentationOptions(projection=kind).check("pooled", shapes)
+
+
+@pytest.mark.parametrize("whitening", [0.0, 1.0])
+def test_random_directions_are_at_right_angles_and_favour_none(whitening: float) -> None:
+    """Orthonormal in the teacher's space, or where that has been made white; the same in every run."""
+    projection = fitted("random", whitening=whitening)
+    assert projection.basis is not None
+    basis = projection.basis.numpy()
+    covariance = np.cov(VECTORS.numpy().T, bias=True)
+    inner = np.eye(9) if whitening == 0 else covariance / np.linalg.eigvalsh(covariance).mean()
+    np.testing.assert_allclose(basis @ inner @ basis.T, np.eye(4), atol=1e-6)
+    np.testing.assert_array_equal(basis, fitted("random", whitening=whitening).basis)
+    unfitted = Projection("random", 4, 9)
+    assert unfitted.basis is not None
+    np.testing.assert_allclose(unfitted.basis @ unfitted.basis.T, np.eye(4), atol=1e-6)
+
+
+def test_the_share_that_is_kept_is_that_of_the_squares() -> None:
+    moments = Moments(9)
+    moments.add(VECTORS)
+    for kind in ("pca", "random"):
+        projection = Projection(kind, 4, 9, centred=True).double()
+        kept = projection.fit(moments)
+        seen = both(projection, NOTHING, VECTORS)[1]
+        whole = (VECTORS - VECTORS.mean(0)).square().sum()
+        assert kept == pytest.approx(float(seen.square().sum() / whole), rel=1e-6), kind

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 # What a cache is bound to, and an option that changes it and nothing else.
 BOUND: dict[str, dict[str, object]] = {
     "teacher_precision": {"teacher_precision": "int8"},
+    "teacher_prefix": {"teacher_prefix": "o gato "},
     "train.seed": {"train.seed": 5},
     "train.mask.rate": {"train.mask.rate": 0.3},
     "train.mask.whole_words": {"train.mask.whole_words": True},
@@ -49,6 +51,10 @@ BOUND: dict[str, dict[str, object]] = {
     "cache.top": {"cache.top": 9},
     "cache.drawn": {"cache.drawn": 9},
     "cache.vector_bits": {"cache.vector_bits": 8},
+}
+# Changed on both sides: a teacher with a prefix is not compared token by token.
+BESIDE: dict[str, dict[str, object]] = {
+    "teacher_prefix": {"recipe.soft": 0.0, "recipe.unit": "word", "student.tokenizer": "teacher"}
 }
 FREE: dict[str, object] = {
     "train.steps": 9, "train.batch_size": 3, "train.accumulation": 2, "train.optimizer.learning_rate": 1e-4,
@@ -96,14 +102,18 @@ def plan_of(output: str, changes: Mapping[str, object]) -> Plan:
     return plan_raw(resolve_raw(nested), Path(output), resume=True, device="cpu")
 
 
-def differing(changes: Mapping[str, object], fingerprint: str = "f") -> set[str]:
-    one, other = bound_to(plan_of("none", {}), "f"), bound_to(plan_of("none", changes), fingerprint)
+def differing(
+    changes: Mapping[str, object], fingerprint: str = "f", *, but: Mapping[str, object] = MappingProxyType({})
+) -> set[str]:
+    """What a cache of another run is refused by; `but`: what is changed in both."""
+    changes = {**but, **changes}
+    one, other = bound_to(plan_of("none", but), "f"), bound_to(plan_of("none", changes), fingerprint)
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
 @pytest.mark.parametrize("name", BOUND)
 def test_it_is_bound_to(name: str) -> None:
-    assert differing(BOUND[name]) == {name}
+    assert differing(BOUND[name], but=BESIDE.get(name, {})) == {name}
 
 
 def test_it_is_bound_to_models_text_and_kind(folder: Path) -> None:
@@ -125,6 +135,22 @@ def test_it_is_bound_to_models_text_and_kind(folder: Path) -> None:
     finally:
         manifest.write_text(saved)
     assert {name for name in before if before[name] != after[name]} == {"shards"}
+
+
+def test_vectors_of_sequences_bind_nothing_but_the_teacher_and_its_text() -> None:
+    """One cache serves students of any width, by any projection, and any seed: nothing is masked."""
+    vectors: dict[str, object] = {
+        "recipe.name": "vectors",
+        "recipe.teacher_sees": "original",
+        "student.tokenizer": "teacher",
+    }
+    free: dict[str, object] = {
+        "recipe.projection": "pca", "recipe.whitening": 1.0, "recipe.centred": False, "recipe.distance": "mse",
+        "student.model": "1x16", "train.seed": 7, "train.epochs": 2, "recipe.fit_sequences": 3,
+    }  # fmt: skip
+    vectors |= {"teacher": "encoder", "cache.top": 8}
+    assert differing(free, but=vectors) == set()
+    assert differing({"train.seed": 7, "train.mask.rate": 0.1}, but=vectors) == {"train.mask.rate", "train.seed"}
 
 
 def test_it_is_not_bound_to_what_only_the_student_sees() -> None:

@@ -21,7 +21,6 @@ from tinydistil.batches.sampling import (
     MaskConfig,
     OrderConfig,
     Padded,
-    Tokens,
     candidates_of,
     epoch_order,
     mask_tokens,
@@ -192,7 +191,10 @@ class MaskedBatches:
             none = torch.empty(0, dtype=torch.int64)
             view = None if theirs is None else TeacherView(*_empty(theirs))
             return MaskedBatch(*_empty(own), none, none, none, view, epoch, tokens=0)
-        student = self._padded(own, sequence_ids, self.side)
+        pairs = [self.sequences.pair(int(i)) for i in sequence_ids] if self.sequences.has_words else []
+        single = [] if pairs else [self.sequences[int(i)] for i in sequence_ids]
+        read = [pair.side(self.side) for pair in pairs]
+        student = padded(own, single or [each for each, _ in read], [each for _, each in read] or self._starts)
         masked = mask_tokens(
             student.ids,
             student.text & (student.ids != own.unk_id),
@@ -206,11 +208,13 @@ class MaskedBatches:
         )
         view = None
         if theirs is not None:
-            teacher = self._padded(theirs, sequence_ids, self._teacher_side, self._prefix)
+            read = [pair.side(self._teacher_side) for pair in pairs]
+            words = [each for _, each in read] or self._starts
+            teacher = padded(theirs, single or [each for each, _ in read], words, self._prefix)
             # What the student is asked for is masked whole where the teacher reads it.
-            words = np.zeros_like(student.text)  # (B, W), W = T
-            words[masked.rows // words.shape[1], student.words.reshape(-1)[masked.rows]] = True
-            in_words = np.take_along_axis(words, np.clip(teacher.words, 0, words.shape[1] - 1), 1) & teacher.text
+            asked = np.zeros_like(student.text)  # (B, W), W = T
+            asked[masked.rows // asked.shape[1], student.words.reshape(-1)[masked.rows]] = True
+            in_words = np.take_along_axis(asked, np.clip(teacher.words, 0, asked.shape[1] - 1), 1) & teacher.text
             view = TeacherView(*_tensors(teacher, np.where(in_words, theirs.mask_id, teacher.ids)))
             if not self._pools_prefix:  # nor the [CLS] before it, as sentence-transformers has it
                 view.valid_mask[:, : len(self._prefix) + 1] = False
@@ -218,12 +222,6 @@ class MaskedBatches:
         return MaskedBatch(
             *_tensors(student, masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum())
         )
-
-    def _padded(self, tokenizer: Tokenizer, sequence_ids: Ids, side: int, prefix: Tokens | None = None) -> Padded:
-        if not self.sequences.has_words:
-            return padded(tokenizer, [self.sequences[int(i)] for i in sequence_ids], self._starts, prefix)
-        read = [self.sequences.pair(int(i)).side(side) for i in sequence_ids]
-        return padded(tokenizer, [tokens for tokens, _ in read], [pieces for _, pieces in read], prefix)
 
 
 def _tensors(side: Padded, input_ids: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -80,11 +80,12 @@ class Declaration:
     prompt: str
     lowercase: bool
 
-    def beside(self, *, pooled: bool) -> list[str]:
-        """What is declared beside a pooling, in words; `pooled`: of the sequence's vector too."""
+    def beside(self, *, pooled: bool, prefixed: bool) -> list[str]:
+        """What is declared beside a pooling, in words; `pooled`: of the sequence's vector too; `prefixed`: where a text
+        gets its prompt, or another in its place."""
         kinds = [module.kind for module in self.modules[1:] if module.kind not in ("Pooling", "Dropout")]
         found = ["do_lower_case"] * self.lowercase
-        found += [f"the default prompt {shown(self.prompt)}"] if self.prompt else []
+        found += [f"the default prompt {shown(self.prompt)}"] if self.prompt and not prefixed else []
         return found + [f"{kind} behind the pooling" for kind in kinds if pooled]
 
 

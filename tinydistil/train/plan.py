@@ -243,8 +243,9 @@ def _teacher_of(config: RunConfig) -> ModelFolder:
     )
     declared = declaration_of(folder) if "pooled" in config.recipe.needs.teacher else None
     pooling = declared.poolings[0] if declared and len(declared.poolings) == 1 else None  # none of several side by side
-    prefix, pools = (declared.prompt, declared.pools_prompt) if declared else ("", True)
-    return ModelFolder(folder, shape, tokenizer, predicts_words, pooling, config.teacher_prefix or prefix, pools)
+    prefix = config.teacher_prefix or (declared.prompt if declared and not config.recipe.needs.tokens else "")
+    pools = declared is None or declared.pools_prompt
+    return ModelFolder(folder, shape, tokenizer, predicts_words, pooling, prefix, pools)
 
 
 def _text_in(shards: Path) -> TokenText:

@@ -144,7 +144,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
         if pooling not in (None, plan.shapes.teacher_pooling):
             followed = "which is not followed; its sequences' vectors are means"
             records.say(f"the teacher's folder pools by {pooling}, {followed}")
-        if beside := declared.beside(pooled="pooled" in config.recipe.needs.teacher) if declared else []:
+        pooled, prefixed = "pooled" in config.recipe.needs.teacher, bool(plan.teacher.prefix)
+        if beside := declared.beside(pooled=pooled, prefixed=prefixed) if declared else []:
             records.say(f"the teacher's folder declares {', '.join(beside)}; training does not follow that")
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     checkpoint = store.latest()
@@ -161,9 +162,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
             with stopping():
                 source = cached = _cached_teacher(plan, ranks, learner, live, train, records.say, weights)
             if checkpoint is None:
-                every = (
-                    train.collate(cached.cache.ids(number), 0) for epoch, number in cached.cache.parts if not epoch
-                )
+                every = (train.collate(cached.cache.ids(part), 0) for epoch, part in cached.cache.parts if not epoch)
                 _agree_on(learner, ranks, records.say, partial(learner.fit_kept, cached, every))
         elif checkpoint is None:
             _fit(learner, live, train, ranks, records.say)

@@ -218,6 +218,12 @@ class RunConfig(Checked):
             "choose student.vocabulary teacher, or recipe partial",
         )
 
+        require(
+            not (self.teacher_prefix and recipe.needs.tokens),
+            f"teacher_prefix {shown(self.teacher_prefix)} moves the teacher's tokens, and recipe {recipe.name!r} "
+            "compares them with the student's one by one; leave it out, or choose recipe vectors or partial",
+        )
+
     def _check_text(self) -> None:
         require(bool(self.shards), "no text: give --corpus FILE ... or --shards DIR")
 

@@ -51,10 +51,6 @@ class Representation(Term):
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         (prepared,) = teacher.values()
-        return self.compared(student, prepared, batch)
-
-    def compared(self, student: ModelStates, prepared: Tensor, batch: MaskedBatch) -> Loss:
-        """The loss against the teacher's `prepared` vectors."""
         ours, theirs = self.projection(self.vectors(student.hidden, batch), prepared)
         return Loss(self.distance(ours, theirs, self.present(batch)))
 
@@ -96,7 +92,7 @@ class Prepared(Unprepared):
         super().__init__(term, term.projection.prepared_width)
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        return self.term.projection.prepare(super().take(teacher, batch))
+        return self.term.projection.prepare(self.term.vectors(teacher.hidden, batch, of_teacher=True))
 
 
 @register("hidden")
@@ -137,7 +133,7 @@ class Pooled(Representation):
         return {name: Unprepared(self) for name in self.needs.teacher}
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
-        return self.compared(student, self.projection.prepare(teacher["pooled"]), batch)
+        return super().forward(student, {"pooled": self.projection.prepare(teacher["pooled"])}, batch)
 
     def observe_kept(self, states: Mapping[str, Any], batch: MaskedBatch) -> None:
         self.see(states["pooled"], batch)
