@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.train.toy import CASES, TWO_VOCABULARIES, toy_case
 from tinydistil.base.errors import InputError
@@ -414,3 +414,22 @@ def test_mistakes() -> None:
 
 def test_two_vocabularies_are_among_the_cases() -> None:
     assert set(TWO_VOCABULARIES) <= set(CACHED)
+
+
+def test_pooled_vectors_are_kept_as_they_are_and_fitted_on_all(tmp_path: Path) -> None:
+    """What a cache holds of sequences does not depend on the projection, which is fitted on every one of them."""
+    learner, live, batches = toy("whitened")
+    cached = CachedTeacher(write(tmp_path, live, batches, CacheConfig()), live, CacheConfig(), CPU)
+    parts = [batches.collate(cached.cache.ids(number), 0) for number in range(3)]
+    raw = torch.cat([cached(batch)["pooled"]["pooled"] for batch in parts]).double()
+    exact = torch.cat([live.states["pooled"]["pooled"].take(live.read(batch), batch) for batch in parts])
+    assert raw.shape == (11, 12) and near(raw.float(), exact.float())
+    assert set(learner.fit_kept(cached, parts)) == {"pooled"}
+    fitted = learner.terms["pooled"].projection
+    torch.testing.assert_close(fitted.mean.double(), raw.mean(0), rtol=1e-5, atol=1e-6)
+    covariance = np.cov(raw.numpy().T, bias=True)
+    directions = np.linalg.eigh(covariance)[1][:, ::-1][:, :8].T
+    ours = nn.functional.normalize(fitted.basis.double(), dim=1).numpy()
+    np.testing.assert_allclose(np.abs((ours * directions).sum(1)), 1, atol=1e-4)
+    assert set(learner.fitted_tensors(kept=True)) == {"pooled.projection.mean", "pooled.projection.basis"}
+    assert not learner.fitted_tensors(kept=False).keys() & learner.fitted_tensors(kept=True).keys()

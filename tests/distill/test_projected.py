@@ -11,7 +11,17 @@ from tests.distill.test_initialise import NEW, OLD, TEACHER, model
 from tinydistil.batches.masked_batches import TeacherView
 from tinydistil.demo.measures import works
 from tinydistil.demo.run import TEACHER as DEMO_TEACHER
-from tinydistil.distill.projected import _fit, _fit_norm, _project_attention, project_teacher
+from tinydistil.distill.options import PooledOptions, Shapes
+from tinydistil.distill.projected import (
+    _fit,
+    _fit_norm,
+    _project_attention,
+    encode_words,
+    project_teacher,
+    start_encoded,
+)  # fmt: skip
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.representation import Pooled
 from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores, ratio
 from tinydistil.model.bert import BertForMaskedLM, Layer, SelfAttention
 from tinydistil.model.config import BertConfig
@@ -120,3 +130,30 @@ def test_it_starts_near_its_teacher() -> None:
     project_teacher(student, teacher, view(padded, (padded != tokenizer.pad_id).long()))
     losses = [ratio(masked_lm_scores(each.eval(), tokenizer, held_out), 0, 3) for each in (teacher, student, random)]
     assert losses[0] < losses[1] < losses[0] + 0.4 * (losses[2] - losses[0])
+
+
+def test_words_are_encoded_as_the_teacher_reads_each_alone() -> None:
+    """By hand: [CLS] prefix pieces [SEP], mean over all of them; nothing of special tokens."""
+    term = Pooled(PooledOptions(projection="random"), Shapes(model(4, 9).config, TEACHER.config))
+    live = LiveTeacher(TEACHER, {"pooled": term.states()}, sees="original")
+    prefix = NEW.encode("caso", add_special=False).ids
+    found = encode_words(live, NEW, prefix, OLD)
+    for word in ("caso", "##a"):
+        token = OLD.backend.token_to_id(word)
+        ids = [NEW.cls_id, *prefix, *NEW.encode(word.removeprefix("##"), add_special=False).ids, NEW.sep_id]
+        expected = TEACHER.bert(torch.tensor([ids])).last_hidden[0].mean(0)
+        torch.testing.assert_close(found[token], expected, rtol=1e-4, atol=1e-5)
+    assert float(found[OLD.pad_id].abs().max()) == 0.0 and float(found[OLD.cls_id].abs().max()) == 0.0
+
+
+def test_word_vectors_begin_on_the_directions_of_sequences() -> None:
+    torch.manual_seed(4)
+    encoded, basis, words = torch.randn(6, 12), torch.linalg.qr(torch.randn(12, 4))[0].T, torch.randn(7, 4)
+    encoded[2] = 0
+    before = words.clone()
+    start_encoded(words, encoded, basis)
+    known = [0, 1, 3, 4, 5]
+    seen = (encoded[known] - encoded[known].mean(0)).double().numpy() @ basis.double().numpy().T
+    expected = seen / np.linalg.norm(seen, axis=1, keepdims=True) * 0.1 * 2  # 0.1 in each of 4 numbers
+    np.testing.assert_allclose(words[known].double().numpy(), expected, atol=1e-6)
+    assert torch.equal(words[[2, 6]], before[[2, 6]])
