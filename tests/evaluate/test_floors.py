@@ -1,4 +1,4 @@
-"""The floor without a network: features by hand, optima in float64 and scikit-learn's, figures on ASSIN 2 that are known."""
+"""The floor without a network: features by hand, optima in float64 and of scikit-learn, known figures on ASSIN 2."""
 
 import math
 from pathlib import Path
