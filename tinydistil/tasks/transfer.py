@@ -40,7 +40,7 @@ _SHARES = (0.2, 0.4)  # of a text's longer words are replaced; TinyBERT has 0.4
 _CANDIDATES, _NEAREST, _WORDS = 30, 8, 30_000
 _MISSES = 2000  # draws in a row that gave nothing new: no more is expected
 # What is replaced, and by what: words of four letters or more that are no function words.
-_WORD = re.compile(r"(?!(?:está|estão|estava|estavam|para|pel[oa]s?|como|mais|sobre|entre|quando)\b)\w{4,}")
+_WORD = re.compile(r"(?!(?:está|estão|estava|estavam|para|pel[oa]s?|como|mais|sobre|entre|quando)\b)\w{4,}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class _Maker:
             i, j = source.choices(range(len(words)), k=2)
             words[i], words[j] = words[j], words[i]
         else:
-            spans = {i: span for i, word in enumerate(words) if (span := _WORD.search(word.lower()))}
+            spans = {i: span for i, word in enumerate(words) if (span := _WORD.search(word))}
             for i in source.sample(list(spans), math.ceil(source.choice(_SHARES) * len(spans))):
                 if others := self._others(words, i, spans[i]):
                     other, (start, end) = source.choice(others), spans[i].span()
@@ -197,8 +197,8 @@ class _Maker:
 
     def _others(self, words: Sequence[str], i: int, span: re.Match[str]) -> list[str]:
         """The masked LM's guesses for a word of one piece, else what is near in the table and begins otherwise."""
-        word = span[0]
-        if self.masked_lm is not None and len(self.tokenizer.encode(word).ids) == 3:
+        word = span[0].lower()
+        if self.masked_lm is not None and len(self.tokenizer.encode(span[0]).ids) == 3:
             hidden = words[i][: span.start()] + self.tokenizer.special.mask_token + words[i][span.end() :]
             text, top = " ".join([*words[:i], hidden, *words[i + 1 :]]), min(_CANDIDATES, self.tokenizer.vocab_size)
             with suppress(InputError):  # the mask is behind what the model reads of a long text
