@@ -145,10 +145,11 @@ def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, 
         tuned = load(teacher_folder, KINDS)
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
-    others = [data.examples if data else [] for data in (dev, test)]
     unlabelled = [each for path in args.unlabelled for each in read(path, args, task).examples]
-    made = args.transfer or 0
-    return Material(folder, task, training.examples, *others, synonyms, teacher, teacher_folder, unlabelled, made)
+    return Material(
+        folder, task, training.examples, dev.examples if dev else [], test.examples if test else [], synonyms,
+        teacher, teacher_folder, unlabelled, made=args.transfer or 0,
+    )  # fmt: skip
 
 
 def read(path: str, args: argparse.Namespace, unlabelled_for: AnyTask | None = None) -> AnyData:

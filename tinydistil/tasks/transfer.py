@@ -40,7 +40,9 @@ _SHARES = (0.2, 0.4)  # of a text's longer words are replaced; TinyBERT has 0.4
 _CANDIDATES, _NEAREST, _WORDS = 30, 8, 30_000
 _MISSES = 2000  # draws in a row that gave nothing new: no more is expected
 # What is replaced, and by what: words of four letters or more that are no function words.
-_WORD = re.compile(r"(?!(?:está|estão|estava|estavam|para|pel[oa]s?|como|mais|sobre|entre|quando)\b)\w{4,}", re.IGNORECASE)
+_WORD = re.compile(
+    r"(?!(?:está|estão|estava|estavam|para|pel[oa]s?|como|mais|sobre|entre|quando)\b)\w{4,}", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
