@@ -199,7 +199,7 @@ def test_no_text_of_assin_2_that_is_measured_by(
     for each in texts:
         sources = [text for number in each.made_of for text in texts_of(rows[number])]
         pair = texts_of(each.example)
-        assert sum(text in sources for text in pair) >= (2 if each.kind in ("near", "random") else 1)
+        assert sum(text in sources for text in pair) >= (2 if each.kind in ("near", "random") else 1), each
         if each.kind == "deletion":
             (changed,) = [text for text in pair if text not in sources] or [pair[0]]
             assert any(set(changed.split()) < set(source.split()) or changed in source for source in sources)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.tasks.conftest import QUICK, Left, classify, similarities, tagged, write_conll, write_csv
+from tests.tasks.conftest import QUICK, Left, classify, opinions, similarities, tagged, write_conll, write_csv
 from tinydistil.base.errors import STOPPED_EXIT_CODE
 from tinydistil.tasks import transfer
 from tinydistil.tasks.examples import LabelledText, texts_of
@@ -239,6 +239,7 @@ CASES = {
     "another encoding": (["--unlabelled", "latin.txt"], "'latin.txt' is not utf-8 .* --encoding"),
     "nothing that is new": (["--unlabelled", "train.tsv", "test.tsv"], "no text is left that no row of --train"),
     "a teacher of other labels": (["--teacher", "TEACHER2", "--transfer", "9"], "the teacher was fine-tuned to"),
+    "a teacher of pairs": (["--teacher", "TEACHER3", "--transfer", "9"], "not fine-tuned on single texts"),
     "a file where the labels go": (["--transfer", "9", "--output", "blocked"], "transfer' is a file; name a folder"),
     "strangers where the labels go": (["--transfer", "9", "--output", "strange"], "holds 'notes.txt'"),
     "a damaged record": (["--transfer", "9", "--output", "begun"], "transfer.json' is not valid JSON.*delete it"),
@@ -269,6 +270,11 @@ def test_bad_input(
         second = ["--model", folder, "--task", "classify", "--train", "pairs.tsv", *QUICK, "--output", "teacher2"]
         assert script("finetune", *second).code == 0
         arguments = ["teacher2" if each == "TEACHER2" else each for each in arguments]
+    if "TEACHER3" in given:
+        write_csv(Path("opinions.tsv"), [LabelledText(row.text, row.text, row.label) for row in opinions(12)])
+        third = ["--model", folder, "--task", "classify", "--train", "opinions.tsv", *QUICK, "--output", "teacher3"]
+        assert script("finetune", *third).code == 0
+        arguments = ["teacher3" if each == "TEACHER3" else each for each in arguments]
     if "--no-teacher" in given:
         at = arguments.index("--teacher")
         arguments = [each for i, each in enumerate(arguments) if i not in (at, at + 1) and each != "--no-teacher"]
@@ -279,3 +285,12 @@ def test_bad_input(
     last = left.err.strip().splitlines()[-1]
     assert re.search(message, last), left.err
     assert "Traceback" not in left.err and not Path("out/task.json").exists()
+
+
+def test_a_sentence_that_no_piece_is_left_of(script: Script, folder: Path, tmp_path: Path) -> None:
+    write_conll(tmp_path / "train.conll", tagged(16))
+    call = ["--model", folder, "--task", "tag", "--train", tmp_path / "train.conll", *QUICK]
+    assert script("finetune", *call, "--output", tmp_path / "teacher").code == 0
+    (tmp_path / "a.txt").write_text("\u200b\n", encoding="utf-8")
+    call += ["--teacher", tmp_path / "teacher", "--unlabelled", tmp_path / "a.txt"]
+    assert script("finetune", *call, "--output", tmp_path / "out").code == 0

@@ -40,9 +40,7 @@ _SHARES = (0.2, 0.4)  # of a text's longer words are replaced; TinyBERT has 0.4
 _CANDIDATES, _NEAREST, _WORDS = 30, 8, 30_000
 _MISSES = 2000  # draws in a row that gave nothing new: no more is expected
 # What is replaced, and by what: words of four letters or more that are no function words.
-_WORD = re.compile(
-    r"(?!(?:está|estão|estava|estavam|para|pel[oa]s?|como|mais|sobre|entre|quando)\b)\w{4,}", re.IGNORECASE
-)
+_WORD = re.compile(r"(?i)(?!(?:está|estão|estavam?|para|pel[oa]s?|como|mais|sobre|entre|quando)\b)\w{4,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +140,7 @@ class _Maker:
     def __init__(self, material: Material, teacher: SoftTargets) -> None:
         self.tokenizer, encoder = teacher.task.tokenizer, teacher.model.bert
         self.rows = [texts_of(row) for row in material.training]
-        self.row_of: dict[str, int] = {}
-        for number, texts in enumerate(self.rows):
-            for text in texts:
-                self.row_of.setdefault(text, number)
+        self.row_of = {text: number for number, texts in enumerate(self.rows) for text in texts}
         counts = Counter[str]()
         for text in [*self.row_of, *(text for other in material.unlabelled for text in texts_of(other))]:
             counts.update(sorted(word for word in words_of(text) if _WORD.match(word)))
@@ -218,10 +213,15 @@ def _labelled(task: AnyTask, teacher: SoftTargets, texts: Sequence[TransferText]
     for start in range(0, len(texts), PART):
         some, path = texts[start : start + PART], folder / f"part-{start // PART:05}.npy"
         examples: list[Any] = [each.example for each in some]
-        encoded = task.encode(examples, labelled=False)
+        if not (encoded := task.encode(examples, labelled=False)):
+            continue  # sentences of control characters
         sizes = [len(each.ids) if tags else 1 for each in encoded]
-        logits = _read_part(path, (sum(sizes), len(task.labels)))
-        if logits is None:
+        shape, logits = (sum(sizes), len(task.labels)), None
+        with suppress(OSError, EOFError, ValueError):  # missing, or no array
+            logits = np.load(path, allow_pickle=False)
+        if logits is None or logits.shape != shape or logits.dtype != np.float32 or not np.isfinite(logits).all():
+            if path.exists():
+                print(f"{str(path)!r} is damaged; its texts are labelled again", file=sys.stderr)
             logits = np.vstack(teacher.of_tokens(encoded) if tags else teacher.of_texts(examples))
             data, done = io.BytesIO(), start + len(some)
             np.save(data, logits)
@@ -234,17 +234,6 @@ def _labelled(task: AnyTask, teacher: SoftTargets, texts: Sequence[TransferText]
             made_of = some[number].made_of
             found.append(replace(each, soft=soft, target=target, source=start + number, made_of=made_of))
     return found
-
-
-def _read_part(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    if not path.exists():
-        return None
-    with suppress(OSError, EOFError, ValueError):
-        logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        if logits.dtype == np.float32 and logits.shape == shape and np.isfinite(logits).all():
-            return logits
-    print(f"{str(path)!r} is damaged; its texts are labelled again", file=sys.stderr)
-    return None
 
 
 def _sample(
