@@ -39,6 +39,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="try every combination first")
     parser.add_argument("--folds", type=int, help="parts of the training rows for --grid (default 5)")
     parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
+    parser.add_argument("--unlabelled", nargs="+", default=[], metavar="FILE", help="texts that --teacher labels, too")
+    parser.add_argument(
+        "--transfer", type=int, metavar="N", help="texts made of the training rows for --teacher to label"
+    )
     parser.add_argument("--synonyms", metavar="FILE", help="for augment.replace: word, tab, synonyms with commas")
     parser.add_argument(
         "--resume", nargs="?", const="auto", choices=("auto",), help="go on with an interrupted run in --output"
@@ -71,6 +75,7 @@ with importing(parse_arguments):
     from tinydistil.tasks.folder import KINDS, AnyData, SoftTargets, load, make_task, read_examples
     from tinydistil.tasks.label_task import TextTask
     from tinydistil.tasks.labelled import Columns
+    from tinydistil.tasks.task import AnyTask
     from tinydistil.tasks.task_output import (
         DETAILS,
         GRID,
@@ -80,6 +85,8 @@ with importing(parse_arguments):
         finite_or_none,
         shown_details,
     )
+    from tinydistil.tasks.transfer import check_transfer, with_transfer
+    from tinydistil.tasks.unlabelled import read_unlabelled
     from tinydistil.tokenizer.tokenizer import Tokenizer
 
 
@@ -100,8 +107,11 @@ def main() -> None:
     material = material_of(args, folder, config, ranks)
     check(material, configs, folds)
     print(f"settings: {shown_settings(config)}", file=sys.stderr)
-    with claimed(output, origin | {"content": material.content()}, resume=resume):
+    content = material.content()
+    with claimed(output, origin | {"content": content}, resume=resume):
         try:
+            if material.unlabelled or material.made:
+                material = with_transfer(material, seed=config.seed, output=output, content=content)
             if folds is not None:
                 config = best_of_grid(material, grid, folds, output / GRID, ranks)
             folders = {seed: output / f"seed-{seed}" if len(seeds) > 1 else output for seed in seeds}
@@ -135,15 +145,21 @@ def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, 
         tuned = load(teacher_folder, KINDS)
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
-    others = [data.examples if data else [] for data in (dev, test)]
-    return Material(folder, task, training.examples, *others, synonyms, teacher, teacher_folder)
+    unlabelled = [each for path in args.unlabelled for each in read(path, args, task).examples]
+    return Material(
+        folder, task, training.examples, dev.examples if dev else [], test.examples if test else [], synonyms,
+        teacher, teacher_folder, unlabelled, made=args.transfer or 0,
+    )  # fmt: skip
 
 
-def read(path: str, args: argparse.Namespace) -> AnyData:
+def read(path: str, args: argparse.Namespace, unlabelled_for: AnyTask | None = None) -> AnyData:
     """What a task file holds; how many, and what was set aside, is printed on standard error."""
     names = (args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
     columns = Columns(*names, quotes=args.quotes, decimal=args.decimal)
-    data = read_examples(args.task, Path(path), columns)
+    if unlabelled_for is None:
+        data = read_examples(args.task, Path(path), columns)
+    else:
+        data = read_unlabelled(Path(path), unlabelled_for, columns)
     print(f"{path}: {data.report()}", file=sys.stderr)
     return data
 
@@ -153,6 +169,7 @@ def settings_of(args: argparse.Namespace, folder: Path) -> FineTuneConfig:
     values = override(read_toml(args.config), args.set)
     shape = read_config(folder / "config.json")
     config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values)
+    check_transfer(args.task, args.transfer, bool(args.unlabelled), bool(args.teacher))
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
     require(args.dev or config.patience == 0, "patience needs --dev, a development set")

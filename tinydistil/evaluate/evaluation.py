@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from tinydistil.base.errors import InputError
 from tinydistil.base.files import Ownership, difference, fingerprint, flatten, read_json, refuse_strangers
 from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate import parts, results
+from tinydistil.evaluate.floors import overlap_floor
 from tinydistil.evaluate.masked_lm import Span
 from tinydistil.evaluate.parts import PARTS, Model
 from tinydistil.evaluate.results import OVERLAP, RECORD, TABLES, Origin, PartResult, paired_significance
@@ -146,6 +148,12 @@ class Evaluation:
             found.setdefault(cell.model.name, {})[cell.part] = result
         if "similarity" in self.parts:
             found[OVERLAP] = {"similarity": parts.overlap_similarity(self.pairs)}
+        for name in [name for name in ("entailment", "similarity_tuned") if name in self.parts]:
+            part = PARTS[name]
+            assert part.primary is not None
+            rows: list[Any] = [read(part.kind, file).examples for file in part.files]
+            floor = overlap_floor(part.title, rows[0], rows[-1], part.primary, classify=part.kind == "classify")
+            found.setdefault(OVERLAP, {})[name] = floor
         return found
 
     def _cell(self, model: Model, part: str) -> Cell:

@@ -1,6 +1,8 @@
 """What task files hold: labelled texts and pairs, tagged sentences, questions with their answers."""
 
+import hashlib
 import random
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,6 +120,26 @@ def content_of(path: Path, endings: Sequence[str], what: str) -> bytes:
 def is_sound(text: str) -> bool:
     """Whether `text` has something to read, and no half of a UTF-16 pair, which no tokenizer takes."""
     return bool(text.strip()) and is_utf8(text)
+
+
+def texts_of(example: Example) -> list[str]:
+    """The text of an example, or the two of a pair."""
+    if isinstance(example, LabelledText):
+        return [example.text] if example.second is None else [example.text, example.second]
+    return [" ".join(example.words)] if isinstance(example, TaggedSentence) else [example.context]
+
+
+def names_of(example: Example) -> frozenset[str]:
+    """The texts of an example as they are compared: composed, without case, with single spaces."""
+    return frozenset(" ".join(unicodedata.normalize("NFC", text).casefold().split()) for text in texts_of(example))
+
+
+def rows_and_hash(examples: Sequence[object]) -> str:
+    """How many examples, and a hash of them; "" for none."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(f"{example!r}\n".encode("utf-8", "surrogatepass"))
+    return f"{len(examples):,} rows, {digest.hexdigest()[:16]}" if examples else ""
 
 
 Synonyms = Mapping[str, tuple[str, ...]]

@@ -1,6 +1,5 @@
 """A fine-tuning run from data to folder: what is refused, each seed, and a grid of settings with its folds."""
 
-import hashlib
 import itertools
 import json
 import math
@@ -26,11 +25,11 @@ from tinydistil.base.hub import fingerprint_of
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
 from tinydistil.model.heads import BertForSequenceClassification
-from tinydistil.tasks.examples import Example, Synonyms, augmented, check_copies
+from tinydistil.tasks.examples import Example, Synonyms, augmented, check_copies, rows_and_hash
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE, SoftTargets, load, new_model, save
 from tinydistil.tasks.label_task import TextTask
-from tinydistil.tasks.task import PRIMARY, AnyTask, Evidence, TaskModel, check_examples, logits_of
+from tinydistil.tasks.task import PRIMARY, AnyTask, EncodedExample, Evidence, TaskModel, check_examples, logits_of
 from tinydistil.tasks.task_output import CHECKPOINTS, DETAILS, FIGURES, METRICS, finite_or_none, read_figures
 from tinydistil.tasks.train_task import fine_tune, freeze
 from tinydistil.train.records import Records
@@ -47,7 +46,8 @@ class Material:
     """What a run learns from and is measured by: the model's folder, the task, and examples of its form.
 
     dev chooses the best weights, and may be empty; test is looked at once, at the end. synonyms: for augmentation.
-    teacher, in teacher_folder: whose predictions are learnt from too.
+    teacher, in teacher_folder: whose predictions are learnt from too. transfer: what it has labelled of `unlabelled`
+    examples and of texts that are `made` of the training rows.
     """
 
     folder: Path
@@ -58,25 +58,23 @@ class Material:
     synonyms: Synonyms = field(default_factory=dict)
     teacher: SoftTargets | None = None
     teacher_folder: Path | None = None
+    unlabelled: Sequence[Example] = ()
+    made: int = 0
+    transfer: Sequence[EncodedExample] = ()
 
     def content(self) -> dict[str, object]:
         """What a run is bound to, wherever the files lie: how many examples and a hash of them, and of the models."""
-
-        def rows(examples: Sequence[object]) -> str:
-            digest = hashlib.sha256()
-            for example in examples:
-                digest.update(f"{example!r}\n".encode("utf-8", "surrogatepass"))
-            return f"{len(examples):,} rows, {digest.hexdigest()[:16]}" if examples else ""
-
-        return {
+        found: dict[str, object] = {
             "labels": list(self.task.labels),
-            "train": rows(self.training),
-            "dev": rows(self.dev),
-            "test": rows(self.test),
-            "synonyms": rows(sorted(self.synonyms.items())),
+            "train": rows_and_hash(self.training),
+            "dev": rows_and_hash(self.dev),
+            "test": rows_and_hash(self.test),
+            "synonyms": rows_and_hash(sorted(self.synonyms.items())),
             "model": fingerprint_of(self.folder),
             "teacher": "" if self.teacher_folder is None else fingerprint_of(self.teacher_folder),
         }
+        transfer = {"unlabelled": rows_and_hash(self.unlabelled), "made": self.made}
+        return found | (transfer if self.unlabelled or self.made else {})
 
 
 def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | None) -> None:
@@ -199,7 +197,9 @@ def cross_validated(
     examples = material.training
     for part in held_out(len(examples), folds, config.seed)[done:]:
         left_out = set(part)
-        others = replace(material, training=[each for i, each in enumerate(examples) if i not in left_out], dev=[])
+        transfer = [each for each in material.transfer if left_out.isdisjoint(each.made_of or ())]
+        kept = [each for i, each in enumerate(examples) if i not in left_out]
+        others = replace(material, training=kept, dev=[], transfer=transfer)
         with tempfile.TemporaryDirectory() as checkpoints:
             model = _trained(others, config, Path(checkpoints), ranks, Records(None), resume=False)
         yield measured(material.task, model, [examples[i] for i in part]).primary
@@ -221,6 +221,8 @@ def _trained(
     if teacher is not None:
         soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(encoded)  # type: ignore[arg-type]
         encoded = [replace(each, soft=logits) for each, logits in zip(encoded, soft, strict=True)]
+    if config.soft > 0:
+        encoded = [*encoded, *material.transfer]
     done = fine_tune(
         model,
         encoded,

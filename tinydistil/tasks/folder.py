@@ -157,7 +157,11 @@ class SoftTargets:
             f"the teacher was fine-tuned to {self.task.kind} {list(self.task.labels)}, "
             f"the student is asked to {task.kind} {list(task.labels)}",
         )
-        if not isinstance(task, TextTask):
+        if isinstance(task, TextTask):
+            assert isinstance(self.task, TextTask)
+            form = "pairs of texts" if task.paired else "single texts"
+            require(self.task.paired == task.paired, f"the teacher was not fine-tuned on {form}; give one that was")
+        else:
             require(
                 self.task.tokenizer.fingerprint == task.tokenizer.fingerprint,
                 f"to {task.kind}, teacher and student must share one tokenizer: the teacher's predictions are of "

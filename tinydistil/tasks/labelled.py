@@ -41,13 +41,13 @@ _Row: TypeAlias = tuple[int, int, Mapping[str, object] | str]
 class Columns:
     """Column names of tables and keys of JSON lines (ASSIN's XML has names of its own), and how fields are written.
 
-    second: None takes "text_b" where the file has it. quotes: whether a field in quotes is what stands between them.
-    decimal: the decimal sign, "." or ",".
+    second: None takes "text_b" where the file has it. label: None looks at none. quotes: whether a field in quotes is
+    what stands between them. decimal: the decimal sign, "." or ",".
     """
 
     text: str = "text"
     second: str | None = None
-    label: str = "label"
+    label: str | None = "label"
     delimiter: str = ","
     encoding: str = "utf-8"
     quotes: bool = True
@@ -68,9 +68,10 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
     name = plain_name(existing(path))
     require(name.endswith(ENDINGS), f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
     if assin := name.endswith(".xml"):
-        columns = replace(columns, text="text", second="second", label="similarity" if numbers else "entailment")
+        label = columns.label and ("similarity" if numbers else "entailment")
+        columns = replace(columns, text="text", second="second", label=label)
     else:
-        columns = replace(columns, text=column_name(columns.text), label=column_name(columns.label),
+        columns = replace(columns, text=column_name(columns.text), label=columns.label and column_name(columns.label),
                           second=columns.second and column_name(columns.second))  # fmt: skip
     found: list[tuple[int, LabelledText | str]] = []
     long: list[int] = []
@@ -114,6 +115,8 @@ def _example(fields: Mapping[str, object], columns: Columns, numbers: bool, assi
         text = fields.get(name)
         if not isinstance(text, str) or not is_sound(text) or is_missing(text):
             return _missing(name, fields, "--text-column" if name == columns.text else "--second-column")
+    if columns.label is None:
+        return LabelledText(str(fields[columns.text]), second and str(fields[second]), "")
     label = fields.get(columns.label)
     if isinstance(label, bool):
         label = None if numbers else str(label).lower()  # as JSON spells them

@@ -43,6 +43,8 @@ class EncodedExample:
     answer begins and ends. soft: a fine-tuned teacher's logits: (C,), for tags (T, C), for answers (T, 2).
     source: which of the examples it is, or is a part of; spans: what each token is there, for tags the number of the
     word that it begins, (T,), for answers its first and last characters, (T, 2); -1 for nothing.
+    made_of: of an example without a label, which only `soft` labels, the training rows that it was made of; its target
+    says where `soft` counts.
     """
 
     ids: NDArray[np.int64]
@@ -51,12 +53,13 @@ class EncodedExample:
     soft: NDArray[np.float32] | None = None
     source: int = 0
     spans: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    made_of: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
     """B examples padded to T tokens; input_ids, attention_mask, token_type_ids (B, T); targets and soft as in
-    EncodedExample with B in front. counted (B,): False for an example that only keeps a rank in step."""
+    EncodedExample with B in front. counted (B,): False for an example that only keeps a rank in step; labelled (B,)."""
 
     input_ids: Tensor
     attention_mask: Tensor
@@ -64,6 +67,7 @@ class TaskBatch:
     targets: Tensor
     soft: Tensor | None
     counted: Tensor
+    labelled: Tensor
 
     @property
     def tokens(self) -> int:
@@ -86,6 +90,7 @@ def collate(examples: Sequence[EncodedExample], pad_id: int, *, counted: bool = 
         targets=torch.from_numpy(pad([example.target for example in examples], IGNORED)),
         soft=torch.from_numpy(pad(soft, 0)) if soft else None,
         counted=torch.full((len(examples),), counted),
+        labelled=torch.tensor([example.made_of is None for example in examples]),
     )
 
 

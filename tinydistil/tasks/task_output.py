@@ -14,10 +14,13 @@ from tinydistil.tasks.folder import TASK_FILE
 # More does not fit a terminal.
 _WIDEST_MATRIX, _LONGEST_TABLE = 10, 40
 RECORD = "run.json"
-METRICS, CHECKPOINTS, GRID, FIGURES, SUMMARY, DETAILS = (
-    "metrics.jsonl", "checkpoints", "grid.json", "figures.json", "summary.json", "details.json",
+METRICS, CHECKPOINTS, GRID, FIGURES, SUMMARY, DETAILS, TRANSFER, SAMPLE = (
+    "metrics.jsonl", "checkpoints", "grid.json", "figures.json", "summary.json", "details.json", "transfer",
+    "transfer_sample.txt",
 )  # fmt: skip
-_OURS = re.compile(rf"(metrics\.jsonl|{CHECKPOINTS}|(grid|figures|summary|details|task)\.json|seed-\d+)")
+_OURS = re.compile(
+    rf"(metrics\.jsonl|{CHECKPOINTS}|(grid|figures|summary|details|task)\.json|seed-\d+|{TRANSFER}|transfer_sample\.txt)"
+)
 # Without one of these a run has not got anywhere: a refused or killed first step leaves no claim behind.
 _WORK = (f"{CHECKPOINTS}/step-*", GRID, TASK_FILE, f"seed-*/{CHECKPOINTS}/step-*", f"seed-*/{TASK_FILE}")
 

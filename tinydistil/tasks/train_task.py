@@ -74,7 +74,8 @@ class TaskObjective(nn.Module):
     """The model and its loss, an `Objective` of the one loop.
 
     Terms: "task", the cross-entropy of classes per text or per token, or of the positions of an answer's two ends, or
-    the squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries.
+    the squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries, also
+    for its examples without a label.
     """
 
     class_weights: Tensor | None
@@ -92,8 +93,8 @@ class TaskObjective(nn.Module):
         self.reports = {name: name for name in self.weights}
 
     def counts(self, batch: TaskBatch) -> Mapping[str, int]:
-        """Examples, labelled tokens or ends of answers of a micro-batch, for both terms."""
-        return dict.fromkeys(self.weights, int(self._labelled(batch).sum()))
+        """Examples, labelled tokens or ends of answers of a micro-batch, for each term."""
+        return {term: int(self._counted(batch, term).sum()) for term in self.weights}
 
     def forward(self, batch: TaskBatch, teacher: None = None, progress: float = 0.0) -> dict[str, Loss]:
         """The terms of one micro-batch."""
@@ -102,28 +103,30 @@ class TaskObjective(nn.Module):
         if isinstance(output, SpanLogits):
             output = _ends(torch.stack([output.first, output.last], -1), batch)
         logits, targets = output.flatten(0, -2).float(), batch.targets.flatten()  # (M, C), (M,)
-        labelled, parts = self._labelled(batch).flatten(), {}
+        counted = {term: self._counted(batch, term).flatten() for term in self.weights}
+        parts = {}
         if "task" in self.weights:
             if self.is_regression:
                 losses = (logits.squeeze(-1) - targets).square()
             else:
                 losses = F.cross_entropy(logits, targets, self.class_weights, ignore_index=IGNORED, reduction="none")
-            parts["task"] = Loss(torch.where(labelled, losses, 0.0).sum(), weight=self.weights["task"])
+            parts["task"] = Loss(torch.where(counted["task"], losses, 0.0).sum(), weight=self.weights["task"])
         if "soft" in self.weights:
             assert batch.soft is not None, "soft targets need a teacher"
             soft = (_ends(batch.soft, batch) if self.finds_answers else batch.soft).flatten(0, -2)
             if self.is_regression:
-                total = torch.where(labelled, (logits - soft).square().squeeze(-1), 0.0).sum()
+                total = torch.where(counted["soft"], (logits - soft).square().squeeze(-1), 0.0).sum()
             else:
-                total = soft_targets(logits, soft, labelled, temperature=self.temperature)
+                total = soft_targets(logits, soft, counted["soft"], temperature=self.temperature)
             parts["soft"] = Loss(total, weight=self.weights["soft"])
         return parts
 
-    def _labelled(self, batch: TaskBatch) -> Tensor:
-        """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2)."""
+    def _counted(self, batch: TaskBatch, term: str) -> Tensor:
+        """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2); "task" needs a label."""
+        counted = batch.counted & batch.labelled if term == "task" else batch.counted
         if isinstance(self.model, BertForTokenClassification):
-            return (batch.targets != IGNORED) & batch.counted.unsqueeze(1)
-        return batch.counted.unsqueeze(1).expand(-1, 2) if self.finds_answers else batch.counted
+            return (batch.targets != IGNORED) & counted.unsqueeze(1)
+        return counted.unsqueeze(1).expand(-1, 2) if self.finds_answers else counted
 
 
 def _ends(logits: Tensor, batch: TaskBatch) -> Tensor:
@@ -156,7 +159,11 @@ def fine_tune(
     batches = TaskBatches(examples, pad_id=pad_id, batch_size=config.batch_size, seed=config.seed)
     settings = config.train_config(batches.batches_per_epoch, batches.batch_size)
     balanced = config.class_weights == "balanced"
-    weights = class_weights([each.target for each in examples], model.config.labels) if balanced else None
+    weights = (
+        class_weights([each.target for each in examples if each.made_of is None], model.config.labels)
+        if balanced
+        else None
+    )
     objective = TaskObjective(model, class_weights=weights, soft=config.soft, temperature=config.temperature)
     optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
     clip_norm = settings.optimizer.clip_norm
