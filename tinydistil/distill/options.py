@@ -286,6 +286,8 @@ class VocabularyOptions(TermOptions, table="recipe"):
             "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "
             f"{whole}",
         )
+        from tinydistil.distill.losses import check_divergence  # needs torch
+
         check_divergence(self.divergence, 1.0, sparse=True)
         require(cache.top < words, f"cache.top must be below the teacher's vocabulary ({words}), got {cache.top}")
         drawn = f"cache.drawn must be <= the teacher's vocabulary ({words}), got {cache.drawn}; {whole}"
@@ -296,14 +298,3 @@ class VocabularyOptions(TermOptions, table="recipe"):
         found: dict[str, object] = {"cache.words": cache.words}
         sample = {"recipe.temperature": self.temperature, "cache.top": cache.top, "cache.drawn": cache.drawn}
         return found if cache.words == "hidden" else found | sample
-
-
-def check_divergence(divergence: str, temperature: object, *, sparse: bool = False) -> None:
-    """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
-    require(not isinstance(temperature, int | float) or temperature > 0, f"temperature must be > 0, got {temperature}")
-    OneOf(DIVERGENCES).check(divergence, "divergence")
-    require(
-        not sparse or divergence == "forward",
-        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
-        "sample; choose cache.words=hidden, or the forward divergence",
-    )

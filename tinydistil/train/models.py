@@ -27,6 +27,7 @@ from tinydistil.train.run_config import OptimizerConfig, RunConfig
 if TYPE_CHECKING:
     from tinydistil.train.plan import Plan
 
+_DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 # For int8 to see how large channels get.
 _CALIBRATION_SEQUENCES = 32
 # For a projected start: a feed-forward layer of 2 x 128 has 512 neurons to be fitted. Of BERT-base, more tokens would
@@ -95,13 +96,10 @@ def student_of(config: RunConfig, teacher: BertConfig | None, teacher_tokenizer:
         words = teacher.vocab_size
     elif stored is not None and same:
         words = stored.vocab_size
-    shape = shape.replace(vocab_size=words, pad_token_id=tokenizer.pad_id, **_dropout(student.dropout))
+    dropout = dict.fromkeys(_DROPOUT, student.dropout)
+    shape = shape.replace(vocab_size=words, pad_token_id=tokenizer.pad_id, **dropout)
     respelled = folder is not None and keeps and adopted is None and not same
     return Student(folder if keeps else None, shape, tokenizer, own, respelled)
-
-
-def _dropout(probability: float) -> dict[str, object]:
-    return {"hidden_dropout_prob": probability, "attention_probs_dropout_prob": probability}
 
 
 def _shape_of(config: RunConfig, stored: BertConfig | None, teacher: BertConfig | None, vocab_size: int) -> BertConfig:
@@ -181,7 +179,7 @@ def build_student(plan: "Plan", teacher: BertForMaskedLM | BertModel | None) -> 
     if student.own is None:
         model = BertForMaskedLM(shape, attention="packed")
     else:
-        changes = _dropout(chosen.dropout)
+        changes = dict.fromkeys(_DROPOUT, chosen.dropout)
         model = BertForMaskedLM.from_pretrained(student.own, changes=changes, attention="packed")
         if chosen.layers:
             model = student_from_layers(model, chosen.layers)
@@ -189,8 +187,8 @@ def build_student(plan: "Plan", teacher: BertForMaskedLM | BertModel | None) -> 
         assert teacher is not None and plan.teacher_tokenizer is not None, "checked by RunConfig"
         # What measured best: see the README's table. A projected start overwrites them, as "encoded" does.
         drawn = chosen.start == "projected" or teacher.config.hidden_size < shape.hidden_size
-        best = "spelling" if student.own is not None else "random" if drawn else "pca"
-        begin = "random" if chosen.embeddings == "encoded" else chosen.embeddings or best
+        begin = chosen.embeddings or ("spelling" if student.own is not None else "random" if drawn else "pca")
+        begin = "random" if begin == "encoded" else begin
         model = student_for_vocabulary(model, own, teacher, plan.teacher_tokenizer, begin)
     elif student.respelled and own is not None:
         model = student_for_vocabulary(model, own, None, student.tokenizer, "spelling")
@@ -213,14 +211,14 @@ def start_with_words(
     plan: "Plan", learner: Learner, teacher: LiveTeacher, ranks: Ranks, cache: TeacherCache | None
 ) -> None:
     """Begin the student's word vectors with what `teacher` makes of each word alone, which a `cache` keeps."""
-    own, read_by, words = plan.teacher, plan.student.tokenizer, learner.student.bert.embeddings.word.weight
+    own, new, words = plan.teacher, plan.student.tokenizer, learner.student.bert.embeddings.word.weight
     basis = cast(Pooled, learner.terms["pooled"]).projection.basis
     assert own is not None and basis is not None, "checked by RunConfig"
-    encoded = torch.zeros(read_by.vocab_size, own.config.hidden_size)
+    encoded = torch.zeros(new.vocab_size, own.config.hidden_size)
     with ranks.agreed("encode the vocabulary"):
         if ranks.is_main and not (cache and cache.load_tensors(WORDS, {"words": encoded})):
-            prefix, pools = own.prefix_ids, own.pools_prefix
-            encoded.copy_(encode_words(teacher, own.tokenizer, prefix, read_by, pools_prefix=pools))
+            found = encode_words(teacher, own.tokenizer, own.prefix_ids, new, pools_prefix=own.pools_prefix)
+            encoded.copy_(found)
             if cache:
                 cache.save_tensors(WORDS, {"words": encoded})
     start_encoded(words.data, encoded.to(words.device), basis)

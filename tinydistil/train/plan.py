@@ -108,11 +108,6 @@ class Plan:
         """The teacher's, where there is one."""
         return None if self.teacher is None else self.teacher.tokenizer
 
-    @property
-    def cache(self) -> Path:
-        """The folder of the teacher's cache, where there is one."""
-        return cache_of(self.config, self.output)
-
 
 def make_plan(
     config: RunConfig,
@@ -156,16 +151,12 @@ def make_plan(
         content["student"] = fingerprint_of(student.own)
     read = _text_in(Path(config.shards)) if text is None else text(tokenizers)
     sides = sides_of(read.fingerprints, student.tokenizer, read_by, f"text {str(read.shards)!r}")
-    before = 0 if teacher is None else len(teacher.prefix_ids)
-    for who, shape, longest in (
-        ("student", student.shape, read.longest),
-        ("teacher", seen or student.shape, read.longest + before),
-    ):
-        prefixed = f", with its prefix {longest}," if longest > read.longest else ""
+    prefixed = 0 if teacher is None else len(teacher.prefix_ids)
+    for who, shape, more in (("student", student.shape, 0), ("teacher", seen or student.shape, prefixed)):
         require(
-            longest <= shape.max_position_embeddings,
-            f"prepare.max_length {read.longest}{prefixed} is longer than the {who}'s position table "
-            f"({shape.max_position_embeddings}); lower it (--max-length) and prepare the text so",
+            read.longest + more <= shape.max_position_embeddings,
+            f"prepare.max_length {read.longest}{f' and a prefix of {more}' if more else ''} is longer than the {who}'s "
+            f"position table ({shape.max_position_embeddings}); lower it (--max-length) and prepare the text so",
         )
     _check_memory(config, shapes, read.mean_tokens, device_of(device))
     if text is None:

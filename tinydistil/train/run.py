@@ -44,7 +44,7 @@ from tinydistil.train.models import (
     start_with_words,
 )
 from tinydistil.train.outcome import STUDENT, Outcome, held_out_loss, masked_lm_loss, objective_loss, write_results
-from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, make_batches, make_plan, ownership
+from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, cache_of, make_batches, make_plan, ownership
 from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
 
@@ -198,7 +198,7 @@ def _cached_teacher(
     """
     config, bound = plan.config, bound_to(plan, fingerprint)
     seed = zlib.crc32(json.dumps(bound, sort_keys=True).encode())
-    cache = TeacherCache(plan.cache, batches.candidates, config.train.mask.epochs, seed)
+    cache = TeacherCache(cache_of(plan.config, plan.output), batches.candidates, config.train.mask.epochs, seed)
 
     def sound(found: Callable[[], object]) -> bool:
         try:
