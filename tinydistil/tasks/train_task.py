@@ -20,6 +20,8 @@ from tinydistil.distill.losses import IGNORED, soft_targets
 from tinydistil.distill.step import Trainer, check_precision
 from tinydistil.distill.terms.base import Loss
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification, SpanLogits
+from tinydistil.model.pairs import BertForCosine
+from tinydistil.tasks.cosent import CosentObjective, CosentTrainer
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.task import EncodedExample, TaskBatch, TaskModel, collate
 from tinydistil.train.loop import Loop
@@ -75,17 +77,26 @@ class TaskObjective(nn.Module):
 
     Terms: "task", the cross-entropy of classes per text or per token, or of the positions of an answer's two ends, or
     the squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries.
+    joint: the model gives a number and the logits of classes, whose two losses are added.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, model: TaskModel, *, class_weights: Tensor | None = None, soft: float = 0.0, temperature: float = 2.0
+        self,
+        model: TaskModel,
+        *,
+        class_weights: Tensor | None = None,
+        soft: float = 0.0,
+        temperature: float = 2.0,
+        joint: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.temperature = model, temperature
         self.finds_answers = isinstance(model, BertForQuestionAnswering)
-        self.is_regression = model.config.problem_type == "regression"
+        # How many of the model's outputs are a number, 0 or 1, and whether the others are classes.
+        self.num_numbers = int(joint or model.config.problem_type == "regression")
+        self.has_classes = joint or not self.num_numbers
         # Not in the checkpoint: it is a function of the training set.
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.weights = {name: weight for name, weight in (("task", 1 - soft), ("soft", soft)) if weight > 0}
@@ -101,23 +112,32 @@ class TaskObjective(nn.Module):
         # What is chosen from stands last: (B, C), for tagging (B, T, C), for the ends of answers (B, 2, T).
         if isinstance(output, SpanLogits):
             output = _ends(torch.stack([output.first, output.last], -1), batch)
-        logits, targets = output.flatten(0, -2).float(), batch.targets.flatten()  # (M, C), (M,)
+        logits, targets, count = output.flatten(0, -2).float(), batch.targets, self.num_numbers  # (M, C)
         labelled, parts = self._labelled(batch).flatten(), {}
         if "task" in self.weights:
-            if self.is_regression:
-                losses = (logits.squeeze(-1) - targets).square()
-            else:
-                losses = F.cross_entropy(logits, targets, self.class_weights, ignore_index=IGNORED, reduction="none")
-            parts["task"] = Loss(torch.where(labelled, losses, 0.0).sum(), weight=self.weights["task"])
+            both = count and self.has_classes
+            scores, classes = targets.unbind(1) if both else (targets, targets.flatten())  # (M,)
+            sums = self._of_number(logits, scores, labelled)
+            if self.has_classes:
+                losses = F.cross_entropy(
+                    logits[:, count:], classes.long(), self.class_weights, ignore_index=IGNORED, reduction="none"
+                )
+                sums.append(torch.where(labelled, losses, 0.0).sum())
+            parts["task"] = Loss(torch.stack(sums).sum(), weight=self.weights["task"])
         if "soft" in self.weights:
             assert batch.soft is not None, "soft targets need a teacher"
             soft = (_ends(batch.soft, batch) if self.finds_answers else batch.soft).flatten(0, -2)
-            if self.is_regression:
-                total = torch.where(labelled, (logits - soft).square().squeeze(-1), 0.0).sum()
-            else:
-                total = soft_targets(logits, soft, labelled, temperature=self.temperature)
-            parts["soft"] = Loss(total, weight=self.weights["soft"])
+            sums = self._of_number(logits, soft[:, 0], labelled)
+            if self.has_classes:
+                chosen = logits[:, count:], soft[:, count:], labelled
+                sums.append(soft_targets(*chosen, temperature=self.temperature))
+            parts["soft"] = Loss(torch.stack(sums).sum(), weight=self.weights["soft"])
         return parts
+
+    def _of_number(self, logits: Tensor, targets: Tensor, labelled: Tensor) -> list[Tensor]:
+        """The squared error of the first output, where that is a number."""
+        errors = (logits[:, 0] - targets).square() if self.num_numbers else None
+        return [] if errors is None else [torch.where(labelled, errors, 0.0).sum()]
 
     def _labelled(self, batch: TaskBatch) -> Tensor:
         """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2)."""
@@ -144,6 +164,7 @@ def fine_tune(
     figure: Callable[[TaskModel], float] | None = None,
     figure_name: str = "figure",
     resume: bool = False,
+    joint: bool = False,
 ) -> bool:
     """Train `model` in place; False if asked to stop before the end (everything is saved then).
 
@@ -156,11 +177,19 @@ def fine_tune(
     batches = TaskBatches(examples, pad_id=pad_id, batch_size=config.batch_size, seed=config.seed)
     settings = config.train_config(batches.batches_per_epoch, batches.batch_size)
     balanced = config.class_weights == "balanced"
-    weights = class_weights([each.target for each in examples], model.config.labels) if balanced else None
-    objective = TaskObjective(model, class_weights=weights, soft=config.soft, temperature=config.temperature)
+    targets, labels = [each.target for each in examples], model.config.labels
+    if joint:
+        targets, labels = [target[1:] for target in targets], labels[1:]
+    weights = class_weights(targets, labels) if balanced else None
+    by_cosine = isinstance(model, BertForCosine)
+    objective = (
+        CosentObjective(model, soft=config.soft)
+        if by_cosine
+        else TaskObjective(model, class_weights=weights, soft=config.soft, temperature=config.temperature, joint=joint)
+    )
     optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
     clip_norm = settings.optimizer.clip_norm
-    trainer: Trainer[TaskBatch] = Trainer(
+    trainer: Trainer[TaskBatch] = (CosentTrainer if by_cosine else Trainer)(
         objective.to(ranks.device), optimizer, ranks, precision=config.precision, clip_norm=clip_norm
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)
