@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tinydistil.base.config import Range, override, read_toml, to_mapping
-from tinydistil.base.console import Parser, within
+from tinydistil.base.config import override, read_toml, to_mapping
+from tinydistil.base.console import Parser
 from tinydistil.base.errors import InputError, importing, require, run_script
 
 
@@ -33,8 +33,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train", required=True, metavar="FILE")
     parser.add_argument("--dev", metavar="FILE", help="chooses the best weights")
     parser.add_argument(
-        "--hold-out", type=within(Range(0, 0.9)), metavar="SHARE",
-        help="of the training rows, sharing no text with the rest: chooses the weights (default, where --dev leaks: 0.15)",
+        "--hold-out", type=share_of, metavar="SHARE",
+        help="of the training rows, with no text of the rest, to choose the weights (where --dev leaks 0.15, else 0)",
     )  # fmt: skip
     parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
     parser.add_argument("--output", required=True, metavar="DIR")
@@ -208,6 +208,13 @@ def report(runs: Sequence[Mapping[str, Mapping[str, float]]], seeds: Sequence[in
         print(line)
     models = output if len(runs) == 1 else f"{output}/seed-{{{','.join(map(str, seeds))}}}"
     print(f"model: {models}", file=sys.stderr)
+
+
+def share_of(text: str) -> float:
+    """A share of --hold-out, in 0..0.9; argparse says what is none."""
+    if not 0 <= float(text) <= 0.9:  # which NaN is not
+        raise argparse.ArgumentTypeError(f"must be in 0..0.9, got {text}")
+    return float(text)
 
 
 def whole_numbers(text: str, option: str) -> list[int]:

@@ -274,12 +274,12 @@ def prepare_tuning(
         check_examples(task, each.examples, subject, remedy)
     rest, held = held_out_of(training, dev[0] if dev else [], test, None, config.seed)
     material = Material(model.folder, task, rest, dev[0] if dev else [], test, held_out=held)
-    chosen = "last weights" if not dev else f"best weights on {'held-out rows' if held else 'dev'}"
+    kept = "last weights" if not dev else f"best weights on {'held-out rows' if held else 'dev'}"
     num_bad = sum(len(each.bad) for each in data_sets)
     folders = {seed: work / f"seed-{seed}" for seed in range(1, num_seeds + 1)}
     protocol = (
         f"{part.title}: fine-tuned on {len(rest)} rows ({num_bad} of all set aside), {config.epochs:g} epochs, "
-        f"learning rate {config.learning_rate:g}, {chosen}; {num_seeds} seeds, mean, interval over test items of the first"
+        f"learning rate {config.learning_rate:g}, {kept}; {num_seeds} seeds, mean, interval over test rows of the first"
     )
 
     def tune(still_to_come: float) -> PartResult:

@@ -102,11 +102,11 @@ class BertForPairs(_PairModel):
         words[:, 0] = False
         first, second = words.chunk(2)  # (B, L)
         cosines = _cosines(hidden)
-        length = (first.sum(1) - second.sum(1)) / 10
+        length = (first.sum(1) - second.sum(1)).to(u.dtype) / 10
         statistics = [
             match_statistics(cosines, first, second),
             match_statistics(_cosines(self.bert.embeddings.word(ids)), first, second),
-            torch.stack([F.cosine_similarity(u, v), length.to(u.dtype)], 1),
+            torch.stack([F.cosine_similarity(u, v), length], 1),
         ]
         matched = torch.cat([soft_match(cosines, hidden.chunk(2)[1], second),
                              soft_match(cosines.transpose(1, 2), hidden.chunk(2)[0], first)])  # fmt: skip
@@ -146,5 +146,5 @@ def match_statistics(cosines: Tensor, first: Tensor, second: Tensor) -> Tensor:
     for best, words in ((scores.amax(2), first), (scores.amax(1), second)):
         count = words.sum(1).clamp(min=1)
         least = best.masked_fill(~words, 1.0).topk(2, largest=False).values
-        found += [(best * words).sum(1) / count, *least.unbind(1), ((best > ALIKE) & words).sum(1) / count]
-    return torch.stack([each.to(cosines.dtype) for each in found], 1)
+        found += [(best * words).sum(1) / count, *least.unbind(1), ((best > ALIKE) & words).sum(1).to(best.dtype) / count]
+    return torch.stack(found, 1)

@@ -101,11 +101,12 @@ def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | No
     usable = [isinstance(task, TextTask) or bool(task.encode([example])) for example in training]
     require(any(usable), "--train: no training example is left")
     balanced = any(config.class_weights == "balanced" for config in configs)
-    has_classes = task.kind in ("classify", JOINT, "tag")
-    require(not balanced or has_classes, f"class_weights need classes; the task is to {task.kind}")
+    counts = Counter(task.labels_of(training))
+    require(not balanced or bool(counts), f"class_weights need classes; the task is to {task.kind}")
+    lacking = ", ".join(sorted(task.numbers.keys() - counts.keys()))
+    require(not balanced or not lacking, f"class_weights 'balanced': --hold-out takes all of {lacking}; lower it")
     # What a fold would end in is found now, not when its turn comes.
     parts = [] if folds is None else folds_of(training, folds, configs[0].seed)
-    counts = Counter(task.labels_of(training))
     for number, part in enumerate(parts, start=1):
         left_out, name = [training[i] for i in part], f"with {folds} folds, fold {number}"
         check_examples(task, left_out, name, "; choose fewer folds")

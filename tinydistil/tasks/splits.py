@@ -6,7 +6,6 @@ Shapes: N examples.
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,28 +30,16 @@ def texts_of(example: Example) -> tuple[str, ...]:
     return tuple(" ".join(text.split()).casefold() for text in texts)
 
 
-class Shared(NamedTuple):
-    """Of so many `rows`: those whose texts are those of a training row, those of one swapped, and those of which only
-    one text is in a training row."""
-
-    same: int
-    swapped: int
-    one: int
-    rows: int
-
-    def __str__(self) -> str:
-        parts = (self.same, "the texts of a training row"), (self.swapped, "these swapped"), (self.one, "one text")
-        return f"{self.rows:,} rows share with training: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
-
-
-def shared_with(training: Sequence[Example], others: Sequence[Example]) -> Shared:
-    """What `others` share with training rows; each example counts once, as the first that it is."""
+def shared_with(training: Sequence[Example], others: Sequence[Example]) -> Counter[str]:
+    """How many of `others` have the texts of a training row ("same"), of one "swapped", "either" of the two, or only
+    "one" text that is in a training row."""
     rows = set(map(texts_of, training))
     texts, found = {text for row in rows for text in row}, Counter[str]()
     for row in map(texts_of, others):
-        known = (("same", row in rows), ("swapped", row[::-1] in rows), ("one", not texts.isdisjoint(row)))
-        found[next((name for name, holds in known if holds), "")] += 1
-    return Shared(found["same"], found["swapped"], found["one"], len(others))
+        same, swapped = row in rows, len(row) == 2 and row[::-1] in rows
+        either = same or swapped
+        found.update(same=same, swapped=swapped, either=either, one=not either and not texts.isdisjoint(row))
+    return found
 
 
 def groups_of(examples: Sequence[Example]) -> NDArray[np.int64]:
@@ -84,24 +71,23 @@ def held_out_of(
     else nothing. What dev and test share with training is printed on standard error. Raises InputError where a share
     that was asked for cannot be held out.
     """
-    leaks = False
-    for name, examples in (("dev", dev), ("test", test)):
-        shared = shared_with(training, examples)
-        if shared.same + shared.swapped + shared.one:
-            print(f"--{name}: {shared}", file=sys.stderr)
-        if name == "dev":
-            leaks = is_paired(examples) and shared.same + shared.swapped > LEAKS * shared.rows
+    for name, rows in (("test", test), ("dev", dev)):
+        shared = shared_with(training, rows)
+        if shared["either"] + shared["one"]:
+            print(f"--{name}: of {len(rows):,} rows {shared['same']:,} have the texts of a training row, "
+                  f"{shared['swapped']:,} those of one swapped, {shared['one']:,} share only one text with training",
+                  file=sys.stderr)  # fmt: skip
+    leaks = is_paired(dev) and shared["either"] > LEAKS * len(dev)
     chosen = (HOLD_OUT if leaks else 0.0) if share is None else share
     part = set(hold_out(training, chosen, seed)) if chosen else set()
-    none_left = "--hold-out: shared texts connect all rows, or too many, so none can be held out; leave it out"
-    require(bool(part) or not share, none_left)
     rest = [each for i, each in enumerate(training) if i not in part]
-    require(bool(rest), f"--hold-out {share} leaves no training row; lower it")
+    possible = bool(part and rest) or not share
+    require(possible, f"--hold-out {share} would hold out no row, or all, as shared texts connect them; leave it out")
     if part:
         why = "" if share else "as --dev leaks (--hold-out 0 keeps to it), "
         print(f"{why}weights are chosen by {len(part):,} of {len(training):,} training rows, held out, "
               "that share no text with the rest", file=sys.stderr)  # fmt: skip
-    return (rest, [training[i] for i in sorted(part)]) if part else (training, [])
+    return rest, [training[i] for i in sorted(part)]
 
 
 def is_paired(examples: Sequence[Example]) -> bool:
