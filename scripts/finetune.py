@@ -26,14 +26,15 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, options="tinydistil.tasks.finetune_config:FineTuneConfig")
     parser.add_argument("--model", required=True, help="model folder, or a name on the hub")
-    tasks = ("classify", "regress", "regress,classify", "classify,regress", "tag", "answer")
-    parser.add_argument("--task", required=True, choices=tasks, help="two with a comma: both on the same rows")
-    parser.add_argument("--form", choices=("siamese", "cross"), help="of pairs: each text by itself (default below six "
-                        "layers), or both as one sequence")  # fmt: skip
+    parser.add_argument(
+        "--task", required=True, metavar="{classify,regress,tag,answer}", help="regress,classify: both, on the same rows",
+        choices=("classify", "regress", "regress,classify", "classify,regress", "tag", "answer"),
+    )  # fmt: skip
+    parser.add_argument("--form", choices=("siamese", "cross"), help="of pairs (default: siamese below six layers)")
     parser.add_argument("--train", required=True, metavar="FILE")
     parser.add_argument("--dev", metavar="FILE", help="chooses the best weights")
     parser.add_argument(
-        "--hold-out", type=share_of, metavar="SHARE",
+        "--hold-out", type=float, metavar="SHARE",
         help="of the training rows, with no text of the rest, to choose the weights (where --dev leaks 0.15, else 0)",
     )  # fmt: skip
     parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
@@ -178,8 +179,9 @@ def settings_of(args: argparse.Namespace, folder: Path) -> FineTuneConfig:
     config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values)
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
-    has_choice = args.dev or args.hold_out
-    require(has_choice or config.patience == 0, "patience needs --dev, a development set, or --hold-out")
+    share, patient = args.hold_out, config.patience > 0
+    require(share is None or 0 <= share <= 0.9, f"--hold-out must be in 0..0.9, got {share}")
+    require(args.dev or share or not patient, "patience needs --dev, a development set, or --hold-out")
     require(args.folds is None or args.grid, "--folds needs --grid")
     return config
 
@@ -208,13 +210,6 @@ def report(runs: Sequence[Mapping[str, Mapping[str, float]]], seeds: Sequence[in
         print(line)
     models = output if len(runs) == 1 else f"{output}/seed-{{{','.join(map(str, seeds))}}}"
     print(f"model: {models}", file=sys.stderr)
-
-
-def share_of(text: str) -> float:
-    """A share of --hold-out, in 0..0.9; argparse says what is none."""
-    if not 0 <= float(text) <= 0.9:  # which NaN is not
-        raise argparse.ArgumentTypeError(f"must be in 0..0.9, got {text}")
-    return float(text)
 
 
 def whole_numbers(text: str, option: str) -> list[int]:

@@ -68,7 +68,7 @@ def by_hand(model: BertForPairs, a: list[int], b: list[int]) -> Tensor:
     def matches(ones: Tensor, others: Tensor) -> list[float]:
         best = sorted(max((cosine(one, other) for other in others), default=-1.0) for one in ones)
         mean = sum(best) / max(len(best), 1)
-        return [mean, *(best + [1.0, 1.0])[:2], sum(each > ALIKE for each in best) / max(len(best), 1)]
+        return [mean, *[*best, 1.0, 1.0][:2], sum(each > ALIKE for each in best) / max(len(best), 1)]
 
     statistics = []
     for first, second in ((all_a[1:-1], all_b[1:-1]), (table[a], table[b])):

@@ -60,7 +60,8 @@ def call_of(pairs: Path, folder: Path, task: str, column: str) -> list[object]:
 FORMS = [
     ("regress", [], "cosine"), ("regress", ["--set", "comparison=aligned"], "aligned"),
     ("regress", ["--form", "cross"], "cross"), ("classify", [], "aligned"), ("classify", ["--form", "cross"], "cross"),
-    (JOINT, [], "aligned"), (JOINT, ["--form", "cross"], "cross"), ("classify,regress", ["--form", "siamese"], "aligned"),
+    (JOINT, [], "aligned"), (JOINT, ["--form", "cross"], "cross"),
+    ("classify,regress", ["--form", "siamese"], "aligned"),
 ]  # fmt: skip
 COLUMNS = {"regress": "nota", "classify": "classe", JOINT: "nota,classe", "classify,regress": "classe,nota"}
 

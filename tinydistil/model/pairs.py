@@ -146,5 +146,6 @@ def match_statistics(cosines: Tensor, first: Tensor, second: Tensor) -> Tensor:
     for best, words in ((scores.amax(2), first), (scores.amax(1), second)):
         count = words.sum(1).clamp(min=1)
         least = best.masked_fill(~words, 1.0).topk(2, largest=False).values
-        found += [(best * words).sum(1) / count, *least.unbind(1), ((best > ALIKE) & words).sum(1).to(best.dtype) / count]
+        alike = ((best > ALIKE) & words).to(best.dtype)
+        found += [(best * words).sum(1) / count, *least.unbind(1), alike.sum(1) / count]
     return torch.stack(found, 1)

@@ -74,7 +74,7 @@ def held_out_of(
     for name, rows in (("test", test), ("dev", dev)):
         shared = shared_with(training, rows)
         if shared["either"] + shared["one"]:
-            print(f"--{name}: of {len(rows):,} rows {shared['same']:,} have the texts of a training row, "
+            print(f"{name}: of {len(rows):,} rows {shared['same']:,} have the texts of a training row, "
                   f"{shared['swapped']:,} those of one swapped, {shared['one']:,} share only one text with training",
                   file=sys.stderr)  # fmt: skip
     leaks = is_paired(dev) and shared["either"] > LEAKS * len(dev)
@@ -82,9 +82,10 @@ def held_out_of(
     part = set(hold_out(training, chosen, seed)) if chosen else set()
     rest = [each for i, each in enumerate(training) if i not in part]
     possible = bool(part and rest) or not share
-    require(possible, f"--hold-out {share} would hold out no row, or all, as shared texts connect them; leave it out")
+    connected = "would hold out no row, or all, as shared texts connect them; leave it out (finetune.py)"
+    require(possible, f"--hold-out {share} {connected}")
     if part:
-        why = "" if share else "as --dev leaks (--hold-out 0 keeps to it), "
+        why = "" if share else "as dev leaks (finetune.py --hold-out 0 keeps to it), "
         print(f"{why}weights are chosen by {len(part):,} of {len(training):,} training rows, held out, "
               "that share no text with the rest", file=sys.stderr)  # fmt: skip
     return rest, [training[i] for i in sorted(part)]

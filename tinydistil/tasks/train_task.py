@@ -136,8 +136,9 @@ class TaskObjective(nn.Module):
 
     def _of_number(self, logits: Tensor, targets: Tensor, labelled: Tensor) -> list[Tensor]:
         """The squared error of the first output, where that is a number."""
-        errors = (logits[:, 0] - targets).square() if self.num_numbers else None
-        return [] if errors is None else [torch.where(labelled, errors, 0.0).sum()]
+        if not self.num_numbers:
+            return []
+        return [torch.where(labelled, (logits[:, 0] - targets).square(), 0.0).sum()]
 
     def _labelled(self, batch: TaskBatch) -> Tensor:
         """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2)."""
