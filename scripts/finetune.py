@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = Parser(description=__doc__, options="tinydistil.tasks.finetune_config:FineTuneConfig")
     parser.add_argument("--model", required=True, help="model folder, or a name on the hub")
     parser.add_argument(
-        "--task", required=True, metavar="{classify,regress,tag,answer}", help="regress,classify: both, on the same rows",
+        "--task", required=True, metavar="{classify,regress,tag,answer}", help="regress,classify: both, same rows",
         choices=("classify", "regress", "regress,classify", "classify,regress", "tag", "answer"),
     )  # fmt: skip
     parser.add_argument("--form", choices=("siamese", "cross"), help="of pairs (default: siamese below six layers)")
@@ -152,7 +152,7 @@ def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, 
     teacher, teacher_folder = None, None
     if args.teacher:
         teacher_folder = resolve_folder(args.teacher, offline=args.offline)
-        tuned = load(teacher_folder, KINDS)
+        tuned = load(teacher_folder, (*KINDS, JOINT))
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
     others = [data.examples if data else [] for data in (dev, test)]

@@ -42,7 +42,7 @@ MODELS: dict[str, type[TaskModel]] = {
     "tag": heads.BertForTokenClassification,
     "answer": heads.BertForQuestionAnswering,
 }
-KINDS = tuple(MODELS)
+KINDS = tuple(kind for kind in MODELS if kind != JOINT)
 
 
 @dataclass(frozen=True, slots=True)

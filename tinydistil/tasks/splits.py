@@ -82,8 +82,8 @@ def held_out_of(
     part = set(hold_out(training, chosen, seed)) if chosen else set()
     rest = [each for i, each in enumerate(training) if i not in part]
     possible = bool(part and rest) or not share
-    connected = "would hold out no row, or all, as shared texts connect them; leave it out (finetune.py)"
-    require(possible, f"--hold-out {share} {connected}")
+    connected = "would hold out no row, or all, as shared texts connect them; leave it out"
+    require(possible, f"finetune.py --hold-out {share} {connected}")
     if part:
         why = "" if share else "as dev leaks (finetune.py --hold-out 0 keeps to it), "
         print(f"{why}weights are chosen by {len(part):,} of {len(training):,} training rows, held out, "
