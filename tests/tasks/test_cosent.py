@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tests.tasks.conftest import similarities
 from tests.train.processes import RankProcesses
+from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pairs import BertForCosine
@@ -135,9 +136,9 @@ def test_what_is_reported_is_the_loss_of_the_whole_batch_once(monkeypatch: pytes
     monkeypatch.setattr(CosentObjective, "_compared", kept)
     _, terms = gradients_of(ALONE, 1)
     assert len(seen) == 1 and len(seen[0]) == len(examples)  # a single batch needs no second pass
-    cosines, counted, gold, soft = seen[0].T.tolist()
-    counts = [each > 0 for each in counted]
-    expected = {"task": by_hand(cosines, gold, counts), "soft": by_hand(cosines, soft, counts)}
+    cosines, gold, soft = seen[0].T.tolist()[:3]
+    everyone = [True] * len(examples)
+    expected = {"task": by_hand(cosines, gold, everyone), "soft": by_hand(cosines, soft, everyone)}
     assert terms == pytest.approx(expected, rel=1e-12)
 
 
@@ -164,9 +165,12 @@ def test_both_passes_draw_the_same_dropout(monkeypatch: pytest.MonkeyPatch) -> N
                               seen[0], atol=1e-3)  # fmt: skip
 
 
-def test_interrupted_and_resumed_gives_the_same_bits(folder: Path, vocabulary: Tokenizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["cosine", "aligned"])
+def test_interrupted_and_resumed_gives_the_same_bits(
+    form: str, folder: Path, vocabulary: Tokenizer, tmp_path: Path
+) -> None:
     rows = similarities(40)
-    task = replace(TextTask.of("regress", rows, vocabulary, 48), form="cosine")
+    task = replace(TextTask.of("regress", rows, vocabulary, 48), form=form)
     config = FineTuneConfig(epochs=2, batch_size=8, accumulation=3, learning_rate=2e-3, max_length=48)
 
     def run(work: Path, records: Records, *, resume: bool = False) -> tuple[bool, dict[str, Tensor]]:
@@ -185,3 +189,14 @@ def test_interrupted_and_resumed_gives_the_same_bits(folder: Path, vocabulary: T
     assert not run(tmp_path / "cut", Interrupting(None))[0]
     done, resumed = run(tmp_path / "cut", Records(None), resume=True)
     assert done and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_batch_that_is_too_large(
+    folder: Path, vocabulary: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = similarities(20)
+    task = replace(TextTask.of("regress", rows, vocabulary, 48), form="cosine")
+    monkeypatch.setattr("tinydistil.tasks.train_task.LARGEST_BATCH", 10)
+    with pytest.raises(InputError, match="batch_size must be <= 10, as CoSENT compares each row with each, got 20"):
+        fine_tune(new_model(folder, task, pooling="mean", seed=1), task.encode(rows), FineTuneConfig(batch_size=32),
+                  pad_id=0, checkpoints=tmp_path, ranks=ALONE, records=Records(None))  # fmt: skip

@@ -14,6 +14,7 @@ from tinydistil.distill.terms.base import Loss
 from tinydistil.tasks.task import TaskBatch, TaskModel
 
 SCALE = 20.0
+LARGEST_BATCH = 8192  # whose comparisons take 256 MiB
 
 
 def cosent(cosines: Tensor, gold: Tensor, counted: Tensor) -> Tensor:
@@ -43,8 +44,8 @@ class CosentObjective(nn.Module):
         self._start = 0
 
     def counts(self, batch: TaskBatch) -> Mapping[str, int]:
-        """Pairs of texts of a micro-batch, for both terms."""
-        return dict.fromkeys(self.weights, int(batch.counted.sum()))
+        """Pairs of texts of a micro-batch, for each term."""
+        return {name: int(self._counted(batch, name).sum()) for name in self.weights}
 
     @torch.no_grad()
     def gather(self, micro_batches: Sequence[TaskBatch], ranks: Ranks) -> None:
@@ -66,22 +67,24 @@ class CosentObjective(nn.Module):
         mine = self._compared(batch)
         whole, start = (mine.detach(), 0) if self._whole is None else (self._whole, self._start)
         self._start = end = start + len(mine)
-        cosines, counted = torch.cat([whole[:start, 0], mine[:, 0], whole[end:, 0]]), whole[:, 1] > 0
-        parts = {}
-        for name, gold in zip(self.weights, whole[:, 2:].unbind(1), strict=True):
-            loss = cosent(cosines, gold, counted)
-            reported = {name: loss.detach() * batch.counted.sum()}
-            parts[name] = Loss(loss * counted.sum(), weight=self.weights[name], numbers=reported)
+        cosines, parts = torch.cat([whole[:start, 0], mine[:, 0], whole[end:, 0]]), {}
+        for (name, weight), gold, counted in zip(self.weights.items(), *whole[:, 1:].T.chunk(2), strict=True):
+            loss = cosent(cosines, gold, counted > 0)
+            reported = {name: loss.detach() * self._counted(batch, name).sum()}
+            parts[name] = Loss(loss * counted.sum(), weight=weight, numbers=reported)
         return parts
 
+    def _counted(self, batch: TaskBatch, term: str) -> Tensor:
+        """Which pairs (B,) a term compares."""
+        return batch.counted
+
     def _compared(self, batch: TaskBatch) -> Tensor:
-        """Cosine, whether it counts, and for each term the number that it is compared by, (B, 2 + terms)."""
-        cosines = self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids).squeeze(1)
+        """Each pair's cosine, what every term compares it by, and whether every term does, (B, 1 + 2 terms)."""
+        cosines = self.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)  # (B, 1)
+        gold = {"task": batch.targets, "soft": batch.targets if batch.soft is None else batch.soft.squeeze(1)}
         assert batch.soft is not None or "soft" not in self.weights, "soft targets need a teacher"
-        soft = None if batch.soft is None else batch.soft.squeeze(1)
-        gold = [batch.targets if name == "task" else soft for name in self.weights]
-        columns = [cosines, batch.counted, *(each for each in gold if each is not None)]
-        return torch.stack([each.to(cosines.dtype) for each in columns], 1)
+        columns = [*(gold[name] for name in self.weights), *(self._counted(batch, name) for name in self.weights)]
+        return torch.cat([cosines, torch.stack([each.to(cosines.dtype) for each in columns], 1)], 1)
 
 
 class CosentTrainer(Trainer[TaskBatch]):

@@ -21,7 +21,7 @@ from tinydistil.distill.step import Trainer, check_precision
 from tinydistil.distill.terms.base import Loss
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification, SpanLogits
 from tinydistil.model.pairs import BertForCosine
-from tinydistil.tasks.cosent import CosentObjective, CosentTrainer
+from tinydistil.tasks.cosent import LARGEST_BATCH, CosentObjective, CosentTrainer
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.task import EncodedExample, TaskBatch, TaskModel, collate
 from tinydistil.train.loop import Loop
@@ -183,6 +183,9 @@ def fine_tune(
         targets, labels = [target[1:] for target in targets], labels[1:]
     weights = class_weights(targets, labels) if balanced else None
     by_cosine = isinstance(model, BertForCosine)
+    small = not by_cosine or batches.batch_size <= LARGEST_BATCH
+    each = "as CoSENT compares each row with each"
+    require(small, f"batch_size must be <= {LARGEST_BATCH:,}, {each}, got {batches.batch_size:,}")
     objective = (
         CosentObjective(model, soft=config.soft)
         if by_cosine
