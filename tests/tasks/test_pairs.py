@@ -350,3 +350,13 @@ def test_evaluate_tunes_pairs_apart(script: Script, folder: Path, suite_data: Pa
         assert "best weights on held-out rows" in result["protocol"]
         for name, value in figures["test"].items():
             assert result["figures"][name]["value"] == pytest.approx(value, rel=1e-6), name
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("task", ["regress", JOINT])
+def test_half_precision(task: str, precision: str, script: Script, pairs: Path, folder: Path) -> None:
+    call = [*call_of(pairs, folder, task, COLUMNS[task]), "--output", pairs / "out", "--set", f"precision={precision}"]
+    done = script("finetune", *call, "--set", "accumulation=2")
+    assert done.code == 0, done.err
+    known = json.loads((pairs / "out" / "figures.json").read_text())["test"]
+    assert all(value is not None for value in known.values())
