@@ -26,9 +26,17 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, options="tinydistil.tasks.finetune_config:FineTuneConfig")
     parser.add_argument("--model", required=True, help="model folder, or a name on the hub")
-    parser.add_argument("--task", required=True, choices=("classify", "regress", "tag", "answer"))
+    parser.add_argument(
+        "--task", required=True, metavar="{classify,regress,tag,answer}", help="regress,classify: both, same rows",
+        choices=("classify", "regress", "regress,classify", "classify,regress", "tag", "answer"),
+    )  # fmt: skip
+    parser.add_argument("--form", choices=("siamese", "cross"), help="of pairs (default: siamese below six layers)")
     parser.add_argument("--train", required=True, metavar="FILE")
     parser.add_argument("--dev", metavar="FILE", help="chooses the best weights")
+    parser.add_argument(
+        "--hold-out", type=float, metavar="SHARE",
+        help="of the training rows, with no text of the rest, to choose the weights (where --dev leaks 0.15, else 0)",
+    )  # fmt: skip
     parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings")
@@ -49,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--text-column", default="text")
     parser.add_argument("--second-column", help="second text of a pair (default: text_b where there is one)")
-    parser.add_argument("--label-column", default="label")
+    parser.add_argument("--label-column", default="label", help="of two tasks two, with a comma, in their order")
     parser.add_argument("--delimiter", default=",", help="of .csv files")
     parser.add_argument(
         "--quotes", action=argparse.BooleanOptionalAction, default=True,
@@ -75,7 +83,8 @@ with importing(parse_arguments):
     from tinydistil.tasks.folder import KINDS, AnyData, SoftTargets, load, make_task, read_examples
     from tinydistil.tasks.label_task import TextTask
     from tinydistil.tasks.labelled import Columns
-    from tinydistil.tasks.task import AnyTask
+    from tinydistil.tasks.splits import held_out_of
+    from tinydistil.tasks.task import JOINT, AnyTask
     from tinydistil.tasks.task_output import (
         DETAILS,
         GRID,
@@ -93,6 +102,8 @@ with importing(parse_arguments):
 def main() -> None:
     """Read settings and data, refuse what can be refused, then train; nothing is written before."""
     args = parse_arguments()
+    args.turned = args.task == "classify,regress"
+    args.task = JOINT if args.turned else args.task
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
     config = settings_of(args, folder)
     ranks = Ranks(0, 1, device_of(args.device))
@@ -101,7 +112,7 @@ def main() -> None:
     configs = [config, *(replace(config, seed=seed) for seed in seeds), *grid.values()]
     folds = (5 if args.folds is None else args.folds) if grid else None
     output, resume = Path(args.output), bool(args.resume)
-    chosen = {"task": args.task, "seeds": seeds, "grid": args.grid, "folds": folds}
+    chosen = {"task": args.task, "seeds": seeds, "grid": args.grid, "folds": folds, "hold_out": args.hold_out}
     origin = {**chosen, **to_mapping(config)}
     check_output(output, origin, resume=resume)
     material = material_of(args, folder, config, ranks)
@@ -126,13 +137,21 @@ def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, 
     """What the arguments name; says on standard error what was read."""
     training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
     assert training is not None
-    task = make_task(args.task, training.examples, Tokenizer.from_pretrained(folder), config)
+    shape = read_config(folder / "config.json")
+    task = make_task(args.task, training.examples, Tokenizer.from_pretrained(folder), config, shape)
     of_texts = isinstance(task, TextTask)
     require(of_texts or not config.augment.copies, f"augment.copies is for texts; the task is to {args.task}")
     if counts := Counter(task.labels_of(training.examples)):
-        labels = ", ".join(f"{number} {label!r} ({counts[label]:,})" for number, label in enumerate(task.labels))
+        labels = ", ".join(f"{number} {label!r} ({counts[label]:,})" for label, number in task.numbers.items())
         print(f"labels of {args.train}: {labels}", file=sys.stderr)
-    if of_texts and config.pooling != "pooler":
+    if isinstance(task, TextTask) and task.form != "cross":
+        print(
+            f"form siamese, comparison {task.form!r}: transformers has no class for pairs and finds an encoder in the "
+            "folder; use it with predict.py"
+            + (", or for its vectors with sentence-transformers" if task.form == "cosine" else ""),
+            file=sys.stderr,
+        )
+    elif of_texts and config.pooling != "pooler":
         print(
             f"pooling {config.pooling!r}: transformers has no such classifier and would read the folder with a random "
             "pooler; use it with predict.py, or set pooling=pooler",
@@ -142,19 +161,23 @@ def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, 
     teacher, teacher_folder = None, None
     if args.teacher:
         teacher_folder = resolve_folder(args.teacher, offline=args.offline)
-        tuned = load(teacher_folder, KINDS)
+        tuned = load(teacher_folder, (*KINDS, JOINT))
         tuned.model.to(ranks.device)
         teacher = SoftTargets(tuned, task)
     unlabelled = [each for path in args.unlabelled for each in read(path, args, task).examples]
+    others = [data.examples if data else [] for data in (dev, test)]
+    rest, held = held_out_of(training.examples, *others, args.hold_out, config.seed)
     return Material(
-        folder, task, training.examples, dev.examples if dev else [], test.examples if test else [], synonyms,
-        teacher, teacher_folder, unlabelled, made=args.transfer or 0,
-    )  # fmt: skip
+        folder, task, rest, *others, synonyms, teacher, teacher_folder, held, unlabelled, args.transfer or 0
+    )
 
 
 def read(path: str, args: argparse.Namespace, unlabelled_for: AnyTask | None = None) -> AnyData:
     """What a task file holds; how many, and what was set aside, is printed on standard error."""
-    names = (args.text_column, args.second_column, args.label_column, args.delimiter, args.encoding)
+    label = args.label_column
+    if args.turned and "," in label:  # the number's first, as in JOINT
+        label = ",".join(label.split(",")[::-1])
+    names = (args.text_column, args.second_column, label, args.delimiter, args.encoding)
     columns = Columns(*names, quotes=args.quotes, decimal=args.decimal)
     if unlabelled_for is None:
         data = read_examples(args.task, Path(path), columns)
@@ -166,13 +189,15 @@ def read(path: str, args: argparse.Namespace, unlabelled_for: AnyTask | None = N
 
 def settings_of(args: argparse.Namespace, folder: Path) -> FineTuneConfig:
     """--config's file, then --set, over the defaults for a model of this size; a teacher without `soft` counts half."""
-    values = override(read_toml(args.config), args.set)
+    values = override(read_toml(args.config), args.set, {"form": args.form})
     shape = read_config(folder / "config.json")
     config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values)
     check_transfer(args.task, args.transfer, bool(args.unlabelled), bool(args.teacher))
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
-    require(args.dev or config.patience == 0, "patience needs --dev, a development set")
+    share, patient = args.hold_out, config.patience > 0
+    require(share is None or 0 <= share <= 0.9, f"--hold-out must be in 0..0.9, got {share}")
+    require(args.dev or share or not patient, "patience needs --dev, a development set, or --hold-out")
     require(args.folds is None or args.grid, "--folds needs --grid")
     return config
 

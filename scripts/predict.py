@@ -28,7 +28,7 @@ from tinydistil.base.errors import InputError, importing, require, run_script
 # Texts whose vectors are held at once.
 BATCH = Range(1, 100_000)
 # The kinds of fine-tuned models of each command.
-TUNED = {"classify": ("classify", "regress"), "tag": ("tag",), "answer": ("answer",)}
+TUNED = {"classify": ("classify", "regress", "regress,classify"), "tag": ("tag",), "answer": ("answer",)}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -249,19 +249,21 @@ def entity_values(text: str, entity: Entity) -> dict[str, object]:
 def decisions(
     task: TextTask, tuned: FineTuned, texts: Iterator[str], args: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, object]]]:
-    """The likeliest class with all probabilities, or the number, of each text or pair."""
+    """The likeliest class with all probabilities, the number, or both, of each text or pair."""
     for example, found in stream(
         task, tuned.model, text_examples(texts, paired=task.paired), batch_size=args.batch_size
     ):
         values: dict[str, object] = {"text": example.text} | ({"text_b": example.second} if task.paired else {})
         shown = example.text if example.second is None else f"{example.text} | {example.second}"
-        if task.kind == "regress":
-            yield f"{found[0]:8.3f}  {shown}", values | {"number": float(found[0])}
-            continue
-        best = int(found.argmax())
-        probabilities = dict(zip(task.labels, map(float, found), strict=True))
-        line = f"{found[best]:7.2%}  {task.labels[best]:<12} {shown}"
-        yield line, values | {"label": task.labels[best], "probabilities": probabilities}
+        number, found = found[: task.num_numbers], found[task.num_numbers :]
+        line = "".join(f"{each:8.3f}  " for each in number)
+        values |= {"number": float(number[0])} if len(number) else {}
+        if task.classes:
+            best = int(found.argmax())
+            line += f"{found[best]:7.2%}  {task.classes[best]:<12} "
+            values["label"] = task.classes[best]
+            values["probabilities"] = dict(zip(task.classes, map(float, found), strict=True))
+        yield line + shown, values
 
 
 def texts_of(args: argparse.Namespace) -> Iterator[str]:

@@ -1,5 +1,4 @@
-"""What an evaluation measures, and on which models: size and speed, masked words, zero-shot similarity, and five parts
-that are fine-tuned."""
+"""What an evaluation measures on models: size and speed, masked words, zero-shot similarity, and five tuned parts."""
 
 import math
 import statistics
@@ -30,6 +29,7 @@ from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import Material, mean_and_deviation, measured, run_seeds
 from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
 from tinydistil.tasks.folder import AnyData, load, make_task
+from tinydistil.tasks.splits import held_out_of
 from tinydistil.tasks.task import check_examples
 from tinydistil.tasks.task_output import FIGURES
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -263,28 +263,29 @@ def prepare_tuning(
     That is in runs of one seed. Raises Interrupted where it was stopped; `work` keeps each seed's model to go on from.
     data_sets: what the files in `data` hold. Raises InputError at once, naming the file, where they make no task.
     """
-    part = PARTS[name]
+    part, remedy = PARTS[name], "; mend the file, or choose other --parts"
     training, *dev, test = (each.examples for each in data_sets)
     subjects = [f"part {name!r}, {str(data / file)!r}" for file in part.files]
-    remedy = "; mend the file, or choose other --parts"
     try:
-        task = make_task(part.kind, training, Tokenizer.from_pretrained(model.folder), config)
+        task = make_task(part.kind, training, Tokenizer.from_pretrained(model.folder), config, model.config)
     except InputError as error:
         raise InputError(f"{subjects[0]}: {error}{remedy}") from None
     for subject, each in zip(subjects, data_sets, strict=True):
         check_examples(task, each.examples, subject, remedy)
-    material = Material(model.folder, task, training, dev[0] if dev else [], test)
+    rest, held = held_out_of(training, dev[0] if dev else [], test, None, config.seed)
+    material = Material(model.folder, task, rest, dev[0] if dev else [], test, held_out=held)
+    kept = "last weights" if not dev else f"best weights on {'held-out rows' if held else 'dev'}"
     num_bad = sum(len(each.bad) for each in data_sets)
     folders = {seed: work / f"seed-{seed}" for seed in range(1, num_seeds + 1)}
     protocol = (
-        f"{part.title}: fine-tuned on {len(training)} rows ({num_bad} of all set aside), {config.epochs:g} epochs, "
-        f"learning rate {config.learning_rate:g}, {'best weights on dev' if dev else 'last weights'}; "
-        f"{num_seeds} seeds, mean, interval over test items of the first"
+        f"{part.title}: fine-tuned on {len(rest)} rows ({num_bad} of all set aside), {config.epochs:g} epochs, "
+        f"learning rate {config.learning_rate:g}, {kept}; {num_seeds} seeds, mean, interval over test rows of the first"
     )
 
     def tune(still_to_come: float) -> PartResult:
         found = run_seeds(material, config, folders, ranks, resume=True, label=label, still_to_come=still_to_come)
-        evidence, first, _ = measured(task, load(folders[1], (part.kind,)).model.to(ranks.device), test)
+        tuned = load(folders[1], (part.kind,))
+        evidence, first, _ = measured(tuned.task, tuned.model.to(ranks.device), test)
         runs = [figures.get("test", {}) for figures in found]
         for folder, run in zip(folders.values(), runs, strict=True):
             require(first.keys() <= run.keys(), f"{str(folder / FIGURES)!r} is damaged; delete it, to measure again")

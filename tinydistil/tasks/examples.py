@@ -32,6 +32,13 @@ class LabelledText:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredText(LabelledText):
+    """One with a number beside its class, spelled as there."""
+
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaggedSentence:
     """Words and their tags, equally many."""
 

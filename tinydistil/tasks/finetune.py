@@ -25,11 +25,22 @@ from tinydistil.base.hub import fingerprint_of
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
 from tinydistil.model.heads import BertForSequenceClassification
+from tinydistil.model.pairs import BertForPairs
 from tinydistil.tasks.examples import Example, Synonyms, augmented, check_copies, rows_and_hash
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE, SoftTargets, load, new_model, save
 from tinydistil.tasks.label_task import TextTask
-from tinydistil.tasks.task import PRIMARY, AnyTask, EncodedExample, Evidence, TaskModel, check_examples, logits_of
+from tinydistil.tasks.splits import folds_of
+from tinydistil.tasks.task import (
+    JOINT,
+    PRIMARY,
+    AnyTask,
+    EncodedExample,
+    Evidence,
+    TaskModel,
+    check_examples,
+    logits_of,
+)  # fmt: skip
 from tinydistil.tasks.task_output import CHECKPOINTS, DETAILS, FIGURES, METRICS, finite_or_none, read_figures
 from tinydistil.tasks.train_task import fine_tune, freeze
 from tinydistil.train.records import Records
@@ -37,17 +48,17 @@ from tinydistil.train.records import Records
 Figures: TypeAlias = Mapping[str, Mapping[str, float]]  # by set (dev, test) and name
 # Combinations of a grid; a training of seconds each would take days.
 MOST_COMBINATIONS = 10_000
-# The task is made once, with its lengths; a fold has no development set; tables of settings would be replaced whole.
-FIXED = ("max_length", "stride", "seed", "patience", "validations", "augment")
+# The task is made once, with lengths and form; a fold has no development set; tables would be replaced whole.
+FIXED = ("max_length", "stride", "form", "comparison", "seed", "patience", "validations", "augment")
 
 
 @dataclass(frozen=True)
 class Material:
     """What a run learns from and is measured by: the model's folder, the task, and examples of its form.
 
-    dev chooses the best weights, and may be empty; test is looked at once, at the end. synonyms: for augmentation.
-    teacher, in teacher_folder: whose predictions are learnt from too. transfer: what it has labelled of `unlabelled`
-    examples and of texts that are `made` of the training rows.
+    dev chooses the best weights, and may be empty; held_out, where it is not, chooses them instead. test is looked at
+    once, at the end. synonyms: for augmentation. teacher, in teacher_folder: whose predictions are learnt from too.
+    transfer: what it has labelled of `unlabelled` examples and of texts that are `made` of the training rows.
     """
 
     folder: Path
@@ -58,6 +69,7 @@ class Material:
     synonyms: Synonyms = field(default_factory=dict)
     teacher: SoftTargets | None = None
     teacher_folder: Path | None = None
+    held_out: Sequence[Example] = ()
     unlabelled: Sequence[Example] = ()
     made: int = 0
     transfer: Sequence[EncodedExample] = ()
@@ -69,6 +81,7 @@ class Material:
             "train": rows_and_hash(self.training),
             "dev": rows_and_hash(self.dev),
             "test": rows_and_hash(self.test),
+            "held_out": rows_and_hash(self.held_out),
             "synonyms": rows_and_hash(sorted(self.synonyms.items())),
             "model": fingerprint_of(self.folder),
             "teacher": "" if self.teacher_folder is None else fingerprint_of(self.teacher_folder),
@@ -85,7 +98,8 @@ def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | No
         check_precision(config.precision)
         freeze(model, embeddings=False, layers=config.freeze_layers)
         require(material.teacher is not None or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
-    for name, examples in (("--train", training), ("--dev", material.dev), ("--test", material.test)):
+    others = (("--dev", material.dev), ("--test", material.test), ("--hold-out", material.held_out))
+    for name, examples in (("--train", training), *others):
         if examples:
             check_examples(task, examples, name, "" if name == "--train" else f"; leave {name} out")
     if isinstance(task, TextTask):
@@ -94,10 +108,12 @@ def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | No
     usable = [isinstance(task, TextTask) or bool(task.encode([example])) for example in training]
     require(any(usable), "--train: no training example is left")
     balanced = any(config.class_weights == "balanced" for config in configs)
-    require(not balanced or task.kind in ("classify", "tag"), f"class_weights need classes; the task is to {task.kind}")
-    # What a fold would end in is found now, not when its turn comes.
-    parts = [] if folds is None else held_out(len(training), folds, configs[0].seed)
     counts = Counter(task.labels_of(training))
+    require(not balanced or bool(counts), f"class_weights need classes; the task is to {task.kind}")
+    lacking = ", ".join(sorted(task.numbers.keys() - counts.keys()))
+    require(not balanced or not lacking, f"class_weights 'balanced': --hold-out takes all of {lacking}; lower it")
+    # What a fold would end in is found now, not when its turn comes.
+    parts = [] if folds is None else folds_of(training, folds, configs[0].seed)
     for number, part in enumerate(parts, start=1):
         left_out, name = [training[i] for i in part], f"with {folds} folds, fold {number}"
         check_examples(task, left_out, name, "; choose fewer folds")
@@ -139,15 +155,17 @@ def _run(
     task, model = material.task, None
     if resume and (output / TASK_FILE).is_file():  # which is written last: the run ended while it was measured
         try:
-            model = load(output, (task.kind,)).model.to(ranks.device)
+            tuned = load(output, (task.kind,))
+            task, model = tuned.task, tuned.model.to(ranks.device)
         except InputError as error:
             print(f"trained again, as the model is damaged: {error}", file=sys.stderr)
     if model is None:
         with closing(records):
             model = _trained(material, config, output / CHECKPOINTS, ranks, records, resume=resume)
+        task = task.with_line(model, material.training) if isinstance(task, TextTask) else task  # type: ignore[arg-type]
         # Before it is measured: whatever happens then, the work is not lost.
         save(model, task, output)
-    sets = {name: examples for name, examples in (("dev", material.dev), ("test", material.test)) if examples}
+    sets = {name: getattr(material, name) for name in ("held_out", "dev", "test") if getattr(material, name)}
     found = {name: measured(task, model, examples) for name, examples in sets.items()}
     figures = {name: dict(each.figures) for name, each in found.items()}
     write_json(output / DETAILS, {name: task.details(each, found[name].predictions) for name, each in sets.items()})
@@ -182,24 +200,17 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def held_out(num_examples: int, folds: int, seed: int) -> list[list[int]]:
-    """Which of the training examples each of `folds` parts holds out, dealt out by `seed`: each once."""
-    require(2 <= folds <= num_examples, f"folds must be in 2..{num_examples}, got {folds}")
-    order = np.random.default_rng(seed).permutation(num_examples)
-    return [sorted(order[fold::folds].tolist()) for fold in range(folds)]
-
-
 def cross_validated(
     material: Material, config: FineTuneConfig, *, folds: int, ranks: Ranks, done: int = 0
 ) -> Iterator[float]:
     """The primary metric on each of `folds` parts of the training examples, but the first `done`, trained on the
     others. They are dealt out by `config.seed`. Raises Interrupted where it was asked to stop."""
     examples = material.training
-    for part in held_out(len(examples), folds, config.seed)[done:]:
+    for part in folds_of(examples, folds, config.seed)[done:]:
         left_out = set(part)
         transfer = [each for each in material.transfer if left_out.isdisjoint(each.made_of or ())]
-        kept = [each for i, each in enumerate(examples) if i not in left_out]
-        others = replace(material, training=kept, dev=[], transfer=transfer)
+        rest = [each for i, each in enumerate(examples) if i not in left_out]
+        others = replace(material, training=rest, dev=[], held_out=[], transfer=transfer)
         with tempfile.TemporaryDirectory() as checkpoints:
             model = _trained(others, config, Path(checkpoints), ranks, Records(None), resume=False)
         yield measured(material.task, model, [examples[i] for i in part]).primary
@@ -209,15 +220,17 @@ def _trained(
     material: Material, config: FineTuneConfig, checkpoints: Path, ranks: Ranks, records: Records, *, resume: bool
 ) -> TaskModel:
     task, teacher, examples = material.task, material.teacher, material.training
+    choosing = material.held_out or material.dev
     model = new_model(material.folder, task, pooling=config.pooling, seed=config.seed)
     if isinstance(task, TextTask):
         # Here and not earlier, so that no copy of a held-out example gets into training.
         examples = augmented(examples, config.augment, material.synonyms)  # type: ignore[arg-type]
     encoded = task.encode(examples)
-    if task.kind == "regress" and isinstance(model, BertForSequenceClassification):
+    if task.kind in ("regress", JOINT) and isinstance(model, BertForSequenceClassification | BertForPairs):
         # From the mean of the labels: half of the first epoch would else go into finding it.
         with torch.no_grad():
-            model.classifier.bias.fill_(float(np.stack([each.target for each in encoded]).mean()))
+            numbers = np.stack([each.target for each in encoded]).reshape(len(encoded), -1)[:, 0]
+            model.classifier.bias[0] = float(numbers.mean())
     if teacher is not None:
         soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(encoded)  # type: ignore[arg-type]
         encoded = [replace(each, soft=logits) for each, logits in zip(encoded, soft, strict=True)]
@@ -231,8 +244,9 @@ def _trained(
         checkpoints=checkpoints,
         ranks=ranks,
         records=records,
-        figure=(lambda now: measured(task, now, material.dev).primary) if material.dev else None,
-        figure_name=f"dev_{PRIMARY[task.kind]}",
+        figure=(lambda now: measured(task, now, choosing).primary) if choosing else None,
+        figure_name=f"{'held-out' if material.held_out else 'dev'}_{PRIMARY[task.kind]}",
+        joint=task.kind == JOINT,
         resume=resume,
     )
     if not done:

@@ -23,6 +23,7 @@ from tinydistil.tasks.examples import AugmentConfig
 from tinydistil.train.run_config import OptimizerConfig, ScheduleConfig, TrainConfig, require_parts
 
 CLASS_WEIGHTS = ("none", "balanced")
+FORMS, COMPARISONS = ("", "siamese", "cross"), ("", "cosine", "aligned")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class FineTuneConfig(Checked):
     class_weights: "balanced" weighs each class by the inverse of its share. validations: a pass over the development
     set so many times per epoch; patience: such passes without a better figure before an early stop, 0 for none.
     pooling: which vector a text's classifier reads; only "pooler" is what `transformers` computes.
+    form: of pairs, "cross" reads both texts as one sequence, "siamese" each by itself; "" by the layers, see `form_of`.
+    comparison: of siamese pairs, "cosine" of their vectors (numbers only, with CoSENT) or "aligned", token by token; ""
+    is the cosine for numbers alone.
     soft: weight in [0, 1] of a fine-tuned teacher's predictions, 1 - soft of the labels'; temperature: of both.
     """
 
@@ -49,6 +53,8 @@ class FineTuneConfig(Checked):
     max_length: Annotated[int, Range(8, LONGEST)] = 128
     stride: Annotated[int, Range(1, LONGEST)] = 32
     pooling: Annotated[str, OneOf(POOLINGS)] = "pooler"
+    form: Annotated[str, OneOf(FORMS)] = ""
+    comparison: Annotated[str, OneOf(COMPARISONS)] = ""
     freeze_embeddings: bool = False
     freeze_layers: Annotated[int, Range(0, 1000)] = 0
     class_weights: Annotated[str, OneOf(CLASS_WEIGHTS)] = "none"

@@ -7,7 +7,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,14 +21,16 @@ from tinydistil.base.files import read_json, write_json
 from tinydistil.base.hub import resolve_folder
 from tinydistil.evaluate.inference import check_match
 from tinydistil.model import heads
+from tinydistil.model.config import BertConfig
 from tinydistil.model.sentence_folder import declare_sentence_encoder
 from tinydistil.tasks.answer_task import AnswerTask, read_squad
 from tinydistil.tasks.examples import LONGEST_TEXT, ExampleT, LabelledText, Question, TaggedSentence, TaskData, portions
 from tinydistil.tasks.finetune_config import FineTuneConfig
+from tinydistil.tasks.forms import PAIR_MODELS, form_of, forms_of, is_line
 from tinydistil.tasks.label_task import TagTask, TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.tagged import read_conll
-from tinydistil.tasks.task import AnyTask, EncodedExample, Prediction, Task, TaskModel, logits_of
+from tinydistil.tasks.task import JOINT, AnyTask, EncodedExample, Prediction, Task, TaskModel, logits_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 AnyData: TypeAlias = TaskData[LabelledText] | TaskData[TaggedSentence] | TaskData[Question]
@@ -36,10 +38,11 @@ TASK_FILE = "task.json"
 MODELS: dict[str, type[TaskModel]] = {
     "classify": heads.BertForSequenceClassification,
     "regress": heads.BertForSequenceClassification,
+    JOINT: heads.BertForSequenceClassification,
     "tag": heads.BertForTokenClassification,
     "answer": heads.BertForQuestionAnswering,
 }
-KINDS = tuple(MODELS)
+KINDS = tuple(kind for kind in MODELS if kind != JOINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +59,29 @@ def read_examples(kind: str, path: Path, columns: Columns) -> AnyData:
         return read_squad(path)
     if kind == "tag":
         return read_conll(path, encoding=columns.encoding)
-    return read_labelled(path, columns, numbers=kind == "regress")
+    return read_labelled(path, columns, numbers=kind != "classify", classes=kind != "regress")
 
 
-def make_task(kind: str, examples: Sequence[Any], tokenizer: Tokenizer, config: FineTuneConfig) -> AnyTask:
-    """The task that training examples of this form make: labels from them, lengths from `config`.
+def make_task(
+    kind: str, examples: Sequence[Any], tokenizer: Tokenizer, config: FineTuneConfig, shape: BertConfig
+) -> AnyTask:
+    """The task that training examples of this form make: labels from them, lengths from `config`, for a model `shape`.
 
     Raises InputError where they make none: one class only, pairs and single texts mixed, and so on.
     """
+    if kind not in ("tag", "answer"):
+        task = TextTask.of(kind, examples, tokenizer, config.max_length)
+        return replace(task, form=form_of(task, config, shape))
+    chosen = config.form or config.comparison
+    require(not chosen, f"form and comparison are for pairs of texts, the task is to {kind}; leave {chosen!r} out")
     if kind == "answer":
         return AnswerTask(tokenizer, config.max_length, config.stride)
-    if kind == "tag":
-        return TagTask.of(examples, tokenizer, config.max_length)
-    return TextTask.of(kind, examples, tokenizer, config.max_length)
+    return TagTask.of(examples, tokenizer, config.max_length)
+
+
+def model_of(task: AnyTask) -> type[TaskModel]:
+    """The class of model that learns `task`."""
+    return PAIR_MODELS.get(task.form, MODELS[task.kind]) if isinstance(task, TextTask) else MODELS[task.kind]
 
 
 def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskModel:
@@ -76,10 +89,12 @@ def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskMo
 
     Raises InputError where model and tokenizer do not belong together, or `max_length` is beyond the model.
     """
-    changes = task.changes | ({"pooling": pooling} if isinstance(task, TextTask) else {})
+    changes = task.changes
+    if isinstance(task, TextTask):
+        changes = changes | {"pooling": pooling if task.form == "cross" else "mean"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MODELS[task.kind].from_pretrained(folder, heads="new", changes=changes, attention="packed")
+        model = model_of(task).from_pretrained(folder, heads="new", changes=changes, attention="packed")
     check_match(model, task.tokenizer)
     _check_length(model, task, "the model's")
     return model
@@ -97,7 +112,7 @@ def save(model: TaskModel, task: AnyTask, folder: Path) -> None:
     task.tokenizer.save_pretrained(folder)
     known: dict[str, object] = {"kind": task.kind, "max_length": task.max_length, "labels": list(task.labels)}
     if isinstance(task, TextTask):
-        known["paired"] = task.paired
+        known |= {"paired": task.paired, "form": task.form} | ({"line": task.line} if task.form == "cosine" else {})
         if model.config.pooling != "pooler":
             # Others take such a folder for a plain encoder; so it also says which of its vectors to use.
             declare_sentence_encoder(folder, model.config, pooling=model.config.pooling, max_length=task.max_length)
@@ -115,11 +130,14 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     path = folder / TASK_FILE
     missing = f"{str(name)!r} has no {TASK_FILE}: no fine-tuned model; make one with scripts/finetune.py"
     require(path.is_file(), missing)
-    known: dict[str, Any] = dict.fromkeys(("kind", "max_length", "stride", "paired")) | read_json(path)
-    kind, max_length, stride, paired = (known[key] for key in ("kind", "max_length", "stride", "paired"))
+    default = {"kind": None, "max_length": None, "stride": None, "paired": None, "form": "cross", "line": [1.0, 0.0]}
+    known: dict[str, Any] = default | read_json(path)
+    kind, max_length, stride, paired, form, line = (known[key] for key in default)
     if kind not in kinds:
         raise InputError(f"{str(name)!r} was fine-tuned to {kind!r}, not to {' or '.join(kinds)}; choose another model")
-    model = MODELS[kind].from_pretrained(folder, heads="require", attention="packed")
+    forms = forms_of(kind, paired=paired is True)
+    require(form in forms, f"{str(path)!r}: form must be {' or '.join(forms)}, got {shown(form)}")
+    model = PAIR_MODELS.get(form, MODELS[kind]).from_pretrained(folder, heads="require", attention="packed")
     tokenizer = Tokenizer.from_pretrained(folder)
     longest, labels = model.config.max_position_embeddings, model.config.labels
     # type(), not isinstance(): true is an int too. [CLS], a token and [SEP] are the least.
@@ -127,7 +145,8 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     for field, sound, wanted in (
         ("max_length", fits, f"be in 3..{longest}, the model's positions"),
         ("stride", kind != "answer" or type(stride) is int, "be an integer"),
-        ("paired", kind not in ("classify", "regress") or type(paired) is bool, "be true or false"),
+        ("paired", kind in ("tag", "answer") or type(paired) is bool, "be true or false"),
+        ("line", is_line(line), "be two finite numbers, the first above 0"),
     ):
         require(sound, f"{str(path)!r}: {field} must {wanted}, got {shown(known.get(field))}")
     require(
@@ -140,7 +159,7 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
         return FineTuned(model, AnswerTask(tokenizer, max_length, stride))
     if kind == "tag":
         return FineTuned(model, TagTask(labels, tokenizer, max_length))
-    return FineTuned(model, TextTask(kind, labels, tokenizer, max_length, paired))
+    return FineTuned(model, TextTask(kind, labels, tokenizer, max_length, paired, form, (line[0], line[1])))
 
 
 class SoftTargets:
@@ -172,11 +191,12 @@ class SoftTargets:
         self._known: dict[object, NDArray[np.float32]] = {}
 
     def of_texts(self, examples: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
-        """For each example the logits (C,) up to a constant, or the number, (1,)."""
+        """For each example the logits (C,) up to a constant, the number, (1,), or both, (1 + C,)."""
         new = [example for example in dict.fromkeys(examples) if example not in self._known]
         for example, found in zip(new, self.task.predict(self.model, new), strict=True):
             # Logarithms of probabilities are logits but for a constant, which softmax does not see.
-            logits = found if self.task.kind == "regress" else np.log(np.maximum(found[self._order], 1e-30))
+            count, found = int(self.task.kind in ("regress", JOINT)), found[self._order]
+            logits = np.concatenate([found[:count], np.log(np.maximum(found[count:], 1e-30))])
             self._known[example] = logits.astype(np.float32)
         return [self._known[example] for example in examples]
 

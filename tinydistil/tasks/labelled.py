@@ -3,7 +3,7 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -15,7 +15,7 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.corpus.readers import ReadConfig
 from tinydistil.corpus.records import BadRecord, DamagedFile, kind_of, open_stream, plain_name
 from tinydistil.corpus.tables import column_name, json_object, listed, table_fields
-from tinydistil.tasks.examples import LabelledText, TaskData, data_of, existing, is_sound, records_of
+from tinydistil.tasks.examples import LabelledText, ScoredText, TaskData, data_of, existing, is_sound, records_of
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xml")
 # Of a class; normalising a million accents, one over the other, would take minutes.
@@ -41,8 +41,9 @@ _Row: TypeAlias = tuple[int, int, Mapping[str, object] | str]
 class Columns:
     """Column names of tables and keys of JSON lines (ASSIN's XML has names of its own), and how fields are written.
 
-    second: None takes "text_b" where the file has it. label: None looks at none. quotes: whether a field in quotes is
-    what stands between them. decimal: the decimal sign, "." or ",".
+    label: of a number and a class both names, with a comma between; None looks at none. second: None takes "text_b"
+    where the file has it. quotes: whether a field in quotes is what stands between them. decimal: the decimal sign, "."
+    or ",".
     """
 
     text: str = "text"
@@ -57,9 +58,12 @@ class Columns:
         ReadConfig(encoding=self.encoding)  # refuses what it cannot read with
 
 
-def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[LabelledText]:
+def read_labelled(
+    path: Path, columns: Columns, *, numbers: bool, classes: bool | None = None
+) -> TaskData[LabelledText]:
     """What `path` holds; with `numbers` labels must be finite numbers (of ASSIN the similarity, else the entailment).
 
+    classes: whether labels are classes, by default where they are no numbers; with both the examples are ScoredText.
     Set aside, with their lines: rows without text or label, or with what stands for none (NaN, null, N/A), bytes that
     are not of the encoding, rows that do not fit the header. Noted: labels of two spellings, rows of several lines.
     Raises InputError for an unknown format or column, where nothing is left, and where what is left is no sample of the
@@ -67,16 +71,25 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
     """
     name = plain_name(existing(path))
     require(name.endswith(ENDINGS), f"{str(path)!r} is of no known task format; known endings: {', '.join(ENDINGS)}")
+    classes = not numbers if classes is None else classes
     if assin := name.endswith(".xml"):
-        label = columns.label and ("similarity" if numbers else "entailment")
+        label = columns.label and ",".join(["similarity"] * numbers + ["entailment"] * classes)
         columns = replace(columns, text="text", second="second", label=label)
     else:
         columns = replace(columns, text=column_name(columns.text), label=columns.label and column_name(columns.label),
                           second=columns.second and column_name(columns.second))  # fmt: skip
+    labels: list[str | None] = [columns.label]
+    if columns.label is not None and numbers and classes:
+        labels = [*columns.label.split(",")]
+    require(
+        len(labels) == numbers + classes,
+        f"{str(path)!r}: a number and a class stand in two columns; name both, as in --label-column nota,classe "
+        f"(finetune.py), got {columns.label!r}",
+    )
     found: list[tuple[int, LabelledText | str]] = []
     long: list[int] = []
-    for line, lines, fields in _assin(path) if assin else _table(path, columns):
-        example = fields if isinstance(fields, str) else _example(fields, columns, numbers, assin)
+    for line, lines, fields in _assin(path) if assin else _table(path, columns, labels):
+        example = fields if isinstance(fields, str) else _labelled(fields, columns, labels, numbers, assin)
         found.append((line, example))
         if lines > 1 and isinstance(example, LabelledText):
             long.append(line)
@@ -84,16 +97,17 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
     bad = [(line, each) for line, each in found if isinstance(each, str)]
     notes: list[str] = []
     sign, sign_name = _OTHER_SIGN[columns.decimal]
-    if not numbers:
+    if classes:
         notes = spelling_notes(example.label for example in examples)
         found = [(n, e if isinstance(e, str) else replace(e, label=class_name(e.label))) for n, e in found]
-    elif fractions := [line for line, reason in bad if reason.endswith(f"decimal {sign_name}")]:
+    if fractions := [line for line, reason in bad if reason.endswith(f"decimal {sign_name}")]:
         text = (
-            f"numbers of column {columns.label!r} with a decimal {sign_name}: {len(fractions)}, the first in line "
+            f"numbers of column {labels[0]!r} with a decimal {sign_name}: {len(fractions)}, the first in line "
             f"{fractions[0]}; read them with --decimal {sign!r} (finetune.py)"
         )
-        require(any("." in example.label for example in examples), f"{str(path)!r}: {text}")
-        notes = [text]
+        scores = (each.number if isinstance(each, ScoredText) else each.label for each in examples)
+        require(any("." in score for score in scores), f"{str(path)!r}: {text}")
+        notes.append(text)
     if long:
         notes.append(
             f"rows that run over several lines, in quotes: {len(long)}, the first from line {long[0]}; "
@@ -106,6 +120,17 @@ def read_labelled(path: Path, columns: Columns, *, numbers: bool) -> TaskData[La
         f"{alien[0] if alien else 0}; name the encoding with --encoding, perhaps cp1252 (finetune.py)",
     )
     return data_of(path, found, notes)
+
+
+def _labelled(
+    fields: Mapping[str, object], columns: Columns, labels: Sequence[str | None], numbers: bool, assin: bool
+) -> LabelledText | str:
+    """The example with the label or, the number's first, both labels; or why there is none."""
+    first = _example(fields, replace(columns, label=labels[0]), numbers, assin)
+    if isinstance(first, str) or len(labels) == 1:
+        return first
+    other = _example(fields, replace(columns, label=labels[1]), False, assin)
+    return other if isinstance(other, str) else ScoredText(other.text, other.second, other.label, first.label)
 
 
 def _example(fields: Mapping[str, object], columns: Columns, numbers: bool, assin: bool) -> LabelledText | str:
@@ -151,9 +176,9 @@ def _missing(name: str, fields: Mapping[str, object], flag: str) -> str:
     return f"{name!r} is {shown(value)}, which {what}"
 
 
-def _table(path: Path, columns: Columns) -> Iterator[_Row]:
-    """The rows of a table or of JSON lines."""
-    encoding, wanted = columns.encoding, (columns.text, columns.second or "text_b", columns.label)
+def _table(path: Path, columns: Columns, labels: Sequence[str | None]) -> Iterator[_Row]:
+    """The rows of a table or of JSON lines, whose labels stand in these columns."""
+    encoding, wanted = columns.encoding, (columns.text, columns.second or "text_b", *filter(None, labels))
     config = ReadConfig(columns.text, csv_delimiter=columns.delimiter, table_quotes=columns.quotes, encoding=encoding)
     names_seen = kind_of(path) == "jsonl"
     for record in records_of(path, config):
@@ -176,7 +201,8 @@ def _table(path: Path, columns: Columns) -> Iterator[_Row]:
             yield record.line, 1, f"cannot be read: {error}"
         else:
             if not names_seen:
-                _check_names(path, list(fields), columns)
+                for label in labels:
+                    _check_names(path, list(fields), replace(columns, label=label))
                 names_seen = True
             yield record.line, 1 + record.data.count(b"\n"), fields
 

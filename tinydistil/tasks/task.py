@@ -22,15 +22,26 @@ from tinydistil.base.errors import InputError, Interrupted, require, stop_asked
 from tinydistil.batches.sampling import by_length, pad
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model import heads
+from tinydistil.model.pairs import BertForCosine, BertForPairs
 from tinydistil.tasks.examples import Example, ExampleT, portions
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-TaskModel = heads.BertForSequenceClassification | heads.BertForTokenClassification | heads.BertForQuestionAnswering
+TaskModel = (
+    heads.BertForSequenceClassification
+    | heads.BertForTokenClassification
+    | heads.BertForQuestionAnswering
+    | BertForCosine
+    | BertForPairs
+)
 Logits = Sequence[NDArray[np.float32]]
 Evidence = NDArray[np.float64]
 Prediction = TypeVar("Prediction")
+# A number and a class of each text, learnt together.
+JOINT = "regress,classify"
 # The first of each kind's figures: what chooses weights and settings.
-PRIMARY = {"classify": "f1_macro", "regress": "pearson", "tag": "entity_f1", "answer": "word_f1"}
+PRIMARY = {
+    "classify": "f1_macro", "regress": "pearson", JOINT: "pearson_and_f1", "tag": "entity_f1", "answer": "word_f1"
+}  # fmt: skip
 # How long a prediction is silent, in seconds.
 SAY_EVERY_S = 20.0
 
@@ -39,8 +50,9 @@ SAY_EVERY_S = 20.0
 class EncodedExample:
     """An example, or a part of a long one, as the model reads it: ids and type_ids (T,), special tokens included.
 
-    target: () a class or a number, (T,) a class per token (IGNORED where there is none), (2,) the positions where an
-    answer begins and ends. soft: a fine-tuned teacher's logits: (C,), for tags (T, C), for answers (T, 2).
+    target: () a class or a number, (2,) a number and a class, (T,) a class per token (IGNORED where there is none),
+    (2,) the positions where an answer begins and ends. soft: a fine-tuned teacher's logits: (C,), for tags (T, C), for
+    answers (T, 2).
     source: which of the examples it is, or is a part of; spans: what each token is there, for tags the number of the
     word that it begins, (T,), for answers its first and last characters, (T, 2); -1 for nothing.
     made_of: of an example without a label, which only `soft` labels, the training rows that it was made of; its target
@@ -98,8 +110,8 @@ def collate(examples: Sequence[EncodedExample], pad_id: int, *, counted: bool = 
 class Task(ABC, Generic[ExampleT, Prediction]):
     """A form of task with its labels, tokenizer and limits: from examples to tokens, and from logits to figures.
 
-    kind: classify, regress, tag or answer. labels: the classes or tags in their order; one name for a number, none for
-    answers. max_length: tokens of an encoded example at most.
+    kind: classify, regress, both (JOINT), tag or answer. labels: the classes or tags in their order; one name for a
+    number, before the classes; none for answers. max_length: tokens of an encoded example at most.
     """
 
     batch_size: ClassVar[int] = 64  # of predictions

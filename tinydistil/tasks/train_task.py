@@ -20,6 +20,8 @@ from tinydistil.distill.losses import IGNORED, soft_targets
 from tinydistil.distill.step import Trainer, check_precision
 from tinydistil.distill.terms.base import Loss
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification, SpanLogits
+from tinydistil.model.pairs import BertForCosine
+from tinydistil.tasks.cosent import LARGEST_BATCH, CosentObjective, CosentTrainer
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.task import EncodedExample, TaskBatch, TaskModel, collate
 from tinydistil.train.loop import Loop
@@ -75,18 +77,27 @@ class TaskObjective(nn.Module):
 
     Terms: "task", the cross-entropy of classes per text or per token, or of the positions of an answer's two ends, or
     the squared error of a number; "soft", the divergence from the teacher's predictions that the batch carries, also
-    for its examples without a label.
+    for its examples without a label. joint: the model gives a number and the logits of classes, whose two losses are
+    added.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, model: TaskModel, *, class_weights: Tensor | None = None, soft: float = 0.0, temperature: float = 2.0
+        self,
+        model: TaskModel,
+        *,
+        class_weights: Tensor | None = None,
+        soft: float = 0.0,
+        temperature: float = 2.0,
+        joint: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.temperature = model, temperature
         self.finds_answers = isinstance(model, BertForQuestionAnswering)
-        self.is_regression = model.config.problem_type == "regression"
+        # How many of the model's outputs are a number, 0 or 1, and whether the others are classes.
+        self.num_numbers = int(joint or model.config.problem_type == "regression")
+        self.has_classes = joint or not self.num_numbers
         # Not in the checkpoint: it is a function of the training set.
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.weights = {name: weight for name, weight in (("task", 1 - soft), ("soft", soft)) if weight > 0}
@@ -102,24 +113,33 @@ class TaskObjective(nn.Module):
         # What is chosen from stands last: (B, C), for tagging (B, T, C), for the ends of answers (B, 2, T).
         if isinstance(output, SpanLogits):
             output = _ends(torch.stack([output.first, output.last], -1), batch)
-        logits, targets = output.flatten(0, -2).float(), batch.targets.flatten()  # (M, C), (M,)
-        counted = {term: self._counted(batch, term).flatten() for term in self.weights}
-        parts = {}
+        logits, targets, count = output.flatten(0, -2).float(), batch.targets, self.num_numbers  # (M, C)
+        counted, parts = {term: self._counted(batch, term).flatten() for term in self.weights}, {}
         if "task" in self.weights:
-            if self.is_regression:
-                losses = (logits.squeeze(-1) - targets).square()
-            else:
-                losses = F.cross_entropy(logits, targets, self.class_weights, ignore_index=IGNORED, reduction="none")
-            parts["task"] = Loss(torch.where(counted["task"], losses, 0.0).sum(), weight=self.weights["task"])
+            both = count and self.has_classes
+            scores, classes = targets.unbind(1) if both else (targets, targets.flatten())  # (M,)
+            sums = self._of_number(logits, scores, counted["task"])
+            if self.has_classes:
+                losses = F.cross_entropy(
+                    logits[:, count:], classes.long(), self.class_weights, ignore_index=IGNORED, reduction="none"
+                )
+                sums.append(torch.where(counted["task"], losses, 0.0).sum())
+            parts["task"] = Loss(torch.stack(sums).sum(), weight=self.weights["task"])
         if "soft" in self.weights:
             assert batch.soft is not None, "soft targets need a teacher"
             soft = (_ends(batch.soft, batch) if self.finds_answers else batch.soft).flatten(0, -2)
-            if self.is_regression:
-                total = torch.where(counted["soft"], (logits - soft).square().squeeze(-1), 0.0).sum()
-            else:
-                total = soft_targets(logits, soft, counted["soft"], temperature=self.temperature)
-            parts["soft"] = Loss(total, weight=self.weights["soft"])
+            sums = self._of_number(logits, soft[:, 0], counted["soft"])
+            if self.has_classes:
+                chosen = logits[:, count:], soft[:, count:], counted["soft"]
+                sums.append(soft_targets(*chosen, temperature=self.temperature))
+            parts["soft"] = Loss(torch.stack(sums).sum(), weight=self.weights["soft"])
         return parts
+
+    def _of_number(self, logits: Tensor, targets: Tensor, counted: Tensor) -> list[Tensor]:
+        """The squared error of the first output, where that is a number."""
+        if not self.num_numbers:
+            return []
+        return [torch.where(counted, (logits[:, 0] - targets).square(), 0.0).sum()]
 
     def _counted(self, batch: TaskBatch, term: str) -> Tensor:
         """What counts: examples (B,), for tagging tokens (B, T), of answers both ends (B, 2); "task" needs a label."""
@@ -147,6 +167,7 @@ def fine_tune(
     figure: Callable[[TaskModel], float] | None = None,
     figure_name: str = "figure",
     resume: bool = False,
+    joint: bool = False,
 ) -> bool:
     """Train `model` in place; False if asked to stop before the end (everything is saved then).
 
@@ -159,15 +180,22 @@ def fine_tune(
     batches = TaskBatches(examples, pad_id=pad_id, batch_size=config.batch_size, seed=config.seed)
     settings = config.train_config(batches.batches_per_epoch, batches.batch_size)
     balanced = config.class_weights == "balanced"
-    weights = (
-        class_weights([each.target for each in examples if each.made_of is None], model.config.labels)
-        if balanced
-        else None
+    targets, labels = [each.target for each in examples if each.made_of is None], model.config.labels
+    if joint:
+        targets, labels = [target[1:] for target in targets], labels[1:]
+    weights = class_weights(targets, labels) if balanced else None
+    by_cosine = isinstance(model, BertForCosine)
+    small = not by_cosine or batches.batch_size <= LARGEST_BATCH
+    each = "as CoSENT compares each row with each"
+    require(small, f"batch_size must be <= {LARGEST_BATCH:,}, {each}, got {batches.batch_size:,}")
+    objective = (
+        CosentObjective(model, soft=config.soft)
+        if by_cosine
+        else TaskObjective(model, class_weights=weights, soft=config.soft, temperature=config.temperature, joint=joint)
     )
-    objective = TaskObjective(model, class_weights=weights, soft=config.soft, temperature=config.temperature)
     optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
     clip_norm = settings.optimizer.clip_norm
-    trainer: Trainer[TaskBatch] = Trainer(
+    trainer: Trainer[TaskBatch] = (CosentTrainer if by_cosine else Trainer)(
         objective.to(ranks.device), optimizer, ranks, precision=config.precision, clip_norm=clip_norm
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)

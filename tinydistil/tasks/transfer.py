@@ -83,7 +83,7 @@ def with_transfer(material: Material, *, seed: int, output: Path, content: Mappi
 
 def _chosen(material: Material, teacher: SoftTargets, seed: int) -> list[TransferText]:
     """The texts of a transfer set, each once (a pair either way); how many of each kind is printed."""
-    held_out = frozenset[str]().union(*map(names_of, [*material.dev, *material.test]))
+    held_out = frozenset[str]().union(*map(names_of, [*material.dev, *material.held_out, *material.test]))
     known, dropped = {frozenset[str](), *map(names_of, material.training)}, 0
 
     def is_new(example: Example) -> bool:
@@ -228,9 +228,8 @@ def _labelled(task: AnyTask, teacher: SoftTargets, texts: Sequence[TransferText]
             write_atomic(path, data.getvalue())
             time_left.say(f"labelled {done:,} of {len(texts):,} texts", done / len(texts))
         for number, (each, soft) in enumerate(zip(encoded, np.split(logits, np.cumsum(sizes)[:-1]), strict=True)):
-            number, target = each.source if tags else number, np.where(each.spans >= 0, 0, IGNORED)
-            if not tags:
-                soft, target = soft[0], np.zeros((), np.float32 if task.kind == "regress" else np.int64)
+            number = each.source if tags else number
+            soft, target = (soft, np.where(each.spans >= 0, 0, IGNORED)) if tags else (soft[0], each.target)
             made_of = some[number].made_of
             found.append(replace(each, soft=soft, target=target, source=start + number, made_of=made_of))
     return found
@@ -244,8 +243,10 @@ def _sample(
         example = texts[number].example
         parts = [replace(each, source=0) for each in encoded if each.source == number]
         (found,) = task.decode([example], parts, [each.soft for each in parts if each.soft is not None])
-        if task.kind == "classify":
-            label = f"{task.labels[found.argmax()]} {found.max():.2f}"
+        if task.kind == "tag":
+            label = " ".join(found)
         else:
-            label = " ".join(found) if task.kind == "tag" else f"{found[0]:.2f}"
+            count = task.num_numbers
+            label = " ".join([f"{found[0]:.2f}"] * count)
+            label += f" {task.classes[found[count:].argmax()]} {found[count:].max():.2f}" if task.classes else ""
         yield "\t".join([texts[number].kind, label, *texts_of(example)]) + "\n"
