@@ -29,6 +29,7 @@ from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tasks.examples import Example, LabelledText, names_of, rows_and_hash, texts_of
 from tinydistil.tasks.finetune import Material
 from tinydistil.tasks.folder import SoftTargets
+from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.task import AnyTask, EncodedExample, TimeLeft
 from tinydistil.tasks.task_output import SAMPLE, TRANSFER
 
@@ -243,10 +244,9 @@ def _sample(
         example = texts[number].example
         parts = [replace(each, source=0) for each in encoded if each.source == number]
         (found,) = task.decode([example], parts, [each.soft for each in parts if each.soft is not None])
-        if task.kind == "tag":
-            label = " ".join(found)
-        else:
-            count = task.num_numbers
-            label = " ".join([f"{found[0]:.2f}"] * count)
-            label += f" {task.classes[found[count:].argmax()]} {found[count:].max():.2f}" if task.classes else ""
+        if isinstance(task, TextTask):
+            scores, likely = found[: task.num_numbers], found[task.num_numbers :]
+            best = [f"{task.classes[likely.argmax()]} {likely.max():.2f}"] if task.classes else []
+            found = [*(f"{score:.2f}" for score in scores), *best]
+        label = " ".join(found)
         yield "\t".join([texts[number].kind, label, *texts_of(example)]) + "\n"
