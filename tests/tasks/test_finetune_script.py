@@ -16,8 +16,9 @@ from tests.tasks.conftest import QUICK, Left, classify, opinions, write_csv
 from tinydistil.base.errors import STOPPED_EXIT_CODE
 from tinydistil.base.ranks import Ranks
 from tinydistil.tasks.examples import AugmentConfig, LabelledText, augmented, read_synonyms
-from tinydistil.tasks.finetune import Material, cross_validated
+from tinydistil.tasks.finetune import Material
 from tinydistil.tasks.finetune_config import FineTuneConfig
+from tinydistil.tasks.grid import cross_validated
 from tinydistil.tasks.label_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.records import Records

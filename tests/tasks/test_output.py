@@ -16,6 +16,7 @@ from tests.tasks.conftest import QUICK, Left, classify, opinions, similarities, 
 from tinydistil.base.errors import STOPPED_EXIT_CODE, InputError, Interrupted
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks import finetune as runs
+from tinydistil.tasks import grid as grids
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune import mean_and_deviation
 from tinydistil.tasks.finetune_config import settings_for
@@ -289,7 +290,7 @@ def test_a_grid_goes_on_fold_by_fold(
 ) -> None:
     arguments = [*classify(files, folder), "--grid", "epochs=1,2", "--folds", "2", "--output", files / "out"]
     whole = script("finetune", *arguments[:-1], files / "whole")
-    trained, count = runs._trained, 0
+    trained, count = grids.trained, 0
 
     def stopped_at_the_fourth(*given: object, **options: object) -> object:
         nonlocal count
@@ -298,7 +299,8 @@ def test_a_grid_goes_on_fold_by_fold(
             raise Interrupted
         return trained(*given, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runs, "_trained", stopped_at_the_fourth)
+    for module in (runs, grids):
+        monkeypatch.setattr(module, "trained", stopped_at_the_fourth)
     assert script("finetune", *arguments).code == STOPPED_EXIT_CODE
     resumed = script("finetune", *arguments, "--resume")
     assert resumed.code == 0 and count == 6  # the fourth fold and the model itself were left

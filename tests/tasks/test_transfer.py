@@ -25,9 +25,10 @@ from tinydistil.evaluate.inference import fill_mask
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tasks import transfer
 from tinydistil.tasks.examples import LabelledText, TaggedSentence, names_of, texts_of
-from tinydistil.tasks.finetune import Material, cross_validated
+from tinydistil.tasks.finetune import Material
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import FineTuned, SoftTargets, new_model
+from tinydistil.tasks.grid import cross_validated
 from tinydistil.tasks.label_task import TagTask, TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.task import AnyTask, EncodedExample, collate
