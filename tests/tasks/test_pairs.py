@@ -277,6 +277,7 @@ BAD = {
     "unknown form": ("invalid choice: 'siames'", ["--form", "siames"]),
     "unknown comparison": ("did you mean 'cosine'", ["--set", "comparison=cosin"]),
     "pooling of siamese": ("pooling 'max' is for the form 'cross'", ["--set", "pooling=max"]),
+    "grid of poolings": ("pooling 'cls' is for the form 'cross'", ["--grid", "pooling=mean,cls"]),
     "grid of forms": ("--grid cannot vary 'form'", ["--grid", "form=siamese,cross"]),
     "grid of comparisons": ("--grid cannot vary 'comparison'", ["--grid", "comparison=cosine,aligned"]),
     "two tasks, one column": ("a number and a class stand in two columns", ["--task", JOINT]),

@@ -18,11 +18,10 @@ from tinydistil.base.files import write_json
 from tinydistil.base.hub import fingerprint_of
 from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
-from tinydistil.model.heads import BertForSequenceClassification
-from tinydistil.model.pairs import BertForPairs
 from tinydistil.tasks.examples import Example, Synonyms, augmented, check_copies, rows_and_hash
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE, SoftTargets, load, new_model, save
+from tinydistil.tasks.forms import check_pooling
 from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.splits import folds_of
 from tinydistil.tasks.task import (
@@ -86,6 +85,7 @@ def check(material: Material, configs: Sequence[FineTuneConfig], folds: int | No
     model = new_model(material.folder, task, pooling=configs[0].pooling, seed=configs[0].seed)
     for config in configs:
         check_precision(config.precision)
+        check_pooling(task, config.pooling)
         freeze(model, embeddings=False, layers=config.freeze_layers)
         require(material.teacher is not None or config.soft == 0, "soft > 0 needs --teacher, a fine-tuned model")
     others = (("--dev", material.dev), ("--test", material.test), ("--hold-out", material.held_out))
@@ -201,11 +201,11 @@ def trained(
         # Here and not earlier, so that no copy of a held-out example gets into training.
         examples = augmented(examples, config.augment, material.synonyms)  # type: ignore[arg-type]
     encoded = task.encode(examples)
-    if task.kind in ("regress", JOINT) and isinstance(model, BertForSequenceClassification | BertForPairs):
+    if isinstance(task, TextTask) and task.num_numbers and task.form != "cosine":
         # From the mean of the labels: half of the first epoch would else go into finding it.
         with torch.no_grad():
             numbers = np.stack([each.target for each in encoded]).reshape(len(encoded), -1)[:, 0]
-            model.classifier.bias[0] = float(numbers.mean())
+            model.get_parameter("classifier.bias")[0] = float(numbers.mean())
     if teacher is not None:
         soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(encoded)  # type: ignore[arg-type]
         encoded = [replace(each, soft=logits) for each, logits in zip(encoded, soft, strict=True)]

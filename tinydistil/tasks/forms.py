@@ -7,7 +7,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.pairs import BertForCosine, BertForPairs
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.label_task import TextTask
-from tinydistil.tasks.task import TaskModel
+from tinydistil.tasks.task import AnyTask, TaskModel
 
 # By the form of a task; the models of "cross" are those of single texts.
 PAIR_MODELS: dict[str, type[TaskModel]] = {"cosine": BertForCosine, "aligned": BertForPairs}
@@ -34,11 +34,13 @@ def form_of(task: TextTask, config: FineTuneConfig, shape: BertConfig) -> str:
         comparison != "cosine" or numbers_only,
         f"comparison 'cosine' gives a number and no class, the task is to {task.kind}; choose 'aligned'",
     )
-    require(
-        config.pooling in ("pooler", "mean"),
-        f"pooling {config.pooling!r} is for the form 'cross'; 'siamese' compares means, so leave it out",
-    )
     return comparison or ("cosine" if numbers_only else "aligned")
+
+
+def check_pooling(task: AnyTask, pooling: str) -> None:
+    """Raise InputError for a pooling that texts read apart would not be given; "pooler" is what is not chosen."""
+    useless = isinstance(task, TextTask) and task.form != "cross" and pooling not in ("pooler", "mean")
+    require(not useless, f"pooling {pooling!r} is for the form 'cross'; 'siamese' compares means, so leave it out")
 
 
 def forms_of(kind: str, *, paired: bool) -> tuple[str, ...]:
