@@ -169,7 +169,7 @@ def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, 
     others = [data.examples if data else [] for data in (dev, test)]
     rest, held = held_out_of(training.examples, *others, args.hold_out, config.seed)
     return Material(
-        folder, task, rest, *others, synonyms, teacher, teacher_folder, held, unlabelled, args.transfer or 0
+        folder, task, rest, *others, synonyms, teacher, teacher_folder, unlabelled, args.transfer or 0, held_out=held
     )
 
 

@@ -220,6 +220,8 @@ def test_case_and_space_make_no_other_text(folder: Path, vocabulary: Tokenizer, 
     assert len(found.transfer) == 2
     lines = (tmp_path / "transfer_sample.txt").read_text(encoding="utf-8").splitlines()
     assert [line.split("\t")[2] for line in lines] == ["Um  TEXTO novo", "outro"]
+    chosen = transfer._chosen(replace(material, held_out=[LabelledText("OUTRO", None, "positive")]), teacher, 1)
+    assert [each.example.text for each in chosen] == ["Um  TEXTO novo"]  # type: ignore[union-attr]
 
 
 def test_the_seed_decides(folder: Path, vocabulary: Tokenizer) -> None:

@@ -58,10 +58,10 @@ class Material:
     synonyms: Synonyms = field(default_factory=dict)
     teacher: SoftTargets | None = None
     teacher_folder: Path | None = None
-    held_out: Sequence[Example] = ()
     unlabelled: Sequence[Example] = ()
     made: int = 0
     transfer: Sequence[EncodedExample] = ()
+    held_out: Sequence[Example] = ()
 
     def content(self) -> dict[str, object]:
         """What a run is bound to, wherever the files lie: how many examples and a hash of them, and of the models."""
