@@ -78,3 +78,29 @@ def test_sentences_apart(cased: Tokenizer, random_sentences: Sentences) -> None:
         sentences = random_sentences(random.Random(seed))
         apart, together = (build_sequences(sentences, encoder, packed=packed) for packed in (False, True))
         assert apart.ids == together.ids and sum(size for (size,) in apart.sizes) * 2 == len(apart.ids[0])
+
+
+def test_phrases_of_a_share_of_the_sentences(cased: Tokenizer, uncased: Tokenizer) -> None:
+    """A sentence is cut to phrases of one length, three to ten words, or stays whole; the words are all there."""
+    words, random_ = ["casa", "gato", "pão", "água", "gatinho"], random.Random(5)
+    sentences = [" ".join(random_.choices(words, k=23)) for _ in range(400)]
+    encoder, lengths, whole = WordEncoder([cased, uncased], 254), list[int](), 0
+    for sentence in sentences:
+        found = build_sequences([sentence], encoder, packed=False, phrases=0.6)
+        counts = [size[2] for size in found.sizes]
+        assert sum(counts) == 23 and found.ids[0] == encoder.encode([sentence])[1][0][0]
+        if counts == [23]:
+            whole += 1
+            continue
+        lengths.append(counts[0])
+        assert set(counts[:-1]) == {counts[0]} and counts[-1] <= counts[0]
+    assert set(lengths) == set(range(3, 11)) and 0.33 < whole / 400 < 0.47
+    together = build_sequences(sentences, encoder, packed=False, phrases=0.6)
+    apart = [build_sequences([sentence], encoder, packed=False, phrases=0.6).sizes for sentence in sentences]
+    assert together.sizes == tuple(itertools.chain(*apart)), "each by itself"
+    few = build_sequences(sentences, WordEncoder([cased, uncased], 6), packed=False, phrases=1.0)
+    assert max(max(size) for size in few.sizes) <= 6
+    assert (
+        build_sequences(sentences, encoder, packed=False).sizes
+        == build_sequences(sentences, encoder, packed=False, phrases=0.0).sizes
+    )

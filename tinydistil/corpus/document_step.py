@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from tinydistil.corpus.records import BadRecord, Document, Record
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.word_encoder import WordEncoder
 
+PHRASE = (3, 10)  # words
 # Different words, by hash, ascending: how often each is there, and shard and index of the first.
 _TYPES = np.dtype([("hash", np.uint64), ("count", np.int64), ("shard", np.int64), ("index", np.int64)])
 
@@ -77,7 +79,9 @@ class DocumentStep:
             removed=removed,
             key=exact_key(document.text),
             signature=signature(document.text, duplicates) if duplicates.near else None,
-            sequences=build_sequences(sentences_of(document), self.encoder, packed=self.config.pack),
+            sequences=build_sequences(
+                sentences_of(document), self.encoder, packed=self.config.pack, phrases=self.config.phrases
+            ),
         )
         if not kept.sequences.sizes:
             return Outcome(characters, dropped_by="no_tokens", replaced=replaced)
@@ -89,10 +93,13 @@ def sentences_of(document: Document) -> list[str]:
     return split_sentences(document.text) if document.sentences is None else list(chain(*document.sentences))
 
 
-def build_sequences(sentences: Sequence[str], encoder: WordEncoder, *, packed: bool = True) -> DocumentSequences:
+def build_sequences(
+    sentences: Sequence[str], encoder: WordEncoder, *, packed: bool = True, phrases: float = 0.0
+) -> DocumentSequences:
     """Encode the sentences of one document and pack them into sequences of at most `encoder.capacity` tokens.
 
-    Not `packed`, each sentence is a sequence of its own. Concatenated, the sequences are the document's tokens.
+    Not `packed`, each sentence is a sequence of its own, and of a share of them each of their `phrases`. Concatenated,
+    the sequences are the document's tokens.
     """
     split, ids = encoder.encode(sentences)
     pieces = encoder.pieces(split) if len(ids) == 2 else []
@@ -100,7 +107,7 @@ def build_sequences(sentences: Sequence[str], encoder: WordEncoder, *, packed: b
     # With two sides a third column counts the words, by the pieces of either side.
     sides = zip([*ids, *pieces[:1]], dtypes, strict=False)
     columns = [[len(each) // dtype.itemsize for each in column] for column, dtype in sides]
-    stretches = _cut_long(columns, split, encoder)
+    stretches = _cut_long(columns, split, encoder, phrases)
     sizes = pack(stretches, encoder.capacity) if packed else _with_tokens(zip(*stretches, strict=True))
     return DocumentSequences(tuple(map(b"".join, ids)), tuple(map(b"".join, pieces)), tuple(sizes))
 
@@ -126,18 +133,27 @@ def _with_tokens(sizes: Iterable[Size]) -> list[Size]:
     return [size for size in sizes if size[0]]
 
 
-def _cut_long(columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder) -> Sequence[Sequence[int]]:
-    """The columns, each sentence longer than a sequence replaced by parts that end where words do."""
-    if max(chain.from_iterable(columns), default=0) <= encoder.capacity:
+def _cut_long(
+    columns: list[list[int]], split: Sequence[list[str]], encoder: WordEncoder, phrases: float
+) -> Sequence[Sequence[int]]:
+    """The columns, each sentence longer than a sequence, and a share `phrases` of all, replaced by parts that end where
+    words do."""
+    if phrases == 0 and max(chain.from_iterable(columns), default=0) <= encoder.capacity:
         return columns
     sizes: list[Size] = []
     for parts, size in zip(split, zip(*columns, strict=True), strict=True):
-        if max(size) <= encoder.capacity:
+        # Which and how is the sentence's own: the same in any document, order and process.
+        drawn = crc32(" ".join(parts).encode("utf-8", "replace")) if phrases else 0
+        is_cut = phrases > (drawn >> 3) / 2**29
+        if max(size) <= encoder.capacity and not is_cut:
             sizes.append(size)
             continue
-        # Rare, one sentence in 700 of mixed Portuguese, so plain lists do.
+        # Without phrases rare, one sentence in 700 of mixed Portuguese, so plain lists do.
         words = [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([parts])]
-        sizes += pack(words + [[1] * len(words[0])] * (len(words) - 1), encoder.capacity)
+        words += [[1] * len(words[0])] * (len(words) - 1)
+        length = PHRASE[0] + drawn % (PHRASE[1] - PHRASE[0] + 1) if is_cut else len(words[0])
+        for start in range(0, len(words[0]), max(length, 1)):
+            sizes += pack([column[start : start + length] for column in words], encoder.capacity)
     return list(zip(*sizes, strict=True))
 
 

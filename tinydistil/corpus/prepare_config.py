@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tinydistil.base.config import LONGEST, Checked, Range, Seed, Whole
+from tinydistil.base.config import LONGEST, Checked, Range, Seed, Share, Whole
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import sha256_of_ends
 from tinydistil.corpus.clean import CleanConfig
@@ -25,7 +25,8 @@ class PrepareConfig(Checked):
     """The options of one preparation; see the classes of its tables for those of each stage.
 
     max_length: tokens of a sequence, [CLS] and [SEP] included. pack: join sentences up to that length, else each is a
-    sequence of its own (for the recipe "partial", which compares sentences). single_words: every word that the training
+    sequence of its own (for the recipe "partial", which compares sentences). phrases: of a share of the sentences each
+    phrase of three to ten words instead, one length for a sentence. single_words: every word that the training
     text holds at least so often becomes a training sequence of its own too, 0 for none (for sentence encoders; it needs
     a second tokenizer). validation_share: of documents, chosen by hash. segment_mb: raw megabytes between two points
     that a restart can go on from. ngram_words: length of the word sequence that a document may not share with an
@@ -34,6 +35,7 @@ class PrepareConfig(Checked):
 
     max_length: Annotated[int, Range(8, LONGEST)] = 128
     pack: bool = True
+    phrases: Share = 0.0
     single_words: Whole = 0
     validation_share: Annotated[float, Range(0, 1, without=(1,))] = 0.1
     seed: Seed = 0
@@ -45,6 +47,13 @@ class PrepareConfig(Checked):
     read: ReadConfig = field(default_factory=ReadConfig)
     clean: CleanConfig = field(default_factory=CleanConfig)
     duplicates: DuplicateConfig = field(default_factory=DuplicateConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            not (self.pack and self.phrases),
+            f"phrases {self.phrases} cuts sentences, which pack=true joins again; set pack=false too",
+        )
 
     @property
     def capacity(self) -> int:
