@@ -49,6 +49,9 @@ def options(*assignments: str) -> list[str]:
     return [word for assignment in assignments for word in ("--set", assignment)]
 
 
+VECTORS = ["--recipe", "vectors", "--tokenizer", "teacher"]
+
+
 def write(name: str, content: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text(content, encoding="utf-8")
 
@@ -94,6 +97,7 @@ CASES = {
     "prefix of no teacher": Case(
         r"teacher_prefix 'query: ' needs a teacher, and there is none; give --teacher, or leave it out",
         ["--recipe", "mlm", "--student", "student", "--teacher-prefix", "query: "],
+        without=("--teacher",),
     ),
     "precision of no teacher": Case(
         r"teacher_precision 'int8' needs a teacher, and there is none; give --teacher, or leave it out",
@@ -165,6 +169,46 @@ CASES = {
     "cache of a sample for another divergence": Case(
         r"recipe.divergence 'reverse' needs the teacher's whole distribution, .*; choose cache.words=hidden",
         ["--teacher-cache", "cache", *options("recipe.divergence=reverse")],
+    ),
+    "prefix before tokens that are compared": Case(
+        r"teacher_prefix 'query: ' moves the teacher's tokens, and recipe 'total' compares .* choose recipe vectors",
+        ["--teacher-prefix", "query: "],
+    ),
+    "prefix longer than the teacher reads": Case(
+        r"prepare.max_length 512 and a prefix of \d+ is longer than the teacher's position table \(512\)",
+        [*VECTORS, "--teacher-prefix", "o gato ", "--max-length", "512", *options("prepare.pack=false")],
+    ),
+    "encoded words of no pooled vector": Case(
+        r"student.embeddings 'encoded' begins a new student with the teacher's vectors as the term 'pooled' .*vectors",
+        options("student.embeddings=encoded"),
+    ),
+    "encoded words of a learned projection": Case(
+        r"student.embeddings 'encoded' begins a new student",
+        [*VECTORS, *options("recipe.projection=student-to-teacher")],
+    ),
+    "encoded words of a student with its own": Case(
+        r"student.embeddings 'encoded' begins a new student .*give .* a shape", [*VECTORS, "--student", "student"]
+    ),
+    "vectors in more dimensions": Case(
+        r"recipe.projection 'random' reduces the teacher \(16\) to the student \(32\), which is wider",
+        [*VECTORS, "--student", "1x32"],
+    ),
+    "vectors without a vocabulary": Case(
+        r"student '1x8' is a new model and has no vocabulary; give student.tokenizer", ["--recipe", "vectors"]
+    ),
+    "phrases of joined sentences": Case(
+        r"phrases 0.5 cuts sentences, which pack=true joins again; set pack=false too", options("prepare.phrases=0.5")
+    ),
+    "phrases beyond all": Case(
+        r"prepare.phrases must be in \[0, 1\], got 1.5", [*VECTORS, *options("prepare.phrases=1.5")]
+    ),
+    "a vocabulary of shards": Case(
+        r"--vocab-size trains a vocabulary on raw text; give --corpus",
+        ["--shards", "shards", "--vocab-size", "200"],
+        without=("--corpus", "--max-length"),
+    ),
+    "two vocabularies": Case(
+        r"--vocab-size trains a vocabulary, --tokenizer names one; give one of them", [*VECTORS, "--vocab-size", "200"]
     ),
     "cache of four bits": Case(
         r"cache.vector_bits must be 8 or 16, got 4", ["--teacher-cache", "cache", *options("cache.vector_bits=4")]
