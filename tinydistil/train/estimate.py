@@ -108,6 +108,7 @@ def seconds_after(plan: Plan, ranks: Ranks, raw_bytes: int) -> float:
     torch.set_rng_state(before)
     # Nobody knows yet what cleaning leaves; rather too long than too short.
     sequences = trial.sequences or round(raw_bytes / _BYTES_PER_TOKEN / trial.tokens)
+    sequences = min(sequences, plan.config.train.order.sequences or sequences)
     train, cached = plan.config.train, bool(plan.config.teacher_cache)
     cache_s = train.mask.epochs * sequences * trial.teacher_s / ranks.world_size if cached else 0.0
     pace_s = trial.step_s + (0 if cached else trial.teacher_s)
