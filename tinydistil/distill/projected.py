@@ -213,7 +213,7 @@ def encode_words(
 def start_encoded(words: Tensor, encoded: Tensor, basis: Tensor) -> None:
     """Overwrite the word vectors (V', D) of a student with the teacher's (V, E) on the directions `basis` (D, E).
 
-    Centred and of one length, for the middle of what LayerNorm leaves of them; those of special tokens stay.
+    They are centred and made of one length; those of special tokens stay as they are.
     """
     known = encoded.abs().sum(1) > 0
     vectors = (encoded[known] - encoded[known].mean(0)) @ basis.T.to(encoded)

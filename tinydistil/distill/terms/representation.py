@@ -183,7 +183,8 @@ class Projection(nn.Module):
         self._mix = torch.eye(student_width if kind in FIXED else teacher_width, teacher_width)
         if kind == "random":
             drawn = np.random.default_rng(_SEED).standard_normal((teacher_width, student_width))
-            self._mix = torch.from_numpy(np.linalg.qr(drawn)[0].T).float()
+            columns, corner = np.linalg.qr(drawn)  # unique but for signs, which are the library's
+            self._mix = torch.from_numpy((columns * np.sign(np.diag(corner))).T).float()
         self.register_buffer("basis", self._mix.clone() if kind in FIXED or whitening > 0 else None)
 
     @property
