@@ -90,7 +90,7 @@ def leaves(cls: Any, prefix: str = "") -> Iterator[str]:
     [
         ("prepare", PrepareConfig, ()),
         ("distill", RawRunConfig, ()),
-        ("pretrain", RawRunConfig, ("recipe", "teacher", "teacher_cache", "teacher_precision", "cache")),
+        ("pretrain", RawRunConfig, ("recipe", "teacher", "teacher_cache", "teacher_precision", "teacher_prefix", "cache")),
         ("finetune", FineTuneConfig, ()),
         ("evaluate", FineTuneConfig, ("seed",)),
     ],

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tinydistil.distill.losses import IGNORED, SparseTargets, VocabularyLoss, check_divergence
+from tinydistil.distill.losses import IGNORED, SparseTargets, VocabularyLoss
+from tinydistil.distill.recipe import check_divergence
 from tinydistil.model.bert import Decoding
 from tinydistil.model.layers import Compiled, by_onednn, linear
 

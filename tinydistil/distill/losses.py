@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinydistil.base.config import OneOf
-from tinydistil.base.errors import require
-from tinydistil.distill.options import DIVERGENCES
+from tinydistil.distill.recipe import check_divergence
 from tinydistil.model.bert import Decoding
 
 IGNORED = -100  # the target of a position that is filled in, as in torch's cross-entropy
@@ -145,14 +143,3 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 def _precise(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
-
-
-def check_divergence(divergence: str, temperature: object, *, sparse: bool = False) -> None:
-    """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
-    require(not isinstance(temperature, int | float) or temperature > 0, f"temperature must be > 0, got {temperature}")
-    OneOf(DIVERGENCES).check(divergence, "divergence")
-    require(
-        not sparse or divergence == "forward",
-        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
-        "sample; choose cache.words=hidden, or the forward divergence",
-    )

@@ -286,7 +286,7 @@ class VocabularyOptions(TermOptions, table="recipe"):
             "cache.words=top keeps the distribution at one temperature, and recipe.temperature follows a schedule; "
             f"{whole}",
         )
-        from tinydistil.distill.losses import check_divergence  # needs torch
+        from tinydistil.distill.recipe import check_divergence  # which imports this file
 
         check_divergence(self.divergence, 1.0, sparse=True)
         require(cache.top < words, f"cache.top must be below the teacher's vocabulary ({words}), got {cache.top}")

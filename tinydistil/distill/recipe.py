@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from tinydistil.base.config import Checked, OneOf, Table, from_mapping
 from tinydistil.base.errors import require
 from tinydistil.distill.options import (
+    DIVERGENCES,
     CacheConfig,
     HiddenOptions,
     Needs,
@@ -134,6 +135,17 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         for part in taught:
             found |= part.options.bound(cache, shapes)
         return found
+
+
+def check_divergence(divergence: str, temperature: object, *, sparse: bool = False) -> None:
+    """Raise InputError for what `vocabulary_loss` does not know. A tensor's value is not looked at: it may be far."""
+    require(not isinstance(temperature, int | float) or temperature > 0, f"temperature must be > 0, got {temperature}")
+    OneOf(DIVERGENCES).check(divergence, "divergence")
+    require(
+        not sparse or divergence == "forward",
+        f"recipe.divergence {divergence!r} needs the teacher's whole distribution, of which cache.words=top keeps a "
+        "sample; choose cache.words=hidden, or the forward divergence",
+    )
 
 
 # A student that takes every second layer of its teacher.
