@@ -194,6 +194,6 @@ RUNS: dict[str, dict[str, Any]] = {
             "optimizer": {"learning_rate": 2e-3},
             "schedule": {"shape": "cosine", "warmup_share": 0.05},
         },
-        "prepare": {"pack": False, "phrases": 0.6, "single_words": 5, "max_length": 48},
+        "prepare": {"pack": False, "phrases": 0.3, "single_words": 5, "max_length": 48},
     },
 }
