@@ -18,12 +18,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from xml.etree import ElementTree
 
 from measure import Table, options_of, record
 from scipy.stats import ttest_ind
-
-from tinydistil.tasks.examples import LabelledText, ScoredText
-from tinydistil.tasks.labelled import Columns, read_labelled
 
 ROOT = Path(__file__).resolve().parent.parent
 # By the task's name: what finetune.py is asked for, its files below --data, and the figures that count.
@@ -65,10 +63,9 @@ def run(
     timed = output.with_suffix(".seconds")
     if not timed.exists():
         command = [sys.executable, str(ROOT / "scripts" / "finetune.py"), "--model", model, "--task", kind,
-                   "--train", str(rows_of(train, kind, count, args.output)), "--dev", str(dev), "--test", str(test),
+                   "--train", str(rows_of(train, count, args.output)), "--dev", str(dev), "--test", str(test),
                    "--output", str(output), "--seeds", ",".join(map(str, range(1, args.seeds + 1))), "--resume",
                    *(word for each in args.set for word in ("--set", each))]  # fmt: skip
-        command += ["--label-column", "number,label"] if "," in kind and count != "all" else []
         command += ["--teacher", teacher, "--transfer", str(args.transfer)] if teacher else []
         began = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -79,31 +76,30 @@ def run(
         yield json.loads((folder / "figures.json").read_text())["test"] | {"seconds": seconds}
 
 
-def rows_of(train: Path, kind: str, count: str, output: Path) -> Path:
-    """The training file, or one with `count` of its rows."""
+def rows_of(train: Path, count: str, output: Path) -> Path:
+    """The training file, or one with `count` of its rows: those whose hashes come first."""
     if count == "all":
         return train
-    path = output / f"{train.stem}-{kind.replace(',', '-')}-{count}.jsonl"
+    path = output / f"{train.stem}-{count}{train.suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "tag":
-        path = path.with_suffix(".conll")
-        blocks = [block for block in train.read_text(encoding="utf-8").split("\n\n") if block.strip()]
-        path.write_text("\n\n".join(sorted(blocks, key=_hash)[: int(count)]) + "\n", encoding="utf-8")
+    if train.suffix == ".xml":
+        tree = ElementTree.parse(train)
+        pairs = sorted(tree.getroot().findall("pair"), key=lambda pair: _hash(ElementTree.tostring(pair)))
+        for pair in pairs[int(count) :]:
+            tree.getroot().remove(pair)
+        tree.write(path, encoding="utf-8", xml_declaration=True)
         return path
-    rows = read_labelled(train, Columns(), numbers=kind != "classify", classes=kind != "regress").examples
-    chosen = sorted(rows, key=lambda row: _hash(f"{row.text}\t{row.second}"))[: int(count)]
-    path.write_text("".join(json.dumps(_fields(row), ensure_ascii=False) + "\n" for row in chosen), encoding="utf-8")
+    text = train.read_text(encoding="utf-8")
+    header, rows = ("", text.strip().split("\n\n")) if train.suffix == ".conll" else text.split("\n", 1)
+    rows = rows.strip().split("\n") if isinstance(rows, str) else rows
+    chosen = sorted(rows, key=lambda row: _hash(row.encode()))[: int(count)]
+    between = "\n\n" if train.suffix == ".conll" else "\n"
+    path.write_text(f"{header}\n" * bool(header) + between.join(chosen) + "\n", encoding="utf-8")
     return path
 
 
-def _fields(row: LabelledText) -> dict[str, object]:
-    second = {} if row.second is None else {"text_b": row.second}
-    number = {"number": row.number} if isinstance(row, ScoredText) else {}
-    return {"text": row.text, **second, "label": row.label, **number}
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _hash(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def table_of(name: str, count: str, found: dict[str, list[dict[str, float]]]) -> Table:

@@ -90,7 +90,11 @@ def leaves(cls: Any, prefix: str = "") -> Iterator[str]:
     [
         ("prepare", PrepareConfig, ()),
         ("distill", RawRunConfig, ()),
-        ("pretrain", RawRunConfig, ("recipe", "teacher", "teacher_cache", "teacher_precision", "teacher_prefix", "cache")),
+        (
+            "pretrain",
+            RawRunConfig,
+            ("recipe", "teacher", "teacher_cache", "teacher_precision", "teacher_prefix", "cache"),
+        ),  # fmt: skip
         ("finetune", FineTuneConfig, ()),
         ("evaluate", FineTuneConfig, ("seed",)),
     ],
