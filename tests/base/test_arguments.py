@@ -94,7 +94,7 @@ def leaves(cls: Any, prefix: str = "") -> Iterator[str]:
             "pretrain",
             RawRunConfig,
             ("recipe", "teacher", "teacher_cache", "teacher_precision", "teacher_prefix", "cache"),
-        ),  # fmt: skip
+        ),
         ("finetune", FineTuneConfig, ()),
         ("evaluate", FineTuneConfig, ("seed",)),
     ],
