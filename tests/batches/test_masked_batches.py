@@ -279,6 +279,22 @@ def test_long_sequences_can_be_left_out() -> None:
         )
 
 
+def test_short_sequences_can_be_left_out() -> None:
+    lengths = Pairs(SENTENCES, TEACHER, STUDENT).lengths(1) + 2
+    for order in (OrderConfig(shortest=12), OrderConfig(shortest=12, longest=20)):
+        batches = MaskedBatches(
+            Pairs(SENTENCES, TEACHER, STUDENT), STUDENT, MaskConfig(), batch_size=1, seed=1,
+            teacher_tokenizer=TEACHER, order=order,
+        )  # fmt: skip
+        wanted = np.flatnonzero((lengths >= 12) & (lengths <= (order.longest or 999))).tolist()
+        assert batches.candidates.tolist() == wanted and 0 < len(wanted) < len(SENTENCES)
+    with pytest.raises(InputError, match=r"batch_size must be <= \d, .* of at least 12 tokens, got 6"):
+        MaskedBatches(
+            Pairs(SENTENCES, TEACHER, STUDENT), STUDENT, MaskConfig(), batch_size=6, seed=1,
+            order=OrderConfig(shortest=12),
+        )  # fmt: skip
+
+
 def test_a_part_of_the_corpus_spread_over_it() -> None:
     batches = MaskedBatches(
         Pairs(SENTENCES, TEACHER, STUDENT), STUDENT, MaskConfig(), batch_size=3, seed=1, teacher_tokenizer=TEACHER,
@@ -364,7 +380,11 @@ def test_an_id_beyond_the_vocabulary_reaches_no_model(side: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"longest": 2}, "order.longest must be 0 or >= 3, got 2"), ({"window": 0}, "order.window must be >= 1, got 0")],
+    [
+        ({"longest": 2}, "order.longest must be 0 or >= 3, got 2"),
+        ({"window": 0}, "order.window must be >= 1, got 0"),
+        ({"shortest": 9, "longest": 8}, r"order.shortest must be <= order.longest \(8\), got 9"),
+    ],
 )
 def test_bad_orders(options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -42,6 +42,7 @@ BOUND: dict[str, dict[str, object]] = {
     "train.mask.whole_words": {"train.mask.whole_words": True},
     "train.mask.epochs": {"train.mask.epochs": 2},
     "train.order.sequences": {"train.order.sequences": 30},
+    "train.order.shortest": {"train.order.shortest": 5},
     "train.order.longest": {"train.order.longest": 20},
     "recipe.temperature": {"recipe.temperature": 3.0},
     "recipe.unit": {"recipe.unit": "word"},

@@ -139,7 +139,8 @@ class MaskedBatches:
         self._lengths = self.lengths() if self.order != OrderConfig() else None
         self.candidates = candidates_of(len(sequences), self._lengths, self.order)
         require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
-        short = f" of at most {self.order.longest} tokens" if self.order.longest else ""
+        short = f" of at least {self.order.shortest} tokens" if self.order.shortest else ""
+        short += f" of at most {self.order.longest} tokens" if self.order.longest else ""
         require(
             len(self.candidates) >= batch_size,
             f"batch_size must be <= {len(self.candidates)}, the sequences of the corpus{short}, got {batch_size}",

@@ -40,26 +40,29 @@ _Number = TypeVar("_Number", bound=np.generic)
 class OrderConfig(Checked, table="order"):
     """Which sequences are read, and which of them together.
 
-    sequences: of the corpus, spread evenly over it; 0 for all. longest: tokens of a sequence at most, [CLS] and [SEP]
-    included; longer ones are left out, 0 for none. window: so many global batches are drawn at random and then dealt
-    out by length, which spares padding; 1 deals at random.
+    sequences: of the corpus, spread evenly over it; 0 for all. shortest, longest: tokens of a sequence at least and at
+    most, [CLS] and [SEP] included; others are left out, 0 for none. window: so many global batches are drawn at random
+    and then dealt out by length, which spares padding; 1 deals at random.
     """
 
     sequences: Annotated[int, Range(0, 10**12)] = 0
+    shortest: Annotated[int, Range(0, LONGEST)] = 0
     longest: Annotated[int, Range(0, LONGEST)] = 0
     window: Annotated[int, Range(1, 1_000_000)] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.longest == 0 or self.longest >= 3, f"order.longest must be 0 or >= 3, got {self.longest}")
+        above = f"order.shortest must be <= order.longest ({self.longest}), got {self.shortest}"
+        require(self.longest == 0 or self.shortest <= self.longest, above)
 
 
 def candidates_of(count: int, lengths: NDArray[np.int64] | None, config: OrderConfig) -> Ids:
-    """The numbers, ascending, of the sequences that are read of `count`; `lengths` of all, for `config.longest`."""
+    """The numbers, ascending, of the sequences that are read of `count`; `lengths` of all, where these are limited."""
     candidates = np.arange(count)
-    if config.longest:
-        assert lengths is not None, "a longest sequence needs lengths"
-        candidates = np.flatnonzero(lengths <= config.longest)
+    if config.longest or config.shortest:
+        assert lengths is not None, "limits of lengths need lengths"
+        candidates = np.flatnonzero((lengths >= config.shortest) & (lengths <= (config.longest or LONGEST)))
     if 0 < config.sequences < len(candidates):
         candidates = candidates[np.arange(config.sequences) * len(candidates) // config.sequences]
     return candidates

@@ -172,7 +172,7 @@ RECIPES = {
     # Weights and temperature of the command that Sanh et al. 2019 published: --alpha_ce 5 --alpha_mlm 2 --alpha_cos 1.
     # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
     "distilbert": Recipe(name="distilbert", hard=2.0, soft=5.0, hidden=1.0),
-    # Vectors of sentences and words that the teacher has encoded once; `RUNS` has the rest of it.
+    # Vectors of sentences and phrases that the teacher has encoded once; `RUNS` has the rest of it.
     "vectors": Recipe(name="vectors", hard=0.0, pooled=1.0, teacher_sees="original", projection="random", centred=True),
 }
 # What a recipe changes in the rest of a run, below what a user says.
@@ -189,11 +189,12 @@ RUNS: dict[str, dict[str, Any]] = {
             "validate_every": 1000,
             "validation_sequences": 500,
             "save_every": 1000,
-            "order": {"longest": 40, "window": 32},
+            # Shorter ones are scraps: a full stop, a name before a speech.
+            "order": {"shortest": 7, "longest": 40, "window": 32},
             "mask": {"rate": 0.0, "epochs": 1},
             "optimizer": {"learning_rate": 2e-3},
             "schedule": {"shape": "cosine", "warmup_share": 0.05},
         },
-        "prepare": {"pack": False, "phrases": 0.3, "single_words": 5, "max_length": 48},
+        "prepare": {"pack": False, "phrases": 0.3, "max_length": 48},
     },
 }

@@ -289,6 +289,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "student's tokenizer": plan.student.tokenizer.fingerprint,
         "shards": hashlib.sha256(repr(shards).encode()).hexdigest(),  # whose lines hold the hash of each
         "train.order.sequences": config.train.order.sequences,
+        "train.order.shortest": config.train.order.shortest,
         "train.order.longest": config.train.order.longest,
         **masks,
         **config.recipe.bound(config.cache, plan.shapes),
