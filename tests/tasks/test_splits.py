@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from tests.tasks.conftest import QUICK, Left, opinions, similarities, write_csv
 from tinydistil.base.errors import InputError
-from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
+from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence, normalised_texts
 from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.splits import folds_of, groups_of, held_out_of, hold_out, shared_with, texts_of
+from tinydistil.tasks.splits import folds_of, groups_of, held_out_of, hold_out, shared_with
 
 Script = Callable[..., Left]
 
@@ -27,7 +27,7 @@ def components(rows: list[LabelledText]) -> list[set[str]]:
     """The texts of each group, by joining sets until none touch."""
     found: list[set[str]] = []
     for row in rows:
-        mine = set(texts_of(row))
+        mine = set(normalised_texts(row))
         touching = [each for each in found if each & mine]
         found = [each for each in found if not each & mine] + [mine.union(*touching)]
     return found
@@ -42,8 +42,8 @@ def test_counts_by_hand() -> None:
     single = [LabelledText(text, None, "1") for text in ("a", "B", "c")]
     found = shared_with(single, [LabelledText("b", None, "2"), LabelledText("z", None, "1")])
     assert (found["same"], found["swapped"], found["either"], found["one"]) == (1, 0, 1, 0)
-    assert texts_of(TaggedSentence(("O", "Gato"), ("O", "O"))) == ("o gato",)
-    assert texts_of(Question("1", "Quem?", "O  gato.", ())) == ("o gato.",)
+    assert normalised_texts(TaggedSentence(("O", "Gato"), ("O", "O"))) == ("o gato",)
+    assert normalised_texts(Question("1", "Quem?", "O  gato.", ())) == ("o gato.",)
 
 
 def test_groups_are_connected_components() -> None:
@@ -58,7 +58,7 @@ def test_what_is_held_out_shares_no_text_with_the_rest(seed: int) -> None:
     part = hold_out(rows, 0.2, seed)
     held, rest = [rows[i] for i in part], [each for i, each in enumerate(rows) if i not in part]
     assert 48 <= len(held) <= 50 and len(held) + len(rest) == 240
-    assert not {t for row in held for t in texts_of(row)} & {t for row in rest for t in texts_of(row)}
+    assert not {t for row in held for t in normalised_texts(row)} & {t for row in rest for t in normalised_texts(row)}
     assert all(row.text != "big" for row in held)  # the largest group stays in training
     assert part == hold_out(rows, 0.2, seed) != hold_out(rows, 0.2, seed + 1)
 
@@ -87,8 +87,8 @@ def test_folds_hold_out_groups_once() -> None:
     parts = folds_of(rows, 4, 1)
     assert sorted(i for part in parts for i in part) == list(range(60)) and [len(part) for part in parts] == [15] * 4
     for part in parts:
-        held = {t for i in part for t in texts_of(rows[i])}
-        assert not held & {t for i in range(60) if i not in part for t in texts_of(rows[i])}
+        held = {t for i in part for t in normalised_texts(rows[i])}
+        assert not held & {t for i in range(60) if i not in part for t in normalised_texts(rows[i])}
     # Rows as they were dealt out before, where no text is shared, where texts are single, and where too much is.
     alone = pairs(*(f"a{i} b{i}" for i in range(10)))
     single, star = [LabelledText("a", None, "1")] * 10, pairs(*(f"a {i}" for i in range(10)))
@@ -111,7 +111,7 @@ def test_assin(shared_data: Path) -> None:
     assert len({*groups_of(training).tolist()}) == len(components(list(training)))
     rest, held = held_out_of(training, dev, test, None, 1)
     assert 975 <= len(held) <= 1015 and len(rest) + len(held) == 6500
-    assert not {t for row in held for t in texts_of(row)} & {t for row in rest for t in texts_of(row)}
+    assert not {t for row in held for t in normalised_texts(row)} & {t for row in rest for t in normalised_texts(row)}
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Shapes: N pairs, F features, C classes.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -17,6 +16,7 @@ from scipy.special import log_softmax, softmax
 from tinydistil.base.errors import require
 from tinydistil.evaluate.metrics import spearman
 from tinydistil.evaluate.results import Figure, PartResult, Statistic, with_interval
+from tinydistil.evaluate.similarity import words_in, words_of
 from tinydistil.tasks.examples import LabelledText
 
 _NEGATIONS = frozenset("não nenhum nenhuma ninguém sem nem".split())
@@ -26,18 +26,14 @@ Array = NDArray[np.float64]
 def inverse_frequencies(texts: Iterable[str]) -> Callable[[str], float]:
     """log((T + 1) / (t + 1)) of a word that t of T different `texts` hold, be t 0."""
     different = set(texts)
-    counts = Counter(word for text in different for word in set(_words(text)))
+    counts = Counter(word for text in different for word in words_of(text))
     return lambda word: math.log((len(different) + 1) / (counts[word] + 1))
 
 
 def overlap_features(pairs: Iterable[tuple[str, str]], idf: Callable[[str], float]) -> Array:
     """What the texts of N pairs share, (N, 17): words and words weighted by `idf` as shares of the first, the second
     and both; bigrams, stems of four letters; lengths, words of one alone, the rarest of these; negations."""
-    return np.array([_features(_words(first), _words(second), idf) for first, second in pairs], np.float64)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+    return np.array([_features(words_in(first), words_in(second), idf) for first, second in pairs], np.float64)
 
 
 def _features(first: Sequence[str], second: Sequence[str], idf: Callable[[str], float]) -> list[float]:

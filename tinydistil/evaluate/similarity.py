@@ -66,9 +66,14 @@ def cosine_similarity(
     return _scores(gold, cosines, anisotropy(vectors))
 
 
+def words_in(text: str) -> list[str]:
+    """The words of a text in their order, in lower case."""
+    return re.findall(r"\w+", text.lower())
+
+
 def words_of(text: str) -> set[str]:
     """The different words of a text, in lower case."""
-    return set(re.findall(r"\w+", text.lower()))
+    return set(words_in(text))
 
 
 def jaccard(one: set[str], other: set[str]) -> float:

@@ -136,9 +136,14 @@ def texts_of(example: Example) -> list[str]:
     return [" ".join(example.words)] if isinstance(example, TaggedSentence) else [example.context]
 
 
+def normalised_texts(example: Example) -> tuple[str, ...]:
+    """The same as texts are compared with each other: composed, without case, with single spaces."""
+    return tuple(" ".join(unicodedata.normalize("NFC", text).casefold().split()) for text in texts_of(example))
+
+
 def names_of(example: Example) -> frozenset[str]:
-    """The texts of an example as they are compared: composed, without case, with single spaces."""
-    return frozenset(" ".join(unicodedata.normalize("NFC", text).casefold().split()) for text in texts_of(example))
+    """The same of a pair in either order."""
+    return frozenset(normalised_texts(example))
 
 
 def rows_and_hash(examples: Sequence[object]) -> str:

@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tinydistil.base.errors import require
-from tinydistil.tasks.examples import Example, LabelledText, Question
+from tinydistil.tasks.examples import Example, LabelledText, normalised_texts
 
 # Groups of more rows, or of a greater share of all, stay in training: held out they would be most of what is.
 LARGEST_GROUP, LARGEST_SHARE = 40, 0.05
@@ -21,21 +21,12 @@ LARGEST_GROUP, LARGEST_SHARE = 40, 0.05
 HOLD_OUT, LEAKS = 0.15, 0.1
 
 
-def texts_of(example: Example) -> tuple[str, ...]:
-    """The text or texts of an example, of a question its context, whatever their case and white space."""
-    if isinstance(example, LabelledText):
-        texts = (example.text,) if example.second is None else (example.text, example.second)
-    else:
-        texts = (example.context,) if isinstance(example, Question) else (" ".join(example.words),)
-    return tuple(" ".join(text.split()).casefold() for text in texts)
-
-
 def shared_with(training: Sequence[Example], others: Sequence[Example]) -> Counter[str]:
     """How many of `others` have the texts of a training row ("same"), of one "swapped", "either" of the two, or only
     "one" text that is in a training row."""
-    rows = set(map(texts_of, training))
+    rows = set(map(normalised_texts, training))
     texts, found = {text for row in rows for text in row}, Counter[str]()
-    for row in map(texts_of, others):
+    for row in map(normalised_texts, others):
         same, swapped = row in rows, len(row) == 2 and row[::-1] in rows
         either = same or swapped
         found.update(same=same, swapped=swapped, either=either, one=not either and not texts.isdisjoint(row))
@@ -44,7 +35,7 @@ def shared_with(training: Sequence[Example], others: Sequence[Example]) -> Count
 
 def groups_of(examples: Sequence[Example]) -> NDArray[np.int64]:
     """The number (N,) of each example's group: those that are connected by shared texts, of both sides of a pair."""
-    rows, numbers = list(map(texts_of, examples)), dict[str, int]()
+    rows, numbers = list(map(normalised_texts, examples)), dict[str, int]()
     first, last = np.array([[numbers.setdefault(row[at], len(numbers)) for at in (0, -1)] for row in rows]).T
     graph = coo_array((np.ones(len(rows)), (first, last)), shape=(len(numbers), len(numbers)))
     _, group_of_text = connected_components(graph, directed=False)
