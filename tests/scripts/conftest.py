@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,3 +135,16 @@ def start() -> Callable[..., "subprocess.Popen[str]"]:
         )
 
     return begin
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a script in this process, in the folder of small models; what it printed, or told the person who watches."""
+
+    def call(script: str, *arguments: str, stream: str = "out") -> str:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+        return str(getattr(capsys.readouterr(), stream))
+
+    return call

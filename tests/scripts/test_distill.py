@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -35,19 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
     folder = tmp_path_factory.mktemp("distil")
     make_models(folder, write_corpus(folder / "corpus.jsonl", 60))
     return folder
-
-
-@pytest.fixture
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a script in this process, in the folder of small models; what it printed, or told the person who watches."""
-
-    def call(script: str, *arguments: str, stream: str = "out") -> str:
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", [script, *arguments])
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        return str(getattr(capsys.readouterr(), stream))
-
-    return call
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:

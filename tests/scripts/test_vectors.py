@@ -1,9 +1,6 @@
 """scripts/distill.py --recipe vectors: a cache in the run's folder, one for all seeds, and a sentence encoder."""
 
 import json
-import runpy
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from tests.scripts.models import make_models
-from tests.scripts.test_distill import start
+from tests.scripts.test_distill import start, weights
 from tinydistil.base.files import read_json
 from tinydistil.model.bert import BertModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-VECTORS = ["--recipe", "vectors", "--teacher", "encoder", "--teacher-prefix", "as ", "--student", "2x8", "--corpus",
-           "corpus.jsonl", "--batch-size", "8", "--device", "cpu", "--teacher-precision", "float32"]  # fmt: skip
+CONSTANT = ["--set", "train.schedule.shape=constant"]
+VECTORS = ["distill.py", "--recipe", "vectors", "--teacher", "encoder", "--teacher-prefix", "as ", "--student", "2x8",
+           "--corpus", "corpus.jsonl", "--batch-size", "8", "--device", "cpu",
+           "--teacher-precision", "float32"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
     return folder
 
 
-@pytest.fixture
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    def call(*arguments: str) -> str:
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["distill.py", *VECTORS, *arguments])
-        runpy.run_path(str(SCRIPTS / "distill.py"), run_name="__main__")
-        return capsys.readouterr().out
-
-    return call
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "student" / "model.safetensors")
-
-
 def test_a_sentence_encoder_that_others_open(run: Callable[..., str], folder: Path) -> None:
-    said = run("--output", "run", "--vocab-size", "150", "--steps", "60")
+    said = run(*VECTORS, "--output", "run", "--vocab-size", "150", "--steps", "60")
     assert "held-out objective" in said and "student: run/student" in said
     assert {"cache", "student", "shards", "vocabulary"} <= {path.name for path in (folder / "run").iterdir()}
     losses = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -63,22 +46,18 @@ def test_a_sentence_encoder_that_others_open(run: Callable[..., str], folder: Pa
     np.testing.assert_allclose(theirs, (hidden * mask).sum(1) / mask.sum(1), atol=1e-5)
 
 
-def test_seeds_share_a_cache_and_an_interrupted_run_goes_on_bit_for_bit(
-    run: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seeds_share_a_cache_and_an_interrupted_run_goes_on_bit_for_bit(run: Callable[..., str], folder: Path) -> None:
     options = ["--tokenizer", "student", "--teacher-cache", "shared", "--set", "train.save_every=3"]
-    run(*options, "--output", "first", "--steps", "9")
+    run(*VECTORS, *options, "--output", "first", "--steps", "9")
     files = {path.name: path.stat().st_mtime_ns for path in (folder / "shared").iterdir()}
     assert "words.safetensors" in files
-    run(*options, "--output", "second", "--steps", "9", "--seed", "2")
+    run(*VECTORS, *options, "--output", "second", "--steps", "9", "--seed", "2")
     assert files == {path.name: path.stat().st_mtime_ns for path in (folder / "shared").iterdir()}
     first, second = weights(folder / "first"), weights(folder / "second")
     assert any(not torch.equal(first[name], second[name]) for name in first)
-    run(*options, "--output", "broken", "--steps", "3", "--set", "train.schedule.shape=constant")
-    shutil.copytree(folder / "broken", folder / "whole")
-    run(*options, "--output", "broken", "--steps", "6", "--set", "train.schedule.shape=constant", "--resume")
-    shutil.rmtree(folder / "whole")
-    run(*options, "--output", "whole", "--steps", "6", "--set", "train.schedule.shape=constant")
+    run(*VECTORS, *options, "--output", "broken", "--steps", "3", *CONSTANT)
+    run(*VECTORS, *options, "--output", "broken", "--steps", "6", *CONSTANT, "--resume")
+    run(*VECTORS, *options, "--output", "whole", "--steps", "6", *CONSTANT)
     broken, whole = weights(folder / "broken"), weights(folder / "whole")
     assert all(torch.equal(broken[name], whole[name]) for name in whole)
 
@@ -88,7 +67,18 @@ def test_the_words_begin_as_the_teacher_has_them(run: Callable[..., str], folder
     cosines = {}
     for begin in ("encoded", "random"):
         options = ["--set", f"student.embeddings={begin}"] if begin == "encoded" else ["--set", "student.embeddings="]
-        run("--tokenizer", "student", "--output", f"words-{begin}", "--steps", "1", "--learning-rate", "1e-9", *options)
+        run(
+            *VECTORS,
+            "--tokenizer",
+            "student",
+            "--output",
+            f"words-{begin}",
+            "--steps",
+            "1",
+            "--learning-rate",
+            "1e-9",
+            *options,
+        )
         words = weights(folder / f"words-{begin}")["embeddings.word_embeddings.weight"].double()
         encoded = load_file(folder / "words-encoded" / "cache" / "words.safetensors")["words"].double()
         known = encoded.abs().sum(1) > 0
@@ -101,8 +91,8 @@ def test_the_words_begin_as_the_teacher_has_them(run: Callable[..., str], folder
 
 def test_two_processes_train_as_one(run: Callable[..., str], folder: Path) -> None:
     options = ["--tokenizer", "student", "--steps", "4"]
-    run(*options, "--output", "alone")
-    two = start(folder, *VECTORS, *options, "--output", "two", processes=2)
+    run(*VECTORS, *options, "--output", "alone")
+    two = start(folder, *VECTORS[1:], *options, "--output", "two", processes=2)
     _, error = two.communicate(timeout=240)
     assert two.returncode == 0, error
     one, other = weights(folder / "alone"), weights(folder / "two")

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,19 @@ from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
+from tinydistil.train.records import Records
+
+
+def stop_after(step: int, patch: pytest.MonkeyPatch) -> None:
+    """Have whatever trains in this process asked to stop by SIGTERM once it has taken so many steps."""
+    step_done = Records.step_done
+
+    def asked_to_stop(records: Records, steps: int, *rest: object) -> None:
+        if steps == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step_done(records, steps, *rest)  # type: ignore[arg-type]
+
+    patch.setattr(Records, "step_done", asked_to_stop)
 
 
 def opinions(count: int, split: str = "train") -> list[LabelledText]:

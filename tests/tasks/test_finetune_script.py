@@ -1,10 +1,8 @@
 """scripts/finetune.py from the command line: what it writes, and goes on with."""
 
 import json
-import os
 import re
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tasks.conftest import QUICK, Left, classify, opinions, write_csv
+from tests.tasks.conftest import QUICK, Left, classify, opinions, stop_after, write_csv
 from tinydistil.base.errors import STOPPED_EXIT_CODE
 from tinydistil.base.ranks import Ranks
 from tinydistil.tasks.examples import AugmentConfig, LabelledText, augmented, read_synonyms
@@ -21,7 +19,6 @@ from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.grid import cross_validated
 from tinydistil.tasks.label_task import TextTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.records import Records
 
 Script = Callable[..., Left]
 
@@ -83,15 +80,8 @@ def test_an_interrupted_call_goes_on(
 ) -> None:
     call = classify(files, folder)
     whole = script("finetune", *call, "--output", files / "whole")
-    step_done = Records.step_done
-
-    def asked_to_stop(records: Records, steps: int, *rest: object) -> None:
-        if steps == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        step_done(records, steps, *rest)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(Records, "step_done", asked_to_stop)
+        stop_after(3, patch)
         assert script("finetune", *call, "--output", files / "cut").code == STOPPED_EXIT_CODE
     assert not (files / "cut" / "figures.json").exists()
     resumed = script("finetune", *call, "--output", files / "cut", "--resume")

@@ -13,7 +13,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.tasks.conftest import QUICK, Left, classify, opinions, similarities, tagged, write_conll, write_csv
+from tests.tasks.conftest import (
+    QUICK,
+    Left,
+    classify,
+    opinions,
+    similarities,
+    stop_after,
+    tagged,
+    write_conll,
+    write_csv,
+)
 from tinydistil.base.errors import STOPPED_EXIT_CODE
 from tinydistil.tasks import transfer
 from tinydistil.tasks.examples import LabelledText, texts_of
@@ -22,7 +32,6 @@ from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.labelled import Columns
 from tinydistil.tasks.unlabelled import read_unlabelled
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.records import Records
 
 Script = Callable[..., Left]
 
@@ -120,15 +129,8 @@ def test_interrupted_training_goes_on(
 ) -> None:
     options = ["--transfer", "30", "--set", "accumulation=2"]
     whole = script("finetune", *call, *options, "--output", files / "whole")
-    step_done = Records.step_done
-
-    def asked_to_stop(records: Records, steps: int, *rest: object) -> None:
-        if steps == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        step_done(records, steps, *rest)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(Records, "step_done", asked_to_stop)
+        stop_after(4, patch)
         assert script("finetune", *call, *options, "--output", files / "cut").code == STOPPED_EXIT_CODE
     resumed = script("finetune", *call, *options, "--output", files / "cut", "--resume")
     assert resumed.code == 0 and resumed.out == whole.out and same(files / "whole", files / "cut")
