@@ -93,11 +93,21 @@ def test_phrases_of_a_share_of_the_sentences(cased: Tokenizer, uncased: Tokenize
             whole += 1
             continue
         lengths.append(counts[0])
-        assert set(counts[:-1]) == {counts[0]} and counts[-1] <= counts[0]
+        assert set(counts[:-1]) == {counts[0]} and 3 <= counts[-1] <= counts[0] + 2
     assert set(lengths) == set(range(3, 11)) and 0.33 < whole / 400 < 0.47
     together = build_sequences(sentences, encoder, packed=False, phrases=0.6)
     apart = [build_sequences([sentence], encoder, packed=False, phrases=0.6).sizes for sentence in sentences]
     assert together.sizes == tuple(itertools.chain(*apart)), "each by itself"
+    # Marks count as no words, and begin no phrase but the first.
+    marked = [sentence.replace("casa", "- casa ,").replace("gato", "gato !") + " ..." for sentence in sentences]
+    for plain, sentence in zip(sentences, marked, strict=True):
+        found = build_sequences([sentence], encoder, packed=False, phrases=1.0)
+        split, sizes = encoder.encode([sentence])[0][0], [size[2] for size in found.sizes]
+        phrases = [split[stop - size : stop] for size, stop in zip(sizes, itertools.accumulate(sizes), strict=True)]
+        kept = [[part for part in phrase if part.isalnum()] for phrase in phrases]
+        assert list(itertools.chain(*kept)) == plain.split() and sum(sizes) == len(split)
+        assert all(phrase[0].isalnum() for phrase in phrases[1:])
+        assert len({len(phrase) for phrase in kept[:-1]}) == 1 and 3 <= len(kept[-1]) <= len(kept[0]) + 2
     few = build_sequences(sentences, WordEncoder([cased, uncased], 6), packed=False, phrases=1.0)
     assert max(max(size) for size in few.sizes) <= 6
     assert (

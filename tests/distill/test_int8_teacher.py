@@ -115,5 +115,10 @@ def test_what_a_device_has_no_use_for_is_refused(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=instructions: {name: True}, raising=False)
         check_teacher_precision("bfloat16", cpu)
         assert fastest_precision(cpu) == "bfloat16"
+    for instructions, fastest in (("avx512_vnni", "int8"), ("avx_vnni", "int8"), ("amx_bf16", "bfloat16")):
+        has = {"avx512_bf16": True, "avx512_vnni": True, instructions: True}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has, raising=False)
+        check_teacher_precision("bfloat16", cpu)
+        assert (fastest_precision(cpu), fastest_precision(cuda)) == (fastest, "bfloat16")
     with pytest.raises(InputError, match=r"'int8' is for the CPU; choose bfloat16 on CUDA"):
         check_teacher_precision("int8", cuda)

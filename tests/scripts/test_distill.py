@@ -21,6 +21,7 @@ from tests.scripts.models import make_models
 from tinydistil.base.files import Ownership, read_json
 from tinydistil.batches.shards import TokenShards
 from tinydistil.distill.teacher import cached as cache_module
+from tinydistil.tokenizer.tokenizer import Tokenizer
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ROOT = SCRIPTS.parent
@@ -426,6 +427,10 @@ def test_pretrain_with_a_vocabulary_of_its_own(
         own(tmp_path / "moved", 211, "--steps", "4", "--resume", "auto")
     assert stop.value.code == 2
     assert "was trained with vocab_size = 210, now it is 211" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        own(tmp_path / "moved", 210, "--steps", "4", "--resume", "auto", "--lowercase")
+    assert "was trained with lowercase = False, now it is True" in capsys.readouterr().err
+    assert not Tokenizer.from_pretrained(tmp_path / "moved" / "student").lowercases
     run("pretrain.py", "--model", str(tmp_path / "moved" / "student"), "--shards", str(tmp_path / "moved" / "shards"),
         "--output", str(tmp_path / "further"), "--steps", "1", "--device", "cpu", "--batch-size", "8")  # fmt: skip
     assert (tmp_path / "further" / "student" / "model.safetensors").exists()

@@ -357,6 +357,11 @@ CASES = {
         script="pretrain.py",
         without=("--tokenizer", "--corpus"),
     ),
+    "pretrain: small letters of a given vocabulary": Case(
+        r"--lowercase is of the vocabulary that --vocab-size trains; give that too, or drop it",
+        ["--lowercase"],
+        script="pretrain.py",
+    ),
     "pretrain: small vocabulary": Case(
         r"vocab_size must be >= ", ["--vocab-size", "7"], script="pretrain.py", without=("--tokenizer",)
     ),

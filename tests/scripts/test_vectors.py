@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
 
 
 def test_a_sentence_encoder_that_others_open(run: Callable[..., str], folder: Path) -> None:
-    said = run(*VECTORS, "--output", "run", "--vocab-size", "150", "--steps", "60")
+    said = run(*VECTORS, "--output", "run", "--vocab-size", "150", "--lowercase", "--steps", "60")
     assert "held-out objective" in said and "student: run/student" in said
     assert {"cache", "student", "shards", "vocabulary"} <= {path.name for path in (folder / "run").iterdir()}
     losses = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -38,6 +38,8 @@ def test_a_sentence_encoder_that_others_open(run: Callable[..., str], folder: Pa
     library = pytest.importorskip("sentence_transformers")
     texts = ["As professoras esperavam a chuva passar.", "Os ferreiros do vale."]
     student = folder / "run" / "student"
+    large, small = Tokenizer.from_pretrained(student).encode_batch(["ÁGUA", "água"]).input_ids
+    assert torch.equal(large, small)
     theirs = library.SentenceTransformer(str(student), device="cpu").encode(texts)
     batch = Tokenizer.from_pretrained(student).encode_batch(texts)
     with torch.inference_mode():

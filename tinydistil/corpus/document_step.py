@@ -20,7 +20,7 @@ from tinydistil.corpus.records import BadRecord, Document, Record
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.tokenizer.word_encoder import WordEncoder
 
-PHRASE = (3, 10)  # words
+PHRASE = (3, 10)  # words, marks not counted
 # Different words, by hash, ascending: how often each is there, and shard and index of the first.
 _TYPES = np.dtype([("hash", np.uint64), ("count", np.int64), ("shard", np.int64), ("index", np.int64)])
 
@@ -151,10 +151,24 @@ def _cut_long(
         # Without phrases rare, one sentence in 700 of mixed Portuguese, so plain lists do.
         words = [np.frombuffer(each, encoder.piece_dtype).tolist() for (each,) in encoder.pieces([parts])]
         words += [[1] * len(words[0])] * (len(words) - 1)
-        length = PHRASE[0] + drawn % (PHRASE[1] - PHRASE[0] + 1) if is_cut else len(words[0])
-        for start in range(0, len(words[0]), max(length, 1)):
-            sizes += pack([column[start : start + length] for column in words], encoder.capacity)
+        bounds = [0, len(words[0])]
+        if is_cut:
+            bounds = _phrases(parts, encoder, PHRASE[0] + drawn % (PHRASE[1] - PHRASE[0] + 1))
+        for start, stop in pairwise(bounds):
+            sizes += pack([column[start:stop] for column in words], encoder.capacity)
     return list(zip(*sizes, strict=True))
+
+
+def _phrases(parts: list[str], encoder: WordEncoder, length: int) -> list[int]:
+    """Where a sentence is cut into phrases of `length` words: before a word, and no rest shorter than a phrase is left.
+
+    Bounds count what the tokenizers take for words, marks among them.
+    """
+    pieces = encoder.pieces([[part] for part in parts])[0]
+    ends = [0, *accumulate(len(each) // encoder.piece_dtype.itemsize for each in pieces)]
+    words = [ends[i] for i, part in enumerate(parts) if any(map(str.isalnum, part))]
+    inner = [words[i] for i in range(length, len(words) - PHRASE[0] + 1, length)]
+    return [0, *inner, ends[-1]]
 
 
 def single_words(shards: TokenShards, at_least: int) -> DocumentSequences:

@@ -73,7 +73,7 @@ def plan_raw(config: RawRunConfig, output: Path, *, resume: bool, device: str = 
 
 def run_raw(arguments: argparse.Namespace, values: dict[str, object]) -> None:
     """The run of a command line whose option values are `values`; a vocabulary is trained first if one is asked for."""
-    output, vocab_size = arguments.output, arguments.vocab_size
+    output, vocab_size, lowercase = arguments.output, arguments.vocab_size, arguments.lowercase
     if vocab_size is not None:
         require(bool(values.get("corpus")), "--vocab-size trains a vocabulary on raw text; give --corpus")
         given = bool(resolve_raw(values).student.tokenizer)
@@ -86,10 +86,10 @@ def run_raw(arguments: argparse.Namespace, values: dict[str, object]) -> None:
             read = config
             if vocab_size is not None and arguments.dry_run:
                 folder = Path(stack.enter_context(TemporaryDirectory()))
-                _train(config, folder, vocab_size)
+                _train(config, folder, vocab_size, lowercase)
                 read = replace(config, student=replace(config.student, tokenizer=str(folder / VOCABULARY)))
             elif vocab_size is not None:
-                make_vocabulary(config, output, vocab_size, ranks, resume=resume)
+                make_vocabulary(config, output, vocab_size, ranks, lowercase=lowercase, resume=resume)
             # All look before one writes: what is found wrong is found by every rank, and told by one.
             with ranks.agreed():
                 return plan_raw(read, output, resume=resume, device=arguments.device)
@@ -97,8 +97,10 @@ def run_raw(arguments: argparse.Namespace, values: dict[str, object]) -> None:
     run_command(arguments, plan_of)
 
 
-def make_vocabulary(config: RawRunConfig, output: Path, size: int, ranks: Ranks, *, resume: bool) -> None:
-    """A cased WordPiece vocabulary of at most `size` tokens in `output`/vocabulary, trained on the corpus of `config`.
+def make_vocabulary(
+    config: RawRunConfig, output: Path, size: int, ranks: Ranks, *, lowercase: bool = False, resume: bool
+) -> None:
+    """A WordPiece vocabulary of at most `size` tokens in `output`/vocabulary, trained on the corpus of `config`.
 
     Rank 0 works, the others wait for it. One of an earlier start is taken as it is; where that began no run, any other
     is replaced. Raises InputError for a corpus without text, and where a run in `output` was begun with another one.
@@ -106,7 +108,7 @@ def make_vocabulary(config: RawRunConfig, output: Path, size: int, ranks: Ranks,
     with ranks.agreed("train the vocabulary"):
         if ranks.is_main:
             with ownership(config, output).claim(output, to_mapping(config), resume=resume, record_now=False):
-                _train(config, output, size)
+                _train(config, output, size, lowercase)
     _require_seen(output / VOCABULARY / _RECORD, ranks)
 
 
@@ -123,10 +125,11 @@ def _require_seen(path: Path, ranks: Ranks) -> None:
         )
 
 
-def _train(config: RawRunConfig, output: Path, size: int) -> None:
+def _train(config: RawRunConfig, output: Path, size: int, lowercase: bool) -> None:
     folder, files = output / VOCABULARY, find_files(config.corpus)
     record: dict[str, object] = {
         "vocab_size": size,
+        "lowercase": lowercase,
         "corpus": list(map(described, files)),
         "read": to_mapping(config.prepare.read),
         "clean": to_mapping(config.prepare.clean),
@@ -144,7 +147,7 @@ def _train(config: RawRunConfig, output: Path, size: int) -> None:
     named = f"corpus {', '.join(config.corpus)}"
     require(bool(texts), f"{named} holds no text that the cleaning rules keep; see scripts/prepare.py")
     try:
-        train_wordpiece(texts, size).save_pretrained(folder)
+        train_wordpiece(texts, size, lowercase=lowercase).save_pretrained(folder)
         write_json(folder / _RECORD, record)  # last: it says that all of it is there
     except OSError as error:
         raise InputError(f"cannot write {str(folder)!r}: {error.strerror}") from None

@@ -23,8 +23,9 @@ def add_run_arguments(parser: Parser) -> None:
     nothing = "check everything, estimate memory and time, train nothing"
     going_on = "auto: go on from the latest whole checkpoint"
     add("--tokenizer", "the student's vocabulary, where it brings none", "student.tokenizer", metavar="DIR")
-    size, vocabulary = within(Range(1, 10_000_000)), "train a cased vocabulary of this size on the corpus"
+    size, vocabulary = within(Range(1, 10_000_000)), "train a vocabulary of this size on the corpus"
     add("--vocab-size", vocabulary, type=size)
+    parser.add_argument("--lowercase", action="store_true", help="with --vocab-size: of small letters, accents kept")
     add("--corpus", raw, nargs="+", metavar="PATH")
     add("--shards", "a corpus that scripts/prepare.py made", metavar="DIR")
     add("--eval-set", overlap, "evaluation_sets", nargs="+", metavar="FILE")
@@ -49,7 +50,7 @@ def add_run_arguments(parser: Parser) -> None:
 
 
 # What a command line says of a run beside its options.
-_OTHER = {"output", "device", "workers", "resume", "dry_run", "config", "set", "quick", "vocab_size"}
+_OTHER = {"output", "device", "workers", "resume", "dry_run", "config", "set", "quick", "vocab_size", "lowercase"}
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, object]:
@@ -62,6 +63,8 @@ def values_of(arguments: argparse.Namespace) -> dict[str, object]:
     require(arguments.output is not None, "--output is missing; name the folder of the run")
     idle = "--workers prepare raw text, but there is no --corpus; drop it"
     require(arguments.workers is None or bool(values.get("corpus")), idle)
+    small = "--lowercase is of the vocabulary that --vocab-size trains; give that too, or drop it"
+    require(not arguments.lowercase or arguments.vocab_size is not None, small)
     return values
 
 

@@ -29,6 +29,7 @@ from tinydistil.distill.teacher.cached import (
     alike,
     checksum,
     hash_of_weights,
+    side_by_side,
 )
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner, TeacherStates
@@ -227,12 +228,15 @@ def _cached_teacher(
             is_whole = [cache.path(*part).exists() and sound(partial(cache.open, *part)) for part in mine]
             missing = [part for part, whole in zip(mine, is_whole, strict=True) if not whole]
             began, later_s = time.monotonic(), 0.0
-            for done, part in enumerate(missing, start=1):
+
+            def write(part: tuple[int, int]) -> None:
                 shares = [batches.collate(ids, part[0]) for ids in alike(batches, cache.ids(part[1]))]
                 cache.write(part, shares, live, config.cache, ranks.device)
+
+            for done, _ in enumerate(side_by_side(write, missing, ranks.device), start=1):
                 left = len(missing) - done
                 if done == 1:
-                    needed, free = left * cache.path(*part).stat().st_size, shutil.disk_usage(cache.folder).free
+                    needed, free = left * cache.path(*missing[0]).stat().st_size, shutil.disk_usage(cache.folder).free
                     require(
                         needed <= free,
                         f"teacher_cache {str(cache.folder)!r} needs {needed / 1e9:,.1f} GB more, {free / 1e9:,.1f} are "

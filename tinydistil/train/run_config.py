@@ -158,9 +158,9 @@ class RunConfig(Checked):
 
     teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
     masks; "inside" the run's own; "" asks the teacher itself each time. cache: how it is kept.
-    teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does, "fastest" bfloat16
-    where the device has instructions for it. teacher_prefix: what the teacher reads before every text, as E5 reads
-    "query: "; "" is the default prompt that its folder declares, where the recipe compares sequences.
+    teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does, "fastest" int8 or
+    bfloat16 where the device has instructions for it. teacher_prefix: what the teacher reads before every text, as E5
+    reads "query: "; "" is the default prompt that its folder declares, where the recipe compares sequences.
     """
 
     train: TrainConfig

@@ -11,11 +11,12 @@ import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -46,9 +47,12 @@ MOST_PARTS = 200_000
 _MOST_OPEN = 256
 # Tokens of a batch that the teacher reads at a time; sequences of like length lie together.
 _TOKENS = 4096
+# Batches that are computed at a time, each in memory of its own.
+_MOST_WORKERS = 8
 _CRC, _STARTS = "crc", "_starts"
 _STRANGE = "is not what was written, or was written for another run"
 
+_Item = TypeVar("_Item")
 # What is kept of a sequence by its index in a part. Raises InputError where that is not what was written.
 Part = Callable[[int], dict[str, Tensor]]
 
@@ -227,6 +231,24 @@ class CachedTeacher:
             term: {name: restored["" if state.shared else term, name] for name, state in named.items()}
             for term, named in self.states.items()
         }
+
+
+def side_by_side(work: Callable[[_Item], None], items: Sequence[_Item], device: torch.device) -> Iterator[None]:
+    """Do `work` with each item, in order; on the CPU with several at a time, which its cores share.
+
+    A core that waits for no other at the end of each product does more: of short sentences, a fifth to a third.
+    """
+    cores = torch.get_num_threads()
+    workers = min(cores, _MOST_WORKERS) if device.type == "cpu" else 1
+    if min(workers, len(items)) < 2:
+        yield from map(work, items)
+        return
+    each = cores // workers
+    try:
+        with ThreadPoolExecutor(workers, initializer=partial(torch.set_num_threads, each)) as pool:
+            yield from pool.map(work, items)  # left early, what has not begun is dropped
+    finally:
+        torch.set_num_threads(cores)  # which a thread sets for all that begin later
 
 
 def hash_of_weights(model: nn.Module) -> str:
