@@ -190,11 +190,11 @@ RUNS: dict[str, dict[str, Any]] = {
             "validation_sequences": 500,
             "save_every": 1000,
             # Shorter ones are scraps: a full stop, a name before a speech.
-            "order": {"shortest": 7, "longest": 40, "window": 32},
+            "order": {"shortest": 5, "longest": 40, "window": 32},
             "mask": {"rate": 0.0, "epochs": 1},
             "optimizer": {"learning_rate": 2e-3},
             "schedule": {"shape": "cosine", "warmup_share": 0.05},
         },
-        "prepare": {"pack": False, "phrases": 0.3, "max_length": 48},
+        "prepare": {"pack": False, "phrases": 0.5, "max_length": 48},
     },
 }
