@@ -11,6 +11,7 @@ model taught by the task's teacher on a transfer set. What is done is kept in --
 import argparse
 import hashlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -24,12 +25,14 @@ from measure import Table, options_of, record
 from scipy.stats import ttest_ind
 
 ROOT = Path(__file__).resolve().parent.parent
-# By the task's name: what finetune.py is asked for, its files below --data, and the figures that count.
+# By the task's name: what finetune.py is asked for, its files below --data, and the figures that count ("apart": of the
+# test pairs that share no text with training).
 TASKS = {
-    "regress": ("regress", "assin2/assin2-{}.xml", ("train-only", "dev", "test"), ("pearson", "spearman")),
-    "classify": ("classify", "assin2/assin2-{}.xml", ("train-only", "dev", "test"), ("f1_macro",)),
+    "regress": ("regress", "assin2/assin2-{}.xml", ("train-only", "dev", "test"),
+                ("pearson", "spearman", "pearson apart")),
+    "classify": ("classify", "assin2/assin2-{}.xml", ("train-only", "dev", "test"), ("f1_macro", "f1_macro apart")),
     "regress,classify": ("regress,classify", "assin2/assin2-{}.xml", ("train-only", "dev", "test"),
-                         ("pearson", "spearman", "f1_macro")),
+                         ("pearson", "spearman", "f1_macro", "pearson apart", "f1_macro apart")),
     "tweets": ("classify", "sentiment/{}.csv", ("train", "dev", "test"), ("f1_macro",)),
     "entities": ("tag", "lenerbr/{}.conll", ("train", "dev", "test"), ("entity_f1",)),
 }  # fmt: skip
@@ -73,7 +76,9 @@ def run(
     seconds = float(timed.read_text()) / args.seeds
     folders = [output / f"seed-{seed}" for seed in range(1, args.seeds + 1)] if args.seeds > 1 else [output]
     for folder in folders:
-        yield json.loads((folder / "figures.json").read_text())["test"] | {"seconds": seconds}
+        figures = json.loads((folder / "figures.json").read_text())
+        apart = {f"{name} apart": value for name, value in figures.get("test_apart", {}).items()}
+        yield figures["test"] | apart | {"seconds": seconds}
 
 
 def rows_of(train: Path, count: str, output: Path) -> Path:
@@ -109,7 +114,7 @@ def table_of(name: str, count: str, found: dict[str, list[dict[str, float]]]) ->
     for label, runs in found.items():
         cells = [label]
         for figure in figures:
-            values = [each[figure] for each in runs]
+            values = [each.get(figure, math.nan) for each in runs]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             cells.append(f"{statistics.fmean(values):.3f} ±{spread:.3f}")
         both = ([each[figures[0]] for each in each_run] for each_run in (first, runs))

@@ -37,7 +37,11 @@ def parse_arguments() -> argparse.Namespace:
         "--hold-out", type=float, metavar="SHARE",
         help="of the training rows, with no text of the rest, to choose the weights (where --dev leaks 0.15, else 0)",
     )  # fmt: skip
-    parser.add_argument("--test", metavar="FILE", help="looked at once, at the end")
+    parser.add_argument(
+        "--test",
+        metavar="FILE",
+        help="looked at once, at the end; of pairs also those apart that share no text with training (test_apart)",
+    )
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings")
     parser.add_argument(
@@ -222,7 +226,7 @@ def report(runs: Sequence[Mapping[str, Mapping[str, float]]], seeds: Sequence[in
     for split, figures in several.items():
         for name, (mean, deviation) in figures.items():
             spread = f" +- {deviation:.4f}" if len(runs) > 1 else ""
-            print(f"{split:>5} {name:<16} {mean:.4f}{spread}" if mean == mean else f"{split:>5} {name:<16} undefined")
+            print(f"{split:>5} {name:<16} " + (f"{mean:.4f}{spread}" if mean == mean else "undefined"))
     for line in shown_details(output / DETAILS) if len(runs) == 1 else ():
         print(line)
     models = output if len(runs) == 1 else f"{output}/seed-{{{','.join(map(str, seeds))}}}"

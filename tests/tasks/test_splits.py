@@ -13,7 +13,7 @@ from tests.tasks.conftest import QUICK, Left, opinions, similarities, write_csv
 from tinydistil.base.errors import InputError
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence, normalised_texts
 from tinydistil.tasks.labelled import Columns, read_labelled
-from tinydistil.tasks.splits import folds_of, groups_of, held_out_of, hold_out, shared_with
+from tinydistil.tasks.splits import apart_from, folds_of, groups_of, held_out_of, hold_out, shared_with
 
 Script = Callable[..., Left]
 
@@ -122,6 +122,23 @@ def leaking(tmp_path: Path) -> Path:
     swapped = [LabelledText(str(row.second), row.text, row.label) for row in rows[:12]]
     write_csv(tmp_path / "dev.tsv", swapped)
     return tmp_path
+
+
+def test_pairs_apart_from_training_are_measured_apart(script: Script, leaking: Path, folder: Path) -> None:
+    """The figures of a test set of these pairs alone; none where training shares no text with it, or all."""
+    training, fresh = similarities(60), similarities(12, "test")
+    half = LabelledText(training[5].text.upper(), "Outro texto.", "3.0")
+    sets = {"mixed": [*training[:3], *fresh, half], "fresh": fresh, "known": training[:4]}
+    assert apart_from(training, sets["mixed"]) == fresh
+    found = {}
+    for name, rows in sets.items():
+        write_csv(leaking / f"{name}.tsv", rows)
+        files = ["--train", leaking / "train.tsv", "--test", leaking / f"{name}.tsv", "--hold-out", "0.2"]
+        done = script("finetune", "--model", folder, "--task", "regress", *files, *QUICK, "--output", leaking / name)
+        assert done.code == 0, done.err
+        found[name] = json.loads((leaking / name / "figures.json").read_text())
+    assert found["mixed"]["test_apart"] == found["fresh"]["test"] != found["mixed"]["test"]
+    assert "test_apart" not in found["fresh"].keys() | found["known"].keys()
 
 
 def test_from_the_command_line(script: Script, leaking: Path, folder: Path) -> None:

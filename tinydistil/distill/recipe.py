@@ -172,7 +172,7 @@ RECIPES = {
     # Weights and temperature of the command that Sanh et al. 2019 published: --alpha_ce 5 --alpha_mlm 2 --alpha_cos 1.
     # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
     "distilbert": Recipe(name="distilbert", hard=2.0, soft=5.0, hidden=1.0),
-    # Vectors of sentences and phrases, and of each word in them, that the teacher has encoded once; `RUNS` has the rest.
+    # Vectors of sentences and phrases and of their words, that the teacher has encoded once; `RUNS` has the rest of it.
     # Words are worth 0.015 of Pearson on ASSIN 2's training pairs (0.725 for 0.709 after 100,000 sequences).
     "vectors": Recipe(
         name="vectors",

@@ -23,7 +23,7 @@ from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import TASK_FILE, SoftTargets, load, new_model, save
 from tinydistil.tasks.forms import check_pooling
 from tinydistil.tasks.label_task import TextTask
-from tinydistil.tasks.splits import folds_of
+from tinydistil.tasks.splits import apart_from, folds_of, is_paired
 from tinydistil.tasks.task import (
     JOINT,
     PRIMARY,
@@ -156,6 +156,9 @@ def _run(
         # Before it is measured: whatever happens then, the work is not lost.
         save(model, task, output)
     sets = {name: getattr(material, name) for name in ("held_out", "dev", "test") if getattr(material, name)}
+    apart = apart_from([*material.training, *material.held_out], material.test) if is_paired(material.test) else []
+    if 1 < len(apart) < len(material.test):
+        sets["test_apart"] = apart
     found = {name: measured(task, model, examples) for name, examples in sets.items()}
     figures = {name: dict(each.figures) for name, each in found.items()}
     write_json(output / DETAILS, {name: task.details(each, found[name].predictions) for name, each in sets.items()})

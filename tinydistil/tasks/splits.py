@@ -33,6 +33,12 @@ def shared_with(training: Sequence[Example], others: Sequence[Example]) -> Count
     return found
 
 
+def apart_from(training: Sequence[Example], others: Sequence[Example]) -> list[Example]:
+    """Those of `others` that share no text with a training row."""
+    texts = {text for row in map(normalised_texts, training) for text in row}
+    return [each for each in others if texts.isdisjoint(normalised_texts(each))]
+
+
 def groups_of(examples: Sequence[Example]) -> NDArray[np.int64]:
     """The number (N,) of each example's group: those that are connected by shared texts, of both sides of a pair."""
     rows, numbers = list(map(normalised_texts, examples)), dict[str, int]()
