@@ -184,7 +184,7 @@ class Projection(nn.Module):
         if kind == "random":
             drawn = np.random.default_rng(_SEED).standard_normal((teacher_width, student_width))
             columns, corner = np.linalg.qr(drawn)  # unique but for signs, which are the library's
-            self._mix = torch.from_numpy((columns * np.sign(np.diag(corner))).T).float()
+            self._mix = torch.from_numpy((columns * np.sign(np.diag(corner))).T).float().contiguous()
         self.register_buffer("basis", self._mix.clone() if kind in FIXED or whitening > 0 else None)
 
     @property
