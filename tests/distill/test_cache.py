@@ -1,5 +1,6 @@
 """A cached teacher says what the live one does, to the rounding of 16 bits, whatever batches it is asked in."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.losses import SparseTargets
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher import cached as cache_module
-from tinydistil.distill.teacher.cached import FITTED, OWNERSHIP, CachedTeacher, TeacherCache
+from tinydistil.distill.teacher.cached import FITTED, OWNERSHIP, CachedTeacher, TeacherCache, side_by_side
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import LastHidden, Learner, TeacherStates
+from tinydistil.distill.terms.representation import Projection
 from tinydistil.model.bert import Decoding
 
 CPU = torch.device("cpu")
@@ -433,3 +435,38 @@ def test_pooled_vectors_are_kept_as_they_are_and_fitted_on_all(tmp_path: Path) -
     np.testing.assert_allclose(np.abs((ours * directions).sum(1)), 1, atol=1e-4)
     assert set(learner.fitted_tensors(kept=True)) == {"pooled.projection.mean", "pooled.projection.basis"}
     assert not learner.fitted_tensors(kept=False).keys() & learner.fitted_tensors(kept=True).keys()
+
+
+def test_several_at_a_time_in_order_the_first_alone() -> None:
+    """Cores are shared between the workers and given back; a mistake ends it, with what has not begun left out."""
+    cores, begun, done = torch.get_num_threads(), list[int](), list[int]()
+
+    def work(item: int) -> None:
+        begun.append(item)
+        assert torch.get_num_threads() == 1
+        time.sleep(0.02)
+        if item == 4:
+            raise InputError("the fourth")
+        done.append(item)
+
+    torch.set_num_threads(2)
+    try:
+        for number, _ in enumerate(side_by_side(work, range(4), CPU), start=1):
+            assert done[0] == 0 and len(done) >= number and (number > 1 or begun == [0])
+        assert sorted(done) == [0, 1, 2, 3] and torch.get_num_threads() == 2
+        with pytest.raises(InputError, match="the fourth"):
+            list(side_by_side(work, range(100), CPU))
+        assert len(begun) < 20 and torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        list(side_by_side(work, range(3), CPU))
+        assert begun[-3:] == [0, 1, 2]
+    finally:
+        torch.set_num_threads(cores)
+
+
+def test_random_directions_of_words_are_kept(tmp_path: Path) -> None:
+    projection = Projection("random", 8, 12)
+    cache = TeacherCache(tmp_path, np.arange(3), epochs=1)
+    cache.save_tensors(FITTED, {"basis": projection.basis})
+    found = {"basis": torch.zeros(8, 12)}
+    assert cache.load_tensors(FITTED, found) and torch.equal(found["basis"], projection.basis)

@@ -246,7 +246,9 @@ def side_by_side(work: Callable[[_Item], None], items: Sequence[_Item], device: 
     each = cores // workers
     try:
         with ThreadPoolExecutor(workers, initializer=partial(torch.set_num_threads, each)) as pool:
-            yield from pool.map(work, items)  # left early, what has not begun is dropped
+            # The first alone, so that what is measured once it is done has the machine for itself.
+            yield pool.submit(work, items[0]).result()
+            yield from pool.map(work, items[1:])  # left early, what has not begun is dropped
     finally:
         torch.set_num_threads(cores)  # which a thread sets for all that begin later
 
