@@ -172,7 +172,7 @@ RECIPES = {
     # Weights and temperature of the command that Sanh et al. 2019 published: --alpha_ce 5 --alpha_mlm 2 --alpha_cos 1.
     # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
     "distilbert": Recipe(name="distilbert", hard=2.0, soft=5.0, hidden=1.0),
-    # Vectors of sentences and phrases that the teacher has encoded once; `RUNS` has the rest of it. Those of their words
+    # Vectors of sentences and phrases that the teacher has encoded once; `RUNS` has the rest. Those of their words
     # too (hidden=0.3, unit=word) are no help: Spearman on ASSIN 2's training pairs 0.690 for 0.716.
     "vectors": Recipe(name="vectors", hard=0.0, pooled=1.0, teacher_sees="original", projection="random", centred=True),
 }
