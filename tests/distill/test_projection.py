@@ -108,6 +108,8 @@ def test_random_directions_are_at_right_angles_and_favour_none(whitening: float)
     unfitted = Projection("random", 4, 9)
     assert unfitted.basis is not None
     np.testing.assert_allclose(unfitted.basis @ unfitted.basis.T, np.eye(4), atol=1e-6)
+    # Whatever the vectors are that it is fitted to.
+    assert torch.equal(unfitted.basis, projection.basis) == (whitening == 0)
 
 
 def test_the_share_that_is_kept_is_that_of_the_squares() -> None:
