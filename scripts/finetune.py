@@ -110,7 +110,8 @@ def main() -> None:
     args.turned = args.task == "classify,regress"
     args.task = JOINT if args.turned else args.task
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
-    config = settings_of(args, folder)
+    training = read(args.train, args)
+    config = settings_of(args, folder, len(training.examples))
     ranks = Ranks(0, 1, device_of(args.device))
     seeds = whole_numbers(args.seeds, "--seeds") if args.seeds is not None else [config.seed]
     grid = grid_of(args.grid, config)
@@ -120,7 +121,7 @@ def main() -> None:
     chosen = {"task": args.task, "seeds": seeds, "grid": args.grid, "folds": folds, "hold_out": args.hold_out}
     origin = {**chosen, **to_mapping(config)}
     check_output(output, origin, resume=resume)
-    material = material_of(args, folder, config, ranks)
+    material = material_of(args, training, folder, config, ranks)
     check(material, configs, folds)
     print(f"settings: {shown_settings(config)}", file=sys.stderr)
     content = material.content()
@@ -138,10 +139,11 @@ def main() -> None:
         report(runs, seeds, output)
 
 
-def material_of(args: argparse.Namespace, folder: Path, config: FineTuneConfig, ranks: Ranks) -> Material:
-    """What the arguments name; says on standard error what was read."""
-    training, dev, test = (read(path, args) if path else None for path in (args.train, args.dev, args.test))
-    assert training is not None
+def material_of(
+    args: argparse.Namespace, training: AnyData, folder: Path, config: FineTuneConfig, ranks: Ranks
+) -> Material:
+    """What the arguments name, beside the training rows; says on standard error what was read."""
+    dev, test = (read(path, args) if path else None for path in (args.dev, args.test))
     shape = read_config(folder / "config.json")
     task = make_task(args.task, training.examples, Tokenizer.from_pretrained(folder), config, shape)
     of_texts = isinstance(task, TextTask)
@@ -192,11 +194,11 @@ def read(path: str, args: argparse.Namespace, unlabelled_for: AnyTask | None = N
     return data
 
 
-def settings_of(args: argparse.Namespace, folder: Path) -> FineTuneConfig:
+def settings_of(args: argparse.Namespace, folder: Path, rows: int) -> FineTuneConfig:
     """--config's file, then --set, over the defaults for a model of this size; a teacher without `soft` counts half."""
     values = override(read_toml(args.config), args.set, {"form": args.form})
     shape = read_config(folder / "config.json")
-    config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values)
+    config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values, rows)
     check_transfer(args.task, args.transfer, bool(args.unlabelled), bool(args.teacher))
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")

@@ -313,7 +313,8 @@ def test_a_grid_goes_on_fold_by_fold(
 def test_defaults_follow_the_models_width() -> None:
     shape = BertConfig(vocab_size=9, hidden_size=128, num_attention_heads=2, max_position_embeddings=512)
     small = settings_for("classify", shape, {})
-    base = settings_for("classify", shape.replace(hidden_size=768, num_attention_heads=12), {})
+    base_shape = shape.replace(hidden_size=768, num_attention_heads=12)
+    base = settings_for("classify", base_shape, {})
     assert (base.learning_rate, base.epochs) == (5e-5, 3) and small.learning_rate > 5 * base.learning_rate
     assert settings_for("tag", shape, {}).max_length == 256 and settings_for("answer", shape, {}).stride == 64
     assert settings_for("answer", shape, {"max_length": 100}).stride == 25
@@ -321,6 +322,12 @@ def test_defaults_follow_the_models_width() -> None:
     assert settings_for("tag", shape.replace(max_position_embeddings=96), {}).max_length == 96
     with pytest.raises(InputError, match="unknown option 'epoch'"):
         settings_for("tag", shape, {"epoch": 1})
+    # Few rows are read more often, to 300 steps, unless somebody says how often, or the model is a large one.
+    found = [settings_for("classify", shape, {}, rows).epochs for rows in (1, 100, 500, 960, 6500)]
+    assert found == [300, 75, 19, small.epochs, small.epochs]
+    assert settings_for("classify", shape, {"epochs": 2}, 100).epochs == 2
+    assert settings_for("classify", shape, {"batch_size": 10}, 100).epochs == 30
+    assert settings_for("classify", base_shape, {}, 100).epochs == 3
 
 
 def test_what_takes_long_says_how_long(

@@ -1,5 +1,6 @@
 """What a person chooses when fine-tuning."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -94,8 +95,16 @@ class FineTuneConfig(Checked):
 _BY_WIDTH = ((256, 1e-3, 10.0), (512, 1e-4, 4.0))
 
 
-def settings_for(kind: str, model: BertConfig, changes: Mapping[str, object]) -> FineTuneConfig:
-    """What a model of this size is tuned with for a task of this `kind`, but for `changes` (nested option values).
+# A small model reads few rows more often, to this many steps. 2 x 128 on 100 tweets, macro F1 on the development set:
+# 0.48 after 30 steps, 0.69 after 120, 0.71 after 300; on 100 pairs Pearson 0.709 after 40, 0.723 after 320.
+LEAST_STEPS = 300
+
+
+def settings_for(
+    kind: str, model: BertConfig, changes: Mapping[str, object], rows: int | None = None
+) -> FineTuneConfig:
+    """What a model of this size is tuned with for a task of this `kind` and so many training rows, but for `changes`
+    (nested option values).
 
     Tags and answers need longer texts; a stride that is not named is a quarter of `max_length`.
     """
@@ -107,4 +116,7 @@ def settings_for(kind: str, model: BertConfig, changes: Mapping[str, object]) ->
         max_length=max(8, min(256 if kind in ("tag", "answer") else 128, model.max_position_embeddings)),
     )
     config = from_mapping(FineTuneConfig, {**to_mapping(default), **changes})
+    if rows and "epochs" not in changes and model.hidden_size <= _BY_WIDTH[0][0]:
+        least = math.ceil(LEAST_STEPS / math.ceil(rows / config.batch_size))
+        config = replace(config, epochs=max(config.epochs, float(least)))
     return config if "stride" in changes else replace(config, stride=config.max_length // 4)
