@@ -110,6 +110,7 @@ def main() -> None:
     args.turned = args.task == "classify,regress"
     args.task = JOINT if args.turned else args.task
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
+    settings_of(args, folder)  # options are refused before files are read
     training = read(args.train, args)
     config = settings_of(args, folder, len(training.examples))
     ranks = Ranks(0, 1, device_of(args.device))
@@ -194,7 +195,7 @@ def read(path: str, args: argparse.Namespace, unlabelled_for: AnyTask | None = N
     return data
 
 
-def settings_of(args: argparse.Namespace, folder: Path, rows: int) -> FineTuneConfig:
+def settings_of(args: argparse.Namespace, folder: Path, rows: int | None = None) -> FineTuneConfig:
     """--config's file, then --set, over the defaults for a model of this size; a teacher without `soft` counts half."""
     values = override(read_toml(args.config), args.set, {"form": args.form})
     shape = read_config(folder / "config.json")
