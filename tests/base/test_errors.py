@@ -57,6 +57,22 @@ def test_an_error_keeps_its_code_without_a_reader(tmp_path: Path, shell: str) ->
     assert found.returncode == 2 and "Traceback" not in found.stderr + found.stdout
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_line_of_progress_is_seen_when_it_is_said(tmp_path: Path, unbuffered: str) -> None:
+    """In a file too, and whatever PYTHONUNBUFFERED says; results only where that asks for it."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom tinydistil.base.errors import run_script\n"
+        "def main():\n    print('said', file=sys.stderr)\n    print('found')\n"
+        "    Path('seen').write_text(Path('err').read_text() + Path('out').read_text())\n"
+        "run_script(main)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        command = [sys.executable, "-c", code]
+        subprocess.run(command, cwd=tmp_path, env=environment, stdout=out, stderr=err, check=True, timeout=60)
+    assert (tmp_path / "seen").read_text() == ("said\nfound\n" if unbuffered else "said\n")
+
+
 def test_results_end_with_their_reader(tmp_path: Path) -> None:
     found = run(tmp_path, "{python} 2>/dev/null | head -n 1; exit ${{PIPESTATUS[0]}}", options="pipe=True")
     assert found.returncode == 0 and found.stdout == "x" * 100 + "\n" and not (tmp_path / "done").exists()

@@ -190,7 +190,8 @@ def _open_streams(pipe: bool) -> None:
         elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__") and not pipe:
             stream.flush()
             raw = io.BufferedWriter(_Persistent(number, "w", closefd=False))
-            encoding, by_line = stream.encoding, stream.line_buffering
+            # Of what is unbuffered (PYTHONUNBUFFERED) each line is shown when it is there.
+            encoding, by_line = stream.encoding, stream.line_buffering or stream.write_through
             setattr(sys, name, io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=by_line))
         elif isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show "ã" shows an escape rather than ending the run.
