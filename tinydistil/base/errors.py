@@ -86,6 +86,9 @@ def run_script(main: Callable[[], object], *, ranks: bool = False, pipe: bool = 
         )
         main()
         sys.stdout.flush()
+        if world_size > 1:
+            # Without Python's own end: a thread of torch's may abort the process in it, and torchrun all that is done.
+            os._exit(0)
         return
     except BrokenPipeError:
         _discard(sys.stdout.fileno())  # or Python would complain again at exit
