@@ -110,9 +110,10 @@ def main() -> None:
     args.turned = args.task == "classify,regress"
     args.task = JOINT if args.turned else args.task
     folder = resolve_folder(args.model, revision=args.revision, offline=args.offline)
-    settings_of(args, folder)  # options are refused before files are read
+    values = override(read_toml(args.config), args.set, {"form": args.form})
+    settings_of(args, folder, values)  # options are refused before files are read
     training = read(args.train, args)
-    config = settings_of(args, folder, len(training.examples))
+    config = settings_of(args, folder, values, len(training.examples))
     ranks = Ranks(0, 1, device_of(args.device))
     seeds = whole_numbers(args.seeds, "--seeds") if args.seeds is not None else [config.seed]
     grid = grid_of(args.grid, config)
@@ -195,11 +196,12 @@ def read(path: str, args: argparse.Namespace, unlabelled_for: AnyTask | None = N
     return data
 
 
-def settings_of(args: argparse.Namespace, folder: Path, rows: int | None = None) -> FineTuneConfig:
-    """--config's file, then --set, over the defaults for a model of this size; a teacher without `soft` counts half."""
-    values = override(read_toml(args.config), args.set, {"form": args.form})
+def settings_of(
+    args: argparse.Namespace, folder: Path, values: Mapping[str, object], rows: int | None = None
+) -> FineTuneConfig:
+    """`values` over the defaults for a model of this size and so many rows; a teacher without `soft` counts half."""
     shape = read_config(folder / "config.json")
-    config = settings_for(args.task, shape, ({"soft": 0.5} if args.teacher else {}) | values, rows)
+    config = settings_for(args.task, shape, {**({"soft": 0.5} if args.teacher else {}), **values}, rows)
     check_transfer(args.task, args.transfer, bool(args.unlabelled), bool(args.teacher))
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
