@@ -84,10 +84,11 @@ with importing(parse_arguments):
     from tinydistil.tasks.examples import read_synonyms
     from tinydistil.tasks.finetune import Material, check, mean_and_deviation, run_seeds
     from tinydistil.tasks.finetune_config import FineTuneConfig, settings_for
-    from tinydistil.tasks.folder import KINDS, AnyData, SoftTargets, load, make_task, read_examples
+    from tinydistil.tasks.folder import KINDS, AnyData, load, make_task, read_examples
     from tinydistil.tasks.grid import best_of_grid, grid_of
     from tinydistil.tasks.label_task import TextTask
     from tinydistil.tasks.labelled import Columns
+    from tinydistil.tasks.soft_targets import SoftTargets
     from tinydistil.tasks.splits import held_out_of
     from tinydistil.tasks.task import JOINT, AnyTask
     from tinydistil.tasks.task_output import (

@@ -19,9 +19,10 @@ from tinydistil.model.bert import BertModel
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.tasks.examples import LabelledText, ScoredText
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.folder import FineTuned, SoftTargets, load, make_task, model_of, new_model, save
+from tinydistil.tasks.folder import FineTuned, load, make_task, model_of, new_model, save
 from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tasks.soft_targets import SoftTargets
 from tinydistil.tasks.task import JOINT, collate
 from tinydistil.tasks.train_task import TaskObjective
 from tinydistil.tokenizer.tokenizer import Tokenizer

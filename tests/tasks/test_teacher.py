@@ -1,6 +1,6 @@
 """Distillation while fine-tuning: divergences by hand, padding that changes nothing, teachers that do not fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification
 from tinydistil.tasks.answer_task import AnswerTask
-from tinydistil.tasks.folder import FineTuned, SoftTargets, new_model, save
+from tinydistil.tasks.examples import Example, Question, TaggedSentence
+from tinydistil.tasks.folder import FineTuned, new_model, save
 from tinydistil.tasks.label_task import TagTask, TextTask
-from tinydistil.tasks.task import AnyTask, EncodedExample, collate
+from tinydistil.tasks.soft_targets import SoftTargets
+from tinydistil.tasks.task import AnyTask, EncodedExample, collate, logits_of
 from tinydistil.tasks.train_task import TaskObjective
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
 
@@ -38,30 +40,29 @@ SHORT = (
 
 
 @pytest.fixture
-def tagging(vocabulary: Tokenizer) -> tuple[TagTask, list[EncodedExample]]:
+def tagging(vocabulary: Tokenizer) -> tuple[TagTask, list[TaggedSentence]]:
     rows = [*tagged(3), replace(tagged(1)[0], words=("Oi",), tags=("O",))]  # lengths far apart
-    task = TagTask.of(rows, vocabulary, 64)
-    return task, task.encode(rows)
+    return TagTask.of(rows, vocabulary, 64), rows
 
 
 @pytest.fixture
-def answering(vocabulary: Tokenizer) -> tuple[AnswerTask, list[EncodedExample]]:
-    task = AnswerTask(vocabulary, 48, 12)
+def answering(vocabulary: Tokenizer) -> tuple[AnswerTask, list[Question]]:
     rows = questions(3)
     short = replace(rows[0], context=f"O {rows[0].answers[0][0]} dorme.", answers=((rows[0].answers[0][0], 2),))
-    return task, task.encode([*rows, short])
+    return AnswerTask(vocabulary, 48, 12), [*rows, short]
 
 
-def taught(folder: Path, task: AnyTask, examples: list[EncodedExample], seed: int) -> list[EncodedExample]:
+def taught(folder: Path, task: AnyTask, rows: Sequence[Example], seed: int) -> list[EncodedExample]:
     teacher = FineTuned(new_model(folder, task, pooling="mean", seed=seed).eval(), task)
-    logits = SoftTargets(teacher, task).of_tokens(examples)
+    examples = task.encode(rows)
+    logits = SoftTargets(teacher, task).of_tokens(rows, examples)
     return [replace(each, soft=7 * soft) for each, soft in zip(examples, logits, strict=True)]  # far from flat
 
 
-def test_divergence_of_tags(folder: Path, tagging: tuple[TagTask, list[EncodedExample]]) -> None:
+def test_divergence_of_tags(folder: Path, tagging: tuple[TagTask, list[TaggedSentence]]) -> None:
     """T^2 times torch's kl_div, sentence by sentence without padding, at first pieces only."""
-    task, examples = tagging
-    examples = taught(folder, task, examples, seed=1)
+    task, rows = tagging
+    examples = taught(folder, task, rows, seed=1)
     model = new_model(folder, task, pooling="mean", seed=2).eval()
     assert isinstance(model, BertForTokenClassification)
     total, count = 0.0, 0
@@ -80,12 +81,10 @@ def test_divergence_of_tags(folder: Path, tagging: tuple[TagTask, list[EncodedEx
     assert count == objective.counts(batch)["soft"]
 
 
-def test_both_losses_of_answers(
-    folder: Path, answering: tuple[AnswerTask, list[EncodedExample]], tmp_path: Path
-) -> None:
+def test_both_losses_of_answers(folder: Path, answering: tuple[AnswerTask, list[Question]], tmp_path: Path) -> None:
     """Cross-entropy as `transformers` has it, T^2 times torch's kl_div: each window alone, so without padding."""
-    task, examples = answering
-    examples = taught(folder, task, examples, seed=1)
+    task, rows = answering
+    examples = taught(folder, task, rows, seed=1)
     model = new_model(folder, task, pooling="mean", seed=2).eval()
     assert isinstance(model, BertForQuestionAnswering)
     save(model, task, tmp_path)
@@ -119,17 +118,19 @@ def test_both_losses_of_answers(
 def test_nothing_is_left_to_learn_from_oneself(
     form: str, folder: Path, request: pytest.FixtureRequest, vocabulary: Tokenizer
 ) -> None:
-    task, examples = request.getfixturevalue(form)
+    task, rows = request.getfixturevalue(form)
+    examples = task.encode(rows)
     model = new_model(folder, task, pooling="mean", seed=1).eval()
-    logits = SoftTargets(FineTuned(model, task), task).of_tokens([*examples, examples[0]])
-    assert [len(each) for each in logits[:-1]] == [len(each.ids) for each in examples] and logits[-1] is logits[0]
+    logits = SoftTargets(FineTuned(model, task), task).of_tokens(rows, [*examples, examples[0]])
+    assert [len(each) for each in logits[:-1]] == [len(each.ids) for each in examples]
+    assert (logits[-1] == logits[0]).all()
     own = [replace(each, soft=soft) for each, soft in zip(examples, logits, strict=False)]
     part = TaskObjective(model, soft=1.0)(collate(own, vocabulary.pad_id))["soft"]
     assert abs(part.total.item()) < 1e-6
 
 
 def test_soft_targets_follow_the_students_classes(
-    folder: Path, vocabulary: Tokenizer, tagging: tuple[TagTask, list[EncodedExample]]
+    folder: Path, vocabulary: Tokenizer, tagging: tuple[TagTask, list[TaggedSentence]]
 ) -> None:
     rows = opinions(12)
     task = TextTask.of("classify", rows, vocabulary, 48)
@@ -140,10 +141,12 @@ def test_soft_targets_follow_the_students_classes(
     powers = np.exp(soft.astype(np.float64))
     np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected[:, ::-1], rtol=1e-5)
 
-    tags, examples = tagging
+    tags, sentences = tagging
+    examples = tags.encode(sentences)
     teacher = FineTuned(new_model(folder, tags, pooling="mean", seed=0), tags)
     straight, turned = (
-        SoftTargets(teacher, each).of_tokens(examples) for each in (tags, replace(tags, labels=tags.labels[::-1]))
+        SoftTargets(teacher, each).of_tokens(sentences, examples)
+        for each in (tags, replace(tags, labels=tags.labels[::-1]))
     )
     assert all((a[:, ::-1] == b).all() for a, b in zip(straight, turned, strict=True))
 
@@ -166,14 +169,66 @@ def test_from_the_command_line(
 def test_teachers_that_do_not_fit(folder: Path, vocabulary: Tokenizer) -> None:
     tags, answers = TagTask.of(tagged(9), vocabulary, 48), AnswerTask(vocabulary, 48, 12)
     tagger, answerer = (FineTuned(new_model(folder, t, pooling="mean", seed=0), t) for t in (tags, answers))
-    stranger = train_wordpiece([row.text for row in opinions(50)], 300)
-    with pytest.raises(InputError, match="must share one tokenizer"):
-        SoftTargets(tagger, replace(tags, tokenizer=stranger))
-    with pytest.raises(InputError, match="must share one tokenizer"):
-        SoftTargets(answerer, replace(answers, tokenizer=stranger))
     with pytest.raises(InputError, match=r"fine-tuned to tag .* the student is asked to answer"):
         SoftTargets(tagger, answers)
     with pytest.raises(InputError, match="the student is asked to tag"):
         SoftTargets(tagger, replace(tags, labels=("B-X", "O")))
     with pytest.raises(InputError, match="max_length must be <= 96, the teacher's positions, got 128"):
-        SoftTargets(tagger, replace(tags, max_length=128))
+        SoftTargets(answerer, replace(answers, max_length=128))
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Tokenizer:
+    """A vocabulary of few pieces: it cuts words otherwise than the teacher's."""
+    return train_wordpiece([row.text for row in opinions(50)], 300)
+
+
+def test_tags_of_a_teacher_with_another_vocabulary(
+    folder: Path, tagging: tuple[TagTask, list[TaggedSentence]], stranger: Tokenizer
+) -> None:
+    """Word by word what the teacher says in its own pieces, also where the student reads a sentence in parts."""
+    task, rows = tagging
+    teacher = FineTuned(new_model(folder, task, pooling="mean", seed=1).eval(), task)
+    said = {row.words: logits_of(teacher.model, task.encode([row]), pad_id=task.tokenizer.pad_id)[0] for row in rows}
+    begun = {row.words: task.encode([row])[0].spans for row in rows}
+    student = replace(task, tokenizer=stranger, max_length=9)
+    examples = student.encode(rows)
+    assert len(examples) > len(rows) + 2
+    logits = SoftTargets(teacher, student).of_tokens(rows, examples)
+    seen = 0
+    for each, soft in zip(examples, logits, strict=True):
+        assert soft.shape == (len(each.ids), len(task.labels)) and soft.dtype == np.float32
+        for token in np.flatnonzero(each.spans >= 0):
+            words = rows[each.source].words
+            (theirs,) = np.flatnonzero(begun[words] == each.spans[token])
+            np.testing.assert_allclose(soft[token], said[words][theirs], rtol=1e-4, atol=1e-5)
+            seen += 1
+        assert not soft[each.spans < 0].any()
+    assert seen == sum(len(row.words) for row in rows)
+
+
+def test_answers_of_a_teacher_with_another_vocabulary(
+    folder: Path, answering: tuple[AnswerTask, list[Question]], stranger: Tokenizer
+) -> None:
+    """Each side's probabilities summed by the student's token that holds the character, token by token in float64."""
+    task, rows = answering
+    task = replace(task, max_length=96, stride=24)
+    teacher = FineTuned(new_model(folder, task, pooling="mean", seed=1).eval(), task)
+    student = AnswerTask(stranger, 96, 24)
+    examples = student.encode(rows)
+    for each, soft in zip(examples, SoftTargets(teacher, student).of_tokens(rows, examples), strict=True):
+        inside = np.flatnonzero(each.spans[:, 0] >= 0)
+        begin, end = each.spans[inside[0], 0], each.spans[inside[-1], 1]
+        asked = replace(rows[each.source], context=rows[each.source].context[begin:end])
+        (read,) = task.encode([asked], labelled=False)  # one window, so that no token has two scores
+        (logits,) = logits_of(teacher.model, [read], pad_id=task.tokenizer.pad_id)
+        theirs = read.spans[:, 0] >= 0
+        for side in (0, 1):
+            powers = np.exp(logits[theirs, side].astype(np.float64))
+            expected = np.zeros(len(each.ids))
+            for (first, last), power in zip(read.spans[theirs] + begin, powers, strict=True):
+                place = first if side == 0 else last - 1
+                (holder,) = (t for t in inside if each.spans[t, 0] <= place < each.spans[t, 1])
+                expected[holder] += power
+            found = np.exp(np.maximum(soft[:, side].astype(np.float64), -700))
+            np.testing.assert_allclose(found / found.sum(), expected / expected.sum(), rtol=1e-4, atol=1e-12)

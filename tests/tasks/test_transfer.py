@@ -27,10 +27,11 @@ from tinydistil.tasks import transfer
 from tinydistil.tasks.examples import LabelledText, TaggedSentence, names_of, texts_of
 from tinydistil.tasks.finetune import Material
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.folder import FineTuned, SoftTargets, new_model
+from tinydistil.tasks.folder import FineTuned, new_model
 from tinydistil.tasks.grid import cross_validated
 from tinydistil.tasks.label_task import TagTask, TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tasks.soft_targets import SoftTargets
 from tinydistil.tasks.task import AnyTask, EncodedExample, collate
 from tinydistil.tasks.train_task import TaskBatches, TaskObjective
 from tinydistil.tasks.transfer import with_transfer
@@ -73,10 +74,11 @@ def mixed(
     rows = rows_of(kind, 30)[24:]
     unlabelled = [replace(each, **({"tags": ()} if kind == "tag" else {"label": ""})) for each in rows]  # type: ignore[arg-type]
     material = labelled(material_of(kind, folder, vocabulary, unlabelled=unlabelled), tmp_path)
-    encoded = material.task.encode(material.training[:4])
+    rows = material.training[:4]
+    encoded = material.task.encode(rows)
     teacher = material.teacher
     assert teacher is not None and len(material.transfer) == 6
-    soft = teacher.of_tokens(encoded) if kind == "tag" else teacher.of_texts(material.training[:4])  # type: ignore[arg-type]
+    soft = teacher.of_tokens(rows, encoded) if kind == "tag" else teacher.of_texts(rows)  # type: ignore[arg-type]
     both = [replace(each, soft=own) for each, own in zip(encoded, soft, strict=True)]
     return material, [
         replace(each, soft=7 * each.soft) for each in [*both, *material.transfer] if each.soft is not None

@@ -27,9 +27,9 @@ from tests.tasks.conftest import (
 from tinydistil.base.errors import STOPPED_EXIT_CODE
 from tinydistil.tasks import transfer
 from tinydistil.tasks.examples import LabelledText, texts_of
-from tinydistil.tasks.folder import SoftTargets
 from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.labelled import Columns
+from tinydistil.tasks.soft_targets import SoftTargets
 from tinydistil.tasks.unlabelled import read_unlabelled
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
@@ -176,14 +176,16 @@ def test_a_grid_with_folds(script: Script, call: list[object], files: Path) -> N
     assert len(known) == 2 and all(len(folds) == 2 for folds in known.values())
 
 
-@pytest.mark.parametrize("form", ["lines", "words", "tagged"])
+@pytest.mark.parametrize("form", ["lines", "documents", "words", "tagged"])
 def test_tags_from_sentences_without_tags(script: Script, folder: Path, tmp_path: Path, form: str) -> None:
     write_conll(tmp_path / "train.conll", tagged(16))
     more = tagged(24)[16:]
     texts = [" ".join(row.words) for row in more]
-    if form == "lines":
-        path = tmp_path / "texts.txt"
-        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    if form in ("lines", "documents"):
+        path = tmp_path / ("texts.txt" if form == "lines" else "texts.jsonl")
+        written = "\n".join(texts) if form == "lines" else json.dumps({"text": "\n".join(texts[:3])}) + "\n"
+        written += "" if form == "lines" else json.dumps({"text": "\n".join(texts[3:]), "id": 2})
+        path.write_text(written + "\n", encoding="utf-8")
         texts = [re.sub(r"(?<=\w)([,:])", r" \1", text) for text in texts]  # as CoNLL files have them
     else:
         path = tmp_path / "texts.conll"

@@ -20,9 +20,10 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.distill.step import check_precision
 from tinydistil.tasks.examples import Example, Synonyms, augmented, check_copies, rows_and_hash
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.folder import TASK_FILE, SoftTargets, load, new_model, save
+from tinydistil.tasks.folder import TASK_FILE, load, new_model, save
 from tinydistil.tasks.forms import check_pooling
 from tinydistil.tasks.label_task import TextTask
+from tinydistil.tasks.soft_targets import SoftTargets
 from tinydistil.tasks.splits import apart_from, folds_of, is_paired
 from tinydistil.tasks.task import (
     JOINT,
@@ -210,7 +211,7 @@ def trained(
             numbers = np.stack([each.target for each in encoded]).reshape(len(encoded), -1)[:, 0]
             model.get_parameter("classifier.bias")[0] = float(numbers.mean())
     if teacher is not None:
-        soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(encoded)  # type: ignore[arg-type]
+        soft = teacher.of_texts(examples) if isinstance(task, TextTask) else teacher.of_tokens(examples, encoded)  # type: ignore[arg-type]
         encoded = [replace(each, soft=logits) for each, logits in zip(encoded, soft, strict=True)]
     if config.soft > 0:
         encoded = [*encoded, *material.transfer]

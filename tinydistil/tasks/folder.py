@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tinydistil.base.config import shown
 from tinydistil.base.errors import InputError, require
@@ -30,7 +28,7 @@ from tinydistil.tasks.forms import PAIR_MODELS, form_of, forms_of, is_line
 from tinydistil.tasks.label_task import TagTask, TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.tagged import read_conll
-from tinydistil.tasks.task import JOINT, AnyTask, EncodedExample, Prediction, Task, TaskModel, logits_of
+from tinydistil.tasks.task import JOINT, AnyTask, Prediction, Task, TaskModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 AnyData: TypeAlias = TaskData[LabelledText] | TaskData[TaggedSentence] | TaskData[Question]
@@ -96,11 +94,12 @@ def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskMo
         torch.manual_seed(seed)
         model = model_of(task).from_pretrained(folder, heads="new", changes=changes, attention="packed")
     check_match(model, task.tokenizer)
-    _check_length(model, task, "the model's")
+    check_length(model, task, "the model's")
     return model
 
 
-def _check_length(model: TaskModel, task: AnyTask, whose: str) -> None:
+def check_length(model: TaskModel, task: AnyTask, whose: str) -> None:
+    """Raise InputError where the task's examples are longer than `model` reads."""
     longest = model.config.max_position_embeddings
     fits = task.max_length <= longest
     require(fits, f"max_length must be <= {longest}, {whose} positions, got {task.max_length}")
@@ -160,53 +159,6 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     if kind == "tag":
         return FineTuned(model, TagTask(labels, tokenizer, max_length))
     return FineTuned(model, TextTask(kind, labels, tokenizer, max_length, paired, form, (line[0], line[1])))
-
-
-class SoftTargets:
-    """A fine-tuned teacher's logits for examples of `task`, its classes in that task's order; each computed once.
-
-    Of texts the teacher reads the example with its own tokenizer. Of tags and answers it reads the student's tokens,
-    since its logits belong to tokens. Raises InputError where its classes are others, or there its tokenizer is.
-    """
-
-    def __init__(self, teacher: FineTuned, task: AnyTask) -> None:
-        self.model, self.task = teacher.model, teacher.task
-        require(
-            self.task.kind == task.kind and set(self.task.labels) == set(task.labels),
-            f"the teacher was fine-tuned to {self.task.kind} {list(self.task.labels)}, "
-            f"the student is asked to {task.kind} {list(task.labels)}",
-        )
-        if isinstance(task, TextTask):
-            assert isinstance(self.task, TextTask)
-            form = "pairs of texts" if task.paired else "single texts"
-            require(self.task.paired == task.paired, f"the teacher was not fine-tuned on {form}; give one that was")
-        else:
-            require(
-                self.task.tokenizer.fingerprint == task.tokenizer.fingerprint,
-                f"to {task.kind}, teacher and student must share one tokenizer: the teacher's predictions are of "
-                "tokens, and here the two cut words differently; fine-tune a teacher with the student's tokenizer",
-            )
-            _check_length(teacher.model, task, "the teacher's")
-        self._order = [self.task.labels.index(label) for label in task.labels] or [0, 1]  # answers have no labels
-        self._known: dict[object, NDArray[np.float32]] = {}
-
-    def of_texts(self, examples: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
-        """For each example the logits (C,) up to a constant, the number, (1,), or both, (1 + C,)."""
-        new = [example for example in dict.fromkeys(examples) if example not in self._known]
-        for example, found in zip(new, self.task.predict(self.model, new), strict=True):
-            # Logarithms of probabilities are logits but for a constant, which softmax does not see.
-            count, found = int(self.task.kind in ("regress", JOINT)), found[self._order]
-            logits = np.concatenate([found[:count], np.log(np.maximum(found[count:], 1e-30))])
-            self._known[example] = logits.astype(np.float32)
-        return [self._known[example] for example in examples]
-
-    def of_tokens(self, encoded: Sequence[EncodedExample]) -> list[NDArray[np.float32]]:
-        """For each example the logits (T, C) of tags, or (T, 2) of where the answer begins and ends."""
-        keys = [(each.ids.tobytes(), each.type_ids.tobytes()) for each in encoded]
-        new = {key: each for key, each in zip(keys, encoded, strict=True) if key not in self._known}
-        logits = logits_of(self.model, list(new.values()), pad_id=self.task.tokenizer.pad_id)
-        self._known |= {key: found[:, self._order] for key, found in zip(new, logits, strict=True)}
-        return [self._known[key] for key in keys]
 
 
 # Examples are sorted by length inside a window of this many batches: little padding, bounded memory.

@@ -28,8 +28,8 @@ from tinydistil.evaluate.similarity import words_of
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tasks.examples import Example, LabelledText, names_of, rows_and_hash, texts_of
 from tinydistil.tasks.finetune import Material
-from tinydistil.tasks.folder import SoftTargets
 from tinydistil.tasks.label_task import TextTask
+from tinydistil.tasks.soft_targets import SoftTargets
 from tinydistil.tasks.task import AnyTask, EncodedExample, TimeLeft
 from tinydistil.tasks.task_output import SAMPLE, TRANSFER
 
@@ -223,7 +223,7 @@ def _labelled(task: AnyTask, teacher: SoftTargets, texts: Sequence[TransferText]
         if logits is None or logits.shape != shape or logits.dtype != np.float32 or not np.isfinite(logits).all():
             if path.exists():
                 print(f"{str(path)!r} is damaged; its texts are labelled again", file=sys.stderr)
-            logits = np.vstack(teacher.of_tokens(encoded) if tags else teacher.of_texts(examples))
+            logits = np.vstack(teacher.of_tokens(examples, encoded) if tags else teacher.of_texts(examples))
             data, done = io.BytesIO(), start + len(some)
             np.save(data, logits)
             write_atomic(path, data.getvalue())
