@@ -97,7 +97,8 @@ with importing(parse_arguments):
         without_blank,
         word_spans,
     )
-    from tinydistil.tasks.label_task import TagTask, TextTask
+    from tinydistil.tasks.label_task import TextTask
+    from tinydistil.tasks.tag_task import TagTask
     from tinydistil.tasks.tagged import OUTSIDE
     from tinydistil.tokenizer.tokenizer import Tokenizer
 

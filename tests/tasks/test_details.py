@@ -10,7 +10,8 @@ import pytest
 
 from tests.tasks.conftest import QUICK, Left
 from tinydistil.tasks.examples import LabelledText, TaggedSentence
-from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.label_task import TextTask
+from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task_output import detail_lines, shown_details
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

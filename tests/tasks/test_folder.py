@@ -11,7 +11,8 @@ from tinydistil.base.errors import InputError
 from tinydistil.model.config import BertConfig
 from tinydistil.tasks.answer_task import AnswerTask
 from tinydistil.tasks.folder import MODELS, load, save
-from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.label_task import TextTask
+from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask
 from tinydistil.tokenizer.tokenizer import train_wordpiece
 

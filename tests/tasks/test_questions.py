@@ -20,7 +20,7 @@ from tinydistil.evaluate.metrics import exact_match
 from tinydistil.tasks.answer_task import AnswerTask, _best, _candidates, read_squad
 from tinydistil.tasks.examples import Question
 from tinydistil.tasks.folder import new_model, question_examples, save, sentence_examples, without_blank, word_spans
-from tinydistil.tasks.label_task import TagTask
+from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
 CONTEXT = "O céu é azul."

@@ -16,7 +16,8 @@ from tinydistil.model.heads import BertForSequenceClassification
 from tinydistil.tasks.answer_task import AnswerTask
 from tinydistil.tasks.examples import LabelledText, Question, TaggedSentence
 from tinydistil.tasks.folder import load, new_model, question_examples, save, sentence_examples, stream, text_examples
-from tinydistil.tasks.label_task import NUMBER, TagTask, TextTask
+from tinydistil.tasks.label_task import NUMBER, TextTask
+from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask, collate, logits_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 

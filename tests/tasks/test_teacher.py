@@ -18,8 +18,9 @@ from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassif
 from tinydistil.tasks.answer_task import AnswerTask
 from tinydistil.tasks.examples import Example, Question, TaggedSentence
 from tinydistil.tasks.folder import FineTuned, new_model, save
-from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.soft_targets import SoftTargets
+from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask, EncodedExample, collate, logits_of
 from tinydistil.tasks.train_task import TaskObjective
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece

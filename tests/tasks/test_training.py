@@ -17,7 +17,8 @@ from tinydistil.distill.losses import IGNORED
 from tinydistil.distill.step import Trainer
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model
-from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.label_task import TextTask
+from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask, EncodedExample, TaskModel, collate
 from tinydistil.tasks.train_task import (
     TaskBatches,

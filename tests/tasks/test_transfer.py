@@ -29,9 +29,10 @@ from tinydistil.tasks.finetune import Material
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import FineTuned, new_model
 from tinydistil.tasks.grid import cross_validated
-from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.soft_targets import SoftTargets
+from tinydistil.tasks.tag_task import TagTask
 from tinydistil.tasks.task import AnyTask, EncodedExample, collate
 from tinydistil.tasks.train_task import TaskBatches, TaskObjective
 from tinydistil.tasks.transfer import with_transfer

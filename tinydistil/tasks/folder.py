@@ -25,8 +25,9 @@ from tinydistil.tasks.answer_task import AnswerTask, read_squad
 from tinydistil.tasks.examples import LONGEST_TEXT, ExampleT, LabelledText, Question, TaggedSentence, TaskData, portions
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.forms import PAIR_MODELS, form_of, forms_of, is_line
-from tinydistil.tasks.label_task import TagTask, TextTask
+from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
+from tinydistil.tasks.tag_task import TagTask, are_transitions
 from tinydistil.tasks.tagged import read_conll
 from tinydistil.tasks.task import JOINT, AnyTask, Prediction, Task, TaskModel
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -117,6 +118,8 @@ def save(model: TaskModel, task: AnyTask, folder: Path) -> None:
             declare_sentence_encoder(folder, model.config, pooling=model.config.pooling, max_length=task.max_length)
     elif isinstance(task, AnswerTask):
         known["stride"] = task.stride
+    elif isinstance(task, TagTask):
+        known["transitions"] = task.transitions
     write_json(folder / TASK_FILE, known)
 
 
@@ -129,9 +132,10 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     path = folder / TASK_FILE
     missing = f"{str(name)!r} has no {TASK_FILE}: no fine-tuned model; make one with scripts/finetune.py"
     require(path.is_file(), missing)
-    default = {"kind": None, "max_length": None, "stride": None, "paired": None, "form": "cross", "line": [1.0, 0.0]}
+    default = {"kind": None, "max_length": None, "stride": None, "paired": None, "form": "cross", "line": [1.0, 0.0],
+               "transitions": []}  # fmt: skip
     known: dict[str, Any] = default | read_json(path)
-    kind, max_length, stride, paired, form, line = (known[key] for key in default)
+    kind, max_length, stride, paired, form, line, transitions = (known[key] for key in default)
     if kind not in kinds:
         raise InputError(f"{str(name)!r} was fine-tuned to {kind!r}, not to {' or '.join(kinds)}; choose another model")
     forms = forms_of(kind, paired=paired is True)
@@ -146,6 +150,11 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
         ("stride", kind != "answer" or type(stride) is int, "be an integer"),
         ("paired", kind in ("tag", "answer") or type(paired) is bool, "be true or false"),
         ("line", is_line(line), "be two finite numbers, the first above 0"),
+        (
+            "transitions",
+            are_transitions(transitions, len(labels)),
+            "be [], or a row of numbers for each label and one for the start",
+        ),
     ):
         require(sound, f"{str(path)!r}: {field} must {wanted}, got {shown(known.get(field))}")
     require(
@@ -157,7 +166,7 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     if kind == "answer":
         return FineTuned(model, AnswerTask(tokenizer, max_length, stride))
     if kind == "tag":
-        return FineTuned(model, TagTask(labels, tokenizer, max_length))
+        return FineTuned(model, TagTask(labels, tokenizer, max_length, tuple(map(tuple, transitions))))
     return FineTuned(model, TextTask(kind, labels, tokenizer, max_length, paired, form, (line[0], line[1])))
 
 

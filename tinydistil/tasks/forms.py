@@ -1,12 +1,10 @@
 """How the texts of a pair are read: together by one encoder ("cross"), or each by itself and then compared."""
 
-import math
-
 from tinydistil.base.errors import require
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pairs import BertForCosine, BertForPairs
 from tinydistil.tasks.finetune_config import FineTuneConfig
-from tinydistil.tasks.label_task import TextTask
+from tinydistil.tasks.label_task import LARGEST, TextTask
 from tinydistil.tasks.task import AnyTask, TaskModel
 
 # By the form of a task; the models of "cross" are those of single texts.
@@ -53,4 +51,4 @@ def is_line(line: object) -> bool:
     """Whether `line`, out of a file, is a slope above 0 and an offset."""
     if not isinstance(line, list) or len(line) != 2 or not all(type(each) in (int, float) for each in line):
         return False
-    return all(map(math.isfinite, line)) and line[0] > 0
+    return all(abs(each) < LARGEST for each in line) and line[0] > 0
