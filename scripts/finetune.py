@@ -51,7 +51,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="try every combination first")
     parser.add_argument("--folds", type=int, help="parts of the training rows for --grid (default 5)")
     parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
-    parser.add_argument("--unlabelled", nargs="+", default=[], metavar="FILE", help="texts that --teacher labels, too")
+    parser.add_argument(
+        "--teacher-precision", metavar="PRECISION", help="float32 (default), bfloat16, int8 (CPU) or fastest"
+    )
+    parser.add_argument(
+        "--unlabelled",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="texts that --teacher labels, too; for tags also documents (.jsonl)",
+    )
     parser.add_argument(
         "--transfer", type=int, metavar="N", help="texts made of the training rows for --teacher to label"
     )
@@ -173,7 +182,7 @@ def material_of(
         teacher_folder = resolve_folder(args.teacher, offline=args.offline)
         tuned = load(teacher_folder, (*KINDS, JOINT))
         tuned.model.to(ranks.device)
-        teacher = SoftTargets(tuned, task)
+        teacher = SoftTargets(tuned, task, args.teacher_precision or "float32", training.examples)
     unlabelled = [each for path in args.unlabelled for each in read(path, args, task).examples]
     others = [data.examples if data else [] for data in (dev, test)]
     rest, held = held_out_of(training.examples, *others, args.hold_out, config.seed)
@@ -205,6 +214,7 @@ def settings_of(
     config = settings_for(args.task, shape, {**({"soft": 0.5} if args.teacher else {}), **values}, rows)
     check_transfer(args.task, args.transfer, bool(args.unlabelled), bool(args.teacher))
     require(not args.teacher or config.soft > 0, "--teacher has no effect with soft = 0; raise it or leave it out")
+    require(args.teacher or not args.teacher_precision, "--teacher-precision needs --teacher, which computes in it")
     require(not args.synonyms or config.augment.copies > 0, "--synonyms needs augment.copies >= 1 (--set)")
     share, patient = args.hold_out, config.patience > 0
     require(share is None or 0 <= share <= 0.9, f"--hold-out must be in 0..0.9, got {share}")

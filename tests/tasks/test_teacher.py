@@ -9,12 +9,14 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from scipy.special import softmax
 from torch.nn import functional as F
 
 from tests.tasks.conftest import Left, opinions, questions, tagged
 from tinydistil.base.errors import InputError
 from tinydistil.distill.losses import IGNORED
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification
+from tinydistil.model.quantised import QuantisedLinear
 from tinydistil.tasks.answer_task import AnswerTask
 from tinydistil.tasks.examples import Example, Question, TaggedSentence
 from tinydistil.tasks.folder import FineTuned, new_model, save
@@ -176,6 +178,44 @@ def test_teachers_that_do_not_fit(folder: Path, vocabulary: Tokenizer) -> None:
         SoftTargets(tagger, replace(tags, labels=("B-X", "O")))
     with pytest.raises(InputError, match="max_length must be <= 96, the teacher's positions, got 128"):
         SoftTargets(answerer, replace(answers, max_length=128))
+
+
+@pytest.mark.parametrize("form", ["classify", "tag", "answer"])
+def test_a_teacher_in_int8_says_nearly_the_same(
+    form: str, folder: Path, vocabulary: Tokenizer, request: pytest.FixtureRequest
+) -> None:
+    """Probabilities against those of float32; the encoder is in integers, the head as it was."""
+    if form == "classify":
+        rows: Sequence[Example] = opinions(24)
+        task: AnyTask = TextTask.of("classify", rows, vocabulary, 48)  # type: ignore[arg-type]
+    else:
+        task, rows = request.getfixturevalue({"tag": "tagging", "answer": "answering"}[form])
+    exact, rough = (
+        SoftTargets(FineTuned(new_model(folder, task, pooling="mean", seed=1).eval(), task), task, precision, rows)
+        for precision in ("float32", "int8")
+    )
+    of = (
+        (lambda each: each.of_texts(rows))
+        if form == "classify"
+        else (lambda each: each.of_tokens(rows, task.encode(rows)))
+    )
+    for one, other in zip(of(exact), of(rough), strict=True):
+        assert not np.array_equal(one, other)
+        axis = 0 if form == "answer" else -1
+        np.testing.assert_allclose(softmax(one, axis), softmax(other, axis), atol=0.02)
+    assert any(isinstance(module, QuantisedLinear) for module in rough.model.modules())
+
+
+def test_soft_targets_are_bound_to_the_precision(
+    script: Script, suite_data: Path, folder: Path, tmp_path: Path
+) -> None:
+    call = ["--model", folder, "--task", "tag", "--train", suite_data / "lenerbr/train.conll", *SHORT]
+    assert script("finetune", *call, "--output", tmp_path / "teacher").code == 0
+    call += ["--teacher", tmp_path / "teacher", "--output", tmp_path / "student"]
+    assert script("finetune", *call, "--teacher-precision", "int8").code == 0
+    refused = script("finetune", *call, "--resume")
+    assert refused.code == 2 and "teacher" in refused.err.splitlines()[-1], refused.err
+    assert script("finetune", *call, "--teacher-precision", "int8", "--resume").code == 0
 
 
 @pytest.fixture(scope="module")

@@ -228,6 +228,8 @@ CASES = {
     "transfer without a teacher": (["--no-teacher", "--transfer", "9"], "--transfer needs --teacher"),
     "unlabelled without a teacher": (["--no-teacher", "--unlabelled", "texts.txt"], "--unlabelled needs --teacher"),
     "a teacher without soft": (["--transfer", "9", "--set", "soft=0"], "no effect with soft = 0"),
+    "an unknown precision": (["--teacher-precision", "int7"], "teacher_precision 'int7' is unknown.*int8"),
+    "a precision of nobody": (["--no-teacher", "--teacher-precision", "int8"], "--teacher-precision needs --teacher"),
     "transfer of tags": (["--task", "tag", "--transfer", "9"], "--transfer makes texts and pairs; to tag, give"),
     "transfer of answers": (["--task", "answer", "--transfer", "9"], "--transfer is for texts and tags"),
     "unlabelled answers": (["--task", "answer", "--unlabelled", "texts.txt"], "--unlabelled is for texts and tags"),

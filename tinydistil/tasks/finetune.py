@@ -76,6 +76,8 @@ class Material:
             "model": fingerprint_of(self.folder),
             "teacher": "" if self.teacher_folder is None else fingerprint_of(self.teacher_folder),
         }
+        if self.teacher is not None and self.teacher.precision != "float32":
+            found["teacher"] = f"{found['teacher']} in {self.teacher.precision}"
         transfer = {"unlabelled": rows_and_hash(self.unlabelled), "made": self.made}
         return found | (transfer if self.unlabelled or self.made else {})
 

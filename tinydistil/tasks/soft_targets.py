@@ -5,17 +5,23 @@ Shapes: T tokens, W words, C classes.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tinydistil.base.errors import require
+from tinydistil.distill.teacher.live import FASTEST, check_teacher_precision, fastest_precision
+from tinydistil.model.quantised import quantise
 from tinydistil.tasks.examples import Example, LabelledText, Question
 from tinydistil.tasks.folder import FineTuned, check_length
 from tinydistil.tasks.label_task import TextTask
-from tinydistil.tasks.task import JOINT, AnyTask, EncodedExample, logits_of
+from tinydistil.tasks.task import JOINT, AnyTask, EncodedExample, collate, logits_of
 from tinydistil.tasks.train_task import NOWHERE
+
+_CALIBRATION = 32  # examples
 
 
 class SoftTargets:
@@ -24,10 +30,14 @@ class SoftTargets:
     The teacher reads texts and sentences with its own tokenizer; what it says of a word's first piece is of the word.
     Of a window that a student reads for an answer, a teacher of the same tokenizer reads the same tokens; another reads
     the same characters, and what it gives to a token goes to the student's token where that one begins, or ends.
-    Raises InputError where its classes are others.
+    precision: of `distill.teacher.live.PRECISIONS`, or FASTEST; int8, for which the model is changed in place, is
+    calibrated by the first of `sample`. Raises InputError where the classes are others, or for a precision that this
+    machine lacks.
     """
 
-    def __init__(self, teacher: FineTuned, task: AnyTask) -> None:
+    def __init__(
+        self, teacher: FineTuned, task: AnyTask, precision: str = "float32", sample: Sequence[Example] = ()
+    ) -> None:
         self.model, self.task = teacher.model, teacher.task
         require(
             self.task.kind == task.kind and set(self.task.labels) == set(task.labels),
@@ -43,11 +53,21 @@ class SoftTargets:
             check_length(teacher.model, task, "the teacher's")
         self._order = [self.task.labels.index(label) for label in task.labels] or [0, 1]  # answers have no labels
         self._known: dict[object, NDArray[np.float32]] = {}
+        device = next(self.model.parameters()).device
+        self.precision = fastest_precision(device) if precision == FASTEST else precision
+        check_teacher_precision(self.precision, device)
+        half = self.precision == "bfloat16"
+        self._autocast = partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=half)
+        if self.precision == "int8":
+            read = collate(self.task.encode(sample[:_CALIBRATION], labelled=False), self.task.tokenizer.pad_id)
+            quantise(self.model.bert, [(read.input_ids, read.attention_mask)])
 
     def of_texts(self, examples: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
         """For each example the logits (C,) up to a constant, the number, (1,), or both, (1 + C,)."""
         new = [example for example in dict.fromkeys(examples) if example not in self._known]
-        for example, found in zip(new, self.task.predict(self.model, new), strict=True):
+        with self._autocast():
+            predictions = self.task.predict(self.model, new)
+        for example, found in zip(new, predictions, strict=True):
             # Logarithms of probabilities are logits but for a constant, which softmax does not see.
             count, found = int(self.task.kind in ("regress", JOINT)), found[self._order]
             logits = np.concatenate([found[:count], np.log(np.maximum(found[count:], 1e-30))])
@@ -70,7 +90,8 @@ class SoftTargets:
         return [self._known[key] for key in keys]
 
     def _logits_of(self, encoded: Sequence[EncodedExample]) -> list[NDArray[np.float32]]:
-        logits = logits_of(self.model, encoded, pad_id=self.task.tokenizer.pad_id)
+        with self._autocast():
+            logits = logits_of(self.model, encoded, pad_id=self.task.tokenizer.pad_id)
         return [each[:, self._order] for each in logits]
 
     def _of_words(self, examples: Sequence[Any], encoded: Sequence[EncodedExample]) -> list[NDArray[np.float32]]:
