@@ -315,7 +315,7 @@ CASES = {
         r"config.json", ["--teacher", "teacher"], lambda folder: (folder / "teacher" / "config.json").unlink()
     ),
     "teacher of another kind": Case(
-        r"model_type must be 'bert' .* got 'roberta'", make=edit_config("teacher/config.json", model_type="roberta")
+        r"model_type must be one of bert, .* got 't5'", make=edit_config("teacher/config.json", model_type="t5")
     ),
     "teacher cut short": Case(r"is not a whole safetensors file", make=cut_in_half("teacher/model.safetensors")),
     "teacher's vocabulary too long": Case(

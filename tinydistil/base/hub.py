@@ -1,11 +1,18 @@
 """A model's folder, from a path or from a name on the Hugging Face hub, and its files."""
 
+import pickle
+import warnings
+import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tinydistil.base.errors import InputError, require
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from tinydistil.base.errors import InputError, require, translated
 from tinydistil.base.files import fingerprint, read_json, read_json_value
 
 # In order of preference; sharded forms are named by their index file.
@@ -213,3 +220,58 @@ def fingerprint_of(folder: Path) -> str:
         for module in modules_of(root)[1:]:
             found += [root / module.path / name for name in ("config.json", *WEIGHT_FILES[::2])]
     return fingerprint(path for path in found if path.is_file())
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Every weight of a folder under its name there, in the file's own dtype, memory-mapped where possible.
+
+    model.safetensors is preferred to pytorch_model.bin. Raises InputError for missing, damaged or unsafe files.
+    """
+    files = weight_files(folder)
+    if not files:
+        held = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
+        raise InputError(f"folder {str(folder)!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); it holds {held}")
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        if file.name.endswith(".index.json"):
+            continue
+        require(file.is_file(), f"{str(files[0])!r} names shard {file.name!r}, which does not exist; fetch it")
+        with file.open("rb") as opened:
+            pointer = opened.read(40).startswith(b"version https://git-lfs")
+        remedy = "run `git lfs pull` in its folder"
+        require(not pointer, f"{str(file)!r} is a Git LFS pointer, not the weights; {remedy}")
+        stored = _read_safetensors(file) if file.suffix == ".safetensors" else _read_bin(file)
+        if twice := sorted(stored.keys() & weights.keys()):
+            raise InputError(f"{str(file)!r}: weight {twice[0]!r} is there twice, in another shard")
+        weights |= stored
+    return weights
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    damaged = translated(f"{str(path)!r} is not a whole safetensors file", "it may have been cut short: fetch it again")
+    with damaged, safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def _read_bin(path: Path) -> dict[str, Tensor]:
+    refused = f"{str(path)!r} is not a plain file of tensors and was refused unopened"
+    with translated(f"{str(path)!r} is damaged", "fetch it again"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about what is refused below
+        try:
+            # The oldest .bin files are bare pickles, which cannot be memory-mapped.
+            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except pickle.UnpicklingError as error:
+            with translated(refused, "ask its author for safetensors"):
+                raise error
+    if not isinstance(stored, dict):
+        raise InputError(f"{str(path)!r} must hold a mapping of names to tensors, got {type(stored).__name__}")
+    for name, tensor in stored.items():
+        # plain numbers in memory: neither sparse nor nested, quantised or without data
+        plain = isinstance(name, str) and type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+        if not plain or tensor.is_meta or tensor.is_nested or tensor.is_quantized:
+            raise InputError(
+                f"{str(path)!r} must hold a mapping of names to dense tensors, but {name!r} is "
+                f"{type(tensor).__name__}; save the model's state_dict() alone"
+            )
+    # detach: some save parameters, which a copy would otherwise tie to autograd
+    return {name: tensor.detach() for name, tensor in stored.items()}

@@ -66,8 +66,10 @@ def project_teacher(
     words, positions, types = (
         table.weight @ basis.T  # (V, D) and so on
         for table in (encoder.embeddings.word, encoder.embeddings.position, encoder.embeddings.token_type)
+        if table is not None
     )
     own = student.bert.embeddings
+    assert own.token_type is not None, "BERT has segments"
     own.position.weight[: len(positions)] = positions[: len(own.position.weight)]
     own.token_type.weight[: len(types)] = types[: len(own.token_type.weight)]
     hidden = _fit_norm(own.norm, words[ids] + positions[attend.position_ids] + types[0], embedded @ basis.T)

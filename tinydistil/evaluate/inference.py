@@ -190,7 +190,7 @@ def _inputs(model: Pretrained, tokenizer: Tokenizer, encodings: Sequence[Encodin
 
 def _limit(model: Pretrained, tokenizer: Tokenizer, truncate: bool, max_length: int | None) -> int:
     """Tokens per text at most: `max_length`, else the position table; cut texts also keep to the tokenizer's own."""
-    limit = model.config.max_position_embeddings
+    limit = model.config.longest
     if max_length is None:
         return min(limit, tokenizer.max_length or limit) if truncate else limit
     least = tokenizer.backend.num_special_tokens_to_add(False) + 1

@@ -240,7 +240,7 @@ def config_for(model: Model, part: str, settings: Mapping[str, object]) -> FineT
     check_precision(config.precision)
     for name, value, most, what in (
         ("freeze_layers", config.freeze_layers, model.config.num_hidden_layers, "layers"),
-        ("max_length", config.max_length, model.config.max_position_embeddings, "positions"),
+        ("max_length", config.max_length, model.config.longest, "positions"),
     ):
         require(value <= most, f"{name} must be <= {most}, the {what} of model {model.name!r}, got {value}")
     return config

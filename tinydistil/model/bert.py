@@ -1,4 +1,4 @@
-"""The encoder of BERT (Devlin et al. 2019), written out.
+"""The encoder of BERT (Devlin et al. 2019), written out, and the frame in which other families put their parts.
 
 Shapes: B sequences, T tokens, N valid tokens of all sequences, D hidden size, H heads, K head size (D = H * K). Where a
 shape begins with dots, they stand for (B, T) or, where only valid tokens are computed, for (N).
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
 from tinydistil.base.errors import InputError
-from tinydistil.model.config import BertConfig
+from tinydistil.model.config import BertConfig, Family, family
 from tinydistil.model.layers import (
     ATTENTIONS,
     Attention,
@@ -46,35 +46,43 @@ class EncoderOutput:
 
 
 class Embeddings(nn.Module):
-    """Word + position + segment, normalised."""
+    """Word + position + segment, normalised; families without segments have none, of one segment all tokens are."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
+        width, types = config.embedding_width, config.type_vocab_size
         # padding_idx: the row of [PAD] gets no gradient from being looked up
-        self.word = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout_prob = config.hidden_dropout_prob
+        self.word = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.position = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type = nn.Embedding(types, width) if types else None
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout_prob, self.first_position = config.hidden_dropout_prob, config.first_position
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None, position_ids: Tensor | None = None) -> Tensor:
         """Ids (..., T) to vectors (..., T, D); without `token_type_ids` all tokens are of the first segment.
 
         `position_ids` (T,): each token's position in its sequence; None for 0, 1, 2 ...
         """
+        if self.token_type is None or self.token_type.num_embeddings == 1:
+            token_type_ids = None  # what tells the texts of a pair apart is not for this model
+        first, types = self.first_position, None
         try:
             words = self.word(input_ids)  # (..., T, D)
-            # One row for all: its gradient is a sum, where a lookup would scatter B * T rows into it.
-            types = self.token_type.weight[0] if token_type_ids is None else self.token_type(token_type_ids)
+            if self.token_type is not None:
+                # One row for all: its gradient is a sum, where a lookup would scatter B * T rows into it.
+                types = self.token_type.weight[0] if token_type_ids is None else self.token_type(token_type_ids)
         except IndexError:  # raised on CPU only; CUDA would need a host sync a batch to check
             raise self._out_of_range(input_ids, token_type_ids) from None
-        positions = self.position.weight[: input_ids.shape[-1]] if position_ids is None else self.position(position_ids)
-        hidden = words.add_(types).add_(positions)
+        if position_ids is None:
+            positions = self.position.weight[first : first + input_ids.shape[-1]]
+        else:
+            positions = self.position(position_ids + first if first else position_ids)
+        hidden = (words if types is None else words.add_(types)).add_(positions)
         return drop(self.norm(hidden), self.dropout_prob if self.training else 0.0, in_place=True)
 
     def _out_of_range(self, input_ids: Tensor, token_type_ids: Tensor | None) -> InputError:
         field, ids, count = "input_ids", input_ids, self.word.num_embeddings
-        if token_type_ids is not None and int(ids.min()) >= 0 and int(ids.max()) < count:
+        if self.token_type is not None and token_type_ids is not None and 0 <= int(ids.min()) <= int(ids.max()) < count:
             field, ids, count = "token_type_ids", token_type_ids, self.token_type.num_embeddings
         least, most = int(ids.min()), int(ids.max())
         return InputError(
@@ -142,6 +150,8 @@ class Layer(nn.Module):
 class BertModel(Pretrained):
     """Embeddings, L layers and, with `pooler`, a tanh layer over the first token.
 
+    Other families put their own parts in place of BERT's, see `config.Family`.
+
     `attention` chooses "sdpa" (PyTorch's fused kernels over padded sequences, the default), "packed" (the same where
     nothing is padded; else only valid tokens pass through the layers, and padding comes out as zeros: what our own
     loops use) or "eager" (written out).
@@ -153,9 +163,9 @@ class BertModel(Pretrained):
         super().__init__(config)
         if attention not in ATTENTIONS:
             raise InputError(f"attention {attention!r} is unknown{nearest(attention, ATTENTIONS)}")
-        self.attention = attention
-        self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.attention, parts = attention, family(config.model_type)
+        self.embeddings: Embeddings = parts.embeddings(config)
+        self.layers, self.final, self.longest = parts.layers(config), parts.final(config), config.longest
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if pooler else None
         self.init_weights()
 
@@ -176,7 +186,7 @@ class BertModel(Pretrained):
 
         Raises InputError for ids outside the tables and for sequences longer than the position table.
         """
-        shape, limit, position_ids = input_ids.shape, self.config.max_position_embeddings, None
+        shape, limit, position_ids = input_ids.shape, self.longest, None
         if len(shape) != 2 or shape[1] == 0:
             raise InputError(f"input_ids must have the shape (B, T) with T > 0, got {tuple(shape)}")
         for name, ids in (("input_ids", input_ids), ("token_type_ids", token_type_ids)):
@@ -200,6 +210,8 @@ class BertModel(Pretrained):
             hidden = layer(hidden, attend)  # (..., D)
             if output_hidden_states:  # else every layer's output would stay in memory
                 states.append(hidden)
+        if self.final is not None:
+            hidden = states[-1] = self.final(hidden)
         if isinstance(attend, PackedAttention):
             hidden = attend.unpack(hidden, shape)  # (B, T, D)
             states = [attend.unpack(state, shape) for state in states] if output_hidden_states else states
@@ -229,12 +241,12 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size)
+        width, tied = config.embedding_width, config.tie_word_embeddings
+        self.dense = Linear(config.hidden_size, width)
         self.hidden_act = config.hidden_act
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-        tied = config.tie_word_embeddings
-        self.decoder = None if tied else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+        self.decoder = None if tied else nn.Parameter(torch.empty(config.vocab_size, width))
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Decoding:
         """hidden (..., D) and the word embeddings (V, D) to what logits (..., V) are made of."""
@@ -250,7 +262,7 @@ class BertForMaskedLM(Pretrained):
     def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
         super().__init__(config)
         self.bert = BertModel(config, pooler=False, attention=attention)
-        self.masked_lm = MaskedLMHead(config)
+        self.masked_lm: MaskedLMHead = family(config.model_type).masked_lm(config)
         self.init_weights()
 
     @classmethod
@@ -278,3 +290,12 @@ class BertForMaskedLM(Pretrained):
     def logits_at(self, hidden: Tensor, positions: Tensor | None = None) -> Tensor:
         """Vocabulary logits of hidden states (B, T, D): all, (B, T, V), or only at `positions`, (R, V)."""
         return self.decoding_at(hidden, positions).logits()
+
+
+def layers_of(config: BertConfig) -> nn.ModuleList:
+    """BERT's layers."""
+    return nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+
+
+BERT = Family(BertConfig, Embeddings, layers_of, MaskedLMHead)
+FAMILIES = {"bert": BERT}

@@ -1,12 +1,14 @@
-"""The shape of a BERT, read from and written to config.json."""
+"""The shape of an encoder, read from and written to config.json."""
 
 import dataclasses
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
-from tinydistil.base.config import Checked, NonNegative, OneOf, Positive, Range, from_mapping, shown
+from tinydistil.base.config import Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json
 
@@ -23,8 +25,20 @@ class BertConfig(Checked):
     """What config.json says, under its names; defaults are those of `transformers` (BERT-base).
 
     `labels` stands for `id2label` (label i is the i-th); `pooling` says which vector a sequence classifier
-    reads (ours; config.json holds it as "tinydistil_pooling").
+    reads (ours; config.json holds it as "tinydistil_pooling"). Other families of encoders, see `model.families`, are
+    subclasses. model_type, class_prefix: what `transformers` calls it. file_names: fields that config.json calls
+    otherwise. computes: keys that change what the encoder computes, with the only value but null that ours has.
     """
+
+    model_type: ClassVar[str] = "bert"
+    class_prefix: ClassVar[str] = "Bert"
+    file_names: ClassVar[Mapping[str, str]] = {}
+    computes: ClassVar[Mapping[str, object]] = {
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
+        "is_encoder_decoder": False,
+    }
 
     vocab_size: Annotated[int, Range(1, 10_000_000)] = 30522
     hidden_size: Annotated[int, Range(1, 65_536)] = 768
@@ -60,41 +74,128 @@ class BertConfig(Checked):
         layer = 4 * self.hidden_size + 2 * self.intermediate_size
         return self.hidden_size * (rows + self.num_hidden_layers * layer)
 
-    def replace(self, **changes: object) -> "BertConfig":
+    @property
+    def embedding_width(self) -> int:
+        """Of a row of the word table."""
+        return self.hidden_size
+
+    @property
+    def first_position(self) -> int:
+        """The row of the position table that a sequence begins with."""
+        return 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a sequence at most."""
+        return self.max_position_embeddings - self.first_position
+
+    def replace(self, **changes: object) -> Self:
         """A copy with some fields changed, names, types and values checked as when read from a file."""
-        return from_mapping(BertConfig, dataclasses.asdict(self) | changes)
+        return from_mapping(type(self), dataclasses.asdict(self) | changes)
+
+    @classmethod
+    def from_file(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that a config.json says. Raises InputError where the encoder computes something else."""
+        fields = {field.name for field in dataclasses.fields(cls)} - {"labels", "pooling"}
+        ours = {theirs: name for name, theirs in cls.file_names.items()}
+        known = {ours.get(key, key): value for key, value in values.items() if ours.get(key, key) in fields}
+        for key, allowed in cls.computes.items():
+            if (value := values.get(key)) not in (allowed, None):
+                raise InputError(f"{key} must be {allowed!r}, got {shown(value)}")
+        return known
+
+    def to_file(self) -> dict[str, Any]:
+        """What `from_file` reads, labels and pooling apart."""
+        values = dataclasses.asdict(self)
+        del values["labels"], values["pooling"]
+        return {self.file_names.get(name, name): value for name, value in values.items()} | dict(self.computes)
 
 
-# Keys that change what the encoder computes, with the only values but null that this one implements.
-_COMPUTES = {
-    "model_type": "bert",
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "is_encoder_decoder": False,
+Weights: TypeAlias = Mapping[str, Any]  # tensors: this file knows no torch
+# Where each family is; a module is imported when a model of its kind is met.
+_MODULES = {
+    "bert": "tinydistil.model.bert",
+    "roberta": "tinydistil.model.families.roberta",
+    "xlm-roberta": "tinydistil.model.families.roberta",
+    "camembert": "tinydistil.model.families.roberta",
+    "distilbert": "tinydistil.model.families.distilbert",
+    "electra": "tinydistil.model.families.electra",
+    "albert": "tinydistil.model.families.albert",
 }
+
+
+def no_final(config: Any) -> Any:
+    """Nothing behind the last layer."""
+    return None
+
+
+def no_more(weights: Weights, config: Any) -> Weights:
+    """The weights as they are."""
+    return weights
+
+
+@dataclass(frozen=True)
+class Family:
+    """Encoders of one architecture.
+
+    config: their class of configuration. embeddings, layers, final, masked_lm: of a configuration the module of the
+    embeddings, all layers, what is behind the last one or None, and the head.
+    prefix: what stands before the encoder's names in files of a model with a head. names: parts of BERT's names and
+    what they are here, replaced in this order in names of BERT's, backwards in names of files. from_file, to_file:
+    what else becomes of weights read, names already BERT's, and before they are written, names still BERT's.
+    """
+
+    config: type[BertConfig]
+    embeddings: Callable[[Any], Any]
+    layers: Callable[[Any], Any]
+    masked_lm: Callable[[Any], Any]
+    final: Callable[[Any], Any] = no_final
+    prefix: str = "bert."
+    names: tuple[tuple[str, str], ...] = ()
+    from_file: Callable[[Weights, Any], Weights] = no_more
+    to_file: Callable[[Weights, Any], Weights] = no_more
+
+    def bert_name(self, name: str) -> str:
+        """BERT's name for a file's `name`, without the prefix."""
+        name = name.removeprefix("module.").removeprefix(self.prefix)
+        for berts, ours in reversed(self.names):
+            name = name.replace(ours, berts)
+        return name
+
+    def file_name(self, name: str) -> str:
+        """What files call BERT's `name`."""
+        name = self.prefix + name.removeprefix("bert.") if name.startswith("bert.") else name
+        for berts, ours in self.names:
+            name = name.replace(berts, ours)
+        return name
+
+
+def family(model_type: object) -> Family:
+    """The family of a config.json's `model_type`. Raises InputError for one that is not known."""
+    if not isinstance(model_type, str) or model_type not in _MODULES:
+        close = nearest(model_type, _MODULES) if isinstance(model_type, str) else ""
+        raise InputError(f"model_type must be one of {', '.join(_MODULES)}, got {shown(model_type)}{close}")
+    found: Family = import_module(_MODULES[model_type]).FAMILIES[model_type]
+    return found
 
 
 def read_config(path: Path, *, labels: bool = False) -> BertConfig:
     """The configuration in a config.json; keys that do not change the computation are ignored.
 
     labels: whether its class names matter; where they do not, a table of them that cannot be read is no error.
-    Raises InputError for another architecture (RoBERTa, DistilBERT, relative positions ...) or a bad value.
+    Raises InputError for an architecture that `model.families` does not know, or a bad value.
     """
     values = read_json(path)
-    names = {field.name for field in dataclasses.fields(BertConfig)} - {"labels", "pooling"}
-    known = {key: value for key, value in values.items() if key in names}
-    if known.get("pad_token_id") == -1:  # how some folders write "none"
-        known["pad_token_id"] = None
-    if "tinydistil_pooling" in values:
-        known["pooling"] = values["tinydistil_pooling"]
     try:
-        for key, allowed in _COMPUTES.items():
-            if (value := values.get(key)) not in (allowed, None):
-                raise InputError(f"{key} must be {allowed!r} (a BERT encoder), got {shown(value)}")
+        cls = family(values.get("model_type") or "bert").config
+        known = cls.from_file(values)
+        if known.get("pad_token_id") == -1:  # how some folders write "none"
+            known["pad_token_id"] = None
+        if "tinydistil_pooling" in values:
+            known["pooling"] = values["tinydistil_pooling"]
         if labels and (values.get("id2label") is not None or values.get("num_labels") is not None):
             known["labels"] = _labels(values)
-        return fitting(from_mapping(BertConfig, known))
+        return fitting(from_mapping(cls, known))
     except InputError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
 
@@ -133,15 +234,14 @@ def _labels(values: dict[str, object]) -> list[str]:
 
 def config_to_json(config: BertConfig, architecture: str, *, has_labels: bool) -> dict[str, object]:
     """The contents of a config.json that `transformers` reads as model class `architecture`."""
-    values: dict[str, object] = {"architectures": [architecture], "model_type": "bert"}
-    values |= dataclasses.asdict(config) | {"position_embedding_type": "absolute"}
-    labels, pooling = config.labels, values.pop("pooling")
-    del values["labels"]
+    of_family = config.class_prefix + architecture.removeprefix("Bert")
+    values: dict[str, object] = {"architectures": [of_family], "model_type": config.model_type, **config.to_file()}
+    labels, pooling = config.labels, config.pooling
     if has_labels:
         require(len(set(labels)) == len(labels), f"labels must differ, got {labels}")
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
         values["label2id"] = {label: i for i, label in enumerate(labels)}
     if pooling != "pooler":
         values["tinydistil_pooling"] = pooling
-    unsaid = [name for name in ("classifier_dropout", "problem_type") if values[name] is None]
+    unsaid = [name for name in ("classifier_dropout", "problem_type") if values.get(name) is None]
     return {name: value for name, value in values.items() if name not in unsaid}

@@ -66,7 +66,7 @@ def by_onednn(rows: Tensor, weight: Tensor) -> bool:
     )
 
 
-def linear(rows: Tensor, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> Tensor:
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """rows (..., D) @ weight (F, D).T + bias (F,), and with `gelu` the exact GELU of it: (..., F)."""
     if by_onednn(rows, weight):
         activation, approximation = ("gelu", "none") if gelu else ("none", "")
@@ -126,16 +126,21 @@ def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: str, *, first: 
 
 
 ATTENTIONS = ("eager", "sdpa", "packed")
+# What queries and keys (B, H, T, K) of sequences add to their scores (..., T, T), beside Q K^T / sqrt(K).
+Scores = Callable[[Tensor, Tensor], Tensor]
 
 
 class Attention(Protocol):
     """Lets the tokens of each sequence look at one another.
 
     From query, key and value of every token (..., 3, H, K) to its context (..., D). `dropout` is the probability with
-    which a weight is dropped.
+    which a weight is dropped. position_ids (N,): each token's in its sequence; None for 0, 1, 2 ... of T.
     """
 
-    def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor: ...
+    @property
+    def position_ids(self) -> Tensor | None: ...
+
+    def __call__(self, qkv: Tensor, *, dropout: float, scores: Scores | None = None) -> Tensor: ...
 
 
 def attend_eager(
@@ -162,13 +167,22 @@ class PaddedAttention:
 
     bias: Tensor | None
     eager: bool
+    position_ids: Tensor | None = None
 
-    def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor:
+    def __call__(self, qkv: Tensor, *, dropout: float, scores: Scores | None = None) -> Tensor:
         """(B, T, 3, H, K) to (B, T, D)."""
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
         eager = self.eager or (dropout > 0 and qkv.device.type == "cpu")
-        attend = attend_eager if eager else F.scaled_dot_product_attention
-        return attend(query, key, value, attn_mask=self.bias, dropout_p=dropout).transpose(1, 2).flatten(2)
+        attend, mask = attend_eager if eager else F.scaled_dot_product_attention, self.bias
+        if scores is not None:
+            more = scores(query, key)
+            mask = more if mask is None else _masked(more, mask)
+        return attend(query, key, value, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
+
+
+def _masked(scores: Tensor, bias: Tensor) -> Tensor:
+    """The least number at padding: a sum with it might be no number any more, and its softmax NaN."""
+    return scores.masked_fill(bias < 0, torch.finfo(scores.dtype).min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +217,10 @@ class PackedAttention:
         flat = packed.new_zeros(shape.numel(), packed.shape[-1]).index_copy(0, self.positions, packed)
         return flat.view(*shape, -1)
 
-    def __call__(self, qkv: Tensor, *, dropout: float) -> Tensor:
+    def __call__(self, qkv: Tensor, *, dropout: float, scores: Scores | None = None) -> Tensor:
         """(N, 3, H, K) to (N, D)."""
-        if qkv.device.type == "cuda" and qkv.dtype in (torch.float16, torch.bfloat16) and dropout == 0:
+        half = qkv.dtype in (torch.float16, torch.bfloat16)
+        if qkv.device.type == "cuda" and half and dropout == 0 and scores is None:
             # All lengths in one call of flash attention, which knows 16 bits and no dropout.
             from torch.nn.attention.varlen import varlen_attn  # not in builds without CUDA
 
@@ -221,7 +236,8 @@ class PackedAttention:
             # A group of one length lies together, so it is a view: no padding, no mask, no copy.
             group = qkv[start:stop].view(count, length, *qkv.shape[1:])  # (G, L, 3, H, K)
             query, key, value = group.permute(2, 0, 3, 1, 4).unbind(0)
-            context = attend(query, key, value, dropout_p=dropout)  # (G, H, L, K)
+            mask = None if scores is None else scores(query, key)
+            context = attend(query, key, value, attn_mask=mask, dropout_p=dropout)  # (G, H, L, K)
             contexts.append(context.transpose(1, 2).reshape(stop - start, -1))
             start = stop
         return torch.cat(contexts)

@@ -1,6 +1,6 @@
 """What every model of ours can do: start at random, load from a folder, be written to one.
 
-Weights are safetensors or .bin, whole or sharded; nothing in a file is ever executed. Their names:
+Names of weights:
 
     ours                          in the file
     embeddings.word.weight        embeddings.word_embeddings.weight
@@ -8,28 +8,24 @@ Weights are safetensors or .bin, whole or sharded; nothing in a file is ever exe
     masked_lm.bias                cls.predictions.bias
 
 In files "bert." may stand before the encoder's names, and the first releases call LayerNorm's weight and bias gamma and
-beta: `canonical` takes both away.
+beta: `canonical` takes both away. Other families have names of their own, see `config.Family`; here all are BERT's.
 """
 
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, get_args
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError, require, translated
+from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import write_atomic, write_json
-from tinydistil.base.hub import WEIGHT_FILES, resolve_folder, weight_files
-from tinydistil.model.config import BertConfig, config_to_json, read_config
+from tinydistil.base.hub import read_weights, resolve_folder
+from tinydistil.model.config import BertConfig, config_to_json, family, read_config
 
 # Applied in this order, each to what the one before left.
 _TO_FILE: tuple[tuple[str, str], ...] = (
@@ -55,8 +51,6 @@ HEAD_BIAS = "cls.predictions.bias"
 WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 POOLER_WEIGHT = "pooler.dense.weight"
 
-# Wider or narrower numbers than these come from files that no BERT is published in, or are no numbers of a model.
-_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # Constants that old releases stored: 0, 1, 2, ... and 0, 0, 0, ...
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
@@ -70,66 +64,26 @@ def file_names(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def canonical(name: str) -> str:
-    """A file's name without "bert." or DataParallel's "module." in front, gamma and beta called weight and bias."""
-    name = name.removeprefix("module.").removeprefix("bert.")
+def canonical(name: str, model_type: str = "bert") -> str:
+    """BERT's name for a file's, without "bert." or DataParallel's "module." in front, gamma and beta called weight and
+    bias."""
+    name = family(model_type).bert_name(name)
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every weight of a folder under its canonical name, in the file's own dtype, memory-mapped where possible.
-
-    model.safetensors is preferred to pytorch_model.bin. Raises InputError for missing, damaged or unsafe files.
-    """
-    files = weight_files(folder)
-    if not files:
-        held = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
-        raise InputError(f"folder {str(folder)!r} has no weights ({' or '.join(WEIGHT_FILES[::2])}); it holds {held}")
+def encoder_weights(folder: Path, config: BertConfig) -> dict[str, Tensor]:
+    """Every weight of a folder under its canonical name, see `read_weights`. Raises InputError."""
     weights: dict[str, Tensor] = {}
-    for file in files:
-        if file.name.endswith(".index.json"):
-            continue
-        require(file.is_file(), f"{str(files[0])!r} names shard {file.name!r}, which does not exist; fetch it")
-        with file.open("rb") as opened:
-            pointer = opened.read(40).startswith(b"version https://git-lfs")
-        remedy = "run `git lfs pull` in its folder"
-        require(not pointer, f"{str(file)!r} is a Git LFS pointer, not the weights; {remedy}")
-        stored = _read_safetensors(file) if file.suffix == ".safetensors" else _read_bin(file)
-        for name, tensor in stored.items():
-            twice = f"{str(file)!r}: weight {name!r} is there twice, in another shard or under an older name"
-            require(canonical(name) not in weights, twice)
-            weights[canonical(name)] = tensor
-    return {name: tensor for name, tensor in weights.items() if name not in _BUFFERS}
+    for name, tensor in read_weights(folder).items():
+        twice = f"{str(folder)!r}: weight {name!r} is there twice, in another shard or under an older name"
+        require(canonical(name, config.model_type) not in weights, twice)
+        weights[canonical(name, config.model_type)] = tensor
+    weights = {name: tensor for name, tensor in weights.items() if name not in _BUFFERS}
+    return dict(family(config.model_type).from_file(weights, config))
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    damaged = translated(f"{str(path)!r} is not a whole safetensors file", "it may have been cut short: fetch it again")
-    with damaged, safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-
-
-def _read_bin(path: Path) -> dict[str, Tensor]:
-    refused = f"{str(path)!r} is not a plain file of tensors and was refused unopened"
-    with translated(f"{str(path)!r} is damaged", "fetch it again"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about what is refused below
-        try:
-            # The oldest .bin files are bare pickles, which cannot be memory-mapped.
-            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except pickle.UnpicklingError as error:
-            with translated(refused, "ask its author for safetensors"):
-                raise error
-    if not isinstance(stored, dict):
-        raise InputError(f"{str(path)!r} must hold a mapping of names to tensors, got {type(stored).__name__}")
-    for name, tensor in stored.items():
-        # plain numbers in memory: neither sparse nor nested, quantised or without data
-        plain = isinstance(name, str) and type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
-        if not plain or tensor.is_meta or tensor.is_nested or tensor.is_quantized:
-            raise InputError(
-                f"{str(path)!r} must hold a mapping of names to dense tensors, but {name!r} is "
-                f"{type(tensor).__name__}; save the model's state_dict() alone"
-            )
-    # detach: some save parameters, which a copy would otherwise tie to autograd
-    return {name: tensor.detach() for name, tensor in stored.items()}
+# Wider or narrower numbers than these come from files that no BERT is published in, or are no numbers of a model.
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def fill(module: nn.Module, wanted: Mapping[str, tuple[str, ...]], stored: Mapping[str, Tensor], folder: Path) -> None:
@@ -236,7 +190,7 @@ class Pretrained(nn.Module):
             raise InputError(f"heads {heads!r} is unknown{nearest(heads, get_args(Heads))}")
         # A new head brings labels of its own.
         config = read_config(folder / "config.json", labels=cls.has_labels and heads != "new")
-        config, stored = config.replace(**(changes or {})), read_weights(folder)
+        config, stored = config.replace(**(changes or {})), encoder_weights(folder, config)
         if DECODER_BIAS in stored:
             # Where both are there and differ, transformers computes with this one.
             stored[HEAD_BIAS] = stored.pop(DECODER_BIAS)
@@ -298,4 +252,5 @@ class Pretrained(nn.Module):
         if DECODER_WEIGHT in weights:
             # transformers holds the untied decoder's bias under a name of its own
             weights[DECODER_BIAS] = weights[HEAD_BIAS]
-        return weights
+        parts = family(self.config.model_type)
+        return {parts.file_name(name): tensor for name, tensor in parts.to_file(weights, self.config).items()}

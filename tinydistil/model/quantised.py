@@ -117,7 +117,8 @@ class QuantisedLinear(nn.Module):
         weight = linear.weight.detach()
         codes, scales = quantise_weight(weight if smoothing is None else weight * smoothing)
         # Plain attributes: as buffers they would travel with `.to()`, which the kernel's own layout cannot.
-        self.bias, self.packed = linear.bias.detach().clone(), _pack(codes)
+        bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().clone()
+        self.bias, self.packed = bias, _pack(codes)
         self.scales, self.zeros = scales, torch.zeros(len(codes), dtype=torch.int64)
         self.shrink = None if smoothing is None else smoothing.reciprocal()
         # What the layer answers to a row of ones, for the middle that codes are counted from.

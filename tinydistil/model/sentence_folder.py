@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from tinydistil.base.config import shown
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, write_json
-from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, Module, modules_of, sentence_root
+from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, Module, modules_of, read_weights, sentence_root
 from tinydistil.model.config import BertConfig
 from tinydistil.model.layers import REDUCTIONS, pool
-from tinydistil.model.pretrained import fill, read_weights
+from tinydistil.model.pretrained import fill
 
 # What may follow the pooling.
 _FOLLOWED = ("Dense", "LayerNorm", "Normalize", "Dropout")
@@ -182,7 +182,7 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
             fill(layer, wanted, stored, root / path)
             layers.append(layer)
             size = layer.linear.out_features if isinstance(layer, _Dense) else size
-    limit = None if found.max_length is None else min(found.max_length, config.max_position_embeddings)
+    limit = None if found.max_length is None else min(found.max_length, config.longest)
     return SentenceVectors(**vars(replace(found, max_length=limit)), layers=nn.Sequential(*layers).eval(), size=size)
 
 
@@ -192,7 +192,7 @@ def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, 
     pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut. Raises InputError for another
     pooling, or a length that the model has no positions for.
     """
-    known, longest = ("cls", "mean", "max"), config.max_position_embeddings
+    known, longest = ("cls", "mean", "max"), config.longest
     require(pooling in known, f"pooling {pooling!r} cannot be declared; choose one of {', '.join(known)}")
     require(3 <= max_length <= longest, f"max_length must be in 3..{longest}, the model's positions, got {max_length}")
     modes = {f"pooling_mode_{_MODES[each]}": each == pooling for each in known}

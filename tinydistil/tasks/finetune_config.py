@@ -113,7 +113,7 @@ def settings_for(
         epochs=epochs,
         learning_rate=rate,
         batch_size=16 if kind == "answer" else 32,
-        max_length=max(8, min(256 if kind in ("tag", "answer") else 128, model.max_position_embeddings)),
+        max_length=max(8, min(256 if kind in ("tag", "answer") else 128, model.longest)),
     )
     config = from_mapping(FineTuneConfig, {**to_mapping(default), **changes})
     if rows and "epochs" not in changes and model.hidden_size <= _BY_WIDTH[0][0]:

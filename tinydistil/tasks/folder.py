@@ -101,7 +101,7 @@ def new_model(folder: Path, task: AnyTask, *, pooling: str, seed: int) -> TaskMo
 
 def check_length(model: TaskModel, task: AnyTask, whose: str) -> None:
     """Raise InputError where the task's examples are longer than `model` reads."""
-    longest = model.config.max_position_embeddings
+    longest = model.config.longest
     fits = task.max_length <= longest
     require(fits, f"max_length must be <= {longest}, {whose} positions, got {task.max_length}")
 
@@ -142,7 +142,7 @@ def load(name: str | Path, kinds: tuple[str, ...], *, revision: str | None = Non
     require(form in forms, f"{str(path)!r}: form must be {' or '.join(forms)}, got {shown(form)}")
     model = PAIR_MODELS.get(form, MODELS[kind]).from_pretrained(folder, heads="require", attention="packed")
     tokenizer = Tokenizer.from_pretrained(folder)
-    longest, labels = model.config.max_position_embeddings, model.config.labels
+    longest, labels = model.config.longest, model.config.labels
     # type(), not isinstance(): true is an int too. [CLS], a token and [SEP] are the least.
     fits = type(max_length) is int and 3 <= max_length <= longest
     for field, sound, wanted in (

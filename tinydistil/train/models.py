@@ -123,6 +123,12 @@ def _shape_of(config: RunConfig, stored: BertConfig | None, teacher: BertConfig 
     if teacher is None:
         return shape
     layers, width = teacher.num_hidden_layers, teacher.hidden_size
+    berts = shape.model_type == teacher.model_type == "bert"
+    require(
+        start != "projected" or berts,
+        f"student.start 'projected' is from BERT to BERT, got {teacher.model_type} to {shape.model_type}; choose "
+        "student.start random or own",
+    )
     require(
         start != "projected" or (shape.hidden_size <= width and shape.num_hidden_layers <= layers),
         f"student.start 'projected' reduces the teacher ({layers}x{width}) to the student, which is larger "

@@ -159,7 +159,7 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
             model = student.bert if head == "none" else student
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            longest = student.config.max_position_embeddings
+            longest = student.config.longest
             declared = min(tokenizer.max_length or longest, longest)
             declare_sentence_encoder(folder, student.config, pooling="mean", max_length=declared)
             write_text(folder / "README.md", model_card(plan, model, outcome))

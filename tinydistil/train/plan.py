@@ -22,7 +22,7 @@ from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher.cached import MOST_PARTS
 from tinydistil.distill.teacher.live import FASTEST, check_teacher_precision, fastest_precision
 from tinydistil.model.config import BertConfig, memory_there, read_config
-from tinydistil.model.pretrained import HEAD_BIAS, read_weights
+from tinydistil.model.pretrained import HEAD_BIAS, encoder_weights
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import Student, student_of
@@ -154,9 +154,9 @@ def make_plan(
     prefixed = 0 if teacher is None else len(teacher.prefix_ids)
     for who, shape, more in (("student", student.shape, 0), ("teacher", seen or student.shape, prefixed)):
         require(
-            read.longest + more <= shape.max_position_embeddings,
+            read.longest + more <= shape.longest,
             f"prepare.max_length {read.longest}{f' and a prefix of {more}' if more else ''} is longer than the {who}'s "
-            f"position table ({shape.max_position_embeddings}); lower it (--max-length) and prepare the text so",
+            f"position table ({shape.longest}); lower it (--max-length) and prepare the text so",
         )
     _check_memory(config, shapes, read.mean_tokens, device_of(device))
     if text is None:
@@ -221,7 +221,7 @@ def _teacher_of(config: RunConfig) -> ModelFolder:
     folder = resolve_folder(config.teacher)
     shape = read_config(folder / "config.json")
     tokenizer = Tokenizer.from_pretrained(folder)
-    predicts_words = HEAD_BIAS in read_weights(folder)  # memory-mapped: names cost nothing
+    predicts_words = HEAD_BIAS in encoder_weights(folder, shape)  # memory-mapped: names cost nothing
     require(
         tokenizer.vocab_size <= shape.vocab_size,
         f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
