@@ -32,6 +32,14 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"vocab_size": VOCABULARY, "dim": 48, "n_layers": 3, "n_heads": 3, "hidden_dim": 100, "activation": "relu",
          "sinusoidal_pos_embds": True, "pad_token_id": 2},
     ),
+    "electra": (
+        _SMALL | {"embedding_size": 16},
+        _OTHER | {"embedding_size": 48},
+    ),
+    "albert": (
+        _SMALL | {"embedding_size": 16, "num_hidden_layers": 4, "hidden_dropout_prob": 0.0},
+        _OTHER | {"embedding_size": 20, "num_hidden_layers": 4, "num_hidden_groups": 2, "hidden_act": "relu"},
+    ),
 }  # fmt: skip
 CASES = [(name, shape) for name in FAMILIES for shape in (0, 1)]
 Theirs = Any  # a model of transformers
