@@ -7,6 +7,7 @@ Tokenizing word by word gives what tokenizing the sentence gives, because WordPi
 and a language repeats its words, so pieces are looked up, not computed.
 """
 
+import json
 import re
 from array import array
 from bisect import bisect_right
@@ -52,7 +53,7 @@ class WordEncoder:
         self.piece_dtype = np.min_scalar_type(capacity).newbyteorder("<")
         self.token_dtypes = tuple(token_dtype(each.vocab_size) for each in tokenizers)
         self._tokenizers = tuple(tokenizers)
-        self._backends = [Backend.from_str(each.backend.to_str()) for each in tokenizers]
+        self._backends = [Backend.from_str(_spaced(each.backend.to_str())) for each in tokenizers]
         for backend in self._backends:
             # "[MASK]" in a text is four letters in brackets: a crawled page must mask nothing of ours.
             backend.encode_special_tokens = True
@@ -128,6 +129,19 @@ class WordEncoder:
             tuple(ids[len(ids) * part // parts : len(ids) * (part + 1) // parts] for ids in word)
             for part in range(parts)
         ]
+
+
+def _spaced(rules: str) -> str:
+    """A tokenizer.json whose byte-level steps take a text for what stands behind a space, as words mostly do."""
+    if '"ByteLevel"' not in rules:
+        return rules  # XLM-R's are 17 MB
+    known = json.loads(rules)
+    steps = [known["pre_tokenizer"] or {}, known["post_processor"] or {}]
+    for step in steps:
+        steps += [*step.get("pretokenizers", []), *step.get("processors", [])]
+        if step.get("type") in ("ByteLevel", "RobertaProcessing"):
+            step |= {"add_prefix_space": True, "trim_offsets": False}
+    return json.dumps(known)
 
 
 class _Table(dict[str, bytes]):
