@@ -85,9 +85,7 @@ def deberta(lines: list[str]) -> tuple[Backend, dict[str, str]]:
     backend.normalizer = normalizers.Sequence(
         [normalizers.Strip(), normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")]
     )
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Metaspace()]
-    )
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
     trainer = trainers.UnigramTrainer(vocab_size=1500, special_tokens=list(SQUARE.values()), unk_token="[UNK]",
                                       show_progress=False)  # fmt: skip
