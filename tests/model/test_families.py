@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import read_config
@@ -39,6 +40,22 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "albert": (
         _SMALL | {"embedding_size": 16, "num_hidden_layers": 4, "hidden_dropout_prob": 0.0},
         _OTHER | {"embedding_size": 20, "num_hidden_layers": 4, "num_hidden_groups": 2, "hidden_act": "relu"},
+    ),
+    "modernbert": (
+        _SMALL | {"num_hidden_layers": 4, "local_attention": 8, "global_attn_every_n_layers": 3, "pad_token_id": 0},
+        {key: value for key, value in _OTHER.items() if key not in ("hidden_act", "layer_norm_eps")} | {
+            "hidden_activation": "relu", "classifier_activation": "silu", "norm_eps": 1e-6, "pad_token_id": 2,
+            "norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True,
+            "decoder_bias": False, "local_attention": 13, "global_attn_every_n_layers": 2,
+            "global_rope_theta": 500.0, "local_rope_theta": 70.0},
+    ),
+    "deberta-v2": (
+        # transformers takes sqrt(n K) in float32, where these, 6 and 4, are exact
+        _SMALL | {"hidden_size": 48, "relative_attention": True, "share_att_key": True, "pos_att_type": ["p2c", "c2p"],
+                  "norm_rel_ebd": "layer_norm", "position_buckets": 16, "max_relative_positions": -1,
+                  "position_biased_input": False, "type_vocab_size": 0},
+        _OTHER | {"num_attention_heads": 6, "relative_attention": True, "pos_att_type": ["c2p"],
+                  "max_relative_positions": 20, "position_biased_input": True, "type_vocab_size": 2},
     ),
 }  # fmt: skip
 CASES = [(name, shape) for name in FAMILIES for shape in (0, 1)]
@@ -84,6 +101,19 @@ def ours_of(theirs: Theirs, folder: Path, kind: str, attention: str = "sdpa") ->
 
 def worst(ours: Tensor, theirs: Tensor, mask: Tensor) -> float:
     return float((ours - theirs)[mask != 0].abs().max())
+
+
+@pytest.fixture(autouse=True)
+def exact_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers rounds ModernBERT's rotated queries and keys, and its softmax, to float32 in float64 models too."""
+    theirs = transformers.models.modernbert.modeling_modernbert
+
+    def rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int) -> tuple[Tensor, ...]:
+        cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        return tuple(each * cos + theirs.rotate_half(each) * sin for each in (query, key))
+
+    monkeypatch.setattr(theirs, "apply_rotary_pos_emb", rotate)
+    monkeypatch.setattr(theirs, "eager_attention_forward", sdpa_attention_forward)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "packed", "eager"])

@@ -69,7 +69,7 @@ def project_teacher(
         if table is not None
     )
     own = student.bert.embeddings
-    assert own.token_type is not None, "BERT has segments"
+    assert own.token_type is not None and own.position is not None, "BERT has segments and positions"
     own.position.weight[: len(positions)] = positions[: len(own.position.weight)]
     own.token_type.weight[: len(types)] = types[: len(own.token_type.weight)]
     hidden = _fit_norm(own.norm, words[ids] + positions[attend.position_ids] + types[0], embedded @ basis.T)

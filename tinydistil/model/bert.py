@@ -53,7 +53,7 @@ class Embeddings(nn.Module):
         width, types = config.embedding_width, config.type_vocab_size
         # padding_idx: the row of [PAD] gets no gradient from being looked up
         self.word = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
-        self.position = nn.Embedding(config.max_position_embeddings, width)
+        self.position: nn.Embedding | None = nn.Embedding(config.max_position_embeddings, width)  # some have none
         self.token_type = nn.Embedding(types, width) if types else None
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout_prob, self.first_position = config.hidden_dropout_prob, config.first_position
@@ -73,11 +73,13 @@ class Embeddings(nn.Module):
                 types = self.token_type.weight[0] if token_type_ids is None else self.token_type(token_type_ids)
         except IndexError:  # raised on CPU only; CUDA would need a host sync a batch to check
             raise self._out_of_range(input_ids, token_type_ids) from None
-        if position_ids is None:
-            positions = self.position.weight[first : first + input_ids.shape[-1]]
-        else:
-            positions = self.position(position_ids + first if first else position_ids)
-        hidden = (words if types is None else words.add_(types)).add_(positions)
+        hidden = words if types is None else words.add_(types)
+        if self.position is not None:
+            if position_ids is None:
+                positions = self.position.weight[first : first + input_ids.shape[-1]]
+            else:
+                positions = self.position(position_ids + first if first else position_ids)
+            hidden.add_(positions)
         return drop(self.norm(hidden), self.dropout_prob if self.training else 0.0, in_place=True)
 
     def _out_of_range(self, input_ids: Tensor, token_type_ids: Tensor | None) -> InputError:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -121,6 +122,8 @@ _MODULES = {
     "distilbert": "tinydistil.model.families.distilbert",
     "electra": "tinydistil.model.families.electra",
     "albert": "tinydistil.model.families.albert",
+    "deberta-v2": "tinydistil.model.families.deberta_v2",
+    "modernbert": "tinydistil.model.families.modernbert",
 }
 
 
@@ -185,7 +188,7 @@ def read_config(path: Path, *, labels: bool = False) -> BertConfig:
     labels: whether its class names matter; where they do not, a table of them that cannot be read is no error.
     Raises InputError for an architecture that `model.families` does not know, or a bad value.
     """
-    values = read_json(path)
+    values, cls = read_json(path), BertConfig
     try:
         cls = family(values.get("model_type") or "bert").config
         known = cls.from_file(values)
@@ -197,7 +200,9 @@ def read_config(path: Path, *, labels: bool = False) -> BertConfig:
             known["labels"] = _labels(values)
         return fitting(from_mapping(cls, known))
     except InputError as error:
-        raise InputError(f"{str(path)!r}: {error}") from None
+        # Under the names that the file has.
+        said = re.sub(r"\b\w+\b", lambda word: cls.file_names.get(word[0], word[0]), str(error))
+        raise InputError(f"{str(path)!r}: {said}") from None
 
 
 def memory_there() -> int:

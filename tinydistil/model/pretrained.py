@@ -30,6 +30,7 @@ from tinydistil.model.config import BertConfig, config_to_json, family, read_con
 # Applied in this order, each to what the one before left.
 _TO_FILE: tuple[tuple[str, str], ...] = (
     (r"\blayers\.", "encoder.layer."),
+    (r"\bfinal\.", "encoder.final."),
     (r"\battention\.output\.", "attention.output.dense."),
     (r"\battention_norm\.", "attention.output.LayerNorm."),
     (r"\bup\.", "intermediate.dense."),
@@ -199,19 +200,20 @@ class Pretrained(nn.Module):
             del stored[DECODER_WEIGHT]  # it only repeats the word embeddings
         with torch.device("meta"):  # no time spent on random weights that are replaced at once
             model = cls._shaped_by(config, stored, attention=attention, heads=heads)
+        called = family(config.model_type).file_name
         wanted, newly_made = {ours: tuple(map(canonical, file_names(ours))) for ours in model.state_dict()}, set()
         for ours, names in wanted.items():
             absent = [each for each in names if each not in stored]
             if absent and absent[0].startswith(_ENCODER):
                 raise InputError(
-                    f"{str(folder)!r} lacks the encoder weight {absent[0]!r}; does its config.json (num_hidden_layers) "
-                    f"belong to these weights, and is it a BERT? It holds "
+                    f"{str(folder)!r} lacks the encoder weight {called(absent[0])!r}; does its config.json "
+                    f"(num_hidden_layers) belong to these weights, and are they of a {config.model_type}? It holds "
                     f"{', '.join(sorted(stored)[:3]) or 'no tensor'} ..."
                 )
             if absent and heads == "require":
                 raise InputError(
-                    f"{str(folder)!r} lacks {absent[0]!r}: a model without that head; train one, or choose a model "
-                    "that has it"
+                    f"{str(folder)!r} lacks {called(absent[0])!r}: a model without that head; train one, or choose "
+                    "a model that has it"
                 )
             # The pooler is no head: it is part of what was pretrained.
             if absent or (heads == "new" and not names[0].startswith((*_ENCODER, "pooler."))):
@@ -222,7 +224,7 @@ class Pretrained(nn.Module):
         if unused := [each for each in left_over if each.startswith(_ENCODER)]:
             raise InputError(
                 f"{str(folder)!r} holds {len(unused)} encoder weights that config.json has no place for, "
-                f"such as {unused[0]!r}; is num_hidden_layers right, and is this a BERT?"
+                f"such as {called(unused[0])!r}; is num_hidden_layers right, and are they of a {config.model_type}?"
             )
         model.init_weights(only=newly_made)
         model.load_report = LoadReport(str(name), tuple(loaded), tuple(left_over), tuple(sorted(newly_made)))

@@ -1,6 +1,6 @@
 """ALBERT (Lan et al. 2020): factorised word vectors (sec. 3.1), and layers that share their weights within a group."""
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -9,7 +9,7 @@ from torch import nn
 from tinydistil.base.config import OneOf, Range
 from tinydistil.base.errors import require
 from tinydistil.model.bert import BERT, Layer
-from tinydistil.model.config import ACTIVATIONS, Dropout, Family, Weights
+from tinydistil.model.config import ACTIVATIONS, Dropout, Family
 from tinydistil.model.families.electra import FactorisedConfig, ProjectedEmbeddings
 
 
@@ -42,38 +42,26 @@ class AlbertConfig(FactorisedConfig):
         shared = self.num_hidden_layers - self.num_hidden_groups
         return super().parameters - shared * self.hidden_size * (4 * self.hidden_size + 2 * self.intermediate_size)
 
-    def group_of(self, layer: int) -> int:
-        """The group of a layer."""
-        return layer * self.num_hidden_groups // self.num_hidden_layers
 
+class SharedLayers(nn.ModuleList):
+    """The groups' layers, each as often as it has layers, one behind the other; their weights are there once."""
 
-def _layers(config: AlbertConfig) -> nn.ModuleList:
-    groups = [Layer(config) for _ in range(config.num_hidden_groups)]
-    return nn.ModuleList(groups[config.group_of(layer)] for layer in range(config.num_hidden_layers))
+    order: tuple[int, ...] = ()
 
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(Layer(config) for _ in range(config.num_hidden_groups))
+        layers, groups = config.num_hidden_layers, config.num_hidden_groups
+        self.order = tuple(layer * groups // layers for layer in range(layers))
 
-_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
+    def __iter__(self) -> Iterator[nn.Module]:
+        own = list(self._modules.values())
+        return iter([own[group] for group in self.order])
 
+    def __len__(self) -> int:
+        return len(self.order)
 
-def _to_each_layer(weights: Weights, config: AlbertConfig) -> Weights:
-    """Groups' weights as those of each of their layers."""
-    found = {name: weight for name, weight in weights.items() if not _LAYER.search(name)}
-    for name, weight in weights.items():
-        if match := _LAYER.search(name):
-            for layer in range(config.num_hidden_layers):
-                if config.group_of(layer) == int(match[1]):
-                    found[_LAYER.sub(f"encoder.layer.{layer}.", name)] = weight
-            if int(match[1]) >= config.num_hidden_groups:
-                found[name.replace("encoder.layer.", "encoder.group.")] = weight  # left over: reported
-    return found
-
-
-def _to_groups(weights: Weights, config: AlbertConfig) -> Weights:
-    """Each group's weights once."""
-    return {
-        _LAYER.sub(lambda match: f"encoder.layer.{config.group_of(int(match[1]))}.", name): weight
-        for name, weight in weights.items()
-    }
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
 
 
 _INNER = "albert_layers.0."
@@ -93,8 +81,5 @@ _NAMES = (
     ("cls.predictions.bias", "predictions.bias"),
 )
 FAMILIES = {
-    "albert": Family(
-        AlbertConfig, ProjectedEmbeddings, _layers, BERT.masked_lm, prefix="albert.", names=_NAMES,
-        from_file=_to_each_layer, to_file=_to_groups,
-    )
-}  # fmt: skip
+    "albert": Family(AlbertConfig, ProjectedEmbeddings, SharedLayers, BERT.masked_lm, prefix="albert.", names=_NAMES)
+}
