@@ -20,7 +20,10 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, options="tinydistil.corpus.prepare_config:RawRunConfig")
     parser.add_argument(
-        "--recipe", dest="recipe.name", metavar="RECIPE", help="total, partial, vectors, distilbert or mlm"
+        "--recipe",
+        dest="recipe.name",
+        metavar="RECIPE",
+        help="total, partial, vectors, contrast, distilbert, tinybert, minilm, minilmv2 or mlm",
     )
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
     parser.add_argument(

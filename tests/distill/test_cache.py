@@ -37,12 +37,12 @@ def toy(case: str) -> tuple[Learner, LiveTeacher, MaskedBatches]:
     return learner.float(), live, batches
 
 
-VECTORS = ("hidden", "pooled")
+VECTORS = ("hidden", "pooled", "contrast", "similarity")
 
 
 def vectors_of(states: TeacherStates) -> dict[str, Tensor]:
     """The teacher's vectors by term."""
-    return {term: states[term][term] for term in VECTORS if term in states}
+    return {term: vectors for term in VECTORS if term in states for vectors in states[term].values()}
 
 
 def words_of(states: TeacherStates) -> object:

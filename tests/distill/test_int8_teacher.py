@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
-from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, fastest_precision, quantise_teacher
+from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, fastest_precision
+from tinydistil.distill.teacher.quantise import quantise_teacher
 from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig

@@ -158,7 +158,7 @@ CASES = {
         ["--teacher-cache", "cache", *options("train.mask.epochs=0")],
     ),
     "cache of every token's words": Case(
-        r"--teacher-cache keeps masked tokens' distributions",
+        r"a teacher.s cache keeps masked tokens' distributions",
         ["--teacher-cache", "cache", *options("recipe.soft_positions=all")],
     ),
     "cache of more than the vocabulary": Case(
@@ -179,7 +179,7 @@ CASES = {
         [*VECTORS, "--teacher-prefix", "o gato ", "--max-length", "512", *options("prepare.pack=false")],
     ),
     "encoded words of no pooled vector": Case(
-        r"student.embeddings 'encoded' begins a new student with the teacher's vectors as the term 'pooled' .*vectors",
+        r"student.embeddings 'encoded' begins a new student with the teacher's vectors as a term of sentences .*vectors",
         options("student.embeddings=encoded"),
     ),
     "encoded words of a learned projection": Case(

@@ -16,9 +16,10 @@ from tests.tasks.conftest import similarities
 from tests.train.processes import RankProcesses
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
+from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pairs import BertForCosine
-from tinydistil.tasks.cosent import SCALE, CosentObjective, CosentTrainer, cosent
+from tinydistil.tasks.cosent import SCALE, CosentObjective, cosent
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model
 from tinydistil.tasks.label_task import TextTask
@@ -84,7 +85,7 @@ def gradients_of(ranks: Ranks, accumulation: int) -> tuple[dict[str, Tensor], di
     torch.manual_seed(0)
     config = BertConfig(40, 16, 2, 2, 32, max_position_embeddings=12, labels=("number",), initializer_range=0.3)
     objective = CosentObjective(BertForCosine(config, attention="packed").double(), soft=0.3).eval()
-    trainer = CosentTrainer(objective, torch.optim.SGD(objective.parameters(), lr=0.0), ranks, clip_norm=0.0)
+    trainer = GatheringTrainer(objective, torch.optim.SGD(objective.parameters(), lr=0.0), ranks, clip_norm=0.0)
     kept: dict[str, Tensor] = {}
     trainer.optimizer.register_step_pre_hook(
         lambda *_: kept.update({name: each.grad.clone() for name, each in objective.named_parameters()})
@@ -154,7 +155,7 @@ def test_both_passes_draw_the_same_dropout(monkeypatch: pytest.MonkeyPatch) -> N
         return found
 
     monkeypatch.setattr(CosentObjective, "_compared", kept)
-    trainer = CosentTrainer(objective, torch.optim.SGD(objective.parameters(), lr=0.0), ALONE)
+    trainer = GatheringTrainer(objective, torch.optim.SGD(objective.parameters(), lr=0.0), ALONE)
     batches = TaskBatches(encoded(LENGTHS), pad_id=0, batch_size=11, seed=1)
     trainer.step(batches.micro_batches(0, rank=0, world_size=1, accumulation=3), 0.0)
     assert len(seen) == 6

@@ -12,6 +12,7 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.sampling import MaskConfig
 from tinydistil.batches.shards import WordPair
+from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.distill.losses import vocabulary_loss
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import RECIPES, Recipe
@@ -46,9 +47,24 @@ CASES: dict[str, Recipe] = {
     "pooled": Recipe(hard=0.0, pooled=1.0, projection="teacher-to-student", teacher_sees="original"),
     "whitened": Recipe(hard=0.0, hidden=1.0, pooled=1.0, unit="word", projection="pca", centred=True, whitening=0.5),
     "words, masked, mse": Recipe(hidden=0.5, pooled=2.0, unit="word", distance="mse", projection="pca"),
+    "layers": Recipe(hard=0.0, terms={"layers": 1.0}),
+    "layers by words": Recipe(
+        hard=0.0,
+        terms={"layers": {"layers": "0:0,2:1", "unit": "word", "projection": "pca", "distance": "cosine"}},
+    ),
+    "attention": Recipe(hard=0.0, terms={"attention": 2.0}),
+    "attention's scores": Recipe(
+        hard=0.0, terms={"attention": {"weight": 1.0, "distance": "mse", "heads": "mean", "layers": "2:1"}}
+    ),
+    "attention, mean heads": Recipe(hard=0.0, terms={"attention": {"heads": "mean", "layers": "last"}}),
+    "relations": Recipe(hard=0.0, terms={"relations": {"heads": 4, "student_layer": 1}}),
+    "contrast": Recipe(hard=0.0, terms={"contrast": {"projection": "teacher-to-student", "centred": True}}),
+    "contrast beside words": Recipe(terms={"contrast": 2.0}),
+    "similarity": Recipe(hard=0.0, terms={"similarity": 3.0}),
+    "similarity, mse": Recipe(hard=0.0, terms={"similarity": {"distance": "mse", "centred": True, "whitening": 0.5}}),
 }
 # Here the teacher reads the same words in tokens of its own.
-TWO_VOCABULARIES = ("partial", "pooled", "whitened", "words, masked, mse")
+TWO_VOCABULARIES = ("partial", "pooled", "whitened", "words, masked, mse", "layers by words", "contrast", "similarity")
 
 
 # One long sequence, most of one or two tokens: many slices of a batch of 11 hold no masked token at all.
@@ -163,7 +179,8 @@ def toy_trainer(
         learner.fit(live.read, [batches.collate(np.arange(11), epoch) for epoch in (8, 9)])
     precision = "float32" if precision == "float64" else precision
     clip_norm = float(learning_rate > 0)
-    return Trainer(learner, optimizer, ranks, teacher=live, precision=precision, clip_norm=clip_norm), batches
+    kind = GatheringTrainer if recipe.needs.batch > 1 else Trainer
+    return kind(learner, optimizer, ranks, teacher=live, precision=precision, clip_norm=clip_norm), batches
 
 
 def toy_case(case: str, ranks: Ranks) -> tuple[Trainer, MaskedBatches]:

@@ -98,6 +98,7 @@ class Needs:
     student, teacher: the states, by name, of "hidden" and "logits"; of the teacher also "pooled", the vector of a
     sequence as the teacher's folder declares it. tokens: both must read the same tokens. masks: it is about masked
     positions alone, and has nothing to say where none is masked. reason: why it needs that, as a message begins.
+    batch: sequences of a step that it compares with each other, at the least; 1 where it compares none.
     """
 
     student: tuple[str, ...] = ("hidden",)
@@ -105,6 +106,7 @@ class Needs:
     tokens: bool = False
     masks: bool = False
     reason: str = ""
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +197,13 @@ class RepresentationOptions(TermOptions, table="recipe"):
         student, teacher = shapes.student.hidden_size, shapes.teacher.hidden_size
         require(
             self.projection != "none" or student == teacher,
-            f"recipe.projection must not be 'none' where widths differ ({student} and {teacher}); "
+            f"{self._table}projection must not be 'none' where widths differ ({student} and {teacher}); "
             "choose student-to-teacher, teacher-to-student, pca or random",
         )
         require(
             self.projection not in FIXED or teacher >= student,
-            f"recipe.projection {self.projection!r} reduces the teacher ({teacher}) to the student ({student}), which "
-            "is wider; choose student-to-teacher",
+            f"{self._table}projection {self.projection!r} reduces the teacher ({teacher}) to the student ({student}), "
+            "which is wider; choose student-to-teacher",
         )
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
@@ -276,7 +278,7 @@ class VocabularyOptions(TermOptions, table="recipe"):
             return
         require(
             self.soft_positions == "masked",
-            "--teacher-cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
+            "a teacher's cache keeps masked tokens' distributions, not those of all; set recipe.soft_positions=masked",
         )
         if cache.words == "hidden":
             return

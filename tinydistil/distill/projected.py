@@ -194,7 +194,7 @@ def encode_words(
     own: the teacher's tokenizer. prefix, pools_prefix: as in `MaskedBatches`. So static embeddings are distilled too
     (model2vec, Tulkens & van Dongen 2024).
     """
-    (pooled,) = (states["pooled"] for states in teacher.states.values() if "pooled" in states)
+    pooled, *_ = (states["pooled"] for states in teacher.states.values() if "pooled" in states)
     device, special = next(teacher.model.parameters()).device, set(vocabulary.special.spellings())
     texts = [vocabulary.token(i) for i in range(vocabulary.vocab_size)]
     chosen = [i for i, text in enumerate(texts) if text not in special]

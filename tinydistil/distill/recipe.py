@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
-from tinydistil.base.config import Checked, OneOf, Table, from_mapping
+from tinydistil.base.config import Checked, OneOf, Table, from_mapping, table_of
 from tinydistil.base.errors import require
 from tinydistil.distill.options import (
     DIVERGENCES,
@@ -65,7 +65,8 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.parts), "recipe: one of hard, soft, hidden, pooled must be > 0, or terms given")
+        if not self.terms:  # which need torch, and --help does without: they are looked at where a recipe is chosen
+            _ = self.parts
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -80,6 +81,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         parts.append(Part("pooled", "pooled", self.pooled, self._options(PooledOptions)))
         parts += map(self._part, self.terms)
         parts = [part for part in parts if max(values_of(part.weight)) > 0]
+        require(bool(parts), "recipe: one of hard, soft, hidden, pooled must be > 0, or terms given")
         names = [part.name for part in parts]
         require(len(set(names)) == len(names), f"recipe.terms: two terms of one name among {', '.join(names)}")
         return tuple(parts)
@@ -107,7 +109,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         student = dict.fromkeys(name for needs in every for name in needs.student)
         teacher = dict.fromkeys(name for needs in every for name in needs.teacher)
         tokens, masks = any(needs.tokens for needs in every), any(needs.masks for needs in every)
-        return Needs(tuple(student), tuple(teacher), tokens, masks)
+        return Needs(tuple(student), tuple(teacher), tokens, masks, batch=max(needs.batch for needs in every))
 
     def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
         """Raise InputError where it asks what a student and a teacher of these shapes, or a `cache`, cannot give."""
@@ -133,8 +135,19 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
             "recipe.teacher_sees": self.teacher_sees,
         }
         for part in taught:
-            found |= part.options.bound(cache, shapes)
+            own = f"recipe.terms.{part.name}." if part.name in self.terms else "recipe."
+            found |= {name.replace("recipe.", own): each for name, each in part.options.bound(cache, shapes).items()}
         return found
+
+
+def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `recipe` with `changes`, those of its terms term by term: a number is the weight alone."""
+    own, given = (
+        {name: dict(each) if isinstance(each, Mapping) else {"weight": each} for name, each in terms.items()}
+        for terms in (recipe.terms, table_of(changes.get("terms", {}), "recipe.terms"))
+    )
+    terms = {name: {**own.get(name, {}), **given.get(name, {})} for name in {**own, **given}}
+    return {**{each.name: getattr(recipe, each.name) for each in fields(recipe)}, **changes, "terms": terms}
 
 
 def check_divergence(divergence: str, temperature: object, *, sparse: bool = False) -> None:
@@ -172,12 +185,35 @@ RECIPES = {
     # Weights and temperature of the command that Sanh et al. 2019 published: --alpha_ce 5 --alpha_mlm 2 --alpha_cos 1.
     # Their soft targets are of all tokens, not the masked: soft_positions=all, at seven times the vocabulary products.
     "distilbert": Recipe(name="distilbert", hard=2.0, soft=5.0, hidden=1.0),
+    # Hidden states and embeddings of every n-th layer and scores of attention, by squares (Jiao et al. 2020); their
+    # second stage, on a task, is finetune.py's --teacher and --transfer.
+    "tinybert": Recipe(
+        name="tinybert",
+        hard=0.0,
+        teacher_sees="original",
+        terms={"layers": {"weight": 1.0, "embeddings": True}, "attention": {"weight": 1.0, "distance": "mse"}},
+    ),
+    # The last layer's attention, and how alike its values are (Wang et al. 2020); of any heads, how alike queries, keys
+    # and values are (Wang et al. 2021).
+    "minilm": Recipe(
+        name="minilm",
+        hard=0.0,
+        teacher_sees="original",
+        terms={"attention": {"weight": 1.0, "layers": "top"}, "relations": {"heads": 0, "relations": ["value"]}},
+    ),
+    "minilmv2": Recipe(name="minilmv2", hard=0.0, teacher_sees="original", terms={"relations": 1.0}),
     # Vectors of sentences and phrases that the teacher has encoded once; `RUNS` has the rest. Those of their words
     # too (hidden=0.3, unit=word) are no help: Spearman on ASSIN 2's training pairs 0.690 for 0.716.
     "vectors": Recipe(name="vectors", hard=0.0, pooled=1.0, teacher_sees="original", projection="random", centred=True),
 }
+RECIPES["contrast"] = replace(
+    RECIPES["vectors"], name="contrast", pooled=0.0,
+    terms={"contrast": {"weight": 1.0, "projection": "random", "centred": True}},
+)  # fmt: skip
 # What a recipe changes in the rest of a run, below what a user says.
+_UNMASKED: dict[str, Any] = {"train": {"mask": {"rate": 0.0}}}
 RUNS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("tinybert", "minilm", "minilmv2"), _UNMASKED),
     "distilbert": {"student": {"start": "layers", "model": HALF}},
     "vectors": {
         "teacher_cache": "inside",
@@ -199,3 +235,6 @@ RUNS: dict[str, dict[str, Any]] = {
         "prepare": {"pack": False, "phrases": 0.5, "max_length": 48},
     },
 }
+_VECTORS = RUNS["vectors"]
+# Whose sequences are compared with all others of the batch: there should be many.
+RUNS["contrast"] = {**_VECTORS, "train": {**_VECTORS["train"], "batch_size": 512}}

@@ -3,14 +3,13 @@
 Shapes: B pairs of texts in a micro-batch, N in the global batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tinydistil.base.ranks import Ranks
-from tinydistil.distill.step import StepResult, Trainer
 from tinydistil.distill.terms.base import Loss
+from tinydistil.distill.terms.batchwise import Gathering
 from tinydistil.tasks.task import TaskBatch, TaskModel
 
 SCALE = 20.0
@@ -27,11 +26,11 @@ def cosent(cosines: Tensor, gold: Tensor, counted: Tensor) -> Tensor:
     return torch.cat([gaps.new_zeros(1), gaps.flatten()]).logsumexp(0)
 
 
-class CosentObjective(nn.Module):
+class CosentObjective(Gathering):
     """CoSENT of the labels ("task") and of a teacher's numbers ("soft"), the same for any division of the global batch.
 
-    Each micro-batch computes the whole loss, its own cosines attached and the others' constant, from `gather`: the
-    gradients add up to that of the whole.
+    Each micro-batch computes the whole loss, its own cosines attached and the others' constant, which a
+    `GatheringTrainer` has gathered: the gradients add up to that of the whole.
     """
 
     def __init__(self, model: TaskModel, *, soft: float = 0.0) -> None:
@@ -39,34 +38,16 @@ class CosentObjective(nn.Module):
         self.model = model
         self.weights = {name: weight for name, weight in (("task", 1 - soft), ("soft", soft)) if weight > 0}
         self.reports = {name: name for name in self.weights}
-        # Of the global batch, None where a micro-batch is all of it; and where in it the next micro-batch begins.
-        self._whole: Tensor | None = None
-        self._start = 0
 
     def counts(self, batch: TaskBatch) -> Mapping[str, int]:
         """Pairs of texts of a micro-batch, for each term."""
         return {name: int(self._counted(batch, name).sum()) for name in self.weights}
 
-    @torch.no_grad()
-    def gather(self, micro_batches: Sequence[TaskBatch], ranks: Ranks) -> None:
-        """Compute what is compared with other micro-batches and ranks. The pass that follows draws the same dropout."""
-        self._whole, self._start = None, 0
-        if len(micro_batches) * ranks.world_size == 1:
-            return
-        with torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []):
-            mine = torch.cat([self._compared(batch.to(ranks.device)) for batch in micro_batches])
-        sizes = torch.zeros(ranks.world_size, dtype=torch.int64, device=mine.device)
-        sizes[ranks.rank] = len(mine)
-        ends = ranks.sum_(sizes).cumsum(0).tolist()
-        whole, self._start = mine.new_zeros(ends[-1], mine.shape[1]), ends[ranks.rank] - len(mine)
-        whole[self._start : ends[ranks.rank]] = mine
-        self._whole = ranks.sum_(whole)
-
     def forward(self, batch: TaskBatch, teacher: None = None, progress: float = 0.0) -> dict[str, Loss]:
         """The whole loss from one micro-batch, times the count that divides it; what is reported adds up to it once."""
         mine = self._compared(batch)
-        whole, start = (mine.detach(), 0) if self._whole is None else (self._whole, self._start)
-        self._start = end = start + len(mine)
+        whole, start = self.together(mine)
+        end = start + len(mine)
         cosines, parts = torch.cat([whole[:start, 0], mine[:, 0], whole[end:, 0]]), {}
         for (name, weight), gold, counted in zip(self.weights.items(), *whole[:, 1:].T.chunk(2), strict=True):
             loss = cosent(cosines, gold, counted > 0)
@@ -85,16 +66,3 @@ class CosentObjective(nn.Module):
         assert batch.soft is not None or "soft" not in self.weights, "soft targets need a teacher"
         columns = [*(gold[name] for name in self.weights), *(self._counted(batch, name) for name in self.weights)]
         return torch.cat([cosines, torch.stack([each.to(cosines.dtype) for each in columns], 1)], 1)
-
-
-class CosentTrainer(Trainer[TaskBatch]):
-    """A step that begins by gathering what its micro-batches are compared with."""
-
-    def step(self, micro_batches: Sequence[TaskBatch], learning_rate: float, progress: float = 0.0) -> StepResult:
-        """As of every objective."""
-        assert isinstance(self.objective, CosentObjective)
-        precision = self.autocast_dtype
-        with torch.autocast(self.ranks.device.type, precision, enabled=precision is not None):
-            self.objective.gather(micro_batches, self.ranks)
-        self.watch.mark("student")
-        return super().step(micro_batches, learning_rate, progress)

@@ -16,12 +16,13 @@ from torch.nn import functional as F
 from tinydistil.base.errors import require
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.sampling import epoch_order
+from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.distill.losses import IGNORED, soft_targets
 from tinydistil.distill.step import Trainer, check_precision
 from tinydistil.distill.terms.base import Loss
 from tinydistil.model.heads import BertForQuestionAnswering, BertForTokenClassification, SpanLogits
 from tinydistil.model.pairs import BertForCosine
-from tinydistil.tasks.cosent import LARGEST_BATCH, CosentObjective, CosentTrainer
+from tinydistil.tasks.cosent import LARGEST_BATCH, CosentObjective
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.task import EncodedExample, TaskBatch, TaskModel, collate
 from tinydistil.train.loop import Loop
@@ -195,7 +196,7 @@ def fine_tune(
     )
     optimizer = make_task_optimizer(model, settings.optimizer, config.layer_decay)
     clip_norm = settings.optimizer.clip_norm
-    trainer: Trainer[TaskBatch] = (CosentTrainer if by_cosine else Trainer)(
+    trainer: Trainer[TaskBatch] = (GatheringTrainer if by_cosine else Trainer)(
         objective.to(ranks.device), optimizer, ranks, precision=config.precision, clip_norm=clip_norm
     )
     store = CheckpointStore(checkpoints, keep_last=1, say=records.say)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from tinydistil.distill.initialise import student_for_vocabulary, student_from_l
 from tinydistil.distill.projected import encode_words, project_teacher, start_encoded
 from tinydistil.distill.recipe import HALF
 from tinydistil.distill.teacher.cached import WORDS, TeacherCache
-from tinydistil.distill.teacher.live import LiveTeacher, quantise_teacher
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.teacher.quantise import quantise_teacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.distill.terms.representation import Pooled
 from tinydistil.model.bert import BertForMaskedLM, BertModel
@@ -218,7 +219,8 @@ def start_with_words(
 ) -> None:
     """Begin the student's word vectors with what `teacher` makes of each word alone, which a `cache` keeps."""
     own, new, words = plan.teacher, plan.student.tokenizer, learner.student.bert.embeddings.word.weight
-    basis = cast(Pooled, learner.terms["pooled"]).projection.basis
+    bases = (term.projection.basis for term in learner.terms.values() if isinstance(term, Pooled))
+    basis = next((basis for basis in bases if basis is not None), None)
     assert own is not None and basis is not None, "checked by RunConfig"
     encoded = torch.zeros(new.vocab_size, own.config.hidden_size)
     with ranks.agreed("encode the vocabulary"):

@@ -20,6 +20,7 @@ from tinydistil.base.files import read_json, write_json
 from tinydistil.base.ranks import Ranks, attempt, environment, joined
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefetched
+from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import (
     FITTED,
@@ -171,7 +172,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
             start_with_words(plan, learner, live, ranks, None if cached is None else cached.cache)
     precision, clip_norm = config.train.precision, config.train.optimizer.clip_norm
     optimizer = make_optimizer([learner], config.train.optimizer)
-    trainer = Trainer(learner, optimizer, ranks, teacher=source, precision=precision, clip_norm=clip_norm)
+    kind: type[Trainer[MaskedBatch]] = GatheringTrainer if config.recipe.needs.batch > 1 else Trainer
+    trainer = kind(learner, optimizer, ranks, teacher=source, precision=precision, clip_norm=clip_norm)
     validate, has_hard, count = None, config.recipe.has_hard, config.train.validation_sequences
     if held_out is not None:
         validate = partial(masked_lm_loss, student, held_out, ranks, sequences=count)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 from tinydistil.base.config import (
@@ -23,7 +23,7 @@ from tinydistil.base.config import (
 from tinydistil.base.errors import require
 from tinydistil.batches.sampling import MaskConfig, OrderConfig
 from tinydistil.distill.options import EMBEDDINGS, FIXED, CacheConfig
-from tinydistil.distill.recipe import HALF, RECIPES, RUNS, Recipe
+from tinydistil.distill.recipe import HALF, RECIPES, RUNS, Recipe, with_changes
 
 
 @dataclass(frozen=True)
@@ -201,12 +201,13 @@ class RunConfig(Checked):
         kept = own and student.embeddings != "encoded"
         require(not student.embeddings or not (kept or student.start == "projected"), f"student.embeddings {reason}")
         if student.embeddings == "encoded":
-            pooled = recipe.projection in FIXED and any(part.name == "pooled" for part in recipe.parts)
+            of_sentences = (each.options for each in recipe.parts if "pooled" in each.options.needs.teacher)
+            pooled = any(getattr(options, "projection", "") in FIXED for options in of_sentences)
             require(
                 pooled and (student.start == "random" or student.shape is not None),
-                "student.embeddings 'encoded' begins a new student with the teacher's vectors as the term 'pooled' "
-                "projects them; give recipe vectors, and as student.model a shape (or student.start=random), or leave "
-                "it out",
+                "student.embeddings 'encoded' begins a new student with the teacher's vectors as a term of sentences "
+                "projects them (recipe.projection pca or random); give recipe vectors, and as student.model a shape "
+                "(or student.start=random), or leave it out",
             )
         require(
             own or not (student.tokenizer and student.shape),
@@ -217,7 +218,13 @@ class RunConfig(Checked):
             f"recipe {recipe.name!r} compares teacher and student token by token, so both must share a vocabulary: "
             "choose student.vocabulary teacher, or recipe partial",
         )
-
+        for part in recipe.parts:
+            least, asked = part.options.needs.batch, part.options.asked_by(part.name)[0]
+            require(
+                self.train.batch_size >= least,
+                f"train.batch_size must be >= {least} for {asked}, which compares the sequences of a batch with each "
+                f"other, got {self.train.batch_size}; raise it, or leave {asked} out",
+            )
         require(
             not (self.teacher_prefix and recipe.needs.tokens),
             f"teacher_prefix {shown(self.teacher_prefix)} moves the teacher's tokens, and recipe {recipe.name!r} "
@@ -250,7 +257,7 @@ def resolve_run(values: Mapping[str, object], kind: type[_Config]) -> _Config:
     default = {} if student.get("start", "layers") != "layers" and name == "distilbert" else RUNS.get(str(name), {})
     default = {key: each for key, each in default.items() if key != "prepare" or values.get("corpus")}
     values = override(deepcopy(default), [], values)
-    values["recipe"] = asdict(RECIPES[str(name)]) | changes
+    values["recipe"] = with_changes(RECIPES[str(name)], changes)
     train = values["train"] = dict(table_of(values.get("train", {}), "train"))
     if values.get("teacher_cache"):
         train["mask"] = {"epochs": 1} | dict(table_of(train.get("mask", {}), "train.mask"))

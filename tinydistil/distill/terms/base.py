@@ -17,8 +17,9 @@ Shapes: B sequences, T tokens (T' the teacher's), D width (E), N vectors, F widt
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -37,10 +38,16 @@ TeacherStates = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ModelStates:
-    """What `model` has computed of a batch: its last hidden states (B, T, D); its logits only where they are read."""
+    """What `model` has computed of a batch: its last hidden states (B, T, D); its logits only where they are read.
+
+    Where a term asks for them: layers, the embeddings and every layer's output, each (B, T, D); compared, by the number
+    of a layer (1, 2, ...) what its attention compares and carries, (B, T, 3, H, K).
+    """
 
     model: BertForMaskedLM | BertModel
     hidden: Tensor
+    layers: tuple[Tensor, ...] = ()
+    compared: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,11 @@ class State(ABC):
     """A state of the teacher: how it is taken from the model, kept in a cache and restored from there.
 
     A cache keeps tensors by kind, each with any number of items per sequence; `shared` ones once for all terms.
+    compares: the layers of which it takes what attention compares; None where it takes nothing between the ends.
     """
 
     shared: ClassVar[bool] = False
+    compares: Collection[int] | None = None
 
     @abstractmethod
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Any:
@@ -129,11 +138,15 @@ class Term(nn.Module, ABC):
 
     reports: the names in `Loss.numbers`; none where the sum itself is what is reported. progress: the share of the
     run's steps that are done, for what follows a schedule, set before each step. fits_kept: whether the states that it
-    reads are enough to fit to, so that a cache, which keeps them, gives it all there are.
+    reads are enough to fit to, so that a cache, which keeps them, gives it all there are. compares: the layers of the
+    student of which it reads what attention compares; None where it reads nothing between the student's ends. depth: so
+    many layers have a part in what it reads, None for all.
     """
 
     Options: ClassVar[type[TermOptions]] = TermOptions
     fits_kept: ClassVar[bool] = False
+    compares: Collection[int] | None = None
+    depth: int | None = None
     reports: tuple[str, ...] = ()
     progress: float = 0.0
 
@@ -168,6 +181,12 @@ class Term(nn.Module, ABC):
     def fitted(self) -> str:
         """Take what `observe` has seen. What it came to, for a person."""
         return ""
+
+
+def between(readers: Iterable[Term | State]) -> frozenset[int] | None:
+    """The layers of which any of `readers` reads what attention compares; None where none looks between the ends."""
+    asked = [reader.compares for reader in readers if reader.compares is not None]
+    return frozenset(chain(*asked)) if asked else None
 
 
 TERMS: dict[str, type[Term]] = {}
@@ -210,14 +229,20 @@ class Learner(nn.Module):
     def __init__(self, student: BertForMaskedLM, recipe: Recipe, shapes: Shapes) -> None:
         super().__init__()
         recipe.check(recipe.name, shapes)
-        self.student, self.recipe = student, recipe
+        self.student, self.recipe, self.parts = student, recipe, recipe.parts  # of which `gather` may leave out some
         terms = {part.name: term_of(part.kind)(part.options, shapes) for part in recipe.parts}
         self.terms: Mapping[str, Term] = nn.ModuleDict(terms)  # type: ignore[assignment]
+        self.compares = between(terms.values())
         # What is reported, and of which term.
         self.reports = {number: name for name, term in terms.items() for number in term.reports or (name,)}
         if "logits" not in recipe.needs.student:
             # No term reaches the head. DistributedDataParallel would wait for its gradients and average no others.
             student.masked_lm.requires_grad_(False)
+        depths = [term.depth for term in terms.values() if term.depth is not None]
+        if len(depths) == len(terms):
+            from tinydistil.distill.terms.layerwise import freeze_above  # which imports this file
+
+            freeze_above(student.bert, max(depths), self.compares or ())
 
     def states(self) -> dict[str, Mapping[str, State]]:
         """What of the teacher is read, by term."""
@@ -229,9 +254,15 @@ class Learner(nn.Module):
 
     def forward(self, batch: MaskedBatch, teacher: TeacherStates | None, progress: float = 0.0) -> dict[str, Loss]:
         """The sum of each term over one micro-batch, with its weight at the share `progress` of all steps."""
-        hidden = self.student.bert(batch.input_ids, batch.attention_mask).last_hidden  # (B, T, D)
-        states, theirs, losses = ModelStates(self.student, hidden), teacher or {}, {}
-        for part in self.recipe.parts:
+        if self.compares is None:
+            hidden = self.student.bert(batch.input_ids, batch.attention_mask).last_hidden  # (B, T, D)
+            states = ModelStates(self.student, hidden)
+        else:
+            from tinydistil.distill.terms.layerwise import read_between  # which imports this file
+
+            states = read_between(self.student, batch.input_ids, batch.attention_mask, self.compares)
+        theirs, losses = teacher or {}, {}
+        for part in self.parts:
             term = self.terms[part.name]
             term.progress = progress
             weight = part.weight.at(progress) if isinstance(part.weight, Schedule) else part.weight

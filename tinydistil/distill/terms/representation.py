@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tinydistil.base.errors import require
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.initialise import Moments
-from tinydistil.distill.options import DISTANCES, FIXED, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
+from tinydistil.distill.options import FIXED, HiddenOptions, PooledOptions, RepresentationOptions, Shapes
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, Vectors, register
 
 # Of random directions, the same in every run. What 128 of them keep of e5-small-pt's similarities differs: Pearson on
@@ -35,7 +35,7 @@ class Representation(Term):
         self._moments: Moments | None = None
         widths = shapes.student.hidden_size, shapes.teacher.hidden_size
         self.projection = Projection(options.projection, *widths, centred=options.centred, whitening=options.whitening)
-        self.distance = dict(zip(DISTANCES, (cosine, mean_squared_error), strict=True))[options.distance]
+        self.distance = mean_squared_error if options.distance == "mse" else cosine
 
     @abstractmethod
     def vectors(self, hidden: Tensor, batch: MaskedBatch, *, of_teacher: bool = False) -> Tensor:
