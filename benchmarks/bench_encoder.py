@@ -20,8 +20,7 @@ from measure import encoder_flops, gemm_peak_gflops, interleave, ratio, record
 from torch import Tensor, nn
 
 from tinydistil.model.bert import BertModel
-from tinydistil.model.config import BertConfig
-from tinydistil.train.models import new_shape
+from tinydistil.model.config import BertConfig, new_shape
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from processes import peak_mib, start_peak
 
 from tinydistil.evaluate.masked_lm import LOGITS_AT_ONCE, masked_lm_scores
 from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.model.config import new_shape
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.models import new_shape
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LENGTH = 126  # and two special tokens

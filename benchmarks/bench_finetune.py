@@ -20,6 +20,7 @@ from measure import machine, record
 from tinydistil.base.ranks import Ranks
 from tinydistil.evaluate.metrics import precision_recall_f1
 from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.model.config import new_shape
 from tinydistil.tasks.examples import LabelledText
 from tinydistil.tasks.finetune_config import FineTuneConfig
 from tinydistil.tasks.folder import new_model, save
@@ -27,7 +28,6 @@ from tinydistil.tasks.label_task import TextTask
 from tinydistil.tasks.labelled import Columns, read_labelled
 from tinydistil.tasks.train_task import fine_tune
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.models import new_shape
 from tinydistil.train.records import Records
 
 LENGTH = 128

@@ -26,8 +26,8 @@ from scipy.sparse.linalg import svds
 
 from tinydistil.demo.measures import Work, read_works
 from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.model.config import new_shape
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
-from tinydistil.train.models import new_shape
 
 # Title, first and last piece of the file's "literature_machado-N", and where the work's own text begins.
 WORKS = (

@@ -28,9 +28,8 @@ from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import RECIPES
 from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.model.config import BertConfig
+from tinydistil.model.config import BertConfig, new_shape
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
-from tinydistil.train.models import new_shape
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 MOST_TOKENS = 128

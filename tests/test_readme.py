@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.model.config import new_shape
 from tinydistil.tokenizer.tokenizer import train_wordpiece
-from tinydistil.train.models import new_shape
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -24,10 +24,9 @@ from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.representation import Pooled
 from tinydistil.evaluate.masked_lm import encode_sequences, masked_lm_scores, ratio
 from tinydistil.model.bert import BertForMaskedLM, Layer, SelfAttention
-from tinydistil.model.config import BertConfig
+from tinydistil.model.config import BertConfig, new_shape
 from tinydistil.model.layers import PackedAttention
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.models import new_shape
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tinydistil.model.bert import BertModel
+from tinydistil.model.config import new_shape
 from tinydistil.model.layers import drop
-from tinydistil.train.models import new_shape
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.25])

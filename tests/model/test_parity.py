@@ -9,14 +9,13 @@ from torch import Tensor
 
 from tests.model.pretraining import BertForPreTraining
 from tinydistil.model.bert import BertForMaskedLM, BertModel
-from tinydistil.model.config import BertConfig
+from tinydistil.model.config import BertConfig, new_shape
 from tinydistil.model.heads import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
 )
 from tinydistil.model.pretrained import Pretrained, file_names
-from tinydistil.train.models import new_shape
 
 # Layers, width and vocabulary. Turc et al. 2019 (table 1) for tiny to medium, Devlin et al. 2019 for base and large;
 # BERTimbau: Souza et al. 2020.

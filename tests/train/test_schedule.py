@@ -7,8 +7,9 @@ from torch import nn
 
 from tinydistil.base.errors import InputError
 from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.model.config import new_shape
 from tinydistil.train.loop import learning_rate_share
-from tinydistil.train.models import make_optimizer, new_shape
+from tinydistil.train.models import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig, ScheduleConfig
 
 

@@ -19,8 +19,8 @@ from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.demo.measures import Measures, Work, works
 from tinydistil.demo.show import Row, render, show
 from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.model.config import new_shape
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
-from tinydistil.train.models import new_shape
 from tinydistil.train.outcome import STUDENT
 from tinydistil.train.run import execute
 

@@ -215,9 +215,10 @@ def encode_words(
 def start_encoded(words: Tensor, encoded: Tensor, basis: Tensor) -> None:
     """Overwrite the word vectors (V', D) of a student with the teacher's (V, E) on the directions `basis` (D, E).
 
-    They are centred and made of one length; those of special tokens stay as they are.
+    Narrower word vectors than the student have the first of them. They are centred and made of one length; those of
+    special tokens stay as they are.
     """
     known = encoded.abs().sum(1) > 0
-    vectors = (encoded[known] - encoded[known].mean(0)) @ basis.T.to(encoded)
+    vectors = (encoded[known] - encoded[known].mean(0)) @ basis[: words.shape[1]].T.to(encoded)
     scale = _SPREAD * words.shape[1] ** 0.5 / vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
     words[: len(known)][known] = (vectors * scale).to(words)

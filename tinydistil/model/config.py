@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from tinydistil.base.config import Checked, NonNegative, OneOf, Positive, Range, from_mapping, nearest, shown
 from tinydistil.base.errors import InputError, require
@@ -205,6 +205,53 @@ def read_config(path: Path, *, labels: bool = False) -> BertConfig:
         raise InputError(f"{str(path)!r}: {said}") from None
 
 
+class Shape(NamedTuple):
+    """Of a new model: layers and width; what is 0 is as usual. embedding: the width of word vectors, which a matrix
+    widens (ELECTRA's form). heads, feed_forward: of a layer, usually of 64 and four times as wide. groups: of layers
+    that share their weights (ALBERT's form)."""
+
+    layers: int
+    width: int
+    embedding: int = 0
+    heads: int = 0
+    feed_forward: int = 0
+    groups: int = 0
+
+    @classmethod
+    def of(cls, text: str) -> "Shape | None":
+        """What "2x128" or "3x256,embedding=64,groups=1" says; None for what begins otherwise. Raises InputError for
+        an option that is unknown, twice there or no number."""
+        found = re.fullmatch(r"(\d{1,3})x(\d{1,5})((?:,.*)?)", text)
+        if found is None:
+            return None
+        options: dict[str, int] = {}
+        for option in found[3].split(",")[1:]:
+            name, _, value = option.partition("=")
+            known, sound = cls._fields[2:], re.fullmatch(r"\d{1,6}", value) is not None and int(value) > 0
+            require(name in known, f"student.model {text!r}: unknown option {name!r}{nearest(name, known)}")
+            require(sound and name not in options, f"student.model {text!r}: {name} must be a number > 0, given once")
+            options[name] = int(value)
+        return cls(int(found[1]), int(found[2]), **options)
+
+
+def new_shape(
+    layers: int, width: int, vocab_size: int, embedding: int = 0, heads: int = 0, feed_forward: int = 0, groups: int = 0
+) -> BertConfig:
+    """A BERT of this shape as the released ones are: heads of 64, a feed-forward layer four times as wide. For what is
+    0 otherwise, see `Shape`. Raises InputError for a shape that cannot be."""
+    require(layers >= 1 and width >= 8, f"a shape needs at least 1 layer and a width of 8, got {layers}x{width}")
+    # Narrower than a head of 64, or no multiple of it: two heads, as bert-tiny has.
+    usual = width // 64 if width % 64 == 0 else 2
+    require(width % (heads or usual) == 0, f"width must be a multiple of heads ({heads or usual}), got {width}")
+    sizes = (vocab_size, width, layers, heads or usual, feed_forward or 4 * width)
+    if not embedding and not groups:
+        return fitting(BertConfig(*sizes))
+    own: dict[str, object] = {"num_hidden_groups": groups, "hidden_act": "gelu"} if groups else {}
+    family_of = family("albert" if groups else "electra").config  # whose parts these are, and others read
+    plain = {each.name: getattr(BertConfig(*sizes), each.name) for each in dataclasses.fields(BertConfig)}
+    return fitting(from_mapping(family_of, {**plain, "embedding_size": embedding or width, **own}))
+
+
 def memory_there() -> int:
     """Bytes of memory that this machine has, or that its container may use."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -248,5 +295,6 @@ def config_to_json(config: BertConfig, architecture: str, *, has_labels: bool) -
         values["label2id"] = {label: i for i, label in enumerate(labels)}
     if pooling != "pooler":
         values["tinydistil_pooling"] = pooling
-    unsaid = [name for name in ("classifier_dropout", "problem_type") if values.get(name) is None]
+    unsaid = [config.file_names.get(name, name) for name in ("classifier_dropout", "problem_type")]
+    unsaid = [name for name in unsaid if values.get(name) is None]
     return {name: value for name, value in values.items() if name not in unsaid}

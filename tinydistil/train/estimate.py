@@ -21,7 +21,7 @@ from tinydistil.batches.shards import WordPair
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner
-from tinydistil.model.pretrained import Pretrained
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.quantised import weight_bytes
 from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer, sample_of
 from tinydistil.train.outcome import terms_of
@@ -69,7 +69,7 @@ class _Trial:
 
     trainer: Trainer[MaskedBatch]
     learner: Learner
-    teacher: Pretrained | None
+    teacher: BertForMaskedLM | BertModel | None
     batches: MaskedBatches | None
     step_s: float
     teacher_s: float
@@ -180,9 +180,14 @@ def _random(plan: Plan, count: int, tokens: float) -> MaskedBatches:
     return MaskedBatches(text, plan.student.tokenizer, mask, batch_size=count, seed=0, teacher_tokenizer=other)
 
 
-def _described(model: Pretrained) -> str:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return f"{model.config.num_hidden_layers} layers x {model.config.hidden_size}, {parameters / 1e6:.1f} M parameters"
+def _described(model: BertForMaskedLM | BertModel) -> str:
+    encoder = model.bert if isinstance(model, BertForMaskedLM) else model
+    words, layers, every = (
+        sum(parameter.numel() for parameter in part.parameters()) / 1e6
+        for part in (encoder.embeddings.word, encoder.layers, model)
+    )
+    parts = f"words {words:.2f}, layers {layers:.2f}, the rest {every - words - layers:.2f}"
+    return f"{model.config.num_hidden_layers} layers x {model.config.hidden_size}, {every:.1f} M parameters ({parts})"
 
 
 def _described_memory(plan: Plan, trial: _Trial, device: torch.device) -> str:

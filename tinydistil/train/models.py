@@ -21,7 +21,7 @@ from tinydistil.distill.teacher.quantise import quantise_teacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.distill.terms.representation import Pooled
 from tinydistil.model.bert import BertForMaskedLM, BertModel
-from tinydistil.model.config import BertConfig, fitting, read_config
+from tinydistil.model.config import BertConfig, Shape, new_shape, read_config
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import OptimizerConfig, RunConfig
 
@@ -114,13 +114,17 @@ def _shape_of(config: RunConfig, stored: BertConfig | None, teacher: BertConfig 
         )
         shape = stored.replace(num_hidden_layers=student.layers or stored.num_hidden_layers)
     elif copied is not None:
-        layers, width = student.shape or (copied.num_hidden_layers // 2 or 1, copied.hidden_size)
+        asked = student.shape or Shape(copied.num_hidden_layers // 2 or 1, copied.hidden_size)
+        layers, width = asked[:2]
+        plain = asked == Shape(layers, width)
+        require(plain, "student.start 'layers' copies layers as they are; give student.model as LAYERSxWIDTH alone")
         # Heads and feed-forward width come with the layers that are copied.
         same = width == copied.hidden_size
         shape = copied.replace(num_hidden_layers=layers) if same else new_shape(layers, width, 1)
     else:
         assert student.shape is not None, "a model that is no folder is a shape"
-        shape = new_shape(*student.shape, vocab_size)
+        layers, width, *others = student.shape
+        shape = new_shape(layers, width, vocab_size, *others)
     if teacher is None:
         return shape
     layers, width = teacher.num_hidden_layers, teacher.hidden_size
@@ -150,18 +154,6 @@ def _shape_of(config: RunConfig, stored: BertConfig | None, teacher: BertConfig 
         f"{layers}",
     )
     return shape
-
-
-def new_shape(layers: int, width: int, vocab_size: int) -> BertConfig:
-    """A BERT of this shape as the released ones are: heads of 64, a feed-forward layer four times as wide.
-
-    Raises InputError for a shape that cannot be.
-    """
-    require(layers >= 1 and width >= 8, f"a shape needs at least 1 layer and a width of 8, got {layers}x{width}")
-    # Narrower than a head of 64, or no multiple of it: two heads, as bert-tiny has.
-    heads = width // 64 if width % 64 == 0 else 2
-    require(width % heads == 0, f"width must be even, got {width}")
-    return fitting(BertConfig(vocab_size, width, layers, heads, 4 * width))
 
 
 def load_teacher(plan: "Plan") -> BertForMaskedLM | BertModel:

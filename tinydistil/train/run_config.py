@@ -1,6 +1,5 @@
 """Every option of a run on token shards: recipe, teacher, student, budget; from TOML and the command line; no torch."""
 
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tinydistil.base.errors import require
 from tinydistil.batches.sampling import MaskConfig, OrderConfig
 from tinydistil.distill.options import EMBEDDINGS, FIXED, CacheConfig
 from tinydistil.distill.recipe import HALF, RECIPES, RUNS, Recipe, with_changes
+from tinydistil.model.config import Shape
 
 
 @dataclass(frozen=True)
@@ -117,16 +117,17 @@ INSIDE = "inside"
 class StudentConfig(Checked, table="student"):
     """Who learns, and from where.
 
-    model: a folder, a hub name, a shape "LAYERSxWIDTH" such as "2x128" for a new model, or "half": as the teacher, with
-    half its layers. start: its "own" weights, "random" ones of its shape, "layers" of the teacher, taken evenly (a
-    shape as wide as the teacher), or "projected": the teacher's weights in fewer dimensions (a shape no wider), see
-    `distill.projected`. vocabulary: its "own" or the "teacher"'s; "" leaves it to the recipe. tokenizer: folder of its
-    own vocabulary where `model` brings none, or of another that its own weights are to learn to read with: each word
-    then starts as the mean of its pieces. layers: of its own weights keep so many layers, taken evenly; 0 for all.
-    embeddings: how the words of the teacher's vocabulary start, see `distill.initialise`; "" is "spelling" for a
-    student with weights of its own, "pca" for a new one; of any vocabulary, "encoded" begins with the teacher's vector
-    of each word, prepared as those of sequences are. dropout: in training; a small student that sees each text once
-    needs none, and config.json keeps what is usual for fine-tuning.
+    model: a folder, a hub name, a shape "LAYERSxWIDTH" such as "2x128" for a new model, see `Shape`, or "half": as
+    the teacher, with half its layers. start: its "own" weights, "random" ones of its shape, "layers" of the
+    teacher, taken evenly (a shape as wide as the teacher), or "projected": the teacher's weights in fewer
+    dimensions (a shape no wider), see `distill.projected`. vocabulary: its "own" or the "teacher"'s; "" leaves it
+    to the recipe. tokenizer: folder of its own vocabulary where `model` brings none, or of another that its own
+    weights are to learn to read with: each word then starts as the mean of its pieces. layers: of its own weights
+    keep so many layers, taken evenly; 0 for all. embeddings: how the words of the teacher's vocabulary start, see
+    `distill.initialise`; "" is "spelling" for a student with weights of its own, "pca" for a new one; of any
+    vocabulary, "encoded" begins with the teacher's vector of each word, prepared as those of sequences are.
+    dropout: in training; a small student that sees each text once needs none, and config.json keeps what is usual
+    for fine-tuning.
     """
 
     model: str = "2x128"
@@ -146,10 +147,9 @@ class StudentConfig(Checked, table="student"):
         require(self.model != HALF or self.start == "layers", half)
 
     @property
-    def shape(self) -> tuple[int, int] | None:
-        """Layers and width, where `model` is a shape."""
-        found = re.fullmatch(r"(\d{1,3})x(\d{1,5})", self.model)
-        return None if found is None else (int(found[1]), int(found[2]))
+    def shape(self) -> Shape | None:
+        """Where `model` is one."""
+        return Shape.of(self.model)
 
 
 @dataclass(frozen=True)
