@@ -139,3 +139,19 @@ def test_words_one_by_one(kind: str, real_data: Path, tmp_path: Path) -> None:
     behind = " " if kind == "byte-level BPE" else ""
     whole = tokenizer.encode_all([behind + line if line else line for line in lines], add_special=False)
     assert [each.ids for each in whole] == [np.frombuffer(found, "<u2").tolist() for found in ids]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_tokens_stand_for(kind: str, real_data: Path, tmp_path: Path) -> None:
+    """The spellings of a text's tokens are its letters, whatever marks or bytes the vocabulary is written in."""
+    backend, special = KINDS[kind](real_lines(real_data, 3000))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(tmp_path)
+    tokenizer = Tokenizer.from_pretrained(tmp_path)
+    text = "corrupção não é opinião , disse o senador"
+    spelled = [tokenizer.spelling(i) for i in tokenizer.encode(text, add_special=False).ids]
+    # A letter of two bytes may be two tokens, of which neither is one.
+    whole = "".join(spelled) if kind != "byte-level BPE" else "".join(each for each in spelled if "\ufffd" not in each)
+    expected = text.replace(" ", "")
+    expected = "corrupcaonaoeopiniao,disseosenador" if kind == "WordPiece" else expected
+    assert whole == expected or (kind == "byte-level BPE" and set(whole) <= set(expected) and len(whole) > 25)
+    assert not any(mark in "".join(spelled) for mark in ("\u2581", "\u0120", "##", "Ã"))

@@ -107,7 +107,8 @@ def by_spelling(old: Tensor, old_tokenizer: Tokenizer, new_tokenizer: Tokenizer)
     """(V, D): for every new token the mean of the old vectors of the pieces that spell it."""
     special = dict(zip(new_tokenizer.special.spellings(), old_tokenizer.special.spellings(), strict=True))
     tokens = [new_tokenizer.token(i) for i in range(new_tokenizer.vocab_size)]
-    spelled = old_tokenizer.encode_all([token.removeprefix("##") for token in tokens], add_special=False)
+    texts = [new_tokenizer.spelling(i) for i in range(new_tokenizer.vocab_size)]
+    spelled = old_tokenizer.encode_all(texts, add_special=False)
     vectors = torch.empty(len(tokens), old.shape[1])
     for index, (token, encoding) in enumerate(zip(tokens, spelled, strict=True)):
         if token in special:

@@ -198,7 +198,7 @@ def encode_words(
     device, special = next(teacher.model.parameters()).device, set(vocabulary.special.spellings())
     texts = [vocabulary.token(i) for i in range(vocabulary.vocab_size)]
     chosen = [i for i, text in enumerate(texts) if text not in special]
-    plain = [texts[i].removeprefix("##").removeprefix("\u2581") for i in chosen]
+    plain = [vocabulary.spelling(i) for i in chosen]
     ids = _Words(np.array(each.ids, np.uint32) for each in own.encode_all(plain, None, add_special=False))
     batches = MaskedBatches(
         ids, own, MaskConfig(rate=0.0), batch_size=1, seed=0,

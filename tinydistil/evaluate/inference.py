@@ -89,10 +89,15 @@ def fill_mask(
     return [
         [
             Candidate(token, probability, _filled(text, encoding.offsets[position], token))
-            for token, probability in zip(map(tokenizer.token, ids), likely, strict=True)
+            for token, probability in zip(map(_shown(tokenizer), ids), likely, strict=True)
         ]
         for position, ids, likely in zip(positions, tokens.tolist(), probabilities.tolist(), strict=True)
     ]
+
+
+def _shown(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """How a token is told: as it is spelled in the vocabulary, unless that is in bytes."""
+    return tokenizer.spelling if tokenizer.in_bytes else tokenizer.token
 
 
 def _filled(text: str, offsets: tuple[int, int], token: str) -> str:

@@ -11,11 +11,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tokenizers
-from tokenizers import Encoding, normalizers, trainers
+from tokenizers import Encoding, decoders, normalizers, trainers
 
 from tinydistil.base.errors import InputError, require, translated
 from tinydistil.base.files import is_utf8
@@ -157,6 +158,18 @@ class Tokenizer:
         known = 0 <= token_id < self.vocab_size
         require(known, f"token id must be in 0..{self.vocab_size - 1}, got {token_id}")
         return self.backend.id_to_token(token_id) or ""
+
+    def spelling(self, token_id: int) -> str:
+        """The text that a token stands for: bytes read as text, without the marks of where words begin and go on."""
+        token = self.token(token_id)
+        if self.in_bytes:
+            token = decoders.ByteLevel().decode([token]).removeprefix(" ")
+        return token.removeprefix("##").removeprefix("\u2581")
+
+    @cached_property
+    def in_bytes(self) -> bool:
+        """Whether tokens are spelled in characters that stand for bytes."""
+        return '"ByteLevel"' in self.backend.to_str()
 
 
 def collate(encodings: Sequence[Encoding], pad_id: int) -> TokenBatch:
