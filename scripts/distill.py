@@ -23,7 +23,7 @@ def parse_arguments() -> argparse.Namespace:
         "--recipe",
         dest="recipe.name",
         metavar="RECIPE",
-        help="total, partial, vectors, contrast, distilbert, tinybert, minilm, minilmv2 or mlm",
+        help="total, partial, vectors, leaf, contrast, distilbert, tinybert, minilm, minilmv2 or mlm",
     )
     parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
     parser.add_argument(

@@ -187,6 +187,12 @@ class RepresentationOptions(TermOptions, table="recipe"):
         """Whether a sample of the teacher's vectors must be seen before training."""
         return self.projection == "pca" or self.centred or self.whitening > 0
 
+    @property
+    def begins_words(self) -> bool:
+        """Whether word vectors can begin in the space where both meet, or where a learned map begins."""
+        learned = self.projection == "student-to-teacher" and not self.centred and self.whitening == 0
+        return learned or self.projection in FIXED
+
     def asked_by(self, name: str) -> tuple[str, ...]:
         return (f"recipe.{name}",)
 

@@ -206,6 +206,11 @@ RECIPES = {
     # too (hidden=0.3, unit=word) are no help: Spearman on ASSIN 2's training pairs 0.690 for 0.716.
     "vectors": Recipe(name="vectors", hard=0.0, pooled=1.0, teacher_sees="original", projection="random", centred=True),
 }
+# The student's vectors are mapped up into the teacher's own space, and the map is kept with them: texts that the
+# teacher has encoded are found by the student (LEAF, Vujanic & Rueckstiess 2025).
+RECIPES["leaf"] = replace(
+    RECIPES["vectors"], name="leaf", projection="student-to-teacher", centred=False, distance="mse"
+)  # fmt: skip
 RECIPES["contrast"] = replace(
     RECIPES["vectors"], name="contrast", pooled=0.0,
     terms={"contrast": {"weight": 1.0, "projection": "random", "centred": True}},
@@ -236,5 +241,6 @@ RUNS: dict[str, dict[str, Any]] = {
     },
 }
 _VECTORS = RUNS["vectors"]
+RUNS["leaf"] = _VECTORS
 # Whose sequences are compared with all others of the batch: there should be many.
 RUNS["contrast"] = {**_VECTORS, "train": {**_VECTORS["train"], "batch_size": 512}}

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinydistil.base.config import shown
 from tinydistil.base.errors import InputError, require
-from tinydistil.base.files import read_json, write_json
+from tinydistil.base.files import read_json, write_atomic, write_json
 from tinydistil.base.hub import MODULES, PROMPTS, TEXT_CONFIG, Module, modules_of, read_weights, sentence_root
 from tinydistil.model.config import BertConfig
 from tinydistil.model.layers import REDUCTIONS, pool
@@ -186,21 +187,32 @@ def read_sentence_folder(encoder: Path, config: BertConfig) -> SentenceVectors |
     return SentenceVectors(**vars(replace(found, max_length=limit)), layers=nn.Sequential(*layers).eval(), size=size)
 
 
-def declare_sentence_encoder(folder: Path, config: BertConfig, *, pooling: str, max_length: int) -> None:
+def declare_sentence_encoder(
+    folder: Path, config: BertConfig, *, pooling: str, max_length: int, dense: nn.Linear | None = None
+) -> None:
     """Write modules.json, sentence_bert_config.json and 1_Pooling/config.json beside the encoder in `folder`.
 
-    pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut. Raises InputError for another
-    pooling, or a length that the model has no positions for.
+    pooling: "cls", "mean" or "max". max_length: tokens beyond which a text is cut. dense: what takes the pooled vectors
+    elsewhere, written as 2_Dense. Raises InputError for another pooling, or a length that the model has no positions
+    for.
     """
     known, longest = ("cls", "mean", "max"), config.longest
     require(pooling in known, f"pooling {pooling!r} cannot be declared; choose one of {', '.join(known)}")
     require(3 <= max_length <= longest, f"max_length must be in 3..{longest}, the model's positions, got {max_length}")
     modes = {f"pooling_mode_{_MODES[each]}": each == pooling for each in known}
+    parts = [("", "Transformer"), ("1_Pooling", "Pooling"), *([] if dense is None else [("2_Dense", "Dense")])]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for index, (path, name) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))
+        for index, (path, name) in enumerate(parts)
     ]
     (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
     write_json(folder / MODULES, modules)
     write_json(folder / TEXT_CONFIG, {"max_seq_length": max_length, "do_lower_case": False})
     write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": config.hidden_size, **modes})
+    if dense is not None:
+        (folder / "2_Dense").mkdir(exist_ok=True)
+        weights = {f"linear.{name}": tensor.detach().cpu().contiguous() for name, tensor in dense.state_dict().items()}
+        write_atomic(folder / "2_Dense" / "model.safetensors", save(weights))
+        sizes = {"in_features": dense.in_features, "out_features": dense.out_features, "bias": dense.bias is not None}
+        activation = {"activation_function": "torch.nn.modules.linear.Identity"}
+        write_json(folder / "2_Dense" / "config.json", {**sizes, **activation})

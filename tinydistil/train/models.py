@@ -19,7 +19,7 @@ from tinydistil.distill.teacher.cached import WORDS, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.teacher.quantise import quantise_teacher
 from tinydistil.distill.terms.base import Learner
-from tinydistil.distill.terms.representation import Pooled
+from tinydistil.distill.terms.representation import Pooled, random_directions
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig, Shape, new_shape, read_config
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -211,9 +211,9 @@ def start_with_words(
 ) -> None:
     """Begin the student's word vectors with what `teacher` makes of each word alone, which a `cache` keeps."""
     own, new, words = plan.teacher, plan.student.tokenizer, learner.student.bert.embeddings.word.weight
-    bases = (term.projection.basis for term in learner.terms.values() if isinstance(term, Pooled))
-    basis = next((basis for basis in bases if basis is not None), None)
-    assert own is not None and basis is not None, "checked by RunConfig"
+    projections = [term.projection for term in learner.terms.values() if isinstance(term, Pooled)]
+    ups = [each.upwards for each in projections if each.upwards is not None]
+    assert own is not None and projections, "checked by RunConfig"
     encoded = torch.zeros(new.vocab_size, own.config.hidden_size)
     with ranks.agreed("encode the vocabulary"):
         if ranks.is_main and not (cache and cache.load_tensors(WORDS, {"words": encoded})):
@@ -221,8 +221,14 @@ def start_with_words(
             encoded.copy_(found)
             if cache:
                 cache.save_tensors(WORDS, {"words": encoded})
-    start_encoded(words.data, encoded.to(words.device), basis)
-    ranks.broadcast_([words.data])
+    encoded, basis = encoded.to(words.device), projections[0].basis
+    if basis is None:  # learned maps begin with such directions, and with what all the teacher's vectors have in common
+        basis = random_directions(learner.student.config.hidden_size, own.config.hidden_size).to(words.device)
+        for up in ups:
+            up.weight.data.copy_(basis.T)
+            up.bias.data.copy_(encoded[encoded.abs().sum(1) > 0].mean(0))
+    start_encoded(words.data, encoded, basis)
+    ranks.broadcast_([words.data, *(parameter.data for up in ups for parameter in up.parameters())])
 
 
 def live_teacher(

@@ -18,6 +18,7 @@ from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.terms.base import Learner, TeacherStates
+from tinydistil.distill.terms.representation import Pooled
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig
 from tinydistil.model.pretrained import Pretrained
@@ -161,7 +162,9 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
             tokenizer.save_pretrained(folder)
             longest = student.config.longest
             declared = min(tokenizer.max_length or longest, longest)
-            declare_sentence_encoder(folder, student.config, pooling="mean", max_length=declared)
+            ups = [t.projection.upwards for t in cast(Learner, learner).terms.values() if isinstance(t, Pooled)]
+            up = next(filter(None, ups), None)
+            declare_sentence_encoder(folder, student.config, pooling="mean", max_length=declared, dense=up)
             write_text(folder / "README.md", model_card(plan, model, outcome))
             write_json(plan.output / "outcome.json", asdict(outcome))
         except OSError as error:

@@ -21,7 +21,7 @@ from tinydistil.base.config import (
 )
 from tinydistil.base.errors import require
 from tinydistil.batches.sampling import MaskConfig, OrderConfig
-from tinydistil.distill.options import EMBEDDINGS, FIXED, CacheConfig
+from tinydistil.distill.options import EMBEDDINGS, CacheConfig, RepresentationOptions
 from tinydistil.distill.recipe import HALF, RECIPES, RUNS, Recipe, with_changes
 from tinydistil.model.config import Shape
 
@@ -202,12 +202,13 @@ class RunConfig(Checked):
         require(not student.embeddings or not (kept or student.start == "projected"), f"student.embeddings {reason}")
         if student.embeddings == "encoded":
             of_sentences = (each.options for each in recipe.parts if "pooled" in each.options.needs.teacher)
-            pooled = any(getattr(options, "projection", "") in FIXED for options in of_sentences)
+            begins = [each for each in of_sentences if isinstance(each, RepresentationOptions) and each.begins_words]
             require(
-                pooled and (student.start == "random" or student.shape is not None),
+                bool(begins) and (student.start == "random" or student.shape is not None),
                 "student.embeddings 'encoded' begins a new student with the teacher's vectors as a term of sentences "
-                "projects them (recipe.projection pca or random); give recipe vectors, and as student.model a shape "
-                "(or student.start=random), or leave it out",
+                "projects them (recipe.projection pca, random, or student-to-teacher, which is neither centred nor "
+                "whitened); give recipe vectors, and as student.model a shape (or student.start=random), or leave it "
+                "out",
             )
         require(
             own or not (student.tokenizer and student.shape),

@@ -184,10 +184,13 @@ class Projection(nn.Module):
         # Of the principal directions: the first ones as they are, or all of them mixed at random.
         self._mix = torch.eye(student_width if kind in FIXED else teacher_width, teacher_width)
         if kind == "random":
-            drawn = np.random.default_rng(_SEED).standard_normal((teacher_width, student_width))
-            columns, corner = np.linalg.qr(drawn)  # unique but for signs, which are the library's
-            self._mix = torch.from_numpy((columns * np.sign(np.diag(corner))).T).float().contiguous()
+            self._mix = random_directions(student_width, teacher_width)
         self.register_buffer("basis", self._mix.clone() if kind in FIXED or whitening > 0 else None)
+
+    @property
+    def upwards(self) -> nn.Linear | None:
+        """The learned map into the teacher's own space; None where the two meet elsewhere."""
+        return self.map if self.kind == "student-to-teacher" and self.basis is None and not self.centred else None
 
     @property
     def prepared_width(self) -> int:
@@ -234,6 +237,13 @@ class Projection(nn.Module):
         mix = self._mix.to(directions)
         self.basis.copy_(mix @ (directions * scales[:, None]))
         return float((mix.square() @ squares).sum() / squares.sum().clamp(min=1e-300))
+
+
+def random_directions(count: int, width: int) -> Tensor:
+    """(count, width) numbers of `count` directions at right angles, the same in every run."""
+    columns, corner = np.linalg.qr(np.random.default_rng(_SEED).standard_normal((width, count)))
+    # Unique but for signs, which are the library's.
+    return torch.from_numpy((columns * np.sign(np.diag(corner))).T).float().contiguous()
 
 
 def cosine(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
