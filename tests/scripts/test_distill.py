@@ -177,7 +177,7 @@ def test_a_teacher_in_int8(run: Run, folder: Path, capsys: pytest.CaptureFixture
               for tensor in load_file(path).values() if tensor.dim() > 1}  # fmt: skip
     assert 32 not in widths, "the teacher's feed-forward layers are 32 wide, the student's 16"
     dry = run("distill.py", *TOTAL, "--teacher-precision", "int8", "--output", "dry-int8", "--dry-run")
-    assert re.search(r"teacher   teacher: 2 layers x 16, .* parameters, in int8\n", dry)
+    assert re.search(r"teacher   teacher: 2 layers x 16, .* parameters \(words .*\), in int8\n", dry)
     with pytest.raises(SystemExit) as stop:
         run("distill.py", *TOTAL, *constant, "--resume", "auto", "--output", "int8", "--steps", "6")
     assert stop.value.code == 2

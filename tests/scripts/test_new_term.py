@@ -30,6 +30,7 @@ from tinydistil.model.config import BertConfig
 from tinydistil.train import run as run_module
 from tinydistil.train.plan import Plan
 from tinydistil.train.run import build
+from tinydistil.train.run_config import RunConfig, resolve_run
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ def test_by_its_class_and_refused_where_it_is_none() -> None:
     }
     for message, terms in refused.items():
         with pytest.raises(InputError, match=message):
-            Recipe(terms=terms)
+            _ = Recipe(terms=terms).parts  # which a run's configuration asks for
+        with pytest.raises(InputError, match=message):
+            resolve_run({"shards": "s", "teacher": "t", "recipe": {"terms": terms}}, RunConfig)
 
 
 def test_a_temperature_that_changes_needs_the_whole_distribution() -> None:
