@@ -37,12 +37,12 @@ def toy(case: str) -> tuple[Learner, LiveTeacher, MaskedBatches]:
     return learner.float(), live, batches
 
 
-VECTORS = ("hidden", "pooled", "contrast", "similarity")
+VECTORS = ("hidden", "pooled", "contrast", "similarity", "layers", "attention", "relations")
 
 
 def vectors_of(states: TeacherStates) -> dict[str, Tensor]:
-    """The teacher's vectors by term."""
-    return {term: vectors for term in VECTORS if term in states for vectors in states[term].values()}
+    """The teacher's vectors by term, one below the other."""
+    return {term: vectors.flatten(0, -2) for term in VECTORS if term in states for vectors in states[term].values()}
 
 
 def words_of(states: TeacherStates) -> object:
@@ -142,7 +142,8 @@ def test_last_hidden_states_that_two_terms_read_are_kept_once(tmp_path: Path) ->
 
 
 def present_in(learner: Learner, term: str, batch: MaskedBatch) -> Tensor:
-    return learner.terms[term].present(batch, of_teacher=True)
+    of_term = learner.terms[term]
+    return of_term.present(batch, of_teacher=True) if hasattr(of_term, "present") else batch.valid_mask.flatten()
 
 
 @pytest.mark.parametrize("case", CACHED)
