@@ -3,6 +3,7 @@
 A family joins by a line in FAMILIES: two shapes of it, under the names of its config.json.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from tinydistil.model import heads
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import read_config
 
@@ -193,3 +195,40 @@ def changed_fields(before: Mapping[str, object], after: Mapping[str, object]) ->
     idle = {"architectures", "dtype", "torch_dtype", "_name_or_path", "transformers_version", "bos_token_id",
             "eos_token_id", "use_cache", "sinusoidal_pos_embds", "qa_dropout"}  # fmt: skip
     return {key: (each, after.get(key)) for key, each in before.items() if key not in idle and after.get(key) != each}
+
+
+HEADS = {"BertForSequenceClassification": heads.BertForSequenceClassification,
+         "BertForTokenClassification": heads.BertForTokenClassification,
+         "BertForQuestionAnswering": heads.BertForQuestionAnswering}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_heads_are_theirs_or_none(name: str, head: str, tmp_path: Path) -> None:
+    """What says that it is a classifier of `transformers` is one, with the same logits; the rest is its encoder. Ours
+    reads both."""
+    theirs_of(name, 0, "Model").save_pretrained(tmp_path / "encoder")
+    torch.manual_seed(0)
+    changes = {"labels": ("a", "b", "c")}
+    ours = HEADS[head].from_pretrained(tmp_path / "encoder", heads="new", changes=changes)
+    ours.save_pretrained(tmp_path / "head")
+    again = HEADS[head].from_pretrained(tmp_path / "head", heads="require")
+    (written,) = json.loads((tmp_path / "head" / "config.json").read_text())["architectures"]
+    reader = getattr(transformers, written)
+    other, report = reader.from_pretrained(tmp_path / "head", output_loading_info=True, attn_implementation="eager")
+    inputs = inputs_of(other)
+    found = again(**{key: inputs.get(key) for key in ("input_ids", "attention_mask", "token_type_ids")})
+    if not written.endswith("Model"):
+        assert not report["missing_keys"] and not report["unexpected_keys"], report
+        expected = other.eval()(**inputs)
+        pairs = zip(found, (expected.start_logits, expected.end_logits), strict=True) if "Answering" in head else [
+            (found, expected.logits)]  # fmt: skip
+        for mine, logits in pairs:
+            inside = inputs["attention_mask"].bool() if "Sequence" not in head else slice(None)
+            assert float((mine - logits)[inside].abs().max()) <= 2e-5
+    else:
+        assert not [key for key in report["missing_keys"] if "pooler" not in key], report
+    assert written.endswith("Model") == (
+        name == "modernbert" or ("Sequence" in head and name not in ("bert", "albert"))
+    )

@@ -12,6 +12,16 @@ from tinydistil.model.config import BertConfig
 from tinydistil.model.layers import pool
 from tinydistil.model.pretrained import Pretrained
 
+# Families whose classifier of sequences has other parts in `transformers` than BERT's: ALBERT's has the same.
+_OTHER_HEADS = ("roberta", "xlm-roberta", "camembert", "distilbert", "electra", "deberta-v2", "modernbert")
+
+
+def _written_as(architecture: str, config: BertConfig) -> str:
+    """`architecture` where `transformers` has this head in this family; else the encoder, so that others who open the
+    folder get that rather than a head of their own at random, or wrong predictions."""
+    other = _OTHER_HEADS if architecture == "BertForSequenceClassification" else ("modernbert",)
+    return "BertModel" if config.model_type in other else architecture
+
 
 class _Classifier(Pretrained):
     """The encoder, dropout, and a linear layer that gives a logit for each label."""
@@ -21,6 +31,7 @@ class _Classifier(Pretrained):
 
     def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
         super().__init__(config)
+        self.architecture = _written_as(self.architecture, config)
         pooler = self.reads_sequence and config.pooling == "pooler"
         self.bert = BertModel(config, pooler=pooler, attention=attention)
         dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
@@ -47,11 +58,13 @@ class BertForSequenceClassification(_Classifier):
     BertModel, so that others who open it get its encoder rather than wrong predictions.
     """
 
+    architecture = "BertForSequenceClassification"
     reads_sequence = True
 
     def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
         super().__init__(config, attention=attention)
-        self.architecture = "BertForSequenceClassification" if config.pooling == "pooler" else "BertModel"
+        if config.pooling != "pooler":
+            self.architecture = "BertModel"
 
 
 class BertForTokenClassification(_Classifier):
@@ -74,6 +87,7 @@ class BertForQuestionAnswering(Pretrained):
 
     def __init__(self, config: BertConfig, *, attention: str = "sdpa") -> None:
         super().__init__(config)
+        self.architecture = _written_as(self.architecture, config)
         self.bert = BertModel(config, pooler=False, attention=attention)
         self.span = nn.Linear(config.hidden_size, 2)
         self.init_weights()
