@@ -126,3 +126,9 @@ def test_no_worker_outlives_a_killed_parent() -> None:
     )
     assert run.returncode == -9, run.stderr
     wait_until_gone([int(line) for line in set(run.stdout.split())])
+
+
+def test_workers_are_spared_torch() -> None:
+    """It takes a second and 200 MB of each, and no worker needs it."""
+    code = "import sys, tinydistil.corpus.pool, tinydistil.corpus.document_step; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -6,14 +6,13 @@ import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from safetensors import safe_open
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, NamedTuple
 
 from tinydistil.base.errors import InputError, require, translated
 from tinydistil.base.files import fingerprint, read_json, read_json_value
+
+if TYPE_CHECKING:  # processes that prepare text read no weights, and torch takes a second of each
+    from torch import Tensor
 
 # In order of preference; sharded forms are named by their index file.
 WEIGHT_FILES = (
@@ -222,7 +221,7 @@ def fingerprint_of(folder: Path) -> str:
     return fingerprint(path for path in found if path.is_file())
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> "dict[str, Tensor]":
     """Every weight of a folder under its name there, in the file's own dtype, memory-mapped where possible.
 
     model.safetensors is preferred to pytorch_model.bin. Raises InputError for missing, damaged or unsafe files.
@@ -247,13 +246,17 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path) -> "dict[str, Tensor]":
+    from safetensors import safe_open
+
     damaged = translated(f"{str(path)!r} is not a whole safetensors file", "it may have been cut short: fetch it again")
     with damaged, safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
-def _read_bin(path: Path) -> dict[str, Tensor]:
+def _read_bin(path: Path) -> "dict[str, Tensor]":
+    import torch
+
     refused = f"{str(path)!r} is not a plain file of tensors and was refused unopened"
     with translated(f"{str(path)!r} is damaged", "fetch it again"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about what is refused below
@@ -267,7 +270,11 @@ def _read_bin(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{str(path)!r} must hold a mapping of names to tensors, got {type(stored).__name__}")
     for name, tensor in stored.items():
         # plain numbers in memory: neither sparse nor nested, quantised or without data
-        plain = isinstance(name, str) and type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+        plain = (
+            isinstance(name, str)
+            and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+            and tensor.layout == torch.strided
+        )
         if not plain or tensor.is_meta or tensor.is_nested or tensor.is_quantized:
             raise InputError(
                 f"{str(path)!r} must hold a mapping of names to dense tensors, but {name!r} is "
