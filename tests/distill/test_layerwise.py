@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.train.toy import make_learner
 from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch
-from tinydistil.distill.options import Shapes
+from tinydistil.distill.options import CacheConfig, Shapes
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.layerwise import pairs_of, read_between
@@ -245,3 +245,23 @@ def test_maps() -> None:
     assert found == {"uniform": ((1, 2), (2, 5)), "last": ((1, 4), (2, 5)), "first": ((1, 1), (2, 2)),
                      "top": ((2, 5),), "2:5,1:1": ((2, 5), (1, 1))}  # fmt: skip
     assert replace(shapes).teacher is not None
+
+
+@pytest.mark.parametrize("term", ["layers", "attention"])
+def test_a_cache_is_bound_to_the_teachers_layers(term: str) -> None:
+    """Which "uniform" finds by the student's depth; which of the student's learn from them is free."""
+
+    def bound(layers: str, own: BertConfig) -> dict[str, object]:
+        recipe = Recipe(hard=0.0, terms={term: {"layers": layers}})
+        return recipe.bound(CacheConfig(), Shapes(own, DEEP.replace(num_attention_heads=2)))
+
+    shallow, deep = bound("uniform", SHAPE), bound("uniform", SHAPE.replace(num_hidden_layers=4))
+    assert shallow[f"recipe.terms.{term}.layers"] == [2, 4] and deep[f"recipe.terms.{term}.layers"] == [1, 2, 3, 4]
+    assert bound("1:2,2:4", SHAPE) == bound("2:2,1:4", SHAPE) == shallow != bound("1:4,2:2", SHAPE)
+
+
+@pytest.mark.parametrize("projection", ["pca", "random"])
+def test_a_cache_of_reduced_vectors_is_bound_to_the_students_width(projection: str) -> None:
+    recipe = Recipe(hard=0.0, hidden=1.0, projection=projection)
+    one, other = (recipe.bound(CacheConfig(), Shapes(SHAPE.replace(hidden_size=w), DEEP)) for w in (8, 4))
+    assert one["student's width"] == 8 and other["student's width"] == 4

@@ -215,7 +215,7 @@ class RepresentationOptions(TermOptions, table="recipe"):
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
         names = ("unit", "projection", "centred", "whitening", *(("fit_sequences",) * self.is_fitted))
         found: dict[str, object] = {f"recipe.{name}": getattr(self, name) for name in names if hasattr(self, name)}
-        if self.projection == "pca":
+        if self.projection in FIXED:
             found["student's width"] = shapes.student.hidden_size
         return found | {"cache.vector_bits": cache.vector_bits}
 

@@ -79,7 +79,9 @@ class AttentionOptions(TermOptions, table="recipe.terms.attention"):
         require(self.heads == "mean" or own == theirs, f"recipe.terms.{name}.{remedy}")
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        return {"cache.vector_bits": cache.vector_bits, "recipe.layers": self.layers}
+        # The teacher's, which "uniform" and "last" find by the student's depth.
+        layers = [theirs for _, theirs in pairs_of(self.layers, "recipe.layers", shapes, least=1)]
+        return {"cache.vector_bits": cache.vector_bits, "recipe.layers": layers}
 
 
 @register("attention")

@@ -115,7 +115,7 @@ class LayersOptions(HiddenOptions, table="recipe.terms.layers"):
         return ((0, 0), *found) if self.embeddings and (0, 0) not in found else found
 
     def bound(self, cache: CacheConfig, shapes: Shapes) -> dict[str, object]:
-        return super().bound(cache, shapes) | {"recipe.layers": [f"{s}:{t}" for s, t in self.pairs("", shapes)]}
+        return super().bound(cache, shapes) | {"recipe.layers": [theirs for _, theirs in self.pairs("", shapes)]}
 
 
 @register("layers")
