@@ -11,7 +11,7 @@ import torch
 
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import optional, rank_and_world_size, require
-from tinydistil.base.files import Ownership, fingerprint
+from tinydistil.base.files import Ownership, fingerprint, flatten
 from tinydistil.base.hub import fingerprint_of, resolve_folder
 from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.batches.manifest import MANIFEST, Sides, check_fit, entries_of, made_with, sides_of
@@ -26,7 +26,7 @@ from tinydistil.model.pretrained import HEAD_BIAS, encoder_weights
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import Student, student_of
-from tinydistil.train.run_config import INSIDE, RunConfig
+from tinydistil.train.run_config import INSIDE, RunConfig, TrainConfig
 
 CONFIG_FILE, CHECKPOINTS = "run.json", "checkpoints"
 SHARDS, VOCABULARY = "shards", "vocabulary"  # which an earlier start may have left before it wrote its configuration
@@ -141,10 +141,10 @@ def make_plan(
     if teacher is not None:
         pooling = "cls" if teacher.pooling == "cls" else "mean"
         shapes = Shapes(student.shape, teacher.config, teacher.predicts_words, pooling)
-        config.recipe.check(config.recipe.name, shapes, config.cache if config.teacher_cache else None)
         _check_cache(config, output)
         tokenizers.append((config.teacher, teacher.tokenizer))
         content["teacher"] = fingerprint_of(teacher.folder)
+    config.recipe.check(config.recipe.name, shapes, config.cache if config.teacher_cache else None)
     if config.student_vocabulary == "own":
         tokenizers.append((config.student.tokenizer or config.student.model, student.tokenizer))
     if student.own is not None:
@@ -181,6 +181,7 @@ def ownership(config: RunConfig, output: Path) -> Ownership:
         lambda name: name in {SHARDS, VOCABULARY} | inside,
         must_agree=lambda name: FREE_ON_RESUME.match(name) is None,
         tables=("content",),
+        defaults=flatten({"train": to_mapping(TrainConfig())}),
     )
 
 
@@ -213,6 +214,7 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         teacher_tokenizer=plan.teacher_tokenizer if plan.sides.apart or prefixed else None,
         teacher_prefix=plan.teacher.prefix_ids if plan.teacher is not None and prefixed else (),
         pools_prefix=plan.teacher is None or plan.teacher.pools_prefix,
+        pairs=plan.config.recipe.needs.pairs,
     )
 
 
