@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.train.toy import Rows
 from tinydistil.base.errors import InputError
-from tinydistil.batches.sampling import MaskConfig, MaskedTokens, mask_tokens
+from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.batches.sampling import MaskConfig, MaskedTokens, mask_tokens, span_lengths
+from tinydistil.tokenizer.tokenizer import train_wordpiece
 
 MASK, SPECIAL, VOCABULARY = 4, 5, 1000
 ORDINARY_IDS = np.arange(SPECIAL, VOCABULARY)
@@ -129,3 +132,90 @@ def test_shares_can_be_changed() -> None:
 def test_refusals(values: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         MaskConfig(**values)  # type: ignore[arg-type]
+
+
+def spans_of(rows: NDArray[np.int64], words: NDArray[np.int64], sequence: int) -> list[int]:
+    """Lengths in words of the stretches of neighbouring chosen words of a sequence."""
+    width = words.shape[1]
+    chosen = sorted({int(words[sequence, row % width]) for row in rows if row // width == sequence})
+    cuts = [i for i in range(1, len(chosen)) if chosen[i] != chosen[i - 1] + 1]
+    return [len(part) for part in np.split(chosen, cuts)]
+
+
+def test_spans_are_stretches_of_whole_words() -> None:
+    """SpanBERT's: geometric with p = 0.2 over 1..10, whose mean is 3.8; none begins inside a word."""
+    ids, ordinary, sequence_ids = batch(400)
+    words = np.where(ordinary, np.cumsum(ordinary, 1) // 2, -1)  # of two pieces
+    found = mask_tokens(
+        ids, ordinary, sequence_ids, MaskConfig(longest_span=10), mask_id=MASK, ordinary_ids=ORDINARY_IDS,
+        seed=0, epoch=0, word_index=words,
+    )  # fmt: skip
+    chosen = np.zeros(ids.size, bool)
+    chosen[found.rows] = True
+    pieces = [(words == word) & ordinary for word in range(3, 6)]
+    for inside in pieces:
+        shares = (chosen.reshape(ids.shape) & inside).sum(1) / np.maximum(inside.sum(1), 1)
+        assert {*np.unique(shares)} <= {0.0, 1.0}
+    assert 0.14 < len(found.rows) / ordinary.sum() < 0.15
+    single = mask_tokens(
+        ids, ordinary, sequence_ids, MaskConfig(whole_words=True), mask_id=MASK, ordinary_ids=ORDINARY_IDS,
+        seed=0, epoch=0, word_index=words,
+    )  # fmt: skip
+    lengths, of_words = ([n for i in range(400) for n in spans_of(each.rows, words, i)] for each in (found, single))
+    # Sequences of two words to choose cut spans short.
+    assert np.mean(of_words) < 1.3 < 2.2 < np.mean(lengths)
+
+
+def test_span_lengths_are_geometric() -> None:
+    draws = np.random.default_rng(0).random(200_000)
+    counts = np.bincount(span_lengths(draws, 10), minlength=11)[1:]
+    expected = 0.2 * 0.8 ** np.arange(10)
+    expected *= len(draws) / expected.sum()
+    assert len(counts) == 10 and (abs(counts - expected) < 4 * expected**0.5).all()
+    assert span_lengths(np.array([0.0, 1 - 2**-53]), 10).tolist() == [1, 10] and {*span_lengths(draws[:99], 1)} == {1}
+
+
+def test_a_rate_that_moves() -> None:
+    config = MaskConfig(rate=0.4, final_rate=0.1, rate_epochs=2.0)
+    assert [config.rate_at(passes) for passes in (0.0, 1.0, 2.0, 5.0)] == pytest.approx([0.4, 0.25, 0.1, 0.1])
+    ids, ordinary, numbers = batch(300)
+
+    def share(rate: float | None) -> float:
+        found = mask_tokens(
+            ids, ordinary, numbers, config, mask_id=MASK, ordinary_ids=ORDINARY_IDS, seed=0, epoch=0, rate=rate
+        )
+        return float(len(found.rows) / ordinary.sum())
+
+    assert share(None) == pytest.approx(0.4, abs=0.01) and share(0.1) == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_rate_of_a_batch_is_of_its_cursor_alone() -> None:
+    """Whoever reads it, in however many parts."""
+    tokenizer = train_wordpiece(["o gato dorme na sala e a gata corre"] * 3, 60)
+    rows = Rows(tokenizer.vocab_size, [60] * 40)
+    config = MaskConfig(rate=0.5, final_rate=0.1, rate_epochs=2.0)
+    batches = MaskedBatches(rows, tokenizer, config, batch_size=4, seed=1)
+    shares = []
+    for cursor in (0, 10, 19, 30):
+        [whole] = batches.micro_batches(cursor, rank=0, world_size=1, accumulation=1)
+        parts = [batches.micro_batches(cursor, rank=r, world_size=2, accumulation=2) for r in (0, 1)]
+        assert sum(len(each.positions) for part in parts for each in part) == len(whole.positions)
+        shares.append(len(whole.positions) / int((whole.word_index >= 0).sum()))
+    assert shares == pytest.approx([0.5, 0.3, 0.12, 0.1], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"longest_span": 4, "whole_words": True}, "longest_span 4 chooses whole words already"),
+        ({"longest_span": -1}, "longest_span"),
+        ({"final_rate": 0.0001}, r"final_rate must be 0 or >= 0\.001"),
+        ({"final_rate": 0.3, "rate": 0.0}, r"mask\.rate is 0; give it where to begin"),
+        ({"final_rate": 0.3, "epochs": 2}, "no masks come again"),
+        ({"rate_epochs": 3.0}, r"rate_epochs 3\.0 is how long mask\.rate takes"),
+        ({"rate_epochs": 0.0, "final_rate": 0.3}, "rate_epochs"),
+    ],
+)
+def test_bad_spans_and_rates(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MaskConfig(**options)  # type: ignore[arg-type]

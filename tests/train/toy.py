@@ -27,7 +27,7 @@ from tinydistil.tokenizer.tokenizer import train_wordpiece
 from tinydistil.train.models import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig
 
-TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos ."] * 3
+TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3
 CASES: dict[str, Recipe] = {
     "mlm": RECIPES["mlm"],
     "total": RECIPES["total"],
@@ -155,8 +155,9 @@ def toy_trainer(
 ) -> tuple[Trainer, MaskedBatches]:
     """Student 2 x 8, teacher 2 x 12; gradients alone (SGD at rate 0) or a real optimizer."""
     torch.manual_seed(0)
-    tokenizer = train_wordpiece(TEXT, 60)
-    theirs = train_wordpiece(TEXT, 42, lowercase=True) if two_vocabularies else tokenizer
+    text = [f"{each} ." for each in TEXT] if recipe.needs.pairs else TEXT
+    tokenizer = train_wordpiece(text, 60)
+    theirs = train_wordpiece(text, 42 if recipe.needs.pairs else 40, lowercase=True) if two_vocabularies else tokenizer
     shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 80,
              "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout,
              "initializer_range": 0.2}  # fmt: skip

@@ -104,7 +104,7 @@ class PairMaker:
             return None
         key = mix(mix(np.uint64(self.seed), np.uint64(epoch)), np.uint64(number))
         cut = int(cuts[int(uniform(key, np.uint64(0), CUT) * len(cuts))])
-        end = len(tokens) - bool(self._ends[tokens[-1]] and len(tokens) - cut > 1)
+        end = int(np.flatnonzero(~self._ends[tokens])[-1]) + 1  # behind `cut`, where there is no mark
         return tokens[: cut - 1], tokens[cut:end]
 
     def _cuts(self, tokens: Tokens) -> Ids:

@@ -123,7 +123,7 @@ class ReplacedTokens(Term):
     def written_with(self, student: BertForMaskedLM) -> tuple[str, dict[str, Tensor]]:
         layers = (("dense", self.dense), ("dense_prediction", self.prediction))
         named = {f"discriminator_predictions.{n}.{key}": t for n, of in layers for key, t in of.state_dict().items()}
-        return "ElectraForPreTraining", named
+        return "BertForPreTraining", named
 
 
 def draws_of(batch: MaskedBatch) -> Tensor:

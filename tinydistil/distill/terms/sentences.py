@@ -17,10 +17,10 @@ from tinydistil.distill.options import Needs, Shapes, TermOptions
 from tinydistil.distill.terms.base import Loss, ModelStates, Term, register
 from tinydistil.model.bert import BertForMaskedLM
 
-# What `transformers` calls an encoder with a masked LM head and this one, and this one's layers in its files.
+# Families that have an encoder with a masked LM head and this one in `transformers`, and what files call its layers.
 _WRITTEN = {
-    "bert": ("BertForPreTraining", "bert.pooler.dense", "cls.seq_relationship"),
-    "albert": ("AlbertForPreTraining", "albert.pooler", "sop_classifier.classifier"),
+    "bert": ("bert.pooler.dense", "cls.seq_relationship"),
+    "albert": ("albert.pooler", "sop_classifier.classifier"),
 }
 
 
@@ -71,9 +71,10 @@ class _Sentences(Term):
     def written_with(self, student: BertForMaskedLM) -> tuple[str, dict[str, Tensor]] | None:
         if student.config.model_type not in _WRITTEN:
             return None
-        architecture, pooler, classifier = _WRITTEN[student.config.model_type]
-        layers = ((pooler, self.pooler), (classifier, self.classifier))
-        return architecture, {f"{name}.{key}": each for name, of in layers for key, each in of.state_dict().items()}
+        layers = zip(_WRITTEN[student.config.model_type], (self.pooler, self.classifier), strict=True)
+        return "BertForPreTraining", {
+            f"{name}.{key}": each for name, of in layers for key, each in of.state_dict().items()
+        }
 
 
 @register("next_sentence")
