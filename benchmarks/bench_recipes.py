@@ -228,7 +228,7 @@ def table_of(args: argparse.Namespace, results: Sequence[Mapping[str, Any]], ref
         spent = (f"{one['flops'] / 1e12:.2f}", f"{one['sentences']:,}", f"{one['steps']:,}", f"{seconds:.0f}")
         lines.append((row, f"{one['parameters'] / 1e6:.2f} M", *cells, *spent))
     header = ("learns by", "parameters", *FIGURES, "TFLOP", "sentences", "steps", "CPU seconds")
-    return Table(f"{args.student}, teacher {args.teacher.name}, {args.seeds} seeds", header, tuple(lines))
+    return Table(f"{args.student}, teacher {args.teacher.name}; seeds: {args.seeds}", header, tuple(lines))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -238,7 +238,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--teacher", type=Path, help="default: models/e5-small-pt in --data")
     parser.add_argument("--student", default="2x128", metavar="SHAPE", help="default 2x128")
     parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", help=f"some of {'; '.join(ROWS)}")
-    parser.add_argument("--budget", type=float, default=10.0, help="TFLOP of a run (default 10)")
+    parser.add_argument("--budget", type=float, default=8.0, help="TFLOP of a run (default 8)")
     for name, default, help in (
         ("seeds", 3, "runs of each row"), ("jobs", 2, "runs side by side, a thread each"),
         ("vocab-size", 8000, "of the student's own vocabulary"), ("batch-size", 32, "sequences of a step"),
