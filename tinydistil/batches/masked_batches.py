@@ -71,6 +71,7 @@ class MaskedBatch:
     teacher: TeacherView | None = None
     epoch: int = 0
     tokens: int = field(kw_only=True)
+    unk_ids: tuple[int, int] = (-1, -1)
 
     @property
     def num_words(self) -> int:
@@ -82,7 +83,7 @@ class MaskedBatch:
         move = Tensor.pin_memory if device is None else lambda tensor: tensor.to(device, non_blocking=True)
         own = {name: move(getattr(self, name)) for name in (*_READ, "positions", "targets", "sequence_ids")}
         view = None if self.teacher is None else TeacherView(*(move(getattr(self.teacher, name)) for name in _READ))
-        return MaskedBatch(**own, teacher=view, epoch=self.epoch, tokens=self.tokens)
+        return MaskedBatch(**own, teacher=view, epoch=self.epoch, tokens=self.tokens, unk_ids=self.unk_ids)
 
 
 class Sequences(Protocol):
@@ -221,8 +222,9 @@ class MaskedBatches:
                 view.valid_mask[:, : len(self._prefix) + 1] = False
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
         return MaskedBatch(
-            *_tensors(student, masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum())
-        )
+            *_tensors(student, masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum()),
+            unk_ids=(own.unk_id, (theirs or own).unk_id),
+        )  # fmt: skip
 
 
 def _tensors(side: Padded, input_ids: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

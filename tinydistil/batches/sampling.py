@@ -229,7 +229,7 @@ def mask_tokens(
     short sequences too; never more than one token more.
     """
     places = np.arange(ids.shape[1], dtype=np.uint64)
-    key = _mix(_mix(np.uint64(seed), np.uint64(epoch)), sequence_ids.astype(np.uint64))[:, None]  # (B, 1)
+    key = mix(mix(np.uint64(seed), np.uint64(epoch)), sequence_ids.astype(np.uint64))[:, None]  # (B, 1)
     quota = ordinary.sum(1) * config.rate + _uniform(key[:, 0], np.uint64(0), _ROUNDING)
     quota = np.floor(quota).astype(np.int64)  # (B,)
     if config.whole_words:
@@ -267,10 +267,11 @@ def _choose_words(
 
 def _uniform(key: NDArray[np.uint64], place: NDArray[np.uint64] | np.uint64, stream: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each (key, place): the top 53 bits of their hash."""
-    mixed = _mix(_mix(key, np.uint64(stream)), place)
+    mixed = mix(mix(key, np.uint64(stream)), place)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _mix(key: NDArray[np.uint64] | np.uint64, value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+def mix(key: NDArray[np.uint64] | np.uint64, value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """A number that tells of both, and of their order."""
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
         return splitmix64(np.asarray(key, np.uint64) * STEP + np.asarray(value, np.uint64) + STEP)

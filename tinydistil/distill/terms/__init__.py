@@ -9,3 +9,4 @@ from tinydistil.distill.terms.layerwise import Layers as Layers
 from tinydistil.distill.terms.representation import Hidden as Hidden
 from tinydistil.distill.terms.representation import Pooled as Pooled
 from tinydistil.distill.terms.vocabulary import Vocabulary as Vocabulary
+from tinydistil.distill.terms.words import Words as Words
