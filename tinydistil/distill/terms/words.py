@@ -162,20 +162,21 @@ def hidden_words(batch: MaskedBatch, alternatives: int) -> HiddenWords:
     words = np.flatnonzero(sound & whole)  # (N,)
     sequences, numbers = np.divmod(words, width)
     candidates = (sequences * width)[:, None] + np.arange(width)  # (N, W)
-    left = sound[candidates]
+    fits, none = sound[candidates], np.iinfo(np.uint64).max
     for side in sides:
-        left &= side.pieces[candidates] == side.pieces[words][:, None]
+        fits &= side.pieces[candidates] == side.pieces[words][:, None]
     key = mix(np.uint64(batch.epoch), batch.sequence_ids.cpu().numpy().astype(np.uint64)[sequences])
-    draws = mix(mix(key, numbers.astype(np.uint64))[:, None], np.arange(width, dtype=np.uint64))  # (N, W)
+    draws = mix(mix(key, numbers.astype(np.uint64))[:, None], np.arange(width, dtype=np.uint64))
+    draws = np.where(fits, draws, none)  # (N, W), the least is the next
     chosen = np.repeat(words[:, None], 1 + alternatives, 1)
     there, hashes = np.ones(chosen.shape, np.bool_), [side.hashes[candidates] for side in sides]
     for k in range(1 + alternatives):
         if k > 0:
-            best = np.where(left, draws, np.iinfo(np.uint64).max).argmin(1, keepdims=True)
-            there[:, k] = left.any(1)
+            best = draws.argmin(1, keepdims=True)
+            there[:, k] = np.take_along_axis(draws, best, 1)[:, 0] < none
             chosen[:, k] = np.where(there[:, k], np.take_along_axis(candidates, best, 1)[:, 0], words)
         for side, each in zip(sides, hashes, strict=True):
-            left &= each != side.hashes[chosen[:, k]][:, None]  # of an outcome there is one
+            draws[each == side.hashes[chosen[:, k]][:, None]] = none  # an outcome is there once
     sequence, present = (torch.from_numpy(each).to(device) for each in (sequences, there))
     return HiddenWords(sequence, present, *(side.asked(chosen, device) for side in sides))
 
