@@ -71,12 +71,17 @@ CASES: dict[str, Recipe] = {
         hard=0.0, terms={"replaced_tokens": {"generator_width": 8, "discriminator": 3.0, "generator_layers": 2}}
     ),
     "similarity, mse": Recipe(hard=0.0, terms={"similarity": {"distance": "mse", "centred": True, "whitening": 0.5}}),
+    "likelihoods of words": Recipe(hard=0.0, terms={"words": {"weight": 2.0, "temperature": 1.5}}),
+    "likelihoods, one vocabulary": Recipe(terms={"words": {"alternatives": 3}}),
+    "partial and likelihoods": replace(RECIPES["partial"], terms={"words": {"alternatives": 0}}),
 }
 # Here the teacher reads the same words in tokens of its own.
 TWO_VOCABULARIES = (
     "partial", "pooled", "whitened", "words, masked, mse", "layers by words", "contrast", "similarity",
-    "order beside words of a teacher",
+    "order beside words of a teacher", "likelihoods of words", "partial and likelihoods",
 )  # fmt: skip
+# More to guess, and all pieces of a word together.
+WHOLE_WORDS = {name: MaskConfig(rate=0.4, whole_words=True) for name in CASES if "likelihoods" in name}
 
 
 # One long sequence, most of one or two tokens: many slices of a batch of 11 hold no masked token at all.
@@ -152,6 +157,7 @@ def toy_trainer(
     two_vocabularies: bool = False,
     attention: str = "packed",
     fused: bool = True,
+    mask: MaskConfig | None = None,
 ) -> tuple[Trainer, MaskedBatches]:
     """Student 2 x 8, teacher 2 x 12; gradients alone (SGD at rate 0) or a real optimizer."""
     torch.manual_seed(0)
@@ -168,7 +174,7 @@ def toy_trainer(
         )
     other = BertConfig(hidden_size=12, intermediate_size=24, vocab_size=theirs.vocab_size, **shape)
     student = BertForMaskedLM(own, attention=attention).double().train()
-    headless = not recipe.has_soft
+    headless = "logits" not in recipe.needs.teacher
     teacher: BertForMaskedLM | BertModel = BertForMaskedLM(other, attention=attention)
     if headless:
         teacher = BertModel(other, pooler=False, attention=attention)
@@ -194,7 +200,7 @@ def toy_trainer(
     batches = MaskedBatches(
         sequences,
         tokenizer,
-        MaskConfig(),
+        mask or MaskConfig(),
         batch_size=11,
         seed=4,
         teacher_tokenizer=theirs if two_vocabularies else None,
@@ -210,7 +216,7 @@ def toy_trainer(
 
 def toy_case(case: str, ranks: Ranks) -> tuple[Trainer, MaskedBatches]:
     """`toy_trainer` for a case by its name."""
-    return toy_trainer(CASES[case], ranks, two_vocabularies=case in TWO_VOCABULARIES)
+    return toy_trainer(CASES[case], ranks, two_vocabularies=case in TWO_VOCABULARIES, mask=WHOLE_WORDS.get(case))
 
 
 def gradients_of(case: str, ranks: Ranks, accumulation: int) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -7,7 +7,7 @@ Shapes: B sequences, T tokens (T' the teacher's), W words, R masked positions, G
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -75,6 +75,7 @@ class MaskedBatch:
     epoch: int = 0
     pairs: Mapping[str, PairView] = field(default_factory=dict)
     tokens: int = field(kw_only=True)
+    unk_ids: tuple[int, int] = (-1, -1)
 
     @property
     def num_words(self) -> int:
@@ -86,8 +87,7 @@ class MaskedBatch:
         move = Tensor.pin_memory if device is None else lambda tensor: tensor.to(device, non_blocking=True)
         own = {name: move(getattr(self, name)) for name in (*_READ, "positions", "targets", "sequence_ids")}
         view = None if self.teacher is None else TeacherView(*(move(getattr(self.teacher, name)) for name in _READ))
-        pairs = {kind: each.map(move) for kind, each in self.pairs.items()}
-        return MaskedBatch(**own, teacher=view, epoch=self.epoch, pairs=pairs, tokens=self.tokens)
+        return replace(self, **own, teacher=view, pairs={kind: each.map(move) for kind, each in self.pairs.items()})
 
 
 class Sequences(Protocol):
@@ -233,11 +233,9 @@ class MaskedBatches:
             if not self._pools_prefix:  # nor the [CLS] before it, as sentence-transformers has it
                 view.valid_mask[:, : len(self._prefix) + 1] = False
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
-        made, pairs = (
-            _tensors(student, masked.input_ids),
-            {k: make(sequence_ids, epoch) for k, make in self._pairs.items()},
-        )
-        return MaskedBatch(*made, positions, targets, ids, view, epoch, pairs, tokens=int(student.valid.sum()))
+        pairs, tokens = {k: make(sequence_ids, epoch) for k, make in self._pairs.items()}, int(student.valid.sum())
+        made, unks = _tensors(student, masked.input_ids), (own.unk_id, (theirs or own).unk_id)
+        return MaskedBatch(*made, positions, targets, ids, view, epoch, pairs, tokens=tokens, unk_ids=unks)
 
 
 def _tensors(side: Padded, input_ids: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -315,5 +315,6 @@ def uniform(key: NDArray[np.uint64], place: NDArray[np.uint64] | np.uint64, stre
 
 
 def mix(key: NDArray[np.uint64] | np.uint64, value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """A number that tells of both, and of their order."""
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
         return splitmix64(np.asarray(key, np.uint64) * STEP + np.asarray(value, np.uint64) + STEP)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -43,19 +43,19 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: MaskedBatch) -> TeacherStates:
         """The states for `batch`, on the model's device."""
+        read = cache(partial(self.read, batch))  # each text once
         with self.autocast(batch.input_ids.device.type):
-            read = self.read(batch)
             return {
-                term: {name: state.take(read, batch) for name, state in states.items()}
+                term: {name: state.take(read(state.sees or self.sees), batch) for name, state in states.items()}
                 for term, states in self.states.items()
             }
 
     @torch.no_grad()
-    def read(self, batch: MaskedBatch) -> ModelStates:
+    def read(self, batch: MaskedBatch, sees: str = "") -> ModelStates:
         """What the model computes of the tokens that are shown to it, before anything is taken of it."""
         assert not self.model.training, "the teacher must stay in eval mode"
         view = batch.teacher or batch
-        ids = view.input_ids if self.sees == "masked" else view.original_ids  # (B, T')
+        ids = view.input_ids if (sees or self.sees) == "masked" else view.original_ids  # (B, T')
         with self.autocast(ids.device.type):
             if self.compares is not None:
                 return read_between(self.model, ids, view.attention_mask, self.compares)

@@ -14,3 +14,4 @@ from tinydistil.distill.terms.representation import Pooled as Pooled
 from tinydistil.distill.terms.sentences import NextSentence as NextSentence
 from tinydistil.distill.terms.sentences import SentenceOrder as SentenceOrder
 from tinydistil.distill.terms.vocabulary import Vocabulary as Vocabulary
+from tinydistil.distill.terms.words import Words as Words

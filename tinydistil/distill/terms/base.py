@@ -70,9 +70,11 @@ class State(ABC):
 
     A cache keeps tensors by kind, each with any number of items per sequence; `shared` ones once for all terms.
     compares: the layers of which it takes what attention compares; None where it takes nothing between the ends.
+    sees: the text it is taken of, "masked" or "original"; "" for the one that the recipe shows.
     """
 
     shared: ClassVar[bool] = False
+    sees: ClassVar[str] = ""
     compares: Collection[int] | None = None
 
     @abstractmethod
