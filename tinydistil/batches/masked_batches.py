@@ -8,7 +8,7 @@ Shapes: B sequences, T tokens (T' the teacher's), W words, R masked positions, G
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class MaskedBatch:
     tokens and padding. positions (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
     sequence_ids (B,): the sequences' numbers. epoch: of its masks. tokens: all but padding. teacher: what a teacher of
     another vocabulary sees, None where both read the same tokens: the teacher reads `batch.teacher or batch`. pairs:
-    two texts in one input, by the kind of pair.
+    two texts in one input, by the kind of pair. unk_ids: of [UNK] on both sides, the student's and the teacher's.
     """
 
     input_ids: Tensor
@@ -85,7 +85,9 @@ class MaskedBatch:
     def to(self, device: torch.device | None) -> "MaskedBatch":
         """The batch on `device`; None: in memory that an accelerator copies from while the processor goes on."""
         move = Tensor.pin_memory if device is None else lambda tensor: tensor.to(device, non_blocking=True)
-        own = {name: move(getattr(self, name)) for name in (*_READ, "positions", "targets", "sequence_ids")}
+        own: dict[str, Any] = {
+            name: move(getattr(self, name)) for name in (*_READ, "positions", "targets", "sequence_ids")
+        }
         view = None if self.teacher is None else TeacherView(*(move(getattr(self.teacher, name)) for name in _READ))
         return replace(self, **own, teacher=view, pairs={kind: each.map(move) for kind, each in self.pairs.items()})
 
