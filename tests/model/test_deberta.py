@@ -27,7 +27,8 @@ from tinydistil.base.errors import InputError
 from tinydistil.distill.initialise import student_from_layers
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import read_config
-from tinydistil.model.families.deberta_v2 import DebertaV2Config, places
+from tinydistil.model.families.deberta_v2 import DebertaV2Config
+from tinydistil.model.families.distances import places
 from tinydistil.model.quantised import QuantisedLinear, quantise
 
 for each in (test_folders_both_ways, test_hidden_states, test_logits_and_gradients):
