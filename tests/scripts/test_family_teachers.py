@@ -28,7 +28,9 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[P
     tokenizer = train_wordpiece([str(json.loads(line)["text"]) for line in corpus.read_text().splitlines()], 220)
     for name, (values, _) in FAMILIES.items():
         torch.manual_seed(0)
-        own = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_id}
+        width: dict[str, int] = {"dim" if name == "distilbert" else "hidden_size": 128}
+        width |= {"embedding_size": 128} if "embedding_size" in values else {}
+        own = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_id, **width}
         config = transformers.AutoConfig.for_model(name, **values | own)
         model = transformers.AutoModelForMaskedLM.from_config(config)
         with torch.no_grad():
@@ -42,7 +44,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[P
 def trained(folder: Path, name: str, recipe: str, output: Path, **changes: object) -> list[dict[str, float]]:
     """What the steps of a run said; changes: options with "__" for dots."""
     values: dict[str, dict[str, object]] = {
-        "recipe": {"name": recipe}, "student": {"model": "2x16"}, "prepare": {"max_length": 32},
+        "recipe": {"name": recipe}, "student": {"model": "2x128"}, "prepare": {"max_length": 32},
         "train": {"steps": 4, "batch_size": 6, "log_every": 1, "validate_every": 4},
     }  # fmt: skip
     top: dict[str, object] = {"teacher": str(folder / name), "corpus": [str(folder / "corpus.jsonl")]}
