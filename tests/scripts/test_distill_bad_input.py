@@ -21,7 +21,7 @@ from tinydistil.corpus.prepare_config import PrepareConfig, resolve_raw
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train import plan as plan_module
+from tinydistil.train import models
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -418,7 +418,7 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_asked_for(
         (1_000_000, 500, r"a micro-batch of 500 sequences takes at least .*; lower train.batch_size or raise"),
         (1_000_000, 4, ""),
     ):
-        monkeypatch.setattr(plan_module, "memory_there", lambda there=there: there)
+        monkeypatch.setattr(models, "memory_there", lambda there=there: there)
         config = resolve_raw(values | {"train": {"batch_size": batch}})
         with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
             plan_raw(config, Path("never"), resume=False, device="cpu")

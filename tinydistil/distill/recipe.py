@@ -24,6 +24,8 @@ from tinydistil.distill.options import (
 )
 
 _Options = TypeVar("_Options", bound=TermOptions)
+# Terms that may have several teachers, see `distill.several`.
+AVERAGED = ("vocabulary", "hidden", "pooled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,14 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         without = f"recipe {self.name!r} needs a teacher; give one, or choose recipe mlm"
         require(shapes.teacher is not None or not self.needs.teacher, without)
         for part in self.parts:
-            part.options.check(part.name, shapes, cache)
+            asked = part.options.asked_by(part.name)[-1]
+            require(
+                not shapes.others or not part.options.needs.teacher or part.kind in AVERAGED,
+                f"{asked} follows one teacher, and {len(shapes.each)} are given; only soft targets and the vectors of "
+                f"recipe.hidden and recipe.pooled are averaged over several: give one --teacher, or set {asked}=0",
+            )
+            for one in shapes.each:
+                part.options.check(part.name, one, cache)
 
     def check_mask_rate(self, rate: float) -> None:
         """Raise InputError where nothing is masked and a term is about masked tokens alone."""

@@ -41,13 +41,14 @@ class ModelStates:
     """What `model` has computed of a batch: its last hidden states (B, T, D); its logits only where they are read.
 
     Where a term asks for them: layers, the embeddings and every layer's output, each (B, T, D); compared, by the number
-    of a layer (1, 2, ...) what its attention compares and carries, (B, T, 3, H, K).
+    of a layer (1, 2, ...) what its attention compares and carries, (B, T, 3, H, K). others: those of further teachers.
     """
 
     model: BertForMaskedLM | BertModel
     hidden: Tensor
     layers: tuple[Tensor, ...] = ()
     compared: Mapping[int, Tensor] = field(default_factory=dict)
+    others: tuple["ModelStates", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,14 @@ def term_of(kind: str, where: str = "recipe.terms:") -> type[Term]:
     return found
 
 
+def _made(term: type[Term], options: TermOptions, shapes: Shapes) -> Term:
+    if not shapes.others:
+        return term(options, shapes)
+    from tinydistil.distill.several import of_several  # which imports this file
+
+    return of_several(term, options, shapes)
+
+
 class Learner(nn.Module):
     """The student and the terms of `recipe`: what DistributedDataParallel wraps, an `Objective` of the one loop.
 
@@ -230,7 +239,7 @@ class Learner(nn.Module):
         super().__init__()
         recipe.check(recipe.name, shapes)
         self.student, self.recipe, self.parts = student, recipe, recipe.parts  # of which `gather` may leave out some
-        terms = {part.name: term_of(part.kind)(part.options, shapes) for part in recipe.parts}
+        terms = {part.name: _made(term_of(part.kind), part.options, shapes) for part in recipe.parts}
         self.terms: Mapping[str, Term] = nn.ModuleDict(terms)  # type: ignore[assignment]
         self.compares = between(terms.values())
         # What is reported, and of which term.
