@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tinydistil.base.console import OneOrMore, Parser
+from tinydistil.base.console import Parser
 from tinydistil.base.errors import importing, require, run_script
 from tinydistil.train.command import add_run_arguments, has_shards, values_of
 
@@ -26,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
         help="total, partial, vectors, leaf, contrast, distilbert, tinybert, minilm, minilmv2 or mlm",
     )
     teachers = "folder or hub name of the teacher, or of several with one vocabulary, whose mean is followed"
-    parser.add_argument("--teacher", metavar="DIR", nargs="+", action=OneOrMore, help=teachers)
+    parser.add_argument("--teacher", metavar="DIR", nargs="+", help=teachers)
     parser.add_argument(
         "--teacher-precision", help="float32, bfloat16, int8 (CPU) or fastest; without it what --precision says"
     )

@@ -122,18 +122,6 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-class OneOrMore(argparse.Action):
-    """For an option of one text or a list of them: those of all its flags, one alone as it is."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _: Any = ""
-    ) -> None:
-        """Add `values` to what there is."""
-        before = getattr(namespace, self.dest) or []
-        every = [*([before] if isinstance(before, str) else before), *values]
-        setattr(namespace, self.dest, every[0] if len(every) == 1 else every)
-
-
 def within(limit: Range) -> Callable[[str], int]:
     """An argparse type: a whole number within `limit`. Of other flags their configuration field holds the bounds."""
 
