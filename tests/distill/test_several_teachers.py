@@ -186,14 +186,15 @@ def test_a_cache_says_what_they_say(name: str, words: str, bits: int, tmp_path: 
     assert all(float(loss.total.detach()) == 0 for loss in learner(empty, cached(empty)).values())
 
 
-def test_in_int8_each_is_near_itself() -> None:
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_in_int8_and_bfloat16_each_is_near_itself(precision: str) -> None:
     teachers = [model(16, 2), model(8, 3)]
     learner, live = taught(RECIPES["total"], *teachers)
     learner.float()
     live.model.float()
     exact = losses_of(learner, live)
-    lives = [LiveTeacher(each, learner.states(), precision="int8") for each in teachers]
-    for each in lives:
+    lives = [LiveTeacher(each, learner.states(), precision=precision) for each in teachers]
+    for each in lives if precision == "int8" else ():
         error = quantise_teacher(each, [batch_of()])
         assert error.cosine > 0.99 and 0 < error.divergence < 0.1 and error.positions == len(batch_of().positions)
     rough = losses_of(learner, SeveralTeachers(lives, learner.states()))

@@ -175,7 +175,7 @@ CASES = {
         ["--teacher-prefix", "query: "],
     ),
     "prefix longer than the teacher reads": Case(
-        r"prepare.max_length 512 and a prefix of \d+ is longer than the teacher's position table \(512\)",
+        r"prepare.max_length 512 and a prefix of \d+ is longer than the position table of the teacher \(512\)",
         [*VECTORS, "--teacher-prefix", "o gato ", "--max-length", "512", *options("prepare.pack=false")],
     ),
     "encoded words of no pooled vector": Case(
@@ -261,7 +261,9 @@ CASES = {
     "pca of a narrower teacher": Case(
         r"projection 'pca' reduces the teacher \(16\)", ["--student", "1x32", *options("recipe.projection=pca")]
     ),
-    "too long": Case(r"max_length 4000 is longer than the student's position table \(512\)", ["--max-length", "4000"]),
+    "too long": Case(
+        r"max_length 4000 is longer than the position table of the student \(512\)", ["--max-length", "4000"]
+    ),
     "shape beyond memory": Case(
         r"999 layers of 9998 .* parameters, [\d,]+ GiB, and this machine has .*; choose a smaller shape",
         ["--student", "999x9998"],

@@ -86,7 +86,7 @@ def test_broken_off_and_gone_on_equals_unbroken(run: Run, folder: Path, options:
     assert "Distilled from `" in card and "/teacher` and `" in card and "16 wide" in card and "24 wide" in card
 
 
-def test_one_in_a_list_is_one_as_before(run: Run, folder: Path) -> None:
+def test_one_in_a_list_is_one_as_before(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "list.toml").write_text('teacher = ["teacher"]\n')
     options = [*COMMON, "--recipe", "total", "--output", "one"]
     run("distill.py", *options, "--teacher", "teacher", "--steps", "2")
@@ -95,7 +95,7 @@ def test_one_in_a_list_is_one_as_before(run: Run, folder: Path) -> None:
     (folder / "list.toml").write_text('teacher = ["teacher", "wide"]\n')
     with pytest.raises(SystemExit) as stop:
         run("distill.py", *options, "--config", "list.toml", "--steps", "4", "--resume")
-    assert stop.value.code == 2
+    assert stop.value.code == 2 and "was begun with content.teacher = " in capsys.readouterr().err
 
 
 def test_a_file_names_them_too(run: Run, folder: Path) -> None:
@@ -106,6 +106,19 @@ def test_a_file_names_them_too(run: Run, folder: Path) -> None:
     dry = run("distill.py", *COMMON, "--recipe", "total", "--output", "dry", *BOTH, "--dry-run")
     assert re.search(r"teacher   teacher: 2 layers x 16, .*\nteacher   wide: 1 layers x 24, ", dry), dry
     assert not (folder / "dry").exists()
+
+
+def test_the_card_names_all_of_them(run: Run, folder: Path) -> None:
+    for name in ("teacher", "wide"):
+        shutil.copytree(folder / name, folder / "hub" / f"models--org--{name}" / "snapshots" / "1")
+    both = [f"hub/models--org--{name}/snapshots/1" for name in ("wide", "teacher")]
+    run("distill.py", *COMMON, "--recipe", "total", "--teacher", *both, "--output", "card", "--steps", "1")
+    card = (folder / "card" / "student" / "README.md").read_text()
+    assert (
+        "\nbase_model: [org/wide, org/teacher]\n" in card and "Distilled from `org/wide` and `org/teacher` with" in card
+    )
+    marks = read_json(folder / "card" / "run.json")["content"]
+    assert isinstance(marks, dict) and f"(files' SHA-256 {marks['teacher']})" in card and ", " in marks["teacher"]
 
 
 @pytest.mark.parametrize("recipe", ["vectors", "leaf"])

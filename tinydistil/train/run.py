@@ -137,9 +137,8 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     # Each rank has read files of its own, maybe from a disk that they do not share.
     ranks.require_same("the configuration", [repr(config).encode()])
     ranks.require_same(f"corpus {str(plan.text.shards)!r}", [(plan.text.shards / MANIFEST).read_bytes()])
-    is_hashed = config.teacher_cache or ranks.world_size > 1
-    weights = [hash_of_weights(each) if is_hashed else "" for each in teachers]
-    for given, found in zip(config.teachers, weights, strict=True):
+    weights = [hash_of_weights(each) for each in teachers if config.teacher_cache or ranks.world_size > 1]
+    for given, found in zip(config.teachers, weights, strict=False):
         ranks.require_same(f"teacher {given!r}", [found.encode()])
     events = plan.output / "tensorboard" if config.train.tensorboard else None
     records = Records(plan.output / METRICS if ranks.is_main else None, events=events)
