@@ -172,8 +172,8 @@ def make_plan(
     for who, shape, more in readers:
         require(
             read.longest + more <= shape.longest,
-            f"prepare.max_length {read.longest}{f' and a prefix of {more}' if more else ''} is longer than the position "
-            f"table of {who} ({shape.longest}); lower it (--max-length) and prepare the text so",
+            f"prepare.max_length {read.longest}{f' and a prefix of {more}' if more else ''} is longer than the "
+            f"position table of {who} ({shape.longest}); lower it (--max-length) and prepare the text so",
         )
     check_memory(config, shapes, read.mean_tokens, device_of(device))
     if text is None:
