@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tinydistil.base.console import duration, figure, masked_lm
+from tinydistil.base.console import duration, figure, per_token
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,6 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_masked_lm_loss_has_its_perplexity() -> None:
-    assert masked_lm(math.log(1234)) == "7.1180 nats per token (perplexity 1,234)"
-    assert masked_lm(2.0).endswith("(perplexity 7.4)")
-    assert masked_lm(1e9).endswith("(perplexity over 10^304)") and "not a number" in masked_lm(math.nan)
+    assert per_token(math.log(1234)) == "7.1180 nats per token (perplexity 1,234)"
+    assert per_token(2.0).endswith("(perplexity 7.4)")
+    assert per_token(1e9).endswith("(perplexity over 10^304)") and "not a number" in per_token(math.nan)

@@ -30,9 +30,9 @@ from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.distill.options import Schedule, Shapes
-from tinydistil.distill.recipe import Recipe
+from tinydistil.distill.recipe import Recipe, term_of
 from tinydistil.distill.step import StepResult, Trainer
-from tinydistil.distill.terms import batchwise, term_of
+from tinydistil.distill.terms import batchwise
 from tinydistil.distill.terms.base import ModelStates
 from tinydistil.distill.terms.batchwise import Batchwise, Contrast, ContrastOptions, Similarity, SimilarityOptions
 from tinydistil.model.config import BertConfig

@@ -23,8 +23,7 @@ from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
-from tinydistil.distill.recipe import Recipe
-from tinydistil.distill.terms import term_of
+from tinydistil.distill.recipe import Recipe, term_of
 from tinydistil.distill.terms.base import Loss, ModelStates, Term, register
 from tinydistil.model.config import BertConfig
 from tinydistil.train import run as run_module

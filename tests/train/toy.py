@@ -22,11 +22,12 @@ from tinydistil.distill.terms.base import Learner
 from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
+from tinydistil.model.families.electra import ElectraConfig
 from tinydistil.tokenizer.tokenizer import train_wordpiece
 from tinydistil.train.models import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig
 
-TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos"] * 3
+TEXT = ["o gato dorme no sofá da sala e a gata corre na rua com os gatinhos ."] * 3
 CASES: dict[str, Recipe] = {
     "mlm": RECIPES["mlm"],
     "total": RECIPES["total"],
@@ -61,10 +62,21 @@ CASES: dict[str, Recipe] = {
     "contrast": Recipe(hard=0.0, terms={"contrast": {"projection": "teacher-to-student", "centred": True}}),
     "contrast beside words": Recipe(terms={"contrast": 2.0}),
     "similarity": Recipe(hard=0.0, terms={"similarity": 3.0}),
+    "causal": Recipe(hard=0.0, terms={"causal": 2.0}),
+    "causal beside masks and a teacher": replace(RECIPES["total"], terms={"causal": 0.5}),
+    "sentence order": Recipe(hard=0.5, terms={"sentence_order": 2.0}),
+    "next sentence": Recipe(hard=0.0, terms={"next_sentence": 1.0}),
+    "order beside words of a teacher": replace(RECIPES["partial"], terms={"sentence_order": 1.0}),
+    "replaced tokens": Recipe(
+        hard=0.0, terms={"replaced_tokens": {"generator_width": 8, "discriminator": 3.0, "generator_layers": 2}}
+    ),
     "similarity, mse": Recipe(hard=0.0, terms={"similarity": {"distance": "mse", "centred": True, "whitening": 0.5}}),
 }
 # Here the teacher reads the same words in tokens of its own.
-TWO_VOCABULARIES = ("partial", "pooled", "whitened", "words, masked, mse", "layers by words", "contrast", "similarity")
+TWO_VOCABULARIES = (
+    "partial", "pooled", "whitened", "words, masked, mse", "layers by words", "contrast", "similarity",
+    "order beside words of a teacher",
+)  # fmt: skip
 
 
 # One long sequence, most of one or two tokens: many slices of a batch of 11 hold no masked token at all.
@@ -72,13 +84,15 @@ UNEVEN = (40, 1, 1, 2, 1, 1, 9, 1, 1, 1, 1)
 
 
 class Rows:
-    """Sequences of random tokens, of the lengths given."""
+    """Sequences of random tokens, of the lengths given; every fourth is `mark`, where one is given."""
 
     has_words = False
 
-    def __init__(self, vocab_size: int, lengths: Sequence[int]) -> None:
+    def __init__(self, vocab_size: int, lengths: Sequence[int], mark: int | None = None) -> None:
         random = np.random.default_rng(0)
         self.rows = [random.integers(5, vocab_size, length).astype(np.uint16) for length in lengths]
+        for row in self.rows if mark is not None else []:
+            row[3::4] = mark
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,7 +106,9 @@ class Pairs(Rows):
 
     has_words = True
 
-    def __init__(self, vocab_size: int, student_vocab_size: int, lengths: Sequence[int]) -> None:
+    def __init__(
+        self, vocab_size: int, student_vocab_size: int, lengths: Sequence[int], mark: int | None = None
+    ) -> None:
         super().__init__(vocab_size, lengths)
         random = np.random.default_rng(1)
         self.pairs = []
@@ -100,6 +116,8 @@ class Pairs(Rows):
             pieces = np.diff([0, *np.flatnonzero(random.random(len(tokens) - 1) < 0.6) + 1, len(tokens)])
             student_pieces = random.integers(1, 4, len(pieces))
             student = random.integers(5, student_vocab_size, student_pieces.sum()).astype(np.uint16)
+            if mark is not None:
+                student[3::4] = mark
             self.pairs.append(WordPair(tokens, student, pieces.astype(np.uint8), student_pieces.astype(np.uint8)))
 
     def pair(self, index: int) -> WordPair:
@@ -138,11 +156,15 @@ def toy_trainer(
     """Student 2 x 8, teacher 2 x 12; gradients alone (SGD at rate 0) or a real optimizer."""
     torch.manual_seed(0)
     tokenizer = train_wordpiece(TEXT, 60)
-    theirs = train_wordpiece(TEXT, 40, lowercase=True) if two_vocabularies else tokenizer
+    theirs = train_wordpiece(TEXT, 42, lowercase=True) if two_vocabularies else tokenizer
     shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 80,
              "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout,
              "initializer_range": 0.2}  # fmt: skip
     own = BertConfig(hidden_size=8, intermediate_size=16, vocab_size=tokenizer.vocab_size, **shape)
+    if recipe.needs.family == "electra":
+        own = ElectraConfig(
+            hidden_size=8, embedding_size=6, intermediate_size=16, vocab_size=tokenizer.vocab_size, **shape
+        )
     other = BertConfig(hidden_size=12, intermediate_size=24, vocab_size=theirs.vocab_size, **shape)
     student = BertForMaskedLM(own, attention=attention).double().train()
     headless = not recipe.has_soft
@@ -166,7 +188,8 @@ def toy_trainer(
     if learning_rate > 0:
         optimizer = make_optimizer([learner], OptimizerConfig(learning_rate=learning_rate))
     sizes = (theirs.vocab_size, tokenizer.vocab_size)
-    sequences = Pairs(*sizes, UNEVEN) if two_vocabularies else Rows(tokenizer.vocab_size, UNEVEN)
+    mark = tokenizer.backend.token_to_id(".") if recipe.needs.pairs else None
+    sequences = Pairs(*sizes, UNEVEN, mark) if two_vocabularies else Rows(tokenizer.vocab_size, UNEVEN, mark)
     batches = MaskedBatches(
         sequences,
         tokenizer,
@@ -174,6 +197,7 @@ def toy_trainer(
         batch_size=11,
         seed=4,
         teacher_tokenizer=theirs if two_vocabularies else None,
+        pairs=recipe.needs.pairs,
     )
     if live is not None:
         learner.fit(live.read, [batches.collate(np.arange(11), epoch) for epoch in (8, 9)])

@@ -48,8 +48,12 @@ def perplexity(loss: float) -> str:
     return f"{found:.1f}" if found < 100 else figure(found)
 
 
-def masked_lm(loss: float) -> str:
-    """A masked LM loss in nats per token, with its perplexity."""
+# Reported numbers that are nats per token, and what a person calls them.
+LANGUAGE = {"hard": "masked LM", "causal": "causal LM", "generator": "generator"}
+
+
+def per_token(loss: float) -> str:
+    """A loss in nats per token, with its perplexity."""
     return f"{figure(loss)} nats per token (perplexity {perplexity(loss)})"
 
 

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,8 @@ class Ownership:
 
     ours: names that this program may have left there before the record. noun: the option that names the folder.
     must_agree: whether an option (dotted name) may not change. remedy: behind "now it is ...". tables: those that every
-    record has but the ones of the first edition, whose folders are refused.
+    record has but the ones of the first edition, whose folders are refused. defaults: what options had (dotted names)
+    that a record lacks, as it is of a version before them.
     """
 
     record: str
@@ -190,6 +191,7 @@ class Ownership:
     must_agree: Callable[[str], bool] = lambda name: True
     remedy: str = "give the same value, or another --output"
     tables: tuple[str, ...] = ()
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
     def check(self, folder: Path, origin: Mapping[str, object], *, resume: bool = True) -> None:
         """Raise InputError where `folder` is no place for `origin`; nothing is written."""
@@ -204,7 +206,7 @@ class Ownership:
             f"{named} was begun by an older version of this program, whose layout is no longer read; finish it with "
             "that version, or choose another folder",
         )
-        if differing := difference(found, origin, self.must_agree):
+        if differing := difference({**self.defaults, **flatten(found)}, origin, self.must_agree):
             name, before, now = differing
             raise InputError(f"{named} was begun with {name} = {before!r}, now it is {now!r}; {self.remedy}")
 

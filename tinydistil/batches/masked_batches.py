@@ -5,7 +5,7 @@ and micro-batches are slices of the global batch, so it is the same for any numb
 Shapes: B sequences, T tokens (T' the teacher's), W words, R masked positions, G sequences in a global batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Protocol
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinydistil.base.errors import require
+from tinydistil.batches.pairs import PairMaker, PairView
 from tinydistil.batches.sampling import (
     Ids,
     MaskConfig,
     OrderConfig,
     Padded,
+    Tokens,
     candidates_of,
     epoch_order,
     mask_tokens,
@@ -57,7 +59,8 @@ class MaskedBatch:
     whose hidden states are compared, False at padding. word_index (B, T): each token's word, negative at special
     tokens and padding. positions (R,): the masked tokens among the flattened B * T; targets (R,): their ids.
     sequence_ids (B,): the sequences' numbers. epoch: of its masks. tokens: all but padding. teacher: what a teacher of
-    another vocabulary sees, None where both read the same tokens: the teacher reads `batch.teacher or batch`.
+    another vocabulary sees, None where both read the same tokens: the teacher reads `batch.teacher or batch`. pairs:
+    two texts in one input, by the kind of pair.
     """
 
     input_ids: Tensor
@@ -70,6 +73,7 @@ class MaskedBatch:
     sequence_ids: Tensor
     teacher: TeacherView | None = None
     epoch: int = 0
+    pairs: Mapping[str, PairView] = field(default_factory=dict)
     tokens: int = field(kw_only=True)
 
     @property
@@ -82,7 +86,8 @@ class MaskedBatch:
         move = Tensor.pin_memory if device is None else lambda tensor: tensor.to(device, non_blocking=True)
         own = {name: move(getattr(self, name)) for name in (*_READ, "positions", "targets", "sequence_ids")}
         view = None if self.teacher is None else TeacherView(*(move(getattr(self.teacher, name)) for name in _READ))
-        return MaskedBatch(**own, teacher=view, epoch=self.epoch, tokens=self.tokens)
+        pairs = {kind: each.map(move) for kind, each in self.pairs.items()}
+        return MaskedBatch(**own, teacher=view, epoch=self.epoch, pairs=pairs, tokens=self.tokens)
 
 
 class Sequences(Protocol):
@@ -111,7 +116,7 @@ class MaskedBatches:
     has a teacher's view: of another tokenization, or of the same with `teacher_prefix` before each text, which counts
     among its valid tokens where `pools_prefix`. seed: of the order, and of the masks unless `mask_seed` is another.
     side: the tokenization that the student reads, where there are two; by default the second where the teacher reads
-    the first.
+    the first. pairs: the kinds of pairs that batches have, too (see `pairs`).
     """
 
     def __init__(
@@ -128,6 +133,7 @@ class MaskedBatches:
         pools_prefix: bool = True,
         side: int | None = None,
         order: OrderConfig | None = None,
+        pairs: Sequence[str] = (),
     ) -> None:
         self.sequences, self.tokenizer, self.teacher_tokenizer = sequences, tokenizer, teacher_tokenizer
         apart = teacher_tokenizer is not None and teacher_tokenizer.fingerprint != tokenizer.fingerprint
@@ -149,6 +155,7 @@ class MaskedBatches:
         special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
         self._ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
         self._starts = WordStarts(tokenizer)
+        self._pairs = {kind: PairMaker(kind, tokenizer, self._read, self.candidates, seed=seed) for kind in pairs}
         self._epoch: tuple[int, Ids] = (-1, np.empty(0, np.int64))
 
     @property
@@ -176,14 +183,18 @@ class MaskedBatches:
         """This rank's share of the `cursor`-th global batch, in `accumulation` parts; some may hold no sequence."""
         epoch, ids = self.global_batch(cursor)
         parts, masks = world_size * accumulation, epoch % self.mask.epochs if self.mask.epochs else epoch
-        return [self.collate(ids[rank * accumulation + part :: parts], masks) for part in range(accumulation)]
+        rate = self.mask.rate_at(cursor / self.batches_per_epoch) if self.mask.final_rate else None
+        return [self.collate(ids[rank * accumulation + part :: parts], masks, rate) for part in range(accumulation)]
 
     def length(self, index: int) -> int:
         """The student's tokens of a sequence, special ones included."""
-        return len(self.sequences.pair(index).side(self.side)[0] if self.side else self.sequences[index]) + 2
+        return len(self._read(index)) + 2
 
-    def collate(self, sequence_ids: Ids, epoch: int) -> MaskedBatch:
-        """The batch of these sequences with the masks of `epoch`, padded to the longest.
+    def _read(self, index: int) -> Tokens:
+        return self.sequences.pair(index).side(self.side)[0] if self.side else self.sequences[index]
+
+    def collate(self, sequence_ids: Ids, epoch: int, rate: float | None = None) -> MaskedBatch:
+        """The batch of these sequences with the masks of `epoch`, of the first rate or `rate`, padded to the longest.
 
         Without a sequence nothing in it counts: it keeps a rank in step with the others.
         """
@@ -191,10 +202,11 @@ class MaskedBatches:
         if not len(sequence_ids):
             none = torch.empty(0, dtype=torch.int64)
             view = None if theirs is None else TeacherView(*_empty(theirs))
-            return MaskedBatch(*_empty(own), none, none, none, view, epoch, tokens=0)
-        pairs = [self.sequences.pair(int(i)) for i in sequence_ids] if self.sequences.has_words else []
-        single = [] if pairs else [self.sequences[int(i)] for i in sequence_ids]
-        read = [pair.side(self.side) for pair in pairs]
+            pairs = {kind: make(none.numpy(), epoch) for kind, make in self._pairs.items()}
+            return MaskedBatch(*_empty(own), none, none, none, view, epoch, pairs, tokens=0)
+        both = [self.sequences.pair(int(i)) for i in sequence_ids] if self.sequences.has_words else []
+        single = [] if both else [self.sequences[int(i)] for i in sequence_ids]
+        read = [pair.side(self.side) for pair in both]
         student = padded(own, single or [each for each, _ in read], [each for _, each in read] or self._starts)
         masked = mask_tokens(
             student.ids,
@@ -206,10 +218,11 @@ class MaskedBatches:
             seed=self.mask_seed,
             epoch=epoch,
             word_index=student.words,
+            rate=rate,
         )
         view = None
         if theirs is not None:
-            read = [pair.side(self._teacher_side) for pair in pairs]
+            read = [pair.side(self._teacher_side) for pair in both]
             words = [each for _, each in read] or self._starts
             teacher = padded(theirs, single or [each for each, _ in read], words, self._prefix)
             # What the student is asked for is masked whole where the teacher reads it.
@@ -220,9 +233,11 @@ class MaskedBatches:
             if not self._pools_prefix:  # nor the [CLS] before it, as sentence-transformers has it
                 view.valid_mask[:, : len(self._prefix) + 1] = False
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
-        return MaskedBatch(
-            *_tensors(student, masked.input_ids), positions, targets, ids, view, epoch, tokens=int(student.valid.sum())
+        made, pairs = (
+            _tensors(student, masked.input_ids),
+            {k: make(sequence_ids, epoch) for k, make in self._pairs.items()},
         )
+        return MaskedBatch(*made, positions, targets, ids, view, epoch, pairs, tokens=int(student.valid.sum()))
 
 
 def _tensors(side: Padded, input_ids: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

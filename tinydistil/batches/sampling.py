@@ -172,7 +172,7 @@ def by_length(lengths: Mapping[int, int], batch_size: int) -> Iterator[list[int]
 
 
 # Streams of random numbers that must not tell of each other.
-_CHOICE, _ROUNDING, _FATE, _WORD = range(4)
+_CHOICE, _ROUNDING, _FATE, _WORD, _SPAN, CUT, LABEL, PARTNER = range(8)
 
 
 @dataclass(frozen=True)
@@ -180,15 +180,22 @@ class MaskConfig(Checked, table="mask"):
     """How tokens are chosen and what becomes of them (Devlin et al. 2019, 3.1 and appendix A.1).
 
     rate: share of the ordinary tokens chosen, 0 for none. Of these, `mask_share` become [MASK], `random_share` a random
-    ordinary token, the rest stay. whole_words: choose words, all their pieces together. epochs: so many passes over the
-    corpus have masks of their own, and then the first ones come again; 0 for new masks each time.
+    ordinary token, the rest stay. whole_words: choose words, all their pieces together. longest_span: choose stretches
+    of 1 to so many neighbouring words, lengths being geometric with p = 0.2 (SpanBERT, Joshi et al. 2020, 3.1, which
+    has 10). epochs: so many passes over the corpus have masks of their own, and then the first ones come again (1:
+    static masks, as BERT's were); 0 for new masks each time (dynamic ones, as RoBERTa's, Liu et al. 2019, 4.1).
+    final_rate: to which the rate goes in a straight line over the first `rate_epochs` passes (Ankner et al. 2024); 0
+    where it stays.
     """
 
     rate: Annotated[float, Range(0, 1, without=(1,))] = 0.15
     mask_share: Share = 0.8
     random_share: Share = 0.1
     whole_words: bool = False
+    longest_span: Annotated[int, Range(0, 1000)] = 0
     epochs: Annotated[int, Range(0, 1_000_000)] = 0
+    final_rate: Annotated[float, Range(0, 1, without=(1,))] = 0.0
+    rate_epochs: Annotated[float, Range(0, 1_000_000, without=(0,))] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,6 +203,19 @@ class MaskConfig(Checked, table="mask"):
         require(self.rate == 0 or self.rate >= 0.001, f"mask.rate must be 0 or >= 0.001, got {self.rate}")
         total = self.mask_share + self.random_share
         require(total <= 1 + 1e-9, f"mask.mask_share + mask.random_share must be <= 1, got {total}")
+        both = f"mask.longest_span {self.longest_span} chooses whole words already; leave mask.whole_words out"
+        require(not (self.longest_span and self.whole_words), both)
+        end, first = self.final_rate, f"mask.rate goes to mask.final_rate {self.final_rate}"
+        require(end == 0 or end >= 0.001, f"mask.final_rate must be 0 or >= 0.001, got {end}")
+        require(end == 0 or self.rate > 0, f"{first}, but mask.rate is 0; give it where to begin")
+        again = "so no masks come again, as mask.epochs and a teacher's cache ask; leave these or mask.final_rate out"
+        require(end == 0 or self.epochs == 0, f"{first}, {again}")
+        idle = f"mask.rate_epochs {self.rate_epochs} is how long mask.rate takes to mask.final_rate; give that too"
+        require(end > 0 or self.rate_epochs == 1.0, idle)
+
+    def rate_at(self, passes: float) -> float:
+        """The rate once the corpus has been read `passes` times, where there is a final one."""
+        return self.rate + (self.final_rate - self.rate) * min(passes / self.rate_epochs, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,30 +238,34 @@ def mask_tokens(
     seed: int,
     epoch: int,
     word_index: NDArray[np.int64] | None = None,
+    rate: float | None = None,
 ) -> MaskedTokens:
     """Choose and mask tokens of ids (B, T).
 
     ordinary (B, T): False at special tokens and padding, which are never chosen. sequence_ids (B,): each sequence's
     number in the corpus. ordinary_ids: the ids that a random token is drawn from. word_index (B, T): each token's
-    word in its sequence, for `whole_words`.
+    word in its sequence, for whole words. rate: in place of that of `config`.
 
     Of n ordinary tokens, n * rate are chosen, rounded up or down at random so that the share is right on average for
     short sequences too; never more than one token more.
     """
     places = np.arange(ids.shape[1], dtype=np.uint64)
-    key = _mix(_mix(np.uint64(seed), np.uint64(epoch)), sequence_ids.astype(np.uint64))[:, None]  # (B, 1)
-    quota = ordinary.sum(1) * config.rate + _uniform(key[:, 0], np.uint64(0), _ROUNDING)
+    key = mix(mix(np.uint64(seed), np.uint64(epoch)), sequence_ids.astype(np.uint64))[:, None]  # (B, 1)
+    quota = ordinary.sum(1) * (config.rate if rate is None else rate) + uniform(key[:, 0], np.uint64(0), _ROUNDING)
     quota = np.floor(quota).astype(np.int64)  # (B,)
-    if config.whole_words:
-        assert word_index is not None, "whole_words needs word_index"
-        chosen = _choose_words(word_index, ordinary, _uniform(key, places, _CHOICE), quota)
+    if config.whole_words or config.longest_span:
+        assert word_index is not None, "whole words need word_index"
+        lengths = None
+        if config.longest_span:
+            lengths = span_lengths(uniform(key, places, _SPAN), config.longest_span)
+        chosen = _choose_words(word_index, ordinary, uniform(key, places, _CHOICE), quota, lengths)
     else:
-        order = np.where(ordinary, _uniform(key, places, _CHOICE), 2.0).argsort(1, kind="stable")
+        order = np.where(ordinary, uniform(key, places, _CHOICE), 2.0).argsort(1, kind="stable")
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.broadcast_to(np.arange(ids.shape[1]), ids.shape), 1)
         chosen = (rank < quota[:, None]) & ordinary
-    fate = _uniform(key, places, _FATE)
-    replacements = ordinary_ids[(_uniform(key, places, _WORD) * len(ordinary_ids)).astype(np.int64)]
+    fate = uniform(key, places, _FATE)
+    replacements = ordinary_ids[(uniform(key, places, _WORD) * len(ordinary_ids)).astype(np.int64)]
     masked = np.where(chosen & (fate < config.mask_share), mask_id, ids)
     to_random = chosen & (fate >= config.mask_share) & (fate < config.mask_share + config.random_share)
     masked = np.where(to_random, replacements, masked)
@@ -249,28 +273,47 @@ def mask_tokens(
     return MaskedTokens(masked, rows, ids.reshape(-1)[rows])
 
 
+def span_lengths(draws: NDArray[np.float64], longest: int) -> NDArray[np.int64]:
+    """Lengths in 1..longest from uniform `draws`, geometric with p = 0.2 and longer ones left out."""
+    tail = 1 - 0.8**longest
+    lengths: NDArray[np.int64] = 1 + np.floor(np.log1p(-draws * tail) / np.log(0.8)).astype(np.int64)
+    return lengths.clip(1, longest)
+
+
 def _choose_words(
-    word_index: NDArray[np.int64], ordinary: NDArray[np.bool_], draws: NDArray[np.float64], quota: NDArray[np.int64]
+    word_index: NDArray[np.int64],
+    ordinary: NDArray[np.bool_],
+    draws: NDArray[np.float64],
+    quota: NDArray[np.int64],
+    lengths: NDArray[np.int64] | None,
 ) -> NDArray[np.bool_]:
-    """Whole words in random order, as long as their pieces fit the quota; one that does not is skipped."""
+    """Whole words in random order, as long as their pieces fit the quota; one that does not is skipped.
+
+    lengths (B, T): where words come in spans, that of the one which begins with the word of this token.
+    """
     chosen = np.zeros_like(ordinary)
     for row in range(len(ordinary)):
         places = np.flatnonzero(ordinary[row])
         words, first, pieces = np.unique(word_index[row, places], return_index=True, return_counts=True)
-        left = int(quota[row])
-        for word in np.argsort(draws[row, places[first]], kind="stable"):
-            if pieces[word] <= left:
-                left -= int(pieces[word])
+        left, is_free = int(quota[row]), np.ones(len(words), bool)
+        for start in np.argsort(draws[row, places[first]], kind="stable"):
+            length = 1 if lengths is None else int(lengths[row, places[first[start]]])
+            for word in range(start, min(start + length, len(words))):
+                # A span ends before a word that is chosen already, that does not fit, or that is no neighbour.
+                gap = words[word] - words[start] != word - start
+                if gap or not is_free[word] or pieces[word] > left:
+                    break
+                left, is_free[word] = left - int(pieces[word]), False
                 chosen[row, places[word_index[row, places] == words[word]]] = True
     return chosen
 
 
-def _uniform(key: NDArray[np.uint64], place: NDArray[np.uint64] | np.uint64, stream: int) -> NDArray[np.float64]:
+def uniform(key: NDArray[np.uint64], place: NDArray[np.uint64] | np.uint64, stream: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each (key, place): the top 53 bits of their hash."""
-    mixed = _mix(_mix(key, np.uint64(stream)), place)
+    mixed = mix(mix(key, np.uint64(stream)), place)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _mix(key: NDArray[np.uint64] | np.uint64, value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+def mix(key: NDArray[np.uint64] | np.uint64, value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
         return splitmix64(np.asarray(key, np.uint64) * STEP + np.asarray(value, np.uint64) + STEP)

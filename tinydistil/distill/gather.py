@@ -1,14 +1,15 @@
 """A step of two passes, for what compares every sequence with all others of the global batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from tinydistil.base.ranks import Ranks
+from tinydistil.distill.recipe import Part
 from tinydistil.distill.step import BatchT, StepResult, Trainer
-from tinydistil.distill.terms.base import Learner
+from tinydistil.distill.terms.base import Learner, Term
 from tinydistil.distill.terms.batchwise import Gathering
 
 
@@ -39,7 +40,7 @@ class GatheringTrainer(Trainer[BatchT]):
             each.seen = []
         autocast = torch.autocast(device.type, precision, enabled=precision is not None)
         same_dropout = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-        with autocast, same_dropout, _gathering_alone(self.module):
+        with autocast, same_dropout, parts_alone(self.module, lambda _, term: isinstance(term, Gathering)):
             for batch in (each.to(device) for each in micro_batches):
                 teacher = None if self.teacher is None else self.teacher(batch)
                 mark("teacher")
@@ -62,13 +63,13 @@ def _of_all_ranks(mine: Tensor, ranks: Ranks) -> tuple[Tensor, int]:
 
 
 @contextmanager
-def _gathering_alone(objective: nn.Module) -> Iterator[None]:
-    """Leave out the terms of a learner that gather nothing: vocabularies are large."""
+def parts_alone(objective: nn.Module, wanted: Callable[[Part, Term], bool]) -> Iterator[None]:
+    """Leave out the terms of a learner that are not `wanted`: vocabularies are large."""
     if not isinstance(objective, Learner):
         yield
         return
     parts = objective.parts
-    objective.parts = tuple(part for part in parts if isinstance(objective.terms[part.name], Gathering))
+    objective.parts = tuple(part for part in parts if wanted(part, objective.terms[part.name]))
     try:
         yield
     finally:

@@ -98,7 +98,9 @@ class Needs:
     student, teacher: the states, by name, of "hidden" and "logits"; of the teacher also "pooled", the vector of a
     sequence as the teacher's folder declares it. tokens: both must read the same tokens. masks: it is about masked
     positions alone, and has nothing to say where none is masked. reason: why it needs that, as a message begins.
-    batch: sequences of a step that it compares with each other, at the least; 1 where it compares none.
+    batch: sequences of a step that it compares with each other, at the least; 1 where it compares none. Without
+    "hidden" of the student a term has it read other text itself, and its head where it needs "logits". pairs: the kinds
+    of pairs of texts that it reads (see `batches.pairs`). family: of which the student must be, and a new one is.
     """
 
     student: tuple[str, ...] = ("hidden",)
@@ -107,6 +109,8 @@ class Needs:
     masks: bool = False
     reason: str = ""
     batch: int = 1
+    pairs: tuple[str, ...] = ()
+    family: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,12 @@ class TermOptions(Checked, table="recipe"):
 
     def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
         """Raise InputError where student and teacher cannot give what the term needs, or a `cache` cannot keep it."""
+        kind, wanted = shapes.student.model_type, self.needs.family
+        require(
+            not wanted or kind == wanted,
+            f"{self.asked_by(name)[0]} trains a model of family {wanted}, and the student is {kind}; give a shape such "
+            f"as 2x128 as student.model, or a folder of {wanted}",
+        )
         if shapes.teacher is None:  # then the recipe reads none, see `Recipe.check`
             return
         needs, student, teacher = self.needs, shapes.student.vocab_size, shapes.teacher.vocab_size

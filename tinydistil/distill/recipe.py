@@ -2,13 +2,14 @@
 compositions of the same terms, in the same loop.
 """
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from tinydistil.base.config import Checked, OneOf, Table, from_mapping, table_of
-from tinydistil.base.errors import require
+from tinydistil.base.config import Checked, OneOf, Table, from_mapping, nearest, table_of
+from tinydistil.base.errors import InputError, require
 from tinydistil.distill.options import (
     DIVERGENCES,
     CacheConfig,
@@ -22,6 +23,9 @@ from tinydistil.distill.options import (
     Weight,
     values_of,
 )
+
+if TYPE_CHECKING:  # needs torch
+    from tinydistil.distill.terms import Term
 
 _Options = TypeVar("_Options", bound=TermOptions)
 # Terms that may have several teachers, see `distill.several`.
@@ -97,8 +101,6 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         where, path = f"recipe.terms.{name}.", options.pop("class", "")
         require(isinstance(path, str) and name.isidentifier(), f"{where}class must be text, and the name one word")
         require(not path or ":" in str(path), f"{where}class {path!r} cannot be imported; write module:Class")
-        from tinydistil.distill.terms import term_of  # needs torch
-
         kind = str(path) or name
         term = term_of(kind, f"{where}class" if path else "recipe.terms:")
         weight = from_mapping(_Weight, {"weight": options.pop("weight", 1.0)}, where=where).weight
@@ -111,7 +113,9 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         student = dict.fromkeys(name for needs in every for name in needs.student)
         teacher = dict.fromkeys(name for needs in every for name in needs.teacher)
         tokens, masks = any(needs.tokens for needs in every), any(needs.masks for needs in every)
-        return Needs(tuple(student), tuple(teacher), tokens, masks, batch=max(needs.batch for needs in every))
+        pairs = dict.fromkeys(kind for needs in every for kind in needs.pairs)
+        batch, family = max(needs.batch for needs in every), next((n.family for n in every if n.family), "")
+        return Needs(tuple(student), tuple(teacher), tokens, masks, batch=batch, pairs=tuple(pairs), family=family)
 
     def check(self, name: str, shapes: Shapes, cache: CacheConfig | None = None) -> None:
         """Raise InputError where it asks what a student and a teacher of these shapes, or a `cache`, cannot give."""
@@ -149,6 +153,24 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         return found
 
 
+def term_of(kind: str, where: str = "recipe.terms:") -> type["Term"]:
+    """The term known by this name, or the class at "module:Class". Raises InputError, naming `where`, for another."""
+    from tinydistil.distill.terms import TERMS, Term  # needs torch
+
+    module, colon, attribute = kind.partition(":")
+    if not colon:
+        if kind not in TERMS:
+            raise InputError(f"{where} term {kind!r} is unknown{nearest(kind, TERMS)}, or give its class")
+        return TERMS[kind]
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{where} {kind!r} cannot be imported ({error}); write module:Class") from None
+    if not (isinstance(found, type) and issubclass(found, Term)):
+        raise InputError(f"{where} {kind!r} is no Term")
+    return found
+
+
 def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `recipe` with `changes`, those of its terms term by term: a number is the weight alone."""
     own, given = (
@@ -170,10 +192,16 @@ def check_divergence(divergence: str, temperature: object, *, sparse: bool = Fal
     )
 
 
+OBJECTIVES = ("mlm", "causal", "replaced_tokens", "next_sentence", "sentence_order")  # of RECIPES
 # A student that takes every second layer of its teacher.
 HALF = "half"
 RECIPES = {
     "mlm": Recipe(name="mlm"),
+    # Without a teacher, too: what else scripts/pretrain.py learns by, alone or beside others.
+    "causal": Recipe(name="causal", hard=0.0, terms={"causal": 1.0}),
+    "replaced_tokens": Recipe(name="replaced_tokens", hard=0.0, terms={"replaced_tokens": 1.0}),
+    "next_sentence": Recipe(name="next_sentence", hard=0.0, terms={"next_sentence": 1.0}),
+    "sentence_order": Recipe(name="sentence_order", hard=0.0, terms={"sentence_order": 1.0}),
     # The student keeps its vocabulary: words and sentences are what both have in common. Vectors weigh much, for the
     # reason given at "total": zero-shot Pearson on ASSIN 2's test set is 0.63 after 42,000 sentences, where weights of
     # 0.3 and 1 gave 0.41 after 20,000; components that are not whitened, pooled alone, give 0.56.
@@ -227,7 +255,7 @@ RECIPES["contrast"] = replace(
 # What a recipe changes in the rest of a run, below what a user says.
 _UNMASKED: dict[str, Any] = {"train": {"mask": {"rate": 0.0}}}
 RUNS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("tinybert", "minilm", "minilmv2"), _UNMASKED),
+    **dict.fromkeys(("tinybert", "minilm", "minilmv2", "causal", "next_sentence", "sentence_order"), _UNMASKED),
     "distilbert": {"student": {"start": "layers", "model": HALF}},
     "vectors": {
         "teacher_cache": "inside",

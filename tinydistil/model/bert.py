@@ -183,8 +183,10 @@ class BertModel(Pretrained):
         token_type_ids: Tensor | None = None,
         *,
         output_hidden_states: bool = False,
+        causal: bool = False,
     ) -> EncoderOutput:
         """Encode ids (B, T). `attention_mask` (B, T) is 1 at valid tokens and 0 at padding; None means no padding.
+        causal: no token sees what follows it.
 
         Raises InputError for ids outside the tables and for sequences longer than the position table.
         """
@@ -202,7 +204,7 @@ class BertModel(Pretrained):
                 f"sequence of {shape[1]} tokens is longer than the position table ({limit}); "
                 f"truncate it with max_length={limit}, or split the text"
             )
-        attend = attention_over(attention_mask, self.attention, self.embeddings.norm.weight.dtype)
+        attend = attention_over(attention_mask, self.attention, self.embeddings.norm.weight.dtype, causal=causal)
         if isinstance(attend, PackedAttention):  # from here on N valid tokens for B * T
             input_ids, position_ids = input_ids.flatten()[attend.positions], attend.position_ids
             token_type_ids = None if token_type_ids is None else token_type_ids.flatten()[attend.positions]

@@ -131,7 +131,7 @@ Scores = Callable[[Tensor, Tensor], Tensor]
 
 
 class Attention(Protocol):
-    """Lets the tokens of each sequence look at one another.
+    """Lets the tokens of each sequence look at one another or, where it is `causal`, at themselves and those before.
 
     From query, key and value of every token (..., 3, H, K) to its context (..., D). `dropout` is the probability with
     which a weight is dropped. position_ids (N,): each token's in its sequence; None for 0, 1, 2 ... of T.
@@ -141,6 +141,17 @@ class Attention(Protocol):
     def position_ids(self) -> Tensor | None: ...
 
     def __call__(self, qkv: Tensor, *, dropout: float, scores: Scores | None = None) -> Tensor: ...
+
+
+def _causal(scores: Scores | None) -> Scores:
+    """`scores` with the least number wherever a token would look at a later one."""
+
+    def found(query: Tensor, key: Tensor) -> Tensor:
+        more = query.new_zeros(query.shape[-2], key.shape[-2]) if scores is None else scores(query, key)
+        later = torch.ones(more.shape[-2:], dtype=torch.bool, device=more.device).triu(1)
+        return more.masked_fill(later, torch.finfo(more.dtype).min)
+
+    return found
 
 
 def attend_eager(
@@ -168,11 +179,13 @@ class PaddedAttention:
     bias: Tensor | None
     eager: bool
     position_ids: Tensor | None = None
+    causal: bool = False
 
     def __call__(self, qkv: Tensor, *, dropout: float, scores: Scores | None = None) -> Tensor:
         """(B, T, 3, H, K) to (B, T, D)."""
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
         eager = self.eager or (dropout > 0 and qkv.device.type == "cpu")
+        scores = _causal(scores) if self.causal else scores
         attend, mask = attend_eager if eager else F.scaled_dot_product_attention, self.bias
         if scores is not None:
             more = scores(query, key)
@@ -198,9 +211,10 @@ class PackedAttention:
     position_ids: Tensor
     groups: tuple[tuple[int, int], ...]
     bounds: Tensor
+    causal: bool = False
 
     @classmethod
-    def of(cls, attention_mask: Tensor) -> "PackedAttention":
+    def of(cls, attention_mask: Tensor, causal: bool = False) -> "PackedAttention":
         """Where the tokens are that (B, T) marks with 1. One wait for the device, where there is one."""
         valid_mask = attention_mask != 0
         counts = valid_mask.sum(1)
@@ -210,7 +224,7 @@ class PackedAttention:
         bounds = F.pad(counts[order].cumsum(0), (1, 0)).to(torch.int32)
         sizes = torch.bincount(counts).tolist()
         groups = tuple((length, size) for length, size in enumerate(sizes) if length > 0 and size > 0)
-        return cls(positions, position_ids, groups, bounds)
+        return cls(positions, position_ids, groups, bounds, causal)
 
     def unpack(self, packed: Tensor, shape: torch.Size) -> Tensor:
         """(N, D) back to (B, T, D), zeros at padding; `shape` is (B, T)."""
@@ -219,7 +233,7 @@ class PackedAttention:
 
     def __call__(self, qkv: Tensor, *, dropout: float, scores: Scores | None = None) -> Tensor:
         """(N, 3, H, K) to (N, D)."""
-        half = qkv.dtype in (torch.float16, torch.bfloat16)
+        half, scores = qkv.dtype in (torch.float16, torch.bfloat16), _causal(scores) if self.causal else scores
         if qkv.device.type == "cuda" and half and dropout == 0 and scores is None:
             # All lengths in one call of flash attention, which knows 16 bits and no dropout.
             from torch.nn.attention.varlen import varlen_attn  # not in builds without CUDA
@@ -243,21 +257,21 @@ class PackedAttention:
         return torch.cat(contexts)
 
 
-def attention_over(attention_mask: Tensor | None, form: str, dtype: torch.dtype) -> Attention:
+def attention_over(attention_mask: Tensor | None, form: str, dtype: torch.dtype, *, causal: bool = False) -> Attention:
     """The `form` of ATTENTIONS over sequences whose valid tokens (B, T) marks with 1; None: nothing is padded."""
     compiling = torch.compiler.is_compiling()
     # Looking costs a sync on an accelerator and a graph break under torch.compile, so only on the CPU.
     look = attention_mask is not None and attention_mask.device.type == "cpu" and not compiling
     if attention_mask is None or (look and bool(attention_mask.all())):
-        return PaddedAttention(None, eager=form == "eager")
+        return PaddedAttention(None, eager=form == "eager", causal=causal)
     if form == "packed" and not compiling:  # the number of valid tokens would be another graph each time
-        packed = PackedAttention.of(attention_mask)
+        packed = PackedAttention.of(attention_mask, causal)
         if packed.groups:
             return packed
     # Finite, not -inf: a sequence that is all padding then attends evenly instead of giving NaN.
     bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
     bias = bias.masked_fill(attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]
-    return PaddedAttention(bias, eager=form == "eager")
+    return PaddedAttention(bias, eager=form == "eager", causal=causal)
 
 
 class Compiled:

@@ -235,14 +235,21 @@ class Pretrained(nn.Module):
         """An instance whose optional parts are those that the stored weights have."""
         return cls(config, attention=attention)  # type: ignore[call-arg]
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors, an ordinary Hugging Face folder; made if need be."""
-        folder = Path(folder)
+    def save_pretrained(self, folder: str | Path, *, beside: tuple[str, Mapping[str, Tensor]] | None = None) -> None:
+        """Write config.json and model.safetensors, an ordinary Hugging Face folder; made if need be.
+
+        beside: another architecture that this model is part of, and its further weights by the names of files.
+        """
+        folder, parts = Path(folder), family(self.config.model_type)
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in self.file_weights().items()}
+        architecture, more = beside or (self.architecture, {})
+        named = self.file_weights()
+        if beside and not any(name.startswith("bert.") for name in self.state_dict()):
+            named = {parts.prefix + name: tensor for name, tensor in named.items()}
+        weights = {name: each.detach().to("cpu").clone().contiguous() for name, each in {**named, **more}.items()}
         # without the metadata transformers refuses the file
         write_atomic(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
-        values = config_to_json(self.config, self.architecture, has_labels=self.has_labels)
+        values = config_to_json(self.config, architecture, has_labels=self.has_labels)
         write_json(folder / "config.json", values)
 
     def file_weights(self) -> dict[str, Tensor]:

@@ -35,22 +35,31 @@ _STEPS = 3
 _MEMORY_TRIAL_S = 15.0
 # Share of a sequence that text fills where no shards tell: mixed Portuguese, see the README of benchmarks.
 _FILLED = 0.82
+# Tokens of a sentence in such text.
+_SENTENCE = 16
 # Of raw Portuguese text in UTF-8, for BERTimbau's vocabulary.
 _BYTES_PER_TOKEN = 4.6
 
 
 class _RandomText:
-    """Sequences of random ids, in one or two tokenizations of as many words; `sizes` of the vocabularies."""
+    """Sequences of random ids, in one or two tokenizations of as many words; `sizes` of the vocabularies.
 
-    def __init__(self, count: int, tokens: int, sizes: Sequence[int]) -> None:
-        self._count, self._tokens, self._sizes, self.has_words = count, tokens, sizes, len(sizes) == 2
+    marks: ids of each that end sentences, and end them here after `_SENTENCE` tokens.
+    """
+
+    def __init__(self, count: int, tokens: int, sizes: Sequence[int], marks: Sequence[int | None]) -> None:
+        self._count, self._tokens, self._sizes, self._marks = count, tokens, sizes, marks
+        self.has_words = len(sizes) == 2
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int, side: int = 0) -> NDArray[np.unsignedinteger]:
-        random = np.random.default_rng((index, side))
-        return random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
+        random, mark = np.random.default_rng((index, side)), self._marks[side]
+        ids = random.integers(0, self._sizes[side], self._tokens).astype(np.uint32)
+        if mark is not None:
+            ids[_SENTENCE - 1 :: _SENTENCE] = mark
+        return ids
 
     def pair(self, index: int) -> WordPair:
         """Two tokenizations with a piece per word."""
@@ -174,10 +183,12 @@ def _tried(plan: Plan, device: torch.device) -> _Trial:
 
 
 def _random(plan: Plan, count: int, tokens: float) -> MaskedBatches:
-    other = plan.teacher_tokenizer if plan.sides.apart else None
-    sizes = [each.vocab_size for each in (other, plan.student.tokenizer) if each is not None]
-    text, mask = _RandomText(count, max(1, round(tokens) - 2), sizes), plan.config.train.mask
-    return MaskedBatches(text, plan.student.tokenizer, mask, batch_size=count, seed=0, teacher_tokenizer=other)
+    other, pairs = plan.teacher_tokenizer if plan.sides.apart else None, plan.config.recipe.needs.pairs
+    read = [each for each in (other, plan.student.tokenizer) if each is not None]
+    marks = [each.backend.token_to_id(".") if pairs else None for each in read]
+    text = _RandomText(count, max(1, round(tokens) - 2), [each.vocab_size for each in read], marks)
+    mask, own = plan.config.train.mask, plan.student.tokenizer
+    return MaskedBatches(text, own, mask, batch_size=count, seed=0, teacher_tokenizer=other, pairs=pairs)
 
 
 def _described(model: BertForMaskedLM | BertModel) -> str:

@@ -118,8 +118,10 @@ def _shape_of(config: RunConfig, stored: BertConfig | None, teacher: BertConfig 
         shape = copied.replace(num_hidden_layers=layers) if same else new_shape(layers, width, 1)
     else:
         assert student.shape is not None, "a model that is no folder is a shape"
-        layers, width, *others = student.shape
-        shape = new_shape(layers, width, vocab_size, *others)
+        layers, width, embedding, *others = student.shape
+        # Of ELECTRA's family is what has word vectors of a width of their own, be it the same.
+        embedding = embedding or width * (config.recipe.needs.family == "electra")
+        shape = new_shape(layers, width, vocab_size, embedding, *others)
     if teacher is None:
         return shape
     layers, width = teacher.num_hidden_layers, teacher.hidden_size

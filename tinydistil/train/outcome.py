@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tinydistil import __version__
-from tinydistil.base.console import figure, masked_lm
+from tinydistil.base.console import LANGUAGE, figure, per_token
 from tinydistil.base.errors import InputError, Interrupted, stop_asked
 from tinydistil.base.files import write_json, write_text
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_loss
+from tinydistil.distill.gather import parts_alone
 from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.terms.base import Learner, TeacherStates
 from tinydistil.distill.terms.representation import Pooled
@@ -39,6 +40,12 @@ from transformers import pipeline
 
 for guess in pipeline("fill-mask", model=".")("O gato {mask} no sofá."):
     print(f"{{guess['score']:.3f}} {{guess['token_str']}}")"""
+_NEXT_TOKEN = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForCausalLM.from_pretrained(".", is_decoder=True)
+begun = tokenizer("O gato dorme no", add_special_tokens=False, return_tensors="pt").input_ids
+print(tokenizer.decode(model.generate(begun, max_new_tokens=10)[0]))"""
 _VECTORS = """\
 from sentence_transformers import SentenceTransformer
 
@@ -61,15 +68,30 @@ def masked_lm_loss(student: BertForMaskedLM, batches: MaskedBatches, ranks: Rank
 
 
 def objective_loss(
-    learner: Learner, teacher: Teacher, batches: MaskedBatches, ranks: Ranks, *, sequences: int
+    learner: Learner, teacher: Teacher | None, batches: MaskedBatches, ranks: Ranks, *, sequences: int
 ) -> float:
     """The recipe's terms by their weights at the end of the run, for recipes that train no masked language model."""
 
     def measure(batch: MaskedBatch) -> list[tuple[Tensor, int]]:
-        counts, losses = learner.counts(batch), learner(batch, teacher(batch), 1.0)
+        counts, losses = learner.counts(batch), learner(batch, teacher and teacher(batch), 1.0)
         return [(loss.weight * loss.total, counts[name]) for name, loss in losses.items()]
 
-    return float(sum(_means(learner, measure, len(learner.terms), batches, ranks, sequences)))
+    return float(sum(_means(learner, measure, len({*learner.reports.values()}), batches, ranks, sequences)))
+
+
+def measured(learner: Learner, batches: MaskedBatches, ranks: Ranks, *, sequences: int) -> dict[str, float]:
+    """What the terms report that ask no teacher, the vocabulary's apart, on held-out text; nothing without such."""
+    alone = [part.name for part in learner.parts if not part.options.needs.teacher and part.kind != "vocabulary"]
+    names = {number: of for number, of in learner.reports.items() if of.partition(".")[0] in alone}
+
+    def measure(batch: MaskedBatch) -> list[tuple[Tensor, int]]:
+        counts, losses = learner.counts(batch), learner(batch, None, 1.0)
+        return [(losses[of].numbers.get(number, losses[of].total), counts[of]) for number, of in names.items()]
+
+    if not names:
+        return {}
+    with parts_alone(learner, lambda part, _: part.name in alone):
+        return dict(zip(names, _means(learner, measure, len(names), batches, ranks, sequences), strict=True))
 
 
 def _means(
@@ -108,7 +130,8 @@ class Outcome:
 
     validation_loss: what the run watched, the "masked_lm" loss or, for recipes without it, the "objective" (see
     `validation`); None without held-out text. masked_lm_loss: in nats per token, None where there is no head to
-    measure. head: the student's masked LM head is "trained" by the run, "copied" from the teacher, or "none".
+    measure. head: the student's masked LM head is "trained" by the run (as a causal one, where nothing else trains it),
+    "copied" from the teacher, or "none". measured: what terms without a teacher report, by name.
     """
 
     steps: int
@@ -119,17 +142,24 @@ class Outcome:
     validation: str
     masked_lm_loss: float | None
     head: str
+    measured: dict[str, float]
 
     @property
     def said(self) -> str:
         """What was measured, for a person; "" where nothing was."""
         loss = self.validation_loss if self.masked_lm_loss is None else self.masked_lm_loss
-        return "" if loss is None else held_out_loss(loss, is_masked_lm=self.masked_lm_loss is not None)
+        said = [] if loss is None else [held_out_loss(loss, is_masked_lm=self.masked_lm_loss is not None)]
+        return "; ".join([*said, *map(_said, self.measured, self.measured.values())])
+
+
+def _said(name: str, value: float) -> str:
+    """A reported number, for a person."""
+    return f"{LANGUAGE[name]} {per_token(value)}" if name in LANGUAGE else f"{name.replace('_', ' ')} {figure(value)}"
 
 
 def held_out_loss(loss: float, *, is_masked_lm: bool) -> str:
     """A loss on held-out text, for a person: what it is, and in which units."""
-    return f"held-out {f'masked LM loss {masked_lm(loss)}' if is_masked_lm else f'objective {figure(loss)}'}"
+    return f"held-out {f'masked LM loss {per_token(loss)}' if is_masked_lm else f'objective {figure(loss)}'}"
 
 
 def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
@@ -142,12 +172,17 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
     head = "trained" if "logits" in recipe.needs.student else "none"
     head = "copied" if head == "none" and plan.config.student.start == "layers" else head
     words, held_out = loss if recipe.has_hard else None, None
-    if not recipe.has_hard and head != "none" and train.mask.rate > 0:
+    own = any(not part.options.needs.teacher and part.kind != "vocabulary" for part in recipe.parts)
+    guesses = not recipe.has_hard and head != "none" and train.mask.rate > 0
+    if own or guesses:
         held_out = make_batches(plan, "validation")
-    if held_out is not None:
-        words = masked_lm_loss(student, held_out, ranks, sequences=train.validation_sequences)
+    count, numbers = train.validation_sequences, dict[str, float]()
+    if held_out is not None and guesses:
+        words = masked_lm_loss(student, held_out, ranks, sequences=count)
+    if held_out is not None and own:
+        numbers = measured(cast(Learner, learner), held_out, ranks, sequences=count)
     seconds, watched = round(state.seconds, 1), "masked_lm" if recipe.has_hard else "objective"
-    outcome = Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, watched, words, head)
+    outcome = Outcome(state.steps, state.tokens, seconds, state.bad_steps, loss, watched, words, head, numbers)
     # Dropout is of the run; whoever fine-tunes the student gets what BERT has.
     student.config = student.config.replace(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     student.bert.config = student.config
@@ -158,7 +193,8 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
             loop.records.say("no term of the recipe trains the masked LM head: the student is written without one")
         try:
             model = student.bert if head == "none" else student
-            model.save_pretrained(folder)
+            beside = [term.written_with(student) for term in cast(Learner, learner).terms.values()]
+            model.save_pretrained(folder, beside=next(filter(None, beside), None))
             tokenizer.save_pretrained(folder)
             longest = student.config.longest
             declared = min(tokenizer.max_length or longest, longest)
@@ -178,7 +214,7 @@ def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
     config, own, tokenizer = plan.config, plan.student.own, plan.student.tokenizer
     recipe, train, shards = config.recipe, config.train, plan.text.shards
     marks = {name: f" (files' SHA-256 {found})" for name, found in plan.content.items()}
-    how, taught, start = "Trained as a masked language model, without a teacher,", "none", "random weights"
+    how, taught, start = "Trained without a teacher", "none", "random weights"
     folders = {each.given: each.folder for each in plan.teachers}
     if plan.teachers:
         names = [_code(name_of(each.given, each.folder)) for each in plan.teachers]
@@ -201,6 +237,8 @@ def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
     spelling = f"{'lower-cased' if tokenizer.lowercases else 'cased'}, accents {'stripped' if folded else 'kept'}"
     budget = f"{outcome.steps:,} steps of {train.batch_size:,} sequences, {outcome.tokens:,} tokens"
     library, task, use = "transformers", "fill-mask", _FILL_MASK.format(mask=tokenizer.special.mask_token)
+    if outcome.head == "trained" and not (recipe.has_hard or recipe.has_soft):
+        task, use = "text-generation", _NEXT_TOKEN
     if outcome.head == "none":
         library, task, use = "sentence-transformers", "sentence-similarity", _VECTORS
     return f"""\
@@ -254,13 +292,14 @@ publish the model.
 def _measured(outcome: Outcome, recipe: Recipe) -> list[str]:
     """A line for each figure, by what it is; and what the head is worth."""
     words, objective = outcome.masked_lm_loss, outcome.validation_loss
-    found = [] if words is None else [f"* Masked LM loss: {masked_lm(words)}."]
+    found = [] if words is None else [f"* Masked LM loss: {per_token(words)}."]
     if objective is not None and outcome.validation == "objective":
         said = f"{terms_of(recipe)}, as it was trained: {figure(objective)}"
         found.append(f"* The objective, {said}. It is no masked LM loss.")
     none = "* No term of the recipe trains a masked LM head, so this folder has none: it is an encoder."
     copied = "* The masked LM head is the teacher's: copied, and not trained since."
     heads = {"none": [none], "copied": [copied], "trained": []}
+    found += [f"* {_said(name, value).capitalize()}." for name, value in outcome.measured.items()]
     return [*(found or ["* Nothing was measured: the corpus has no held-out text."]), *heads[outcome.head]]
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import optional, require
-from tinydistil.base.files import Ownership, fingerprint
+from tinydistil.base.files import Ownership, fingerprint, flatten
 from tinydistil.base.hub import fingerprint_of, resolve_folder
 from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.batches.manifest import MANIFEST, Sides, check_fit, entries_of, made_with, sides_of
@@ -24,7 +24,7 @@ from tinydistil.model.pretrained import HEAD_BIAS, encoder_weights
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.models import Student, check_memory, student_of
-from tinydistil.train.run_config import INSIDE, RunConfig
+from tinydistil.train.run_config import INSIDE, RunConfig, TrainConfig
 from tinydistil.train.teachers import check_together
 
 CONFIG_FILE, CHECKPOINTS = "run.json", "checkpoints"
@@ -157,10 +157,10 @@ def make_plan(
             for each, pooling in zip(teachers, pooled, strict=True)
         )
         shapes = replace(first, others=tuple(others))
-        config.recipe.check(config.recipe.name, shapes, config.cache if config.teacher_cache else None)
         _check_cache(config, output)
         tokenizers.append((teacher.given, teacher.tokenizer))
         content["teacher"] = ", ".join(fingerprint_of(each.folder) for each in teachers)
+    config.recipe.check(config.recipe.name, shapes, config.cache if config.teacher_cache else None)
     if config.student_vocabulary == "own":
         tokenizers.append((config.student.tokenizer or config.student.model, student.tokenizer))
     if student.own is not None:
@@ -198,6 +198,7 @@ def ownership(config: RunConfig, output: Path) -> Ownership:
         lambda name: name in {SHARDS, VOCABULARY} | inside,
         must_agree=lambda name: FREE_ON_RESUME.match(name) is None,
         tables=("content",),
+        defaults=flatten({"train": to_mapping(TrainConfig())}),
     )
 
 
@@ -230,6 +231,7 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         teacher_tokenizer=plan.teacher_tokenizer if plan.sides.apart or prefixed else None,
         teacher_prefix=plan.teacher.prefix_ids if plan.teacher is not None and prefixed else (),
         pools_prefix=plan.teacher is None or plan.teacher.pools_prefix,
+        pairs=plan.config.recipe.needs.pairs,
     )
 
 

@@ -26,13 +26,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tinydistil.base.config import INT64, NonNegative, Range, Whole, from_mapping
-from tinydistil.base.console import duration, figure, perplexity
+from tinydistil.base.console import LANGUAGE, duration, figure, perplexity
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import read_json, readable, sha256_of, sync, write_json, write_text
 
 # What a figure of a step is called on the terminal, the room for its number, its unit; others go by their own names.
 _SHOWN = {
-    "hard": ("masked LM", 8, " nats"),
+    **{name: (called, 8, " nats") for name, called in LANGUAGE.items()},
     "soft": ("soft", 8, " nats"),
     "gradient_norm": ("gradient", 9, ""),
     "learning_rate": ("rate", 11, ""),
@@ -119,12 +119,12 @@ class Records:
 
 
 def figures_of(shown: Mapping[str, float]) -> list[str]:
-    """The figures of a step as columns: name, right-aligned value, unit; perplexity behind a masked LM loss."""
+    """The figures of a step as columns: name, right-aligned value, unit; perplexity behind nats per token."""
     columns = []
     for key, value in shown.items():
         name, width, unit = _SHOWN.get(key, (key, 8, ""))
         columns.append(f"{name} {figure(value):>{width}}{unit}".removeprefix(" "))
-        if key == "hard":
+        if key in LANGUAGE:
             columns[-1] += f" (perplexity {perplexity(value):>9})"
     return columns
 

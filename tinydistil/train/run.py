@@ -178,7 +178,7 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     validate, has_hard, count = None, config.recipe.has_hard, config.train.validation_sequences
     if held_out is not None:
         validate = partial(masked_lm_loss, student, held_out, ranks, sequences=count)
-        if live is not None and not has_hard:
+        if not has_hard:
             validate = partial(objective_loss, learner, live, held_out, ranks, sequences=count)
 
     def told(loss: float) -> tuple[str, float, str]:
@@ -283,6 +283,8 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     config, teacher, shards = plan.config, plan.teacher, read_json(plan.text.shards / MANIFEST).get("shards")
     assert teacher is not None, "checked by RunConfig"
     masks: dict[str, object] = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
+    for name in ("final_rate", "rate_epochs", *(["longest_span"] * (config.train.mask.longest_span == 0))):
+        del masks[f"train.mask.{name}"]  # as they are with a cache; those written before they were options know none
     if config.train.mask.rate > 0:
         masks["train.seed"] = config.train.seed
     return {

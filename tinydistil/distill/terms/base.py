@@ -15,7 +15,6 @@ It is trained with by `--set recipe.terms.first_token=0.5`.
 Shapes: B sequences, T tokens (T' the teacher's), D width (E), N vectors, F width of a kept one, R positions.
 """
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,11 +24,9 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tinydistil.base.config import nearest
-from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
-from tinydistil.distill.recipe import Recipe
+from tinydistil.distill.recipe import Recipe, term_of
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 
 # By the name of a term, then of a state that it needs.
@@ -38,7 +35,8 @@ TeacherStates = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ModelStates:
-    """What `model` has computed of a batch: its last hidden states (B, T, D); its logits only where they are read.
+    """What `model` has computed of a batch: its last hidden states (B, T, D), none (0,) where no term reads them; its
+    logits only where they are read.
 
     Where a term asks for them: layers, the embeddings and every layer's output, each (B, T, D); compared, by the number
     of a layer (1, 2, ...) what its attention compares and carries, (B, T, 3, H, K). others: those of further teachers.
@@ -50,12 +48,17 @@ class ModelStates:
     compared: Mapping[int, Tensor] = field(default_factory=dict)
     others: tuple["ModelStates", ...] = ()
 
+    @property
+    def encoder(self) -> BertModel:
+        """The model without its head."""
+        return self.model.bert if isinstance(self.model, BertForMaskedLM) else self.model
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What a term says of a micro-batch: one sum, attached to the graph, and the sums to report in its place.
 
-    weight: of the term in the whole loss, at this step; set by who knows the recipe.
+    weight: of the sum within its term, and then of both in the whole loss, at this step.
     """
 
     total: Tensor
@@ -141,14 +144,15 @@ class Term(nn.Module, ABC):
     run's steps that are done, for what follows a schedule, set before each step. fits_kept: whether the states that it
     reads are enough to fit to, so that a cache, which keeps them, gives it all there are. compares: the layers of the
     student of which it reads what attention compares; None where it reads nothing between the student's ends. depth: so
-    many layers have a part in what it reads, None for all.
+    many layers have a part in what it reads, None for all. A term may be several sums, each with a count of its own:
+    then `count` and `forward` name them, and `reports` tells of which a number is.
     """
 
     Options: ClassVar[type[TermOptions]] = TermOptions
     fits_kept: ClassVar[bool] = False
     compares: Collection[int] | None = None
     depth: int | None = None
-    reports: tuple[str, ...] = ()
+    reports: tuple[str, ...] | Mapping[str, str] = ()
     progress: float = 0.0
 
     def __init__(self, options: TermOptions, shapes: Shapes) -> None:
@@ -156,12 +160,18 @@ class Term(nn.Module, ABC):
         self.needs, self.shapes = options.needs, shapes
 
     @abstractmethod
-    def count(self, batch: MaskedBatch) -> int:
+    def count(self, batch: MaskedBatch) -> int | Mapping[str, int]:
         """What the sum is divided by, known on the host before any pass."""
 
     @abstractmethod
-    def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
+    def forward(
+        self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch
+    ) -> Loss | Mapping[str, Loss]:
         """The sum over one micro-batch. teacher: the states that are needed of it, by name."""
+
+    def written_with(self, student: BertForMaskedLM) -> tuple[str, dict[str, Tensor]] | None:
+        """What is written beside the encoder: the architecture, and weights by the names of files; None for none."""
+        return None
 
     def states(self) -> Mapping[str, State]:
         """How the teacher's states are taken and kept, by the names in `needs`."""
@@ -204,22 +214,6 @@ def register(name: str) -> Callable[[_Class], _Class]:
     return add
 
 
-def term_of(kind: str, where: str = "recipe.terms:") -> type[Term]:
-    """The term known by this name, or the class at "module:Class". Raises InputError, naming `where`, for another."""
-    module, colon, attribute = kind.partition(":")
-    if not colon:
-        if kind not in TERMS:
-            raise InputError(f"{where} term {kind!r} is unknown{nearest(kind, TERMS)}, or give its class")
-        return TERMS[kind]
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{where} {kind!r} cannot be imported ({error}); write module:Class") from None
-    if not (isinstance(found, type) and issubclass(found, Term)):
-        raise InputError(f"{where} {kind!r} is no Term")
-    return found
-
-
 def _made(term: type[Term], options: TermOptions, shapes: Shapes) -> Term:
     if not shapes.others:
         return term(options, shapes)
@@ -242,8 +236,12 @@ class Learner(nn.Module):
         terms = {part.name: _made(term_of(part.kind), part.options, shapes) for part in recipe.parts}
         self.terms: Mapping[str, Term] = nn.ModuleDict(terms)  # type: ignore[assignment]
         self.compares = between(terms.values())
-        # What is reported, and of which term.
-        self.reports = {number: name for name, term in terms.items() for number in term.reports or (name,)}
+        self.reads = not {*recipe.needs.student} <= {"logits"}  # else each term has it read what it asks for
+        # What is reported, and of which sum.
+        self.reports: dict[str, str] = {}
+        for name, term in terms.items():
+            of = term.reports if isinstance(term.reports, Mapping) else dict.fromkeys(term.reports or (name,), "")
+            self.reports |= {number: f"{name}.{part}" if part else name for number, part in of.items()}
         if "logits" not in recipe.needs.student:
             # No term reaches the head. DistributedDataParallel would wait for its gradients and average no others.
             student.masked_lm.requires_grad_(False)
@@ -258,12 +256,19 @@ class Learner(nn.Module):
         return {name: states for name, term in self.terms.items() if (states := term.states())}
 
     def counts(self, batch: MaskedBatch) -> dict[str, int]:
-        """What each term of this micro-batch is divided by."""
-        return {name: term.count(batch) for name, term in self.terms.items()}
+        """What each sum of this micro-batch is divided by."""
+        counts: dict[str, int] = {}
+        for name, term in self.terms.items():
+            found = term.count(batch)
+            for of, each in found.items() if isinstance(found, Mapping) else [("", found)]:
+                counts[f"{name}.{of}" if of else name] = each
+        return counts
 
     def forward(self, batch: MaskedBatch, teacher: TeacherStates | None, progress: float = 0.0) -> dict[str, Loss]:
-        """The sum of each term over one micro-batch, with its weight at the share `progress` of all steps."""
-        if self.compares is None:
+        """The sums of each term over one micro-batch, with their weight at the share `progress` of all steps."""
+        if not self.reads:
+            states = ModelStates(self.student, torch.empty(0))
+        elif self.compares is None:
             hidden = self.student.bert(batch.input_ids, batch.attention_mask).last_hidden  # (B, T, D)
             states = ModelStates(self.student, hidden)
         else:
@@ -275,7 +280,9 @@ class Learner(nn.Module):
             term = self.terms[part.name]
             term.progress = progress
             weight = part.weight.at(progress) if isinstance(part.weight, Schedule) else part.weight
-            losses[part.name] = replace(term(states, theirs.get(part.name, {}), batch), weight=weight)
+            found = term(states, theirs.get(part.name, {}), batch)
+            for name, loss in found.items() if isinstance(found, Mapping) else [("", found)]:
+                losses[f"{part.name}.{name}" if name else part.name] = replace(loss, weight=weight * loss.weight)
         return losses
 
     def fitted_tensors(self, *, kept: bool | None = None) -> dict[str, Tensor]:
