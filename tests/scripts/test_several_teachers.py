@@ -108,6 +108,13 @@ def test_a_file_names_them_too(run: Run, folder: Path) -> None:
     assert not (folder / "dry").exists()
 
 
+def test_terms_without_a_teacher_go_beside(run: Run, folder: Path) -> None:
+    beside = ["--recipe", "total", *BOTH, "--set", "recipe.terms.causal=1", "--set", "recipe.soft_positions=all"]
+    run("distill.py", *COMMON, *beside, "--output", "beside", "--steps", "2")
+    line = json.loads((folder / "beside" / "metrics.jsonl").read_text().splitlines()[1])
+    assert {"hard", "soft", "hidden", "causal"} <= line.keys()
+
+
 def test_the_card_names_all_of_them(run: Run, folder: Path) -> None:
     for name in ("teacher", "wide"):
         shutil.copytree(folder / name, folder / "hub" / f"models--org--{name}" / "snapshots" / "1")

@@ -171,6 +171,16 @@ def term_of(kind: str, where: str = "recipe.terms:") -> type["Term"]:
     return found
 
 
+def term_for(part: Part, shapes: Shapes) -> "Term":
+    """The term of `part`, for one teacher or for several."""
+    term = term_of(part.kind)
+    if not shapes.others or not part.options.needs.teacher:
+        return term(part.options, shapes)
+    from tinydistil.distill.several import of_several  # needs torch
+
+    return of_several(term, part.options, shapes)
+
+
 def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `recipe` with `changes`, those of its terms term by term: a number is the weight alone."""
     own, given = (

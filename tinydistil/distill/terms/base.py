@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
-from tinydistil.distill.recipe import Recipe, term_of
+from tinydistil.distill.recipe import Recipe, term_for
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 
 # By the name of a term, then of a state that it needs.
@@ -214,14 +214,6 @@ def register(name: str) -> Callable[[_Class], _Class]:
     return add
 
 
-def _made(term: type[Term], options: TermOptions, shapes: Shapes) -> Term:
-    if not shapes.others:
-        return term(options, shapes)
-    from tinydistil.distill.several import of_several  # which imports this file
-
-    return of_several(term, options, shapes)
-
-
 class Learner(nn.Module):
     """The student and the terms of `recipe`: what DistributedDataParallel wraps, an `Objective` of the one loop.
 
@@ -233,7 +225,7 @@ class Learner(nn.Module):
         super().__init__()
         recipe.check(recipe.name, shapes)
         self.student, self.recipe, self.parts = student, recipe, recipe.parts  # of which `gather` may leave out some
-        terms = {part.name: _made(term_of(part.kind), part.options, shapes) for part in recipe.parts}
+        terms = {part.name: term_for(part, shapes) for part in recipe.parts}
         self.terms: Mapping[str, Term] = nn.ModuleDict(terms)  # type: ignore[assignment]
         self.compares = between(terms.values())
         self.reads = not {*recipe.needs.student} <= {"logits"}  # else each term has it read what it asks for
