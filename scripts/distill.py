@@ -25,7 +25,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="RECIPE",
         help="total, partial, vectors, leaf, contrast, distilbert, tinybert, minilm, minilmv2 or mlm",
     )
-    parser.add_argument("--teacher", metavar="DIR", help="folder or hub name of the teacher")
+    teachers = "folder or hub name of the teacher, or of several with one vocabulary, whose mean is followed"
+    parser.add_argument("--teacher", metavar="DIR", nargs="+", help=teachers)
     parser.add_argument(
         "--teacher-precision", help="float32, bfloat16, int8 (CPU) or fastest; without it what --precision says"
     )

@@ -21,7 +21,7 @@ from tinydistil.corpus.prepare_config import PrepareConfig, resolve_raw
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train import plan as plan_module
+from tinydistil.train import models
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -175,7 +175,7 @@ CASES = {
         ["--teacher-prefix", "query: "],
     ),
     "prefix longer than the teacher reads": Case(
-        r"prepare.max_length 512 and a prefix of \d+ is longer than the teacher's position table \(512\)",
+        r"prepare.max_length 512 and a prefix of \d+ is longer than the position table of the teacher \(512\)",
         [*VECTORS, "--teacher-prefix", "o gato ", "--max-length", "512", *options("prepare.pack=false")],
     ),
     "encoded words of no pooled vector": Case(
@@ -261,7 +261,9 @@ CASES = {
     "pca of a narrower teacher": Case(
         r"projection 'pca' reduces the teacher \(16\)", ["--student", "1x32", *options("recipe.projection=pca")]
     ),
-    "too long": Case(r"max_length 4000 is longer than the student's position table \(512\)", ["--max-length", "4000"]),
+    "too long": Case(
+        r"max_length 4000 is longer than the position table of the student \(512\)", ["--max-length", "4000"]
+    ),
     "shape beyond memory": Case(
         r"999 layers of 9998 .* parameters, [\d,]+ GiB, and this machine has .*; choose a smaller shape",
         ["--student", "999x9998"],
@@ -418,7 +420,7 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_asked_for(
         (1_000_000, 500, r"a micro-batch of 500 sequences takes at least .*; lower train.batch_size or raise"),
         (1_000_000, 4, ""),
     ):
-        monkeypatch.setattr(plan_module, "memory_there", lambda there=there: there)
+        monkeypatch.setattr(models, "memory_there", lambda there=there: there)
         config = resolve_raw(values | {"train": {"batch_size": batch}})
         with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
             plan_raw(config, Path("never"), resume=False, device="cpu")

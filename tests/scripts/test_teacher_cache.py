@@ -26,6 +26,7 @@ from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.initialise import Moments
 from tinydistil.distill.teacher.cached import OWNERSHIP, TeacherCache, hash_of_weights
 from tinydistil.model import quantised
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.train import models
 from tinydistil.train import run as run_module
 from tinydistil.train.plan import Plan
@@ -328,14 +329,14 @@ def other_text() -> None:
 
 
 def other_teacher() -> None:
-    load = models.load_teacher
+    load = models.load_teachers
 
-    def changed(plan: Plan) -> torch.nn.Module:
-        model = load(plan)
-        next(model.parameters()).data[0] += 1
-        return model
+    def changed(plan: Plan) -> list[BertForMaskedLM | BertModel]:
+        found = load(plan)
+        next(found[-1].parameters()).data[0] += 1
+        return found
 
-    run_module.load_teacher = changed  # type: ignore[assignment]
+    run_module.load_teachers = changed
 
 
 def other_shards() -> None:
@@ -373,7 +374,7 @@ def test_ranks_that_read_other_files_end_together(
 def test_a_cache_is_for_one_writer_and_many_readers() -> None:
     changes: dict[str, object] = {"teacher_cache": "shared", "train.mask.epochs": 2}
     plan = plan_of("run-shared", changes)
-    bound, folder = bound_to(plan, hash_of_weights(models.load_teacher(plan))), Path(plan.config.teacher_cache)
+    bound, folder = bound_to(plan, hash_of_weights(*models.load_teachers(plan))), Path(plan.config.teacher_cache)
     with (
         OWNERSHIP.claim(folder, bound),
         pytest.raises(InputError, match=r"'shared' is being written by"),

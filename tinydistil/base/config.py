@@ -1,8 +1,8 @@
 """Frozen dataclasses from TOML and command-line assignments, with every key, type and range checked.
 
 A configuration class is a frozen dataclass whose fields are bool, int, float, str, `X | None`, tuples of these, a
-`Table`, further configuration classes, or a number or such a class. Bounds stand beside the type,
-`Annotated[int, Range(1, 1024)]`; `__post_init__` checks only what concerns several fields.
+`Table`, further configuration classes, a number or such a class, or a text or a tuple of texts. Bounds stand beside the
+type, `Annotated[int, Range(1, 1024)]`; `__post_init__` checks only what concerns several fields.
 """
 
 import dataclasses
@@ -172,10 +172,12 @@ def _convert(hint: Any, value: object, name: str) -> object:
     if origin in (types.UnionType, typing.Union):
         if value is None and types.NoneType in arguments:
             return None
-        # A number or a table that makes one: which of them tells the value.
+        # A number or a table that makes one, a text or a list of texts: which of them tells the value.
         tables = list(filter(_is_table, arguments))
-        plain = [option for option in arguments if option not in (*tables, types.NoneType)]
-        return _convert((tables if tables and isinstance(value, (Mapping, *tables)) else plain)[0], value, name)
+        lists = [option for option in arguments if typing.get_origin(option) is tuple]
+        plain = [option for option in arguments if option not in (*tables, *lists, types.NoneType)]
+        chosen = tables if tables and isinstance(value, (Mapping, *tables)) else plain or lists
+        return _convert((lists if lists and isinstance(value, list | tuple) else chosen)[0], value, name)
     if origin is dict:
         pairs, kind = table_of(value, name).items(), arguments[1]
         return {key: each if kind is object else _convert(kind, each, f"{name}.{key}") for key, each in pairs}

@@ -4,7 +4,7 @@ Shapes: D student width, E teacher width.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -115,12 +115,22 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Student and teacher as far as their folders tell; the teacher is None where there is none."""
+    """Student and teacher as far as their folders tell; the teacher is None where there is none.
+
+    others: the same with each further teacher. name: of the teacher, for messages.
+    """
 
     student: "BertConfig"
     teacher: "BertConfig | None" = None
     teacher_has_head: bool = False
     teacher_pooling: str = "mean"
+    name: str = "the teacher"
+    others: tuple["Shapes", ...] = ()
+
+    @property
+    def each(self) -> "tuple[Shapes, ...]":
+        """The student with one teacher at a time."""
+        return (replace(self, others=()), *self.others)
 
 
 @dataclass(frozen=True)
@@ -162,7 +172,7 @@ class TermOptions(Checked, table="recipe"):
         reason = needs.reason or f"{self.asked_by(name)[0]} asks for it"
         require(
             "logits" not in needs.teacher or shapes.teacher_has_head,
-            f"{reason}, but the teacher has no masked language model head to give logits; set "
+            f"{reason}, but {shapes.name} has no masked language model head to give logits; set "
             f"{self.asked_by(name)[-1]}=0, or choose a teacher that has the head",
         )
         require(

@@ -17,6 +17,7 @@ from tinydistil.batches.sampling import MaskConfig, by_length
 from tinydistil.batches.shards import WordPair
 from tinydistil.distill.initialise import Moments, by_spelling, clear_padding
 from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import Vectors
 from tinydistil.model.bert import BertForMaskedLM, BertModel, Layer, SelfAttention
 from tinydistil.model.layers import PackedAttention, activate
 from tinydistil.tokenizer.tokenizer import Tokenizer
@@ -204,7 +205,8 @@ def encode_words(
         ids, own, MaskConfig(rate=0.0), batch_size=1, seed=0,
         teacher_tokenizer=own, teacher_prefix=prefix, pools_prefix=pools_prefix,
     )  # fmt: skip
-    found = torch.zeros(len(texts), teacher.encoder.config.hidden_size)
+    assert isinstance(pooled, Vectors)
+    found = torch.zeros(len(texts), pooled.width)
     for some in by_length({i: len(each) for i, each in enumerate(ids)}, _WORDS):
         batch = batches.collate(np.array(some), 0).to(device)
         found[[chosen[i] for i in some]] = pooled.take(teacher.read(batch), batch).float().cpu()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # needs torch
     from tinydistil.distill.terms import Term
 
 _Options = TypeVar("_Options", bound=TermOptions)
+# Terms that may have several teachers, see `distill.several`.
+AVERAGED = ("vocabulary", "hidden", "pooled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,14 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         without = f"recipe {self.name!r} needs a teacher; give one, or choose recipe mlm"
         require(shapes.teacher is not None or not self.needs.teacher, without)
         for part in self.parts:
-            part.options.check(part.name, shapes, cache)
+            asked = part.options.asked_by(part.name)[-1]
+            require(
+                not shapes.others or not part.options.needs.teacher or part.kind in AVERAGED,
+                f"{asked} follows one teacher, and {len(shapes.each)} are given; only soft targets and the vectors of "
+                f"recipe.hidden and recipe.pooled are averaged over several: give one --teacher, or set {asked}=0",
+            )
+            for one in shapes.each:
+                part.options.check(part.name, one, cache)
 
     def check_mask_rate(self, rate: float) -> None:
         """Raise InputError where nothing is masked and a term is about masked tokens alone."""
@@ -160,6 +169,16 @@ def term_of(kind: str, where: str = "recipe.terms:") -> type["Term"]:
     if not (isinstance(found, type) and issubclass(found, Term)):
         raise InputError(f"{where} {kind!r} is no Term")
     return found
+
+
+def term_for(part: Part, shapes: Shapes) -> "Term":
+    """The term of `part`, for one teacher or for several."""
+    term = term_of(part.kind)
+    if not shapes.others or not part.options.needs.teacher:
+        return term(part.options, shapes)
+    from tinydistil.distill.several import of_several  # needs torch
+
+    return of_several(term, part.options, shapes)
 
 
 def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:

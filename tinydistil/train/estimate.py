@@ -23,9 +23,9 @@ from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.quantised import weight_bytes
-from tinydistil.train.models import build_student, live_teacher, load_teacher, make_optimizer, sample_of
+from tinydistil.train.models import build_student, kept_bytes, live_teacher, load_teachers, make_optimizer, sample_of
 from tinydistil.train.outcome import terms_of
-from tinydistil.train.plan import Plan, kept_bytes, make_batches
+from tinydistil.train.plan import Plan, make_batches
 from tinydistil.train.run_config import TrainConfig
 
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
@@ -78,7 +78,7 @@ class _Trial:
 
     trainer: Trainer[MaskedBatch]
     learner: Learner
-    teacher: BertForMaskedLM | BertModel | None
+    teachers: list[BertForMaskedLM | BertModel]
     batches: MaskedBatches | None
     step_s: float
     teacher_s: float
@@ -93,14 +93,14 @@ def estimate(plan: Plan, device: torch.device) -> str:
     """
     config, trial = plan.config, _tried(plan, device)
     batch_size, precision = config.train.batch_size, config.teacher_precision
-    taught_by = "none" if trial.teacher is None else f"{config.teacher}: {_described(trial.teacher)}"
+    taught_by = [f"{name}: {_described(each)}" for name, each in zip(config.teachers, trial.teachers, strict=True)]
     text = f"{plan.text.files} files, not prepared yet, sequences of at most {plan.text.longest} tokens"
     if trial.sequences is not None:
         text = f"{plan.text.shards}: {trial.sequences:,} sequences of {trial.tokens:.0f} tokens on average"
     return "\n".join([
         f"student   {config.student.model}: {_described(trial.learner.student)}, vocabulary "
         f"{plan.student.tokenizer.vocab_size:,} ({config.student_vocabulary})",
-        f"teacher   {taught_by}" + (f", in {precision}" if precision else ""),
+        *(f"teacher   {each}" + (f", in {precision}" if precision else "") for each in taught_by or ["none"]),
         f"recipe    {config.recipe.name}: {terms_of(config.recipe)}",
         f"text      {text}",
         f"step      {(trial.step_s + trial.teacher_s) * batch_size:.2f} s for {batch_size} sequences on one process "
@@ -163,12 +163,12 @@ def _tried(plan: Plan, device: torch.device) -> _Trial:
     prepared = make_batches(plan, "train") if (plan.text.shards / MANIFEST).exists() else None
     if prepared is not None:
         sequences, tokens = len(prepared.candidates), float(prepared.lengths()[prepared.candidates].mean())
-    teacher = None if plan.teacher is None else load_teacher(plan).to(device)
-    learner = Learner(build_student(plan, teacher), config.recipe, plan.shapes).to(device)
+    teachers = [each.to(device) for each in load_teachers(plan)]
+    learner = Learner(build_student(plan, teachers[0] if teachers else None), config.recipe, plan.shapes).to(device)
     count = min(_TRIAL_SEQUENCES, config.train.batch_size)
     batches = _random(plan, count, tokens)
     # What int8 costs is not told: on random ids it would say nothing of text.
-    teach = None if teacher is None else live_teacher(plan, teacher, learner, batches, alone, lambda _: None)
+    teach = live_teacher(plan, teachers, learner, batches, alone, lambda _: None) if teachers else None
     optimizer = make_optimizer([learner], config.train.optimizer)
     trainer = Trainer(learner, optimizer, alone, teacher=teach, precision=config.train.precision)
     own_s, teacher_s = [], []
@@ -179,7 +179,7 @@ def _tried(plan: Plan, device: torch.device) -> _Trial:
         teacher_s.append(parts.pop("teacher") / count)
         own_s.append(sum(parts.values()) / count)
     step_s, taught_s = median(own_s[1:]), median(teacher_s[1:])
-    return _Trial(trainer, learner, teacher, prepared, step_s, taught_s, sequences, tokens)
+    return _Trial(trainer, learner, teachers, prepared, step_s, taught_s, sequences, tokens)
 
 
 def _random(plan: Plan, count: int, tokens: float) -> MaskedBatches:
@@ -227,7 +227,7 @@ def _described_memory(plan: Plan, trial: _Trial, device: torch.device) -> str:
     peak += (micro - count) * kept_bytes(plan.config, plan.student.shape, batch.input_ids.shape[1])
     # weights, gradients and AdamW's two moments, each in float32
     held = sum(p.numel() for p in trial.learner.parameters()) * 16
-    held += 0 if trial.teacher is None else weight_bytes(trial.teacher)
+    held += sum(map(weight_bytes, trial.teachers))
     projected = f", projected from {count}" if count < micro else ""
     return (
         f"{peak / 2**20:,.0f} MiB at most on one process, with a micro-batch of {micro}{projected}; weights and "

@@ -1,6 +1,6 @@
 """The two models of a run, the teacher in its precision and the student at its start, and the student's optimizer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tinydistil.base.errors import InputError, require
+from tinydistil.base.errors import InputError, rank_and_world_size, require
 from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
-from tinydistil.distill.projected import encode_words, project_teacher, start_encoded
+from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import HALF
-from tinydistil.distill.teacher.cached import WORDS, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.teacher.quantise import quantise_teacher
 from tinydistil.distill.terms.base import Learner
-from tinydistil.distill.terms.representation import Pooled, random_directions
 from tinydistil.model.bert import BertForMaskedLM, BertModel
-from tinydistil.model.config import BertConfig, Shape, new_shape, read_config
+from tinydistil.model.config import BertConfig, Shape, memory_there, new_shape, read_config
 from tinydistil.tokenizer.tokenizer import Tokenizer
 from tinydistil.train.run_config import OptimizerConfig, RunConfig
 
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 _DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 # For int8 to see how large channels get.
 _CALIBRATION_SEQUENCES = 32
-# For a projected start: a feed-forward layer of 2 x 128 has 512 neurons to be fitted. Of BERT-base, more tokens would
-# take gigabytes.
-_PROJECTION_SEQUENCES, _PROJECTION_TOKENS = 256, 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +153,14 @@ def _shape_of(config: RunConfig, stored: BertConfig | None, teacher: BertConfig 
     return shape
 
 
-def load_teacher(plan: "Plan") -> BertForMaskedLM | BertModel:
-    """The teacher, every weight of it from its folder, in float32."""
-    assert plan.teacher is not None
-    if plan.teacher.predicts_words:
-        return BertForMaskedLM.from_pretrained(plan.teacher.folder, heads="require", attention="packed")
-    return BertModel.from_pretrained(plan.teacher.folder, attention="packed")
+def load_teachers(plan: "Plan") -> list[BertForMaskedLM | BertModel]:
+    """The teachers, every weight of them from their folders, in float32."""
+    return [
+        BertForMaskedLM.from_pretrained(each.folder, heads="require", attention="packed")
+        if each.predicts_words
+        else BertModel.from_pretrained(each.folder, attention="packed")
+        for each in plan.teachers
+    ]
 
 
 def build_student(plan: "Plan", teacher: BertForMaskedLM | BertModel | None) -> BertForMaskedLM:
@@ -196,67 +193,67 @@ def build_student(plan: "Plan", teacher: BertForMaskedLM | BertModel | None) -> 
     return model.train()
 
 
-def start_projected(
-    plan: "Plan", student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel, batches: MaskedBatches, ranks: Ranks
-) -> None:
-    """Give `student` its teacher's weights in fewer dimensions, the same on every rank."""
-    assert plan.teacher is not None, "checked by RunConfig"
-    count = min(_PROJECTION_SEQUENCES, -(-_PROJECTION_TOKENS * batches.batch_size // int(batches.mean_tokens)))
-    sample = sample_of(batches, count).to(ranks.device)
-    tokenizers = (plan.teacher.tokenizer, plan.student.tokenizer) if plan.config.student_vocabulary == "own" else None
-    project_teacher(student, teacher.to(ranks.device), sample.teacher or sample, tokenizers)
-    ranks.broadcast_(tensor.data for tensor in student.parameters())
-
-
-def start_with_words(
-    plan: "Plan", learner: Learner, teacher: LiveTeacher, ranks: Ranks, cache: TeacherCache | None
-) -> None:
-    """Begin the student's word vectors with what `teacher` makes of each word alone, which a `cache` keeps."""
-    own, new, words = plan.teacher, plan.student.tokenizer, learner.student.bert.embeddings.word.weight
-    projections = [term.projection for term in learner.terms.values() if isinstance(term, Pooled)]
-    ups = [each.upwards for each in projections if each.upwards is not None]
-    assert own is not None and projections, "checked by RunConfig"
-    encoded = torch.zeros(new.vocab_size, own.config.hidden_size)
-    with ranks.agreed("encode the vocabulary"):
-        if ranks.is_main and not (cache and cache.load_tensors(WORDS, {"words": encoded})):
-            found = encode_words(teacher, own.tokenizer, own.prefix_ids, new, pools_prefix=own.pools_prefix)
-            encoded.copy_(found)
-            if cache:
-                cache.save_tensors(WORDS, {"words": encoded})
-    encoded, basis = encoded.to(words.device), projections[0].basis
-    if basis is None:  # learned maps begin with such directions, and with what all the teacher's vectors have in common
-        basis = random_directions(learner.student.config.hidden_size, own.config.hidden_size).to(words.device)
-        for up in ups:
-            up.weight.data.copy_(basis.T)
-            up.bias.data.copy_(encoded[encoded.abs().sum(1) > 0].mean(0))
-    start_encoded(words.data, encoded, basis)
-    ranks.broadcast_([words.data, *(parameter.data for up in ups for parameter in up.parameters())])
-
-
 def live_teacher(
     plan: "Plan",
-    model: BertForMaskedLM | BertModel,
+    models: Sequence[BertForMaskedLM | BertModel],
     learner: Learner,
     batches: MaskedBatches,
     ranks: Ranks,
     say: Callable[[str], None],
 ) -> LiveTeacher:
-    """`model` as the live teacher of `learner` in a run over `batches`, in the precision of the plan.
+    """`models` as the live teacher of `learner` in a run over `batches`, in the precision of the plan.
 
-    For int8 the model is changed in place, so whatever takes weights from it must have done so; `say` hears the error.
+    For int8 they are changed in place, so whatever takes weights from them must have done so; `say` hears the error.
     What int8 is calibrated by is that of rank 0.
     """
-    precision, sees = plan.config.teacher_precision, plan.config.recipe.teacher_sees
-    teacher = LiveTeacher(model.to(ranks.device), learner.states(), sees=sees, precision=precision)
-    if precision == "int8":
-        sample = [sample_of(batches, _CALIBRATION_SEQUENCES)]
-        say(f"teacher in int8: {quantise_teacher(teacher, sample, agree=ranks.broadcast_)}")
-    return teacher
+    precision, sees, found = plan.config.teacher_precision, plan.config.recipe.teacher_sees, []
+    for own, model in zip(plan.teachers, models, strict=True):
+        teacher = LiveTeacher(model.to(ranks.device), learner.states(), sees=sees, precision=precision)
+        if precision == "int8":
+            sample = [sample_of(batches, _CALIBRATION_SEQUENCES)]
+            error = quantise_teacher(teacher, sample, agree=ranks.broadcast_)
+            say(f"{own.called(plan.config).removeprefix('the ')} in int8: {error}")
+        found.append(teacher)
+    if len(found) == 1:
+        return found[0]
+    from tinydistil.distill.several import SeveralTeachers  # which a run with one does without
+
+    return SeveralTeachers(found, learner.states())
 
 
 def sample_of(batches: MaskedBatches, count: int) -> MaskedBatch:
     """`count` sequences from all over the text: the same on every rank, after a resume and for any size of a batch."""
     return batches.collate(batches.candidates[:: -(-len(batches.candidates) // count)], 0)
+
+
+def kept_bytes(config: RunConfig, shape: BertConfig, tokens: float) -> float:
+    """What of a sequence is kept for the backward pass at the least: of each token, 14 vectors per layer."""
+    number_bytes = 4 if config.train.precision == "float32" else 2
+    return tokens * shape.num_hidden_layers * shape.hidden_size * 14 * number_bytes
+
+
+def check_memory(config: RunConfig, shapes: Shapes, tokens: float, device: torch.device) -> None:
+    """Raise InputError where training cannot fit the memory of `device`, by what it takes at the least.
+
+    tokens: of a sequence on average, 0 where that is not known. What it really takes a dry run measures.
+    """
+    cuda = device.type == "cuda"
+    there = torch.cuda.get_device_properties(device).total_memory if cuda else memory_there()
+    # Weights, gradients and AdamW's two moments in float32; teachers' weights, a byte each in int8.
+    student, teachers = shapes.student.parameters, sum(each.teacher.parameters for each in shapes.each if each.teacher)
+    held = 16 * student + teachers
+    require(
+        held <= there,
+        f"training a student of {student / 1e6:,.0f} M parameters takes at least {held / 2**30:,.1f} GiB "
+        f"(weights, gradients, moments), there are {there / 2**30:,.1f}; choose a smaller student",
+    )
+    micro = -(-config.train.batch_size // (config.train.accumulation * rank_and_world_size()[1]))
+    kept = micro * kept_bytes(config, shapes.student, tokens)
+    require(
+        held + kept <= there,
+        f"a micro-batch of {micro:,} sequences takes at least {kept / 2**30:,.1f} GiB, there are "
+        f"{(there - held) / 2**30:,.1f}; lower train.batch_size or raise train.accumulation",
+    )
 
 
 def make_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> torch.optim.AdamW:

@@ -198,8 +198,8 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
             tokenizer.save_pretrained(folder)
             longest = student.config.longest
             declared = min(tokenizer.max_length or longest, longest)
-            ups = [t.projection.upwards for t in cast(Learner, learner).terms.values() if isinstance(t, Pooled)]
-            up = next(filter(None, ups), None)
+            ups = [each.projection.upwards for each in learner.modules() if isinstance(each, Pooled)]
+            up = next(filter(None, ups), None)  # of several teachers into the first one's space
             declare_sentence_encoder(folder, student.config, pooling="mean", max_length=declared, dense=up)
             write_text(folder / "README.md", model_card(plan, model, outcome))
             write_json(plan.output / "outcome.json", asdict(outcome))
@@ -211,15 +211,15 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
 
 def model_card(plan: Plan, student: Pretrained, outcome: Outcome) -> str:
     """What the student is, how it was made and from what, what was measured, how to use it; wherever it is moved to."""
-    config, teacher, own, tokenizer = plan.config, plan.teacher, plan.student.own, plan.student.tokenizer
+    config, own, tokenizer = plan.config, plan.student.own, plan.student.tokenizer
     recipe, train, shards = config.recipe, config.train, plan.text.shards
     marks = {name: f" (files' SHA-256 {found})" for name, found in plan.content.items()}
     how, taught, start = "Trained without a teacher", "none", "random weights"
-    folders = {}
-    if teacher is not None:
-        folders[config.teacher] = teacher.folder
-        name = _code(name_of(config.teacher, teacher.folder))
-        how, taught = f"Distilled from {name}", f"{name}: {_shape(teacher.config)}{marks['teacher']}"
+    folders = {each.given: each.folder for each in plan.teachers}
+    if plan.teachers:
+        names = [_code(name_of(each.given, each.folder)) for each in plan.teachers]
+        shapes = [f"{name}: {_shape(each.config)}" for name, each in zip(names, plan.teachers, strict=True)]
+        how, taught = f"Distilled from {' and '.join(names)}", f"{'; '.join(shapes)}{marks['teacher']}"
     if own is not None:
         folders[config.student.model] = own
         respelled = "; embeddings for another vocabulary" if plan.student.respelled else ""

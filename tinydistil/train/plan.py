@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from tinydistil.base.config import to_mapping
-from tinydistil.base.errors import optional, rank_and_world_size, require
+from tinydistil.base.errors import optional, require
 from tinydistil.base.files import Ownership, fingerprint, flatten
 from tinydistil.base.hub import fingerprint_of, resolve_folder
 from tinydistil.base.ranks import Ranks, device_of
@@ -21,12 +19,13 @@ from tinydistil.distill.options import Shapes
 from tinydistil.distill.step import check_precision
 from tinydistil.distill.teacher.cached import MOST_PARTS
 from tinydistil.distill.teacher.live import FASTEST, check_teacher_precision, fastest_precision
-from tinydistil.model.config import BertConfig, memory_there, read_config
+from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.pretrained import HEAD_BIAS, encoder_weights
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.tokenizer.tokenizer import Tokenizer
-from tinydistil.train.models import Student, student_of
+from tinydistil.train.models import Student, check_memory, student_of
 from tinydistil.train.run_config import INSIDE, RunConfig, TrainConfig
+from tinydistil.train.teachers import check_together
 
 CONFIG_FILE, CHECKPOINTS = "run.json", "checkpoints"
 SHARDS, VOCABULARY = "shards", "vocabulary"  # which an earlier start may have left before it wrote its configuration
@@ -34,18 +33,19 @@ SHARDS, VOCABULARY = "shards", "vocabulary"  # which an earlier start may have l
 # content (see `Plan`), so that folders may be moved. All others would make another run.
 FREE_ON_RESUME = re.compile(
     r"train\.(steps|tokens|minutes|epochs|log_every|validate_every|validation_sequences|save_every|keep_last|patience"
-    r"|bad_steps|accumulation|tensorboard)|corpus\[|shards|teacher$|student\.tokenizer$"
+    r"|bad_steps|accumulation|tensorboard)|corpus\[|shards|teacher(\[|$)|student\.tokenizer$"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """The teacher: its folder, shape, vocabulary, and whether it predicts words.
+    """A teacher: its name as given, folder, shape, vocabulary, and whether it predicts words.
 
     pooling: how it declares to pool a sequence, where the recipe compares sequences; None where it says nothing.
     prefix: what it reads before every text; pools_prefix: whether that counts in the pooling.
     """
 
+    given: str
     folder: Path
     config: BertConfig
     tokenizer: Tokenizer
@@ -53,6 +53,10 @@ class ModelFolder:
     pooling: str | None
     prefix: str = ""
     pools_prefix: bool = True
+
+    def called(self, config: RunConfig) -> str:
+        """In a message of a run with `config`."""
+        return f"teacher {self.given!r}" if len(config.teachers) > 1 else "the teacher"
 
     @property
     def prefix_ids(self) -> tuple[int, ...]:
@@ -85,13 +89,13 @@ class TokenText:
 class Plan:
     """A run that may begin. sides: which tokenization of the text feeds which model.
 
-    shapes: student and teacher as the terms of the recipe see them. content: fingerprints of what the run reads, since
-    under the same path other files may lie when it goes on.
+    teachers: of one vocabulary and one prefix. shapes: student and teachers as the terms of the recipe see them.
+    content: fingerprints of what the run reads, since under the same path other files may lie when it goes on.
     """
 
     config: RunConfig
     output: Path
-    teacher: ModelFolder | None
+    teachers: tuple[ModelFolder, ...]
     student: Student
     shapes: Shapes
     text: TokenText
@@ -102,6 +106,11 @@ class Plan:
     def origin(self) -> dict[str, object]:
         """What run.json records: every option, and fingerprints of the files behind them."""
         return {**to_mapping(self.config), "content": dict(self.content)}
+
+    @property
+    def teacher(self) -> ModelFolder | None:
+        """The first teacher, where there is one."""
+        return self.teachers[0] if self.teachers else None
 
     @property
     def teacher_tokenizer(self) -> Tokenizer | None:
@@ -131,7 +140,10 @@ def make_plan(
         optional("tensorboard", needed_by="train.tensorboard", extra="tensorboard")
     # Without "content": what the files hold is not known yet.
     ownership(config, output).check(output, to_mapping(config), resume=resume)
-    teacher = _teacher_of(config) if config.teacher else None
+    teachers = tuple(_teacher_of(config, given) for given in config.teachers)
+    if len(teachers) > 1:
+        check_together(teachers, config.recipe.needs)
+    teacher = teachers[0] if teachers else None
     seen, read_by = (None, None) if teacher is None else (teacher.config, teacher.tokenizer)
     student = student_of(config, seen, read_by)
     shapes = Shapes(student.shape)
@@ -139,11 +151,15 @@ def make_plan(
     tokenizers: list[tuple[str, Tokenizer]] = []
     content = {"tokenizer": student.tokenizer.fingerprint[:16]}
     if teacher is not None:
-        pooling = "cls" if teacher.pooling == "cls" else "mean"
-        shapes = Shapes(student.shape, teacher.config, teacher.predicts_words, pooling)
+        pooled = ["cls" if each.pooling == "cls" else "mean" for each in teachers]
+        first, *others = (
+            Shapes(student.shape, each.config, each.predicts_words, pooling, each.called(config))
+            for each, pooling in zip(teachers, pooled, strict=True)
+        )
+        shapes = replace(first, others=tuple(others))
         _check_cache(config, output)
-        tokenizers.append((config.teacher, teacher.tokenizer))
-        content["teacher"] = fingerprint_of(teacher.folder)
+        tokenizers.append((teacher.given, teacher.tokenizer))
+        content["teacher"] = ", ".join(fingerprint_of(each.folder) for each in teachers)
     config.recipe.check(config.recipe.name, shapes, config.cache if config.teacher_cache else None)
     if config.student_vocabulary == "own":
         tokenizers.append((config.student.tokenizer or config.student.model, student.tokenizer))
@@ -152,16 +168,17 @@ def make_plan(
     read = _text_in(Path(config.shards)) if text is None else text(tokenizers)
     sides = sides_of(read.fingerprints, student.tokenizer, read_by, f"text {str(read.shards)!r}")
     prefixed = 0 if teacher is None else len(teacher.prefix_ids)
-    for who, shape, more in (("student", student.shape, 0), ("teacher", seen or student.shape, prefixed)):
+    readers = [("the student", student.shape, 0), *((each.called(config), each.config, prefixed) for each in teachers)]
+    for who, shape, more in readers:
         require(
             read.longest + more <= shape.longest,
-            f"prepare.max_length {read.longest}{f' and a prefix of {more}' if more else ''} is longer than the {who}'s "
-            f"position table ({shape.longest}); lower it (--max-length) and prepare the text so",
+            f"prepare.max_length {read.longest}{f' and a prefix of {more}' if more else ''} is longer than the "
+            f"position table of {who} ({shape.longest}); lower it (--max-length) and prepare the text so",
         )
-    _check_memory(config, shapes, read.mean_tokens, device_of(device))
+    check_memory(config, shapes, read.mean_tokens, device_of(device))
     if text is None:
         content["shards"] = fingerprint([read.shards / MANIFEST])
-    return Plan(config, output, teacher, student, shapes, read, sides, content)
+    return Plan(config, output, teachers, student, shapes, read, sides, content)
 
 
 def cache_of(config: RunConfig, output: Path) -> Path:
@@ -218,27 +235,27 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
     )
 
 
-def _teacher_of(config: RunConfig) -> ModelFolder:
-    """The teacher. Raises InputError where its folder mixes two models, or cannot give what the student starts from."""
-    folder = resolve_folder(config.teacher)
+def _teacher_of(config: RunConfig, given: str) -> ModelFolder:
+    """The teacher `given`. Raises InputError where its folder mixes two models, or lacks what a student starts from."""
+    folder = resolve_folder(given)
     shape = read_config(folder / "config.json")
     tokenizer = Tokenizer.from_pretrained(folder)
     predicts_words = HEAD_BIAS in encoder_weights(folder, shape)  # memory-mapped: names cost nothing
     require(
         tokenizer.vocab_size <= shape.vocab_size,
-        f"teacher {config.teacher!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
+        f"teacher {given!r}: its tokenizer makes {tokenizer.vocab_size} ids, its embeddings have "
         f"{shape.vocab_size}; the folder mixes two models",
     )
     require(
-        predicts_words or config.student.start != "layers",
-        f"student.start 'layers' copies the masked LM head too, which teacher {config.teacher!r} lacks; choose "
+        predicts_words or config.student.start != "layers" or given != config.teachers[0],
+        f"student.start 'layers' copies the masked LM head too, which teacher {given!r} lacks; choose "
         "another teacher, or student.start own or random",
     )
     declared = declaration_of(folder) if "pooled" in config.recipe.needs.teacher else None
     pooling = declared.poolings[0] if declared and len(declared.poolings) == 1 else None  # none of several side by side
     prefix = config.teacher_prefix or (declared.prompt if declared and not config.recipe.needs.tokens else "")
     pools = declared is None or declared.pools_prompt
-    return ModelFolder(folder, shape, tokenizer, predicts_words, pooling, prefix, pools)
+    return ModelFolder(given, folder, shape, tokenizer, predicts_words, pooling, prefix, pools)
 
 
 def _text_in(shards: Path) -> TokenText:
@@ -265,33 +282,3 @@ def _check_cache(config: RunConfig, output: Path) -> None:
     require(folder.resolve() != output.resolve(), f"{named} {own}")
     most = f"{MOST_PARTS:,} with a teacher's cache, which has a file for each at least"
     require(epochs <= MOST_PARTS, f"train.mask.epochs must be <= {most}, got {epochs:,}")
-
-
-def kept_bytes(config: RunConfig, shape: BertConfig, tokens: float) -> float:
-    """What of a sequence is kept for the backward pass at the least: of each token, 14 vectors per layer."""
-    number_bytes = 4 if config.train.precision == "float32" else 2
-    return tokens * shape.num_hidden_layers * shape.hidden_size * 14 * number_bytes
-
-
-def _check_memory(config: RunConfig, shapes: Shapes, tokens: float, device: torch.device) -> None:
-    """Raise InputError where training cannot fit the memory of `device`, by what it takes at the least.
-
-    tokens: of a sequence on average, 0 where that is not known. What it really takes a dry run measures.
-    """
-    cuda = device.type == "cuda"
-    there = torch.cuda.get_device_properties(device).total_memory if cuda else memory_there()
-    # Weights, gradients and AdamW's two moments in float32; the teacher's weights, a byte each in int8.
-    student, teacher = shapes.student.parameters, 0 if shapes.teacher is None else shapes.teacher.parameters
-    held = 16 * student + teacher
-    require(
-        held <= there,
-        f"training a student of {student / 1e6:,.0f} M parameters takes at least {held / 2**30:,.1f} GiB "
-        f"(weights, gradients, moments), there are {there / 2**30:,.1f}; choose a smaller student",
-    )
-    micro = -(-config.train.batch_size // (config.train.accumulation * rank_and_world_size()[1]))
-    kept = micro * kept_bytes(config, shapes.student, tokens)
-    require(
-        held + kept <= there,
-        f"a micro-batch of {micro:,} sequences takes at least {kept / 2**30:,.1f} GiB, there are "
-        f"{(there - held) / 2**30:,.1f}; lower train.batch_size or raise train.accumulation",
-    )

@@ -40,15 +40,14 @@ from tinydistil.train.loop import Loop
 from tinydistil.train.models import (
     build_student,
     live_teacher,
-    load_teacher,
+    load_teachers,
     make_optimizer,
-    start_projected,
-    start_with_words,
 )
 from tinydistil.train.outcome import STUDENT, Outcome, held_out_loss, masked_lm_loss, objective_loss, write_results
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, cache_of, make_batches, make_plan, ownership
 from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
+from tinydistil.train.teachers import start_projected, start_with_words
 
 METRICS = "metrics.jsonl"
 # While the rest of a cache takes longer, the time left is told with that of training.
@@ -128,7 +127,8 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
 def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
     config = plan.config
-    teacher = None if plan.teacher is None else load_teacher(plan)
+    teachers = load_teachers(plan)
+    teacher = teachers[0] if teachers else None
     torch.manual_seed(config.train.seed)
     student = build_student(plan, teacher)
     train, held_out = make_batches(plan, "train"), make_batches(plan, "validation")
@@ -137,18 +137,19 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
     # Each rank has read files of its own, maybe from a disk that they do not share.
     ranks.require_same("the configuration", [repr(config).encode()])
     ranks.require_same(f"corpus {str(plan.text.shards)!r}", [(plan.text.shards / MANIFEST).read_bytes()])
-    weights = hash_of_weights(teacher) if teacher is not None and (config.teacher_cache or ranks.world_size > 1) else ""
-    ranks.require_same(f"teacher {config.teacher!r}", [weights.encode()])
+    weights = [hash_of_weights(each) for each in teachers if config.teacher_cache or ranks.world_size > 1]
+    for given, found in zip(config.teachers, weights, strict=False):
+        ranks.require_same(f"teacher {given!r}", [found.encode()])
     events = plan.output / "tensorboard" if config.train.tensorboard else None
     records = Records(plan.output / METRICS if ranks.is_main else None, events=events)
-    if plan.teacher is not None:
-        pooling, declared = plan.teacher.pooling, declaration_of(plan.teacher.folder)
-        if pooling not in (None, plan.shapes.teacher_pooling):
+    for each, seen in zip(plan.teachers, plan.shapes.each, strict=False):
+        declared, folder = declaration_of(each.folder), f"{seen.name}'s folder"
+        if each.pooling not in (None, seen.teacher_pooling):
             followed = "which is not followed; its sequences' vectors are means"
-            records.say(f"the teacher's folder pools by {pooling}, {followed}")
-        pooled, prefixed = "pooled" in config.recipe.needs.teacher, bool(plan.teacher.prefix)
+            records.say(f"{folder} pools by {each.pooling}, {followed}")
+        pooled, prefixed = "pooled" in config.recipe.needs.teacher, bool(each.prefix)
         if beside := declared.beside(pooled=pooled, prefixed=prefixed) if declared else []:
-            records.say(f"the teacher's folder declares {', '.join(beside)}; training does not follow that")
+            records.say(f"{folder} declares {', '.join(beside)}; training does not follow that")
     store = CheckpointStore(plan.output / CHECKPOINTS, keep_last=config.train.keep_last, say=records.say)
     checkpoint = store.latest()
     held = b"" if checkpoint is None else (checkpoint.folder / "hashes.json").read_bytes()
@@ -159,10 +160,10 @@ def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
         # What reads the teacher's weights comes before it is quantised, which leaves none.
         if config.student.start == "projected" and checkpoint is None:
             start_projected(plan, student, teacher, train, ranks)
-        source = live = live_teacher(plan, teacher, learner, train, ranks, records.say)
+        source = live = live_teacher(plan, teachers, learner, train, ranks, records.say)
         if config.teacher_cache:
             with stopping():
-                source = cached = _cached_teacher(plan, ranks, learner, live, train, records.say, weights)
+                source = cached = _cached_teacher(plan, ranks, learner, live, train, records.say, ", ".join(weights))
             if checkpoint is None:
                 every = (train.collate(cached.cache.ids(part), 0) for epoch, part in cached.cache.parts if not epoch)
                 _agree_on(learner, ranks, records.say, partial(learner.fit_kept, cached, every))
@@ -196,7 +197,7 @@ def _cached_teacher(
 ) -> CachedTeacher:
     """The cache that `plan` names, written as far as it is not there; `learner` gets what was fitted for it.
 
-    fingerprint: of the teacher's weights. Ranks write every n-th part each, as long as that takes any of them. Raises
+    fingerprint: of the teachers' weights. Ranks write every n-th part each, as long as that takes any of them. Raises
     InputError where the cache was made for another run, or is being written by one.
     """
     config, bound = plan.config, bound_to(plan, fingerprint)
@@ -291,7 +292,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
-        "teacher's pooling": plan.shapes.teacher_pooling,
+        "teacher's pooling": ", ".join(each.teacher_pooling for each in plan.shapes.each),
         "teacher_prefix": teacher.prefix,
         "teacher's tokenizer": teacher.tokenizer.fingerprint,
         "student's tokenizer": plan.student.tokenizer.fingerprint,

@@ -156,6 +156,8 @@ class StudentConfig(Checked, table="student"):
 class RunConfig(Checked):
     """A whole run on `shards`, which scripts/prepare.py makes; see `RawRunConfig` for one that begins with raw text.
 
+    teacher: a folder or hub name, or a list of several with one vocabulary, whose mean is followed, see
+    `distill.several`; the first of them is the one that the student may start from.
     teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
     masks; "inside" the run's own; "" asks the teacher itself each time. cache: how it is kept.
     teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does, "fastest" int8 or
@@ -165,7 +167,7 @@ class RunConfig(Checked):
 
     train: TrainConfig
     recipe: Recipe = RECIPES["total"]
-    teacher: str = ""
+    teacher: str | tuple[str, ...] = ""
     teacher_precision: str = ""
     teacher_prefix: str = ""
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -175,6 +177,8 @@ class RunConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        named = isinstance(self.teacher, str) or (bool(self.teacher) and all(self.teacher))
+        require(named, f"teacher {shown(self.teacher)} names none; give a folder or hub name each, or leave it out")
         recipe, student, taught, own = self.recipe, self.student, bool(self.teacher), self.student_vocabulary == "own"
         wants = "asks no teacher, but one was given; drop --teacher or choose total or partial"
         wants = wants if taught else "needs a teacher: give --teacher, or choose recipe mlm"
@@ -236,6 +240,11 @@ class RunConfig(Checked):
         require(bool(self.shards), "no text: give --corpus FILE ... or --shards DIR")
 
     @property
+    def teachers(self) -> tuple[str, ...]:
+        """None, one or several."""
+        return tuple(filter(None, [self.teacher])) if isinstance(self.teacher, str) else self.teacher
+
+    @property
     def student_vocabulary(self) -> str:
         """Whose vocabulary the student reads with: "own" or "teacher"."""
         return self.student.vocabulary or ("teacher" if self.recipe.needs.tokens else "own")
@@ -249,7 +258,9 @@ def resolve_run(values: Mapping[str, object], kind: type[_Config]) -> _Config:
 
     Raises InputError for whatever is unknown, of a wrong type, out of range or contradictory.
     """
-    values, given = dict(values), values.get("recipe", {})
+    values, given, teacher = dict(values), values.get("recipe", {}), values.get("teacher")
+    if isinstance(teacher, list) and len(teacher) == 1:
+        values["teacher"] = teacher[0]
     changes = {"name": given} if isinstance(given, str) else dict(table_of(given, "recipe"))
     name = changes.get("name", "total")
     require(isinstance(name, str), f"recipe {shown(name)} is unknown; choose one of {', '.join(RECIPES)}")

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.options import CacheConfig, Schedule, Shapes, TermOptions
-from tinydistil.distill.recipe import Recipe, term_of
+from tinydistil.distill.recipe import Recipe, term_for
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 
 # By the name of a term, then of a state that it needs.
@@ -39,13 +39,14 @@ class ModelStates:
     logits only where they are read.
 
     Where a term asks for them: layers, the embeddings and every layer's output, each (B, T, D); compared, by the number
-    of a layer (1, 2, ...) what its attention compares and carries, (B, T, 3, H, K).
+    of a layer (1, 2, ...) what its attention compares and carries, (B, T, 3, H, K). others: those of further teachers.
     """
 
     model: BertForMaskedLM | BertModel
     hidden: Tensor
     layers: tuple[Tensor, ...] = ()
     compared: Mapping[int, Tensor] = field(default_factory=dict)
+    others: tuple["ModelStates", ...] = ()
 
     @property
     def encoder(self) -> BertModel:
@@ -226,7 +227,7 @@ class Learner(nn.Module):
         super().__init__()
         recipe.check(recipe.name, shapes)
         self.student, self.recipe, self.parts = student, recipe, recipe.parts  # of which `gather` may leave out some
-        terms = {part.name: term_of(part.kind)(part.options, shapes) for part in recipe.parts}
+        terms = {part.name: term_for(part, shapes) for part in recipe.parts}
         self.terms: Mapping[str, Term] = nn.ModuleDict(terms)  # type: ignore[assignment]
         self.compares = between(terms.values())
         self.reads = not {*recipe.needs.student} <= {"logits"}  # else each term has it read what it asks for

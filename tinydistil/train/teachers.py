@@ -1,0 +1,104 @@
+"""Several teachers that are to teach together; what a student begins with of what its teachers know."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tinydistil.base.errors import require
+from tinydistil.base.ranks import Ranks
+from tinydistil.batches.masked_batches import MaskedBatches
+from tinydistil.distill.options import Needs
+from tinydistil.distill.projected import encode_words, project_teacher, start_encoded
+from tinydistil.distill.teacher.cached import WORDS, TeacherCache
+from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.terms.base import Learner
+from tinydistil.distill.terms.representation import Pooled, random_directions
+from tinydistil.model.bert import BertForMaskedLM, BertModel
+from tinydistil.train.models import sample_of
+
+if TYPE_CHECKING:
+    from tinydistil.train.plan import ModelFolder, Plan
+
+# For a projected start: a feed-forward layer of 2 x 128 has 512 neurons to be fitted. Of BERT-base, more tokens would
+# take gigabytes.
+_PROJECTION_SEQUENCES, _PROJECTION_TOKENS = 256, 32_768
+
+
+def check_together(teachers: "Sequence[ModelFolder]", needs: Needs) -> None:
+    """Raise InputError where they cannot read the same tokens, or one of them is named twice.
+
+    needs: those of the recipe, of which some compare token by token.
+    """
+    first, *others = teachers
+    for number, other in enumerate(others, start=1):
+        same = [each.given for each in teachers[:number] if each.folder.resolve() == other.folder.resolve()]
+        require(
+            not same,
+            f"teacher {other.given!r} is the folder of {''.join(same[:1])!r}, and would weigh double; name each once",
+        )
+        both = f"teachers {first.given!r} and {other.given!r}"
+        require(
+            first.tokenizer.fingerprint == other.tokenizer.fingerprint,
+            f"{both} read different vocabularies ({first.tokenizer.vocab_size:,} and {other.tokenizer.vocab_size:,} "
+            "tokens, or other rules); give teachers of one tokenizer, or one alone",
+        )
+        sizes = first.config.vocab_size, other.config.vocab_size
+        require(
+            not needs.tokens or sizes[0] == sizes[1],
+            f"{both} have one tokenizer, but embeddings of {sizes[0]:,} and {sizes[1]:,} tokens, so their logits "
+            "have no mean; give teachers of one size, or choose recipe partial",
+        )
+        require(
+            first.prefix == other.prefix,
+            f"{both} read other prompts first ({first.prefix!r} and {other.prefix!r}), as their folders declare; "
+            "give one for all with --teacher-prefix",
+        )
+        require(
+            not first.prefix or first.pools_prefix == other.pools_prefix,
+            f"{both}: one counts its prompt {first.prefix!r} in the mean of a sequence, the other does not, as their "
+            "folders declare (include_prompt); give one of them alone",
+        )
+
+
+def start_projected(
+    plan: "Plan", student: BertForMaskedLM, teacher: BertForMaskedLM | BertModel, batches: MaskedBatches, ranks: Ranks
+) -> None:
+    """Give `student` its teacher's weights in fewer dimensions, the same on every rank."""
+    assert plan.teacher is not None, "checked by RunConfig"
+    count = min(_PROJECTION_SEQUENCES, -(-_PROJECTION_TOKENS * batches.batch_size // int(batches.mean_tokens)))
+    sample = sample_of(batches, count).to(ranks.device)
+    tokenizers = (plan.teacher.tokenizer, plan.student.tokenizer) if plan.config.student_vocabulary == "own" else None
+    project_teacher(student, teacher.to(ranks.device), sample.teacher or sample, tokenizers)
+    ranks.broadcast_(tensor.data for tensor in student.parameters())
+
+
+def start_with_words(
+    plan: "Plan", learner: Learner, teacher: LiveTeacher, ranks: Ranks, cache: TeacherCache | None
+) -> None:
+    """Begin the student's word vectors with what `teacher` makes of each word alone, which a `cache` keeps."""
+    own, new, words = plan.teacher, plan.student.tokenizer, learner.student.bert.embeddings.word.weight
+    projections = [term.projection for term in learner.modules() if isinstance(term, Pooled)]
+    ups = [each.upwards for each in projections if each.upwards is not None]
+    assert own is not None and projections, "checked by RunConfig"
+    widths, bases = [each.config.hidden_size for each in plan.teachers], []
+    encoded = torch.zeros(new.vocab_size, sum(widths))  # of all teachers side by side
+    with ranks.agreed("encode the vocabulary"):
+        if ranks.is_main and not (cache and cache.load_tensors(WORDS, {"words": encoded})):
+            found = encode_words(teacher, own.tokenizer, own.prefix_ids, new, pools_prefix=own.pools_prefix)
+            encoded.copy_(found)
+            if cache:
+                cache.save_tensors(WORDS, {"words": encoded})
+    encoded = encoded.to(words.device)
+    known = encoded.abs().sum(1) > 0
+    for number, (width, vectors) in enumerate(zip(widths, torch.split(encoded, widths, 1), strict=True)):
+        of_one = projections[number :: len(widths)]
+        basis = of_one[0].basis
+        if basis is None:  # learned maps begin with such directions, and with what all its vectors have in common
+            basis = random_directions(learner.student.config.hidden_size, width).to(words.device)
+            for up in (each.upwards for each in of_one if each.upwards is not None):
+                up.weight.data.copy_(basis.T)
+                up.bias.data.copy_(vectors[known].mean(0))
+        bases.append(basis)
+    start_encoded(words.data, encoded, torch.cat(bases, 1))  # the mean of what each basis makes of its teacher's
+    ranks.broadcast_([words.data, *(parameter.data for up in ups for parameter in up.parameters())])
