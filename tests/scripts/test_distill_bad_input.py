@@ -242,7 +242,7 @@ CASES = {
     "minutes without end": Case(r"train.minutes must be finite, got inf", ["--minutes", "1e400"]),
     "seed beyond a machine word": Case(r"train.seed must fit 64 bits", ["--seed", str(2**63)]),
     "pretrain: an option of a teacher": Case(
-        r"option 'recipe' is for learning from a teacher; use scripts/distill.py",
+        r"option 'recipe.soft' is for learning from a teacher; use scripts/distill.py",
         options("recipe.soft=1"),
         script="pretrain.py",
     ),

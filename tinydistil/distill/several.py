@@ -34,9 +34,9 @@ class SeveralTeachers(LiveTeacher):
         self.each, self.model = each, nn.ModuleList(one.model for one in each)  # type: ignore[assignment]
 
     @torch.no_grad()
-    def read(self, batch: MaskedBatch) -> ModelStates:
+    def read(self, batch: MaskedBatch, sees: str = "") -> ModelStates:
         """Of all of them."""
-        first, *others = (one.read(batch) for one in self.each)
+        first, *others = (one.read(batch, sees) for one in self.each)
         return replace(first, others=tuple(others))
 
 

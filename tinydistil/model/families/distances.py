@@ -1,4 +1,4 @@
-"""How far apart tokens are, in buckets, and what layers are told of it (DeBERTa, He et al. 2021, arXiv:2006.03654, 3.1).
+"""How far apart tokens are, in buckets, and what layers are told of it (DeBERTa, He et al. 2021, 3.1).
 
 Shapes: L tokens, P rows that their buckets need, D width.
 """
