@@ -119,7 +119,8 @@ def test_a_sequence_of_one_sentence_makes_none(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "name"), [(ORDER, "sentence_order"), (NEXT, "next_sentence")])
 def test_a_corpus_of_single_sentences_is_refused(kind: str, name: str) -> None:
     with pytest.raises(InputError, match=f"objective {name} needs documents of two sentences, and none of 4"):
-        maker(kind, lengths=[1, 2, 4, 3])
+        maker(kind, lengths=[1, 2, 4, 3])[0].check()
+    maker(kind)[0].check()
 
 
 def test_batches_have_the_pairs_that_are_asked_for() -> None:

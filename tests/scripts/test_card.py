@@ -14,7 +14,7 @@ from safetensors import safe_open
 from tests.scripts.models import make_models
 from tinydistil.base.console import figure
 from tinydistil.base.hub import fingerprint_of
-from tinydistil.train.outcome import hub_name, name_of
+from tinydistil.train.card import hub_name, name_of
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 COMMON = ["--student", "student", "--corpus", "corpus.jsonl", "--batch-size", "6", "--max-length", "32", "--steps", "3",

@@ -57,6 +57,11 @@ def per_token(loss: float) -> str:
     return f"{figure(loss)} nats per token (perplexity {perplexity(loss)})"
 
 
+def reported(name: str, value: float) -> str:
+    """A number that training reports, with what it is called."""
+    return f"{LANGUAGE[name]} {per_token(value)}" if name in LANGUAGE else f"{name.replace('_', ' ')} {figure(value)}"
+
+
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table: the first column to the left, figures to the right."""
     rule = ["---", *["---:"] * (len(header) - 1)]

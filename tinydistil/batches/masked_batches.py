@@ -157,7 +157,7 @@ class MaskedBatches:
         special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
         self._ordinary_ids = np.array([i for i in range(tokenizer.vocab_size) if i not in special])
         self._starts = WordStarts(tokenizer)
-        self._pairs = {kind: PairMaker(kind, tokenizer, self._read, self.candidates, seed=seed) for kind in pairs}
+        self.pair_makers = {kind: PairMaker(kind, tokenizer, self._read, self.candidates, seed=seed) for kind in pairs}
         self._epoch: tuple[int, Ids] = (-1, np.empty(0, np.int64))
 
     @property
@@ -204,7 +204,7 @@ class MaskedBatches:
         if not len(sequence_ids):
             none = torch.empty(0, dtype=torch.int64)
             view = None if theirs is None else TeacherView(*_empty(theirs))
-            pairs = {kind: make(none.numpy(), epoch) for kind, make in self._pairs.items()}
+            pairs = {kind: make(none.numpy(), epoch) for kind, make in self.pair_makers.items()}
             return MaskedBatch(*_empty(own), none, none, none, view, epoch, pairs, tokens=0)
         both = [self.sequences.pair(int(i)) for i in sequence_ids] if self.sequences.has_words else []
         single = [] if both else [self.sequences[int(i)] for i in sequence_ids]
@@ -235,7 +235,7 @@ class MaskedBatches:
             if not self._pools_prefix:  # nor the [CLS] before it, as sentence-transformers has it
                 view.valid_mask[:, : len(self._prefix) + 1] = False
         positions, targets, ids = map(torch.from_numpy, (masked.rows, masked.targets, sequence_ids))
-        pairs, tokens = {k: make(sequence_ids, epoch) for k, make in self._pairs.items()}, int(student.valid.sum())
+        pairs, tokens = {k: make(sequence_ids, epoch) for k, make in self.pair_makers.items()}, int(student.valid.sum())
         made, unks = _tensors(student, masked.input_ids), (own.unk_id, (theirs or own).unk_id)
         return MaskedBatch(*made, positions, targets, ids, view, epoch, pairs, tokens=tokens, unk_ids=unks)
 

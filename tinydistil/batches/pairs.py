@@ -46,8 +46,7 @@ class PairView:
 class PairMaker:
     """Makes the pairs of one `kind`: NEXT (Devlin et al. 2019, 3.1) or ORDER (Lan et al. 2020, 3.1).
 
-    read: the tokens of a sequence by its number; candidates: the numbers there are. Raises InputError where the first
-    thousand of them hold no sequence of two sentences.
+    read: the tokens of a sequence by its number; candidates: the numbers there are.
     """
 
     def __init__(
@@ -56,12 +55,15 @@ class PairMaker:
         self.kind, self.tokenizer, self.read, self.candidates, self.seed = kind, tokenizer, read, candidates, seed
         spellings = (tokenizer.spelling(i) for i in range(tokenizer.vocab_size))
         self._ends = np.array([each.endswith(_MARKS) for each in spellings])  # (V,)
-        looked_at = candidates[:: -(-len(candidates) // _LOOKED_AT)]
+
+    def check(self) -> None:
+        """Raise InputError where none of a thousand sequences from all over the corpus has two sentences."""
+        looked_at = self.candidates[:: -(-len(self.candidates) // _LOOKED_AT)]
         require(
-            any(len(self._cuts(read(int(i)))) for i in looked_at),
-            f"the objective {'next_sentence' if kind == NEXT else 'sentence_order'} needs documents of two sentences, "
-            f"and none of {len(looked_at):,} sequences holds one that ends in {' '.join(_MARKS)} and goes on; prepare "
-            "documents with prepare.pack=true, or leave the objective out",
+            any(len(self._cuts(self.read(int(i)))) for i in looked_at),
+            f"the objective {'next_sentence' if self.kind == NEXT else 'sentence_order'} needs documents of two "
+            f"sentences, and none of {len(looked_at):,} sequences holds one that ends in {' '.join(_MARKS)} and goes "
+            "on; prepare documents with prepare.pack=true, or leave the objective out",
         )
 
     def __call__(self, sequence_ids: Ids, epoch: int) -> PairView:

@@ -23,8 +23,8 @@ from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.quantised import weight_bytes
+from tinydistil.train.card import terms_of
 from tinydistil.train.models import build_student, kept_bytes, live_teacher, load_teachers, make_optimizer, sample_of
-from tinydistil.train.outcome import terms_of
 from tinydistil.train.plan import Plan, make_batches
 from tinydistil.train.run_config import TrainConfig
 

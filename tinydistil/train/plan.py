@@ -216,7 +216,7 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         return int.from_bytes(mixed.digest()[:8], "big") >> 1 if found else train.seed
 
     training, prefixed = split == "train", plan.teacher is not None and bool(plan.teacher.prefix)
-    return MaskedBatches(
+    made = MaskedBatches(
         shards,
         plan.student.tokenizer,
         train.mask,
@@ -233,6 +233,9 @@ def make_batches(plan: Plan, split: str) -> MaskedBatches | None:
         pools_prefix=plan.teacher is None or plan.teacher.pools_prefix,
         pairs=plan.config.recipe.needs.pairs,
     )
+    for maker in made.pair_makers.values() if training else ():
+        maker.check()
+    return made
 
 
 def _teacher_of(config: RunConfig, given: str) -> ModelFolder:

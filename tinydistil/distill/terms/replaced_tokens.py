@@ -141,7 +141,8 @@ def drawn(decoding: Decoding, draws: Tensor) -> Tensor:
     found = [torch.empty(0, dtype=torch.int64, device=draws.device)]
     size = max(1, _CELLS // len(decoding.weight))
     for rows, part in zip(torch.split(decoding.rows, size), torch.split(draws, size), strict=True):
-        sums = Decoding(rows, decoding.weight, decoding.bias).logits().double().softmax(1).cumsum(1)  # (n, V)
-        ids = torch.searchsorted(sums, (part * sums[:, -1])[:, None], right=True).squeeze(1)
+        logits = Decoding(rows, decoding.weight, decoding.bias).logits()
+        sums = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32)).cumsum(1)  # (n, V)
+        ids = torch.searchsorted(sums, (part.to(sums.dtype) * sums[:, -1])[:, None], right=True).squeeze(1)
         found.append(ids.clamp(max=len(decoding.weight) - 1))
     return torch.cat(found)
