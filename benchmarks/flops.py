@@ -15,7 +15,7 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner
-from tinydistil.train.models import build_student, load_teacher, make_optimizer, sample_of
+from tinydistil.train.models import build_student, load_teachers, make_optimizer, sample_of
 from tinydistil.train.plan import Plan, make_batches, make_plan
 from tinydistil.train.run_config import RunConfig, resolve_run
 
@@ -63,7 +63,7 @@ def cost_of(plan: Plan) -> Cost:
     batches, config, teacher = make_batches(plan, "train"), plan.config, None
     assert batches is not None, "checked by the plan"
     if plan.teacher is not None:
-        teacher = load_teacher(plan)
+        (teacher,) = load_teachers(plan)
     learner = Learner(build_student(plan, teacher), config.recipe, plan.shapes)
     count, of_teacher, before, states = config.train.batch_size, 0.0, 0.0, list[Any]()
     batch = sample_of(batches, count)
