@@ -227,11 +227,11 @@ REFUSED = {
         ["--recipe", "total", "--teacher", "teacher", "./teacher"],
     ),
     "prompts": (
-        r"teachers 'teacher' and 'prompted' read other prompts first \('' and 'as '\), .* with --teacher-prefix",
+        r"teachers 'teacher' and 'prompted' read other prompts first \('' and 'as '\), .* as teacher_prefix",
         ["--recipe", "vectors", "--tokenizer", "student", "--teacher", "teacher", "prompted"],
     ),
     "attention": (
-        r"recipe.terms.attention follows one teacher, and 2 are given; .*: give one --teacher, or set recipe.terms.att",
+        r"recipe.terms.attention follows one teacher, and 2 are given; .*: give one teacher, or set recipe.terms.att",
         ["--recipe", "total", *BOTH, "--set", "recipe.terms.attention=1"],
     ),
     "contrast": (

@@ -126,7 +126,7 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
             require(
                 not shapes.others or not part.options.needs.teacher or part.kind in AVERAGED,
                 f"{asked} follows one teacher, and {len(shapes.each)} are given; only soft targets and the vectors of "
-                f"recipe.hidden and recipe.pooled are averaged over several: give one --teacher, or set {asked}=0",
+                f"recipe.hidden and recipe.pooled are averaged over several: give one teacher, or set {asked}=0",
             )
             for one in shapes.each:
                 part.options.check(part.name, one, cache)

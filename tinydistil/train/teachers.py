@@ -52,7 +52,7 @@ def check_together(teachers: "Sequence[ModelFolder]", needs: Needs) -> None:
         require(
             first.prefix == other.prefix,
             f"{both} read other prompts first ({first.prefix!r} and {other.prefix!r}), as their folders declare; "
-            "give one for all with --teacher-prefix",
+            "give one for all as teacher_prefix",
         )
         require(
             not first.prefix or first.pools_prefix == other.pools_prefix,
