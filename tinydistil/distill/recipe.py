@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from tinydistil.base.config import Checked, OneOf, Table, from_mapping, nearest, table_of
+from tinydistil.base.config import Checked, OneOf, Table, from_mapping, nearest, shown, table_of
 from tinydistil.base.errors import InputError, require
 from tinydistil.distill.options import (
     DIVERGENCES,
@@ -99,7 +99,8 @@ class Recipe(VocabularyOptions, HiddenOptions, PooledOptions, table="recipe"):
         given = self.terms[name]
         options: dict[str, object] = dict(given) if isinstance(given, Mapping) else {"weight": given}
         where, path = f"recipe.terms.{name}.", options.pop("class", "")
-        require(isinstance(path, str) and name.isidentifier(), f"{where}class must be text, and the name one word")
+        require(name.isidentifier(), f"recipe.terms: the name of a term must be one word, got {shown(name)}")
+        require(isinstance(path, str), f"{where}class must be text, got {shown(path)}")
         require(not path or ":" in str(path), f"{where}class {path!r} cannot be imported; write module:Class")
         kind = str(path) or name
         term = term_of(kind, f"{where}class" if path else "recipe.terms:")
