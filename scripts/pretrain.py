@@ -30,10 +30,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--model", dest="student.model", metavar="DIR", help="folder, hub name, or a shape such as 4x256"
     )
-    known = (
-        f"one of {', '.join(OBJECTIVES)} (default {OBJECTIVES[0]}), or several with a comma; their options are those "
-    )
-    parser.add_argument("--objective", metavar="NAME", help=f"{known}of recipe.terms.NAME in --set")
+    known = f"{', '.join(OBJECTIVES)}, or several with a comma (default {OBJECTIVES[0]}); --set recipe.terms.NAME"
+    parser.add_argument("--objective", metavar="NAME", default=OBJECTIVES[0], help=known)
     add_run_arguments(parser)
     return parser.parse_args()
 
@@ -50,22 +48,18 @@ def recipe_of(objective: str, given: object) -> dict[str, object]:
     changes = dict(table_of(given, "recipe"))
     for option in changes.keys() - {"hard", "terms"}:
         raise InputError(f"option 'recipe.{option}' is for learning from a teacher; use scripts/distill.py")
-    base = next((name for name in names if name == "mlm"), names[0])
-    terms = {name: 1.0 for name in names if name not in ("mlm", base)} | dict(
-        table_of(changes.get("terms", {}), "terms")
-    )
-    return {"name": base, **changes, "terms": terms}
+    base = "mlm" if "mlm" in names else names[0]
+    terms = {name: 1.0 for name in names if name != base}
+    return {"name": base, **changes, "terms": terms | dict(table_of(changes.get("terms", {}), "terms"))}
 
 
 def main() -> None:
     """Resolve, make a vocabulary if one is asked for, then train."""
     arguments = parse_arguments()
-    objective = arguments.objective or OBJECTIVES[0]
-    del arguments.objective
     values = values_of(arguments)
     for option in TEACHING:
         require(option not in values, f"option {option!r} is for learning from a teacher; use scripts/distill.py")
-    values["recipe"] = recipe_of(objective, values.get("recipe", {}))
+    values["recipe"] = recipe_of(arguments.objective, values.get("recipe", {}))
     # Imported where they are used: --help needs none of this, and a run on shards no preparation.
     if has_shards(arguments, values):
         with importing():

@@ -197,8 +197,7 @@ def test_the_discriminator_is_that_of_transformers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_padding_is_of_no_influence(name: str) -> None:
     student = student_of(ELECTRA if name == "replaced_tokens" else BERT)
-    kind = {"sentence_order": "order", "next_sentence": "next"}.get(name, "")
-    read = replace(batch(), pairs={kind: pairs()})
+    read = replace(batch(), pairs={name: pairs()})
 
     def wider(ids: Tensor) -> Tensor:
         return F.pad(ids, (0, 3))
@@ -209,7 +208,7 @@ def test_padding_is_of_no_influence(name: str) -> None:
         field: wider(getattr(read, field)) for field in ("input_ids", "original_ids", "attention_mask", "valid_mask")
     }
     more = replace(
-        read, **padded, word_index=F.pad(read.word_index, (0, 3), value=-1), positions=positions, pairs={kind: view}
+        read, **padded, word_index=F.pad(read.word_index, (0, 3), value=-1), positions=positions, pairs={name: view}
     )
     learner, losses = terms_of(RECIPES[name], student, read)
     for sum_, loss in learner(more, None).items():

@@ -173,8 +173,8 @@ def test_without_alternatives_it_is_two_outcomes() -> None:
         hidden = student.bert(BATCH.input_ids, BATCH.attention_mask).last_hidden
         others = teacher.bert(BATCH.teacher.input_ids, BATCH.teacher.attention_mask).last_hidden
         total, _ = learn(student, teacher, temperature=3.0, alternatives=0)
-        ours = likelihoods(ModelStates(student, hidden), asked.student, asked.there)[:, 0]
-        theirs = likelihoods(ModelStates(teacher, others), asked.teacher, asked.there)[:, 0]
+        ours = likelihoods(ModelStates(student, hidden), asked.student, asked.outcome_mask)[:, 0]
+        theirs = likelihoods(ModelStates(teacher, others), asked.teacher, asked.outcome_mask)[:, 0]
     q, p = (torch.logit(each.exp()) / 3 for each in (ours, theirs))
     target = p.sigmoid()
     expected = F.binary_cross_entropy_with_logits(q, target, reduction="sum")
@@ -223,7 +223,7 @@ def test_padding_and_other_sequences_do_not_matter(apart: bool) -> None:
     torch.testing.assert_close(student.bert.embeddings.word.weight.grad, gradient, rtol=1e-10, atol=1e-13)
     first = batch_of(TEXTS[:1], apart=apart)
     (one, other), here = (hidden_words(each, 2) for each in (alone, first)), hidden_words(alone, 2).sequences == 0
-    assert torch.equal(one.there[here], other.there)
+    assert torch.equal(one.outcome_mask[here], other.outcome_mask)
     own = here[one.student.owners]
     assert torch.equal(one.student.ids[own], other.student.ids)
     assert learner.counts(first) == {"words": int(here.sum())}
@@ -235,7 +235,7 @@ def test_draws_are_of_epoch_and_sequence() -> None:
     drawn = []
     for epoch in range(40):
         found = hidden_words(batch_of([text], epoch=epoch), 3)
-        assert found.there.all() and torch.equal(found.student.ids + 1, found.teacher.ids)
+        assert found.outcome_mask.all() and torch.equal(found.student.ids + 1, found.teacher.ids)
         for number, row in enumerate(found.student.ids.tolist()):
             assert row[0] == 5 + number and len(set(row)) == 4
         drawn.append(tuple(found.student.ids.flatten().tolist()))
@@ -264,7 +264,9 @@ def test_gradient_and_certainty() -> None:
     hidden = torch.randn(*BATCH.input_ids.shape, 8, dtype=torch.float64, requires_grad=True)
 
     def loss(hidden: Tensor) -> Tensor:
-        return divergence(theirs, likelihoods(ModelStates(student, hidden), asked.student, asked.there), asked.there, 2)
+        return divergence(
+            theirs, likelihoods(ModelStates(student, hidden), asked.student, asked.outcome_mask), asked.outcome_mask, 2
+        )
 
     assert torch.autograd.gradcheck(loss, (hidden,))
     student.float()
@@ -273,8 +275,8 @@ def test_gradient_and_certainty() -> None:
             student.masked_lm.bias.data[:] = 0
             student.masked_lm.bias.data[asked.student.ids[:, 0]] = sign * scale
             certain = hidden.detach().float().requires_grad_()
-            ours = likelihoods(ModelStates(student, certain), asked.student, asked.there)
-            total = divergence(theirs.float(), ours, asked.there, 2)
+            ours = likelihoods(ModelStates(student, certain), asked.student, asked.outcome_mask)
+            total = divergence(theirs.float(), ours, asked.outcome_mask, 2)
             total.backward()
             assert certain.grad is not None and torch.isfinite(ours).all()
             assert torch.isfinite(total) and torch.isfinite(certain.grad).all()
@@ -311,9 +313,9 @@ def test_kept_at_no_temperature(tmp_path: Path) -> None:
     for epoch in range(4):
         cache.write((epoch, 0), [batch_of(TEXTS, epoch=epoch)], live, CacheConfig(), torch.device("cpu"))
     cached = CachedTeacher(cache, live, CacheConfig(), torch.device("cpu"))(BATCH)["words"]["logits"]
-    exact, there = live(BATCH)["words"]["logits"], hidden_words(BATCH, 8).there
+    exact, mask = live(BATCH)["words"]["logits"], hidden_words(BATCH, 8).outcome_mask
     assert cached.shape == exact.shape == (4, 10) and cached.dtype == torch.float32
-    torch.testing.assert_close(cached[:, :-1][there], exact[:, :-1][there].float(), rtol=2**-11, atol=1e-6)
+    torch.testing.assert_close(cached[:, :-1][mask], exact[:, :-1][mask].float(), rtol=2**-11, atol=1e-6)
     bound = [
         Recipe(hard=0.0, terms={"words": options}).bound(CacheConfig(), shapes)
         for options in ({"temperature": 1.0}, {"temperature": {"start": 4.0, "end": 1.0}}, {"alternatives": 3})

@@ -17,7 +17,7 @@ from tinydistil.base.errors import require
 from tinydistil.batches.sampling import CUT, LABEL, PARTNER, Ids, Tokens, mix, pad, uniform
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-NEXT, ORDER = "next", "order"
+NEXT, ORDER = "next_sentence", "sentence_order"  # as the objectives are called
 _MARKS = (".", "!", "?", "…")
 # Partners that are tried for a sequence, and how far they are at least: what stands nearer may be of its document.
 _TRIES, _FAR = 8, 64
@@ -61,9 +61,9 @@ class PairMaker:
         looked_at = self.candidates[:: -(-len(self.candidates) // _LOOKED_AT)]
         require(
             any(len(self._cuts(self.read(int(i)))) for i in looked_at),
-            f"the objective {'next_sentence' if self.kind == NEXT else 'sentence_order'} needs documents of two "
-            f"sentences, and none of {len(looked_at):,} sequences holds one that ends in {' '.join(_MARKS)} and goes "
-            "on; prepare documents with prepare.pack=true, or leave the objective out",
+            f"the objective {self.kind} needs documents of two sentences, and none of {len(looked_at):,} sequences "
+            f"holds one that ends in {' '.join(_MARKS)} and goes on; prepare documents with prepare.pack=true, or "
+            "leave the objective out",
         )
 
     def __call__(self, sequence_ids: Ids, epoch: int) -> PairView:
@@ -78,7 +78,7 @@ class PairMaker:
         return PairView(*map(torch.from_numpy, columns))
 
     def _pair(self, number: int, epoch: int) -> tuple[Tokens, Tokens, int] | None:
-        key = mix(mix(np.uint64(self.seed), np.uint64(epoch)), np.uint64(number))
+        key = self._key(number, epoch)
         parts, label = self._parts(number, epoch), int(uniform(key, np.uint64(0), LABEL) < 0.5)
         if parts is None:
             return None
@@ -104,10 +104,12 @@ class PairMaker:
         cuts = self._cuts(tokens)
         if not len(cuts):
             return None
-        key = mix(mix(np.uint64(self.seed), np.uint64(epoch)), np.uint64(number))
-        cut = int(cuts[int(uniform(key, np.uint64(0), CUT) * len(cuts))])
+        cut = int(cuts[int(uniform(self._key(number, epoch), np.uint64(0), CUT) * len(cuts))])
         end = int(np.flatnonzero(~self._ends[tokens])[-1]) + 1  # behind `cut`, where there is no mark
         return tokens[: cut - 1], tokens[cut:end]
+
+    def _key(self, number: int, epoch: int) -> NDArray[np.uint64]:
+        return mix(mix(np.uint64(self.seed), np.uint64(epoch)), np.uint64(number))
 
     def _cuts(self, tokens: Tokens) -> Ids:
         """Where a sentence ends and another begins: the number of tokens before it, its mark among them."""

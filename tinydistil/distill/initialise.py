@@ -81,7 +81,7 @@ def student_for_vocabulary(
         table[: new.vocab_size] = by_spelling(old, own, new)
     elif embeddings == "pca":
         assert teacher is not None, "checked by RunConfig"
-        encoder = teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher
+        encoder = teacher.encoder
         theirs, width = encoder.embeddings.word.weight, old.shape[1]
         require(
             theirs.shape[1] >= width,

@@ -42,7 +42,7 @@ def project_teacher(
     vocabulary of its own; each of its tokens is then the mean of the teacher's tokens for its spelling. The student is
     no wider than the teacher and takes its first layers.
     """
-    encoder = (teacher.bert if isinstance(teacher, BertForMaskedLM) else teacher).eval()
+    encoder = teacher.encoder.eval()
     attend, width = PackedAttention.of(sample.attention_mask), student.config.hidden_size
     ids = sample.input_ids.flatten()[attend.positions]
     embedded = hidden = encoder.embeddings(ids, None, attend.position_ids)

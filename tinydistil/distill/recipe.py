@@ -203,16 +203,13 @@ def check_divergence(divergence: str, temperature: object, *, sparse: bool = Fal
     )
 
 
-OBJECTIVES = ("mlm", "causal", "replaced_tokens", "next_sentence", "sentence_order")  # of RECIPES
 # A student that takes every second layer of its teacher.
 HALF = "half"
+OBJECTIVES = ("mlm", "causal", "replaced_tokens", "next_sentence", "sentence_order")  # of RECIPES
 RECIPES = {
     "mlm": Recipe(name="mlm"),
     # Without a teacher, too: what else scripts/pretrain.py learns by, alone or beside others.
-    "causal": Recipe(name="causal", hard=0.0, terms={"causal": 1.0}),
-    "replaced_tokens": Recipe(name="replaced_tokens", hard=0.0, terms={"replaced_tokens": 1.0}),
-    "next_sentence": Recipe(name="next_sentence", hard=0.0, terms={"next_sentence": 1.0}),
-    "sentence_order": Recipe(name="sentence_order", hard=0.0, terms={"sentence_order": 1.0}),
+    **{name: Recipe(name=name, hard=0.0, terms={name: 1.0}) for name in OBJECTIVES[1:]},
     # The student keeps its vocabulary: words and sentences are what both have in common. Vectors weigh much, for the
     # reason given at "total": zero-shot Pearson on ASSIN 2's test set is 0.63 after 42,000 sentences, where weights of
     # 0.3 and 1 gave 0.41 after 20,000; components that are not whitened, pooled alone, give 0.56.

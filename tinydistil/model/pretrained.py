@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import torch
 from safetensors.torch import save
@@ -26,6 +26,9 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import write_atomic, write_json
 from tinydistil.base.hub import read_weights, resolve_folder
 from tinydistil.model.config import BertConfig, config_to_json, family, read_config
+
+if TYPE_CHECKING:  # which imports this file
+    from tinydistil.model.bert import BertModel
 
 # Applied in this order, each to what the one before left.
 _TO_FILE: tuple[tuple[str, str], ...] = (
@@ -137,6 +140,25 @@ class LoadReport:
         return text
 
 
+@torch.no_grad()
+def init_weights(module: nn.Module, config: BertConfig, only: set[str] | None = None) -> None:
+    """Normal weights of sd `initializer_range`, zero biases, LayerNorm at identity, for parameters named in `only`, or
+    all. Draws from torch's global generator."""
+    norms = {name for name, part in module.named_modules() if isinstance(part, nn.LayerNorm)}
+    for name, parameter in module.named_parameters():
+        if parameter.is_meta or (only is not None and name not in only):
+            continue
+        owner, _, kind = name.rpartition(".")
+        if kind == "bias":
+            parameter.zero_()
+        elif owner in norms:
+            parameter.fill_(1.0)
+        else:
+            parameter.normal_(0.0, config.initializer_range)
+        if name.endswith("embeddings.word.weight") and config.pad_token_id is not None:
+            parameter[config.pad_token_id] = 0.0
+
+
 class Pretrained(nn.Module):
     """Base of the encoder and of the encoder with a head."""
 
@@ -148,25 +170,14 @@ class Pretrained(nn.Module):
         super().__init__()
         self.config = config
 
-    @torch.no_grad()
-    def init_weights(self, only: set[str] | None = None) -> None:
-        """BERT's start: normal weights of sd `initializer_range`, zero biases, LayerNorm at identity.
+    @property
+    def encoder(self) -> "BertModel":
+        """The model without its head."""
+        return getattr(self, "bert", self)  # type: ignore[arg-type]
 
-        `only` limits it to parameters of these names. Draws from torch's global generator.
-        """
-        norms = {name for name, module in self.named_modules() if isinstance(module, nn.LayerNorm)}
-        for name, parameter in self.named_parameters():
-            if parameter.is_meta or (only is not None and name not in only):
-                continue
-            owner, _, kind = name.rpartition(".")
-            if kind == "bias":
-                parameter.zero_()
-            elif owner in norms:
-                parameter.fill_(1.0)
-            else:
-                parameter.normal_(0.0, self.config.initializer_range)
-            if name.endswith("embeddings.word.weight") and self.config.pad_token_id is not None:
-                parameter[self.config.pad_token_id] = 0.0
+    def init_weights(self, only: set[str] | None = None) -> None:
+        """BERT's start. `only` limits it to parameters of these names."""
+        init_weights(self, self.config, only)
 
     @classmethod
     def from_pretrained(

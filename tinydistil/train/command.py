@@ -50,7 +50,9 @@ def add_run_arguments(parser: Parser) -> None:
 
 
 # What a command line says of a run beside its options.
-_OTHER = {"output", "device", "workers", "resume", "dry_run", "config", "set", "quick", "vocab_size", "lowercase"}
+_OTHER = {
+    "output", "device", "workers", "resume", "dry_run", "config", "set", "quick", "vocab_size", "lowercase", "objective"
+}  # fmt: skip
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, object]:

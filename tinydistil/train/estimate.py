@@ -192,7 +192,7 @@ def _random(plan: Plan, count: int, tokens: float) -> MaskedBatches:
 
 
 def _described(model: BertForMaskedLM | BertModel) -> str:
-    encoder = model.bert if isinstance(model, BertForMaskedLM) else model
+    encoder = model.encoder
     words, layers, every = (
         sum(parameter.numel() for parameter in part.parameters()) / 1e6
         for part in (encoder.embeddings.word, encoder.layers, model)

@@ -14,6 +14,7 @@ from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.gather import parts_alone
+from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.terms.base import Learner, TeacherStates
 from tinydistil.distill.terms.representation import Pooled
 from tinydistil.model.bert import BertForMaskedLM
@@ -54,17 +55,20 @@ def objective_loss(
     return float(sum(_means(learner, measure, len({*learner.reports.values()}), batches, ranks, sequences)))
 
 
+def untaught(recipe: Recipe) -> list[str]:
+    """The terms that ask no teacher, the vocabulary's apart, by name."""
+    return [part.name for part in recipe.parts if not part.options.needs.teacher and part.kind != "vocabulary"]
+
+
 def measured(learner: Learner, batches: MaskedBatches, ranks: Ranks, *, sequences: int) -> dict[str, float]:
-    """What the terms report that ask no teacher, the vocabulary's apart, on held-out text; nothing without such."""
-    alone = [part.name for part in learner.parts if not part.options.needs.teacher and part.kind != "vocabulary"]
+    """What the `untaught` terms report on held-out text."""
+    alone = untaught(learner.recipe)
     names = {number: of for number, of in learner.reports.items() if of.partition(".")[0] in alone}
 
     def measure(batch: MaskedBatch) -> list[tuple[Tensor, int]]:
         counts, losses = learner.counts(batch), learner(batch, None, 1.0)
         return [(losses[of].numbers.get(number, losses[of].total), counts[of]) for number, of in names.items()]
 
-    if not names:
-        return {}
     with parts_alone(learner, lambda part, _: part.name in alone):
         return dict(zip(names, _means(learner, measure, len(names), batches, ranks, sequences), strict=True))
 
@@ -142,7 +146,7 @@ def write_results(plan: Plan, loop: Loop[MaskedBatch]) -> Outcome:
     head = "trained" if "logits" in recipe.needs.student else "none"
     head = "copied" if head == "none" and plan.config.student.start == "layers" else head
     words, held_out = loss if recipe.has_hard else None, None
-    own = any(not part.options.needs.teacher and part.kind != "vocabulary" for part in recipe.parts)
+    own = untaught(recipe)
     guesses = not recipe.has_hard and head != "none" and train.mask.rate > 0
     if own or guesses:
         held_out = make_batches(plan, "validation")

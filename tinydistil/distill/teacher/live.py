@@ -35,7 +35,7 @@ class LiveTeacher:
     ) -> None:
         self.model, self.states = model.eval().requires_grad_(False), states
         self.compares = between(state for of_term in states.values() for state in of_term.values())
-        self.encoder = model.bert if isinstance(model, BertForMaskedLM) else model
+        self.encoder = model.encoder
         self.sees, self.precision = sees, precision
         half = partial(torch.autocast, dtype=torch.bfloat16, enabled=precision == "bfloat16")
         self.autocast: Callable[[str], AbstractContextManager[object]] = half if precision else nullcontext

@@ -48,11 +48,6 @@ class ModelStates:
     compared: Mapping[int, Tensor] = field(default_factory=dict)
     others: tuple["ModelStates", ...] = ()
 
-    @property
-    def encoder(self) -> BertModel:
-        """The model without its head."""
-        return self.model.bert if isinstance(self.model, BertForMaskedLM) else self.model
-
 
 @dataclass(frozen=True, slots=True)
 class Loss:

@@ -56,7 +56,7 @@ def read_between(
 ) -> ModelStates:
     """The states of `model` for ids and mask (B, T) with those of all its layers; `compares`: of which what attention
     compares, too."""
-    encoder = model.bert if isinstance(model, BertForMaskedLM) else model
+    encoder = model.encoder
     attends, found = list[Attention](), dict[int, Tensor]()
 
     def see(module: nn.Module, inputs: object, output: Tensor) -> None:

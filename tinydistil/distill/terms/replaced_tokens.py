@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,10 +17,12 @@ from tinydistil.base.errors import require
 from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.options import CacheConfig, Needs, Shapes, TermOptions
+from tinydistil.distill.terms import vocabulary
 from tinydistil.distill.terms.base import Loss, ModelStates, Term, register
 from tinydistil.model.bert import BERT, BertForMaskedLM, BertModel, Decoding, Embeddings, MaskedLMHead
 from tinydistil.model.config import BertConfig, new_shape
 from tinydistil.model.layers import Linear, attention_over
+from tinydistil.model.pretrained import init_weights
 
 # Logits that are drawn from at once: 32 MiB.
 _CELLS = 2**23
@@ -48,8 +49,8 @@ class ReplacedTokensOptions(TermOptions, table="recipe.terms.replaced_tokens"):
         """That of the generator, with the student's word vectors."""
         layers, width = self.generator_layers, self.generator_width
         require(
-            width % 64 == 0 or width % 2 == 0,
-            f"recipe.terms.replaced_tokens.generator_width must be even, or a multiple of 64, got {width}",
+            width % 2 == 0,
+            f"recipe.terms.replaced_tokens.generator_width must be even, for its heads, got {width}",
         )
         shape = new_shape(layers, width, student.vocab_size, student.embedding_width)
         dropout = {name: getattr(student, name) for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")}
@@ -64,11 +65,7 @@ class Generator(nn.Module):
         self.project = Linear(shape.embedding_width, shape.hidden_size)
         self.layers: nn.ModuleList = BERT.layers(shape)
         self.head = MaskedLMHead(shape)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, std=shape.initializer_range)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        init_weights(self, shape)
 
     def forward(self, student: BertModel, batch: MaskedBatch) -> Decoding:
         """What its logits at the masked positions (R, V) are made of."""
@@ -100,14 +97,13 @@ class ReplacedTokens(Term):
         self.generator = Generator(options.shape(student))
         self.dense, self.prediction = nn.Linear(width, width), nn.Linear(width, 1)
         for each in (self.dense, self.prediction):
-            nn.init.normal_(each.weight, std=student.initializer_range)
-            nn.init.zeros_(each.bias)
+            init_weights(each, student)
 
     def count(self, batch: MaskedBatch) -> Mapping[str, int]:
         return {"generator": len(batch.positions), "discriminator": int(batch.valid_mask.sum())}
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Mapping[str, Loss]:
-        encoder = student.encoder
+        encoder = student.model.encoder
         decoding = self.generator(encoder, batch)
         generated = fused_vocabulary_loss(decoding, batch.targets, None, hard=1.0, soft=0.0)
         ids = batch.original_ids.flatten().clone()
@@ -127,11 +123,9 @@ class ReplacedTokens(Term):
 
 
 def draws_of(batch: MaskedBatch) -> Tensor:
-    """A number in [0, 1) for each masked position (R,), of its sequence and epoch alone: the same in any batch."""
-    counts = torch.bincount(batch.positions // batch.input_ids.shape[1], minlength=len(batch.sequence_ids)).tolist()
-    made = [np.random.default_rng((batch.epoch, i)).random(n)
-            for i, n in zip(batch.sequence_ids.tolist(), counts, strict=False)]  # fmt: skip
-    return torch.from_numpy(np.concatenate([np.empty(0), *made]))
+    """A number in [0, 1) for each masked position (R,)."""
+    rows = batch.positions // batch.input_ids.shape[1]
+    return vocabulary.draws_of(batch, torch.bincount(rows, minlength=len(batch.sequence_ids)), 1).squeeze(1)
 
 
 @torch.no_grad()

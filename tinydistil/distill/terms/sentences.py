@@ -16,6 +16,7 @@ from tinydistil.batches.pairs import NEXT, ORDER
 from tinydistil.distill.options import Needs, Shapes, TermOptions
 from tinydistil.distill.terms.base import Loss, ModelStates, Term, register
 from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.model.pretrained import init_weights
 
 # Families that have an encoder with a masked LM head and this one in `transformers`, and what files call its layers.
 _WRITTEN = {
@@ -50,23 +51,20 @@ class _Sentences(Term):
         width, self.kind = shapes.student.hidden_size, options.kind
         self.pooler, self.classifier = nn.Linear(width, width), nn.Linear(width, 2)
         for each in (self.pooler, self.classifier):
-            nn.init.normal_(each.weight, std=shapes.student.initializer_range)
-            nn.init.zeros_(each.bias)
-        self.reports = (self.asked, f"{self.asked}_accuracy")
-
-    asked: ClassVar[str]
+            init_weights(each, shapes.student)
+        self.reports = (self.kind, f"{self.kind}_accuracy")
 
     def count(self, batch: MaskedBatch) -> int:
         return int((batch.pairs[self.kind].labels >= 0).sum())
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         view = batch.pairs[self.kind]
-        encoder = student.encoder
+        encoder = student.model.encoder
         hidden = encoder(view.input_ids, view.attention_mask, view.token_type_ids).last_hidden  # (P, T, D)
         logits = self.classifier(torch.tanh(self.pooler(hidden[:, 0])))  # (P, 2)
         loss = F.cross_entropy(logits, view.labels, ignore_index=-100, reduction="sum")
         right = (logits.argmax(1) == view.labels).sum()
-        return Loss(loss, {self.asked: loss, f"{self.asked}_accuracy": right})
+        return Loss(loss, {self.kind: loss, f"{self.kind}_accuracy": right})
 
     def written_with(self, student: BertForMaskedLM) -> tuple[str, dict[str, Tensor]] | None:
         if student.config.model_type not in _WRITTEN:
@@ -77,17 +75,15 @@ class _Sentences(Term):
         }
 
 
-@register("next_sentence")
+@register(NEXT)
 class NextSentence(_Sentences):
     """Whether the second text follows the first in the corpus or is another's (Devlin et al. 2019, 3.1)."""
 
     Options = NextOptions
-    asked = "next_sentence"
 
 
-@register("sentence_order")
+@register(ORDER)
 class SentenceOrder(_Sentences):
     """Whether two neighbouring texts are in their order or the other way round (ALBERT, Lan et al. 2020, 3.1)."""
 
     Options = OrderOptions
-    asked = "sentence_order"

@@ -65,6 +65,14 @@ class Vocabulary(Term):
         return Loss(found.total, {name: each for name in self.reports if (each := getattr(found, name)) is not None})
 
 
+def draws_of(batch: MaskedBatch, sizes: Tensor, count: int) -> Tensor:
+    """Numbers in [0, 1) (N, count), as many items of each sequence as `sizes` (B,) has, by it and the epoch alone."""
+    made = [np.empty((0, count))]
+    for sequence, size in zip(batch.sequence_ids.tolist(), sizes.tolist(), strict=True):
+        made.append(np.random.default_rng((batch.epoch, sequence)).random((size, count)))
+    return torch.from_numpy(np.concatenate(made))
+
+
 class Distribution(State):
     """The teacher's distribution at R positions: whole, by what makes its logits, or by its top tokens and a sample.
 
@@ -92,10 +100,7 @@ class Distribution(State):
         """The rows, or a sample that depends on sequence and epoch alone, not on the batch."""
         if cache.words == "hidden":
             return {"rows": state.rows.half()}
-        made = [np.empty((0, cache.drawn))]
-        for sequence, size in zip(batch.sequence_ids.tolist(), self.lengths(batch).tolist(), strict=True):
-            made.append(np.random.default_rng((batch.epoch, sequence)).random((size, cache.drawn)))
-        uniform = torch.from_numpy(np.concatenate(made)).to(state.rows.device)
+        uniform = draws_of(batch, self.lengths(batch), cache.drawn).to(state.rows.device)
         targets = sparse_targets(state, cache.top, self.temperature, uniform)
         narrow = torch.uint16 if len(state.weight) <= 2**16 else torch.int32  # half the bytes for most vocabularies
         log_probs = targets.log_probs.clamp(min=torch.finfo(torch.float16).min).half()

@@ -66,16 +66,16 @@ class Words(Term):
         self.options = options
 
     def count(self, batch: MaskedBatch) -> int:
-        return len(hidden_words(batch, 0).there)
+        return len(hidden_words(batch, 0).outcome_mask)
 
     def states(self) -> Mapping[str, State]:
         return {"logits": _Likelihoods(self.options.alternatives)}
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
-        asked, temperature = hidden_words(batch, self.options.alternatives), self.options.temperature
-        ours = likelihoods(student, asked.student, asked.there)
+        words, temperature = hidden_words(batch, self.options.alternatives), self.options.temperature
+        ours = likelihoods(student, words.student, words.outcome_mask)
         now = temperature.at(self.progress) if isinstance(temperature, Schedule) else temperature
-        return Loss(divergence(teacher["logits"].to(ours.dtype), ours, asked.there, now))
+        return Loss(divergence(teacher["logits"].to(ours.dtype), ours, words.outcome_mask, now))
 
 
 class _Likelihoods(State):
@@ -87,8 +87,8 @@ class _Likelihoods(State):
         self.alternatives = alternatives
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Tensor:
-        asked = hidden_words(batch, self.alternatives)
-        return likelihoods(teacher, asked.teacher, asked.there)
+        words = hidden_words(batch, self.alternatives)
+        return likelihoods(teacher, words.teacher, words.outcome_mask)
 
     def lengths(self, batch: MaskedBatch) -> Tensor:
         return torch.bincount(hidden_words(batch, 0).sequences, minlength=len(batch.sequence_ids))
@@ -116,7 +116,7 @@ class HiddenWords:
     first column is the word), and the pieces on both sides."""
 
     sequences: Tensor
-    there: Tensor
+    outcome_mask: Tensor
     student: Pieces
     teacher: Pieces
 
@@ -139,7 +139,7 @@ class _Side:
         self.sound = self.pieces > 0
         self.sound[self.words[self.ids[self.text] == unk_id]] = False
 
-    def asked(self, words: NDArray[np.int64], device: torch.device) -> Pieces:
+    def pieces_of(self, words: NDArray[np.int64], device: torch.device) -> Pieces:
         """Of hidden words and their alternatives (N, 1 + K)."""
         sizes = self.pieces[words[:, 0]]
         owners = np.repeat(np.arange(len(words)), sizes)
@@ -154,11 +154,11 @@ def hidden_words(batch: MaskedBatch, alternatives: int) -> HiddenWords:
     sides = own, other = [
         _Side(view, width, unk) for view, unk in zip((batch, batch.teacher or batch), batch.unk_ids, strict=True)
     ]
-    asked = np.zeros(len(own.ids), np.bool_)
-    asked[batch.positions.cpu().numpy()] = True
-    asked &= (batch.input_ids != batch.original_ids).flatten().cpu().numpy()
+    masked = np.zeros(len(own.ids), np.bool_)
+    masked[batch.positions.cpu().numpy()] = True
+    masked &= (batch.input_ids != batch.original_ids).flatten().cpu().numpy()
     sound = own.sound & other.sound
-    whole = np.bincount(own.words[asked[own.text]], minlength=len(sound)) == own.pieces
+    whole = np.bincount(own.words[masked[own.text]], minlength=len(sound)) == own.pieces
     words = np.flatnonzero(sound & whole)  # (N,)
     sequences, numbers = np.divmod(words, width)
     candidates = (sequences * width)[:, None] + np.arange(width)  # (N, W)
@@ -169,36 +169,36 @@ def hidden_words(batch: MaskedBatch, alternatives: int) -> HiddenWords:
     draws = mix(mix(key, numbers.astype(np.uint64))[:, None], np.arange(width, dtype=np.uint64))
     draws = np.where(fits, draws, none)  # (N, W), the least is the next
     chosen = np.repeat(words[:, None], 1 + alternatives, 1)
-    there, hashes = np.ones(chosen.shape, np.bool_), [side.hashes[candidates] for side in sides]
+    outcome_mask, hashes = np.ones(chosen.shape, np.bool_), [side.hashes[candidates] for side in sides]
     for k in range(1 + alternatives):
         if k > 0:
             best = draws.argmin(1, keepdims=True)
-            there[:, k] = np.take_along_axis(draws, best, 1)[:, 0] < none
-            chosen[:, k] = np.where(there[:, k], np.take_along_axis(candidates, best, 1)[:, 0], words)
+            outcome_mask[:, k] = np.take_along_axis(draws, best, 1)[:, 0] < none
+            chosen[:, k] = np.where(outcome_mask[:, k], np.take_along_axis(candidates, best, 1)[:, 0], words)
         for side, each in zip(sides, hashes, strict=True):
             draws[each == side.hashes[chosen[:, k]][:, None]] = none  # an outcome is there once
-    sequence, present = (torch.from_numpy(each).to(device) for each in (sequences, there))
-    return HiddenWords(sequence, present, *(side.asked(chosen, device) for side in sides))
+    sequence, present = (torch.from_numpy(each).to(device) for each in (sequences, outcome_mask))
+    return HiddenWords(sequence, present, *(side.pieces_of(chosen, device) for side in sides))
 
 
-def likelihoods(states: ModelStates, asked: Pieces, there: Tensor) -> Tensor:
+def likelihoods(states: ModelStates, pieces: Pieces, outcome_mask: Tensor) -> Tensor:
     """The log-probability of each outcome, (N, 2 + K), by the masked LM head of `states.model`; of an alternative that
-    is not `there`, any number."""
+    `outcome_mask` leaves out, any number."""
     assert isinstance(states.model, BertForMaskedLM), "see TermOptions.check"
-    decoding: Decoding = states.model.decoding_at(states.hidden, asked.positions)
+    decoding: Decoding = states.model.decoding_at(states.hidden, pieces.positions)
     logits = decoding.logits()
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # (R, V)
-    pieces = logits.gather(1, asked.ids) - logits.logsumexp(1, keepdim=True)
-    words = pieces.new_zeros(there.shape).index_add(0, asked.owners, pieces)
+    log_probs = logits.gather(1, pieces.ids) - logits.logsumexp(1, keepdim=True)
+    words = log_probs.new_zeros(outcome_mask.shape).index_add(0, pieces.owners, log_probs)
     # Above this the gradient of log(1 - p) is rounding errors: 1 - p has no digits left.
     most = -64 * torch.finfo(words.dtype).eps
-    together = words.masked_fill(~there, -torch.inf).logsumexp(1, keepdim=True).clamp(max=most)
+    together = words.masked_fill(~outcome_mask, -torch.inf).logsumexp(1, keepdim=True).clamp(max=most)
     return torch.cat([words, torch.log(-torch.expm1(together))], 1)
 
 
-def divergence(theirs: Tensor, ours: Tensor, there: Tensor, temperature: float) -> Tensor:
-    """T^2 KL of the outcomes (N, 2 + K) that are there, summed; there (N, 1 + K)."""
-    outcomes = torch.cat([there, torch.ones_like(there[:, :1])], 1)
+def divergence(theirs: Tensor, ours: Tensor, outcome_mask: Tensor, temperature: float) -> Tensor:
+    """T^2 KL of the outcomes (N, 2 + K), summed; outcome_mask (N, 1 + K): which of words and alternatives exist."""
+    outcomes = torch.cat([outcome_mask, torch.ones_like(outcome_mask[:, :1])], 1)
     least = torch.finfo(ours.dtype).min
     log_p, log_q = ((each / temperature).masked_fill(~outcomes, least).log_softmax(1) for each in (theirs, ours))
     # times T^2: soft-target gradients shrink as 1 / T^2 (Hinton et al. 2015, sec. 2)
