@@ -24,7 +24,7 @@ from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.teacher.quantise import quantise_teacher
+from tinydistil.distill.teacher.precision import quantise_teacher
 from tinydistil.distill.terms.vocabulary import Vocabulary
 from tinydistil.train.models import make_optimizer
 from tinydistil.train.run_config import OptimizerConfig

@@ -28,7 +28,8 @@ def parse_arguments() -> argparse.Namespace:
     teachers = "folder or hub name of the teacher, or of several with one vocabulary, whose mean is followed"
     parser.add_argument("--teacher", metavar="DIR", nargs="+", help=teachers)
     parser.add_argument(
-        "--teacher-precision", help="float32, bfloat16, int8 (CPU) or fastest; without it what --precision says"
+        "--teacher-precision",
+        help="float32, bfloat16, int8 (CPU), or auto (the default): the fastest that is exact enough here",
     )
     parser.add_argument(
         "--student", dest="student.model", metavar="DIR", help="folder, hub name, or a shape such as 2x128"

@@ -52,7 +52,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, help="parts of the training rows for --grid (default 5)")
     parser.add_argument("--teacher", metavar="DIR", help="a fine-tuned model whose predictions are learnt from too")
     parser.add_argument(
-        "--teacher-precision", metavar="PRECISION", help="float32 (default), bfloat16, int8 (CPU) or fastest"
+        "--teacher-precision",
+        metavar="PRECISION",
+        help="float32 (default), bfloat16, int8 (CPU) or auto, the fastest that is exact enough",
     )
     parser.add_argument(
         "--unlabelled",

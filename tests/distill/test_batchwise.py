@@ -378,9 +378,9 @@ class Train:
             outcome = run_module.execute(plan_of(self.output, self.cache), ranks)
         sys.exit(STOPPED_EXIT_CODE if outcome is None else 0)
 
-    def build(self, plan: Plan, ranks: Ranks) -> Any:
+    def build(self, plan: Plan, ranks: Ranks, teachers: Any) -> Any:
         """The run's loop, which is asked to stop after a step."""
-        loop = build(plan, ranks)
+        loop = build(plan, ranks, teachers)
         step_done = loop.records.step_done
 
         def then_stop(steps: int, *rest: Any) -> None:

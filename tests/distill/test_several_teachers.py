@@ -21,7 +21,7 @@ from tinydistil.distill.several import MeanRepresentation, SeveralTeachers
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.teacher.quantise import quantise_teacher
+from tinydistil.distill.teacher.precision import quantise_teacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.model.config import BertConfig

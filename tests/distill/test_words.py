@@ -20,7 +20,7 @@ from tinydistil.distill.options import CacheConfig, Schedule, Shapes
 from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.distill.teacher.cached import CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.teacher.quantise import quantise_teacher
+from tinydistil.distill.teacher.precision import quantise_teacher
 from tinydistil.distill.terms.base import Learner, ModelStates
 from tinydistil.distill.terms.words import WordsOptions, divergence, hidden_words, likelihoods
 from tinydistil.model.bert import BertForMaskedLM

@@ -56,12 +56,21 @@ def layer_of(weight: Tensor, **options: object) -> QuantisedLinear:
 
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("inputs", [1, 2, 37, 64])
-def test_weights_are_codes_to_half_a_scale_and_no_pair_can_overflow(kind: str, inputs: int) -> None:
+@pytest.mark.parametrize("bits", [16, 32])
+def test_weights_are_codes_to_half_a_scale_and_no_pair_can_overflow(
+    kind: str, inputs: int, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where sums have 32 bits, each output's largest weight has the largest code."""
+    monkeypatch.setattr(quantised, "adds_in_16_bits", lambda: bits == 16)
     torch.manual_seed(0)
     weight = WEIGHTS[kind](50, inputs)
     codes, scales = quantise_weight(weight)
     assert codes.dtype == torch.int8 and int(codes.int().abs().max()) <= 127
     assert bool(((codes * scales[:, None] - weight).abs() <= scales[:, None] * 0.50001).all())
+    if bits == 32:
+        used = weight.abs().amax(1) > 1e-30
+        assert bool((codes[used].int().abs().amax(1) == 127).all())
+        return
     for sign in (1, -1):
         of_one_sign = (sign * codes.int()).clamp(min=0)
         pairs = of_one_sign[:, 0 : inputs - 1 : 2] + of_one_sign[:, 1::2]
@@ -168,13 +177,14 @@ class Emulated(nn.Module):
         codes, self.scales = quantise_weight(linear.weight.detach() * torch.as_tensor(self.factors).float())
         self.codes, self.bias, self.centred = codes.double(), linear.bias.detach().double(), layer.sums is not None
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, *, gelu: bool = False) -> Tensor:
         hidden = hidden / self.factors
         high, low = hidden.amax(-1, keepdim=True), hidden.amin(-1, keepdim=True)
         middle = (high + low) / 2 if self.centred else torch.zeros_like(high)
         step = torch.maximum(high - middle, middle - low) / 127
         near = torch.round((hidden - middle) / step) * step + middle
-        return near @ (self.codes * self.scales.double()[:, None]).T + self.bias
+        found = near @ (self.codes * self.scales.double()[:, None]).T + self.bias
+        return F.gelu(found) if gelu else found
 
 
 def emulate(model: Pretrained, quantised: Pretrained) -> Pretrained:
@@ -268,7 +278,7 @@ def test_a_kernel_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch) -
     exact = quantised._product
     check_engine()
     monkeypatch.setattr(quantised, "_product", saturating)
-    with pytest.raises(InputError, match=r"overflows on this processor: .* use float32"):
+    with pytest.raises(InputError, match=r"overflows on this processor, .* use float32"):
         check_engine()
 
     def absent(*_: object) -> Tensor:
@@ -277,6 +287,17 @@ def test_a_kernel_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(quantised, "_product", absent)
     with pytest.raises(InputError, match=r"no int8 product for this processor \(could not create a primitive\)"):
         check_engine()
+
+
+def test_how_sums_are_added_up_is_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that saturates at 16 bits gets weights of which no pair can reach that."""
+    exact, adds_in_16_bits = quantised._product, quantised.adds_in_16_bits
+    monkeypatch.setattr(quantised, "_product", lambda *given: exact(*given).clamp(-(2.0**15), 2.0**15 - 1))
+    adds_in_16_bits.cache_clear()
+    try:
+        assert adds_in_16_bits()
+    finally:
+        adds_in_16_bits.cache_clear()
 
 
 def real_text(shared_data: Path, tokenizer: Tokenizer, *, skip: int) -> TokenBatch:

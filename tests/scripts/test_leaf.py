@@ -18,6 +18,7 @@ from tinydistil.evaluate.inference import embed
 from tinydistil.model.bert import BertModel
 from tinydistil.model.sentence_folder import read_sentence_folder
 from tinydistil.tokenizer.tokenizer import Tokenizer
+from tinydistil.train.models import load_teachers
 from tinydistil.train.run import build, execute
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -41,7 +42,7 @@ def leaf(tmp_path: Path, write_corpus: Callable[[Path, int], Path]) -> Callable[
         plan = plan_raw(resolve_raw({**options, **values}), tmp_path / name, resume=False, device="cpu")
         plan.text.prepare(ALONE, workers=0, say=print)
         if steps == 0:
-            loop = build(plan, ALONE)
+            loop = build(plan, ALONE, load_teachers(plan))
             loop.records.close()
             torch.save(loop.trainer.module.state_dict(), tmp_path / "start.pt")
             return tmp_path

@@ -21,6 +21,7 @@ from tinydistil.base import errors
 from tinydistil.base import ranks as ranks_module
 from tinydistil.base.errors import InputError
 from tinydistil.base.ranks import Ranks, joined
+from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.initialise import Moments
@@ -29,9 +30,11 @@ from tinydistil.model import quantised
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.train import models
 from tinydistil.train import run as run_module
+from tinydistil.train.loop import Loop
 from tinydistil.train.plan import Plan
 from tinydistil.train.records import CheckpointStore
-from tinydistil.train.run import bound_to, build, execute
+from tinydistil.train.run import bound_to, execute
+from tinydistil.train.run import build as build_with
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 # What a cache is bound to, and an option that changes it and nothing else.
@@ -83,6 +86,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
 @pytest.fixture(autouse=True)
 def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
+
+
+def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
+    return build_with(plan, ranks, run_module.load_teachers(plan))
 
 
 def plan_of(output: str, changes: Mapping[str, object]) -> Plan:

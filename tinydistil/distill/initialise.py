@@ -1,8 +1,10 @@
-"""Where a student starts: from its own weights, from layers of the teacher, with embeddings for a new vocabulary.
+"""Where a student starts: from its own weights, from layers of the teacher, with embeddings for a new vocabulary, or
+from random weights that look at the words beside each word.
 
-Shapes: V vocabulary, D student width, E teacher width.
+Shapes: V vocabulary, D student width, E teacher width, T positions, K head size.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +14,16 @@ from tinydistil.base.config import OneOf
 from tinydistil.base.errors import require
 from tinydistil.distill.options import EMBEDDINGS
 from tinydistil.model.bert import BertForMaskedLM, BertModel
+from tinydistil.model.config import BertConfig
 from tinydistil.tokenizer.tokenizer import Tokenizer
+
+# The waves of the positions, in radians per token, from nearly a half turn down: fast ones tell neighbours apart, slow
+# ones near from far.
+_FASTEST, _SLOWEST = 0.9 * math.pi, 0.009 * math.pi
+# What a head adds to the score of the token that it looks at: 95 % of the weight, until training says otherwise.
+_SCORE = 9.0
+# How much of a neighbour's vector a head passes on.
+_GAIN = 0.7
 
 
 class Moments:
@@ -148,3 +159,59 @@ def student_from_layers(teacher: BertForMaskedLM, layers: int) -> BertForMaskedL
     for index, layer in enumerate(student.bert.layers):
         layer.load_state_dict(teacher.bert.layers[index * stride].state_dict())
     return student
+
+
+def wider(shape: BertConfig) -> BertConfig:
+    """`shape` with weights that begin so wide that a product of its width leaves vectors as long as one of BERT-base's:
+    with 0.02 at 128 dimensions, a layer hardly changes what it reads. Held-out loss as above, with neighbours: 5.44 for
+    6.42."""
+    return shape.replace(initializer_range=0.02 * math.sqrt(max(768 / shape.hidden_size, 1)))
+
+
+@torch.no_grad()
+def look_at_neighbours(model: BertModel) -> None:
+    """Begin the positions and the first layer's attention of `model` so that heads look at neighbours, in place.
+
+    With weights of BERT's start every head looks everywhere alike, and a small model guesses words by their frequency
+    for minutes before its heads find the neighbours that tell it more. Here positions begin as sinusoids (Vaswani et
+    al. 2017, 3.5), and the heads of the first layer as the rotations that lead from a token's position to those beside
+    it. Held-out masked LM loss of 2 x 128 after 1,500 steps of 16 sequences: 5.70 for 6.47. Heads look one token to
+    the left and one to the right, the next two at two tokens, and so on. Draws from torch's global generator. Raises
+    InputError for a model that has other positions or another attention.
+    """
+    config = model.config
+    own = config.model_type in ("bert", "electra") and config.embedding_width == config.hidden_size
+    require(
+        own and config.hidden_size // config.num_attention_heads % 2 == 0,
+        "student.start 'neighbours' is for BERT with heads of an even size and word vectors as wide as its layers, "
+        f"got {config.model_type} of width {config.hidden_size} with {config.num_attention_heads} heads and words of "
+        f"{config.embedding_width}; choose student.start random",
+    )
+    width, heads, position = config.hidden_size, config.num_attention_heads, model.embeddings.position
+    assert position is not None, "BERT has them"
+    size, rates = width // heads, _SLOWEST * (_FASTEST / _SLOWEST) ** torch.linspace(1, 0, width // 2).double()
+    turned = _orthogonal(width, width).double()  # so that no dimension is of one wave alone
+    angles = torch.arange(len(position.weight)).double()[:, None] * rates  # (T, D / 2)
+    waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1) @ turned  # (T, D)
+    # As long as word vectors: after LayerNorm half of a token's vector is its word, half its position.
+    position.weight.copy_(waves * math.sqrt(2) * model.embeddings.word.weight.std())
+    attention = model.layers[0].attention
+    query, key, value = attention.qkv.weight.view(3, heads, size, width)
+    gain = math.sqrt(2 * _SCORE / math.sqrt(size))
+    for head in range(heads):
+        offset = (head // 2 + 1) * (1 if head % 2 else -1)
+        key[head] = gain * turned[:size]  # the fastest waves
+        query[head] = gain * _rotation(rates[: size // 2] * offset) @ turned[:size]
+    value.view(width, width).copy_(_GAIN * _orthogonal(width, width))
+    attention.output.weight.copy_(_GAIN * _orthogonal(width, width))
+
+
+def _rotation(angles: Tensor) -> Tensor:
+    """Block by block, what turns [sin a, cos a] to [sin(a + angle), cos(a + angle)], (2n, 2n)."""
+    sines, cosines = angles.sin(), angles.cos()
+    blocks = torch.stack([cosines, sines, -sines, cosines], 1).view(-1, 2, 2)
+    return torch.block_diag(*blocks)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _orthogonal(rows: int, columns: int) -> Tensor:
+    return torch.nn.init.orthogonal_(torch.empty(rows, columns))

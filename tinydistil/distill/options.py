@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # needs torch
 
 DISTANCES = ("cosine", "mse")
 DIVERGENCES = ("forward", "reverse", "jensen-shannon")
+AUTO = "auto"  # as a teacher's precision: the fastest that is exact enough, see `distill.teacher.precision`
 EMBEDDINGS = ("random", "spelling", "pca")
 FIXED = ("pca", "random")  # projections of which nothing is learned
 PROJECTIONS = ("none", "student-to-teacher", "teacher-to-student", *FIXED)

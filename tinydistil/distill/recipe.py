@@ -267,7 +267,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "distilbert": {"student": {"start": "layers", "model": HALF}},
     "vectors": {
         "teacher_cache": "inside",
-        "teacher_precision": "fastest",
         "student": {"embeddings": "encoded"},
         "train": {
             "batch_size": 64,

@@ -138,13 +138,9 @@ class Layer(nn.Module):
         """Each token by itself through the wide layer and back: (..., D) to (..., D)."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.down(activate(self.hidden_act, self.up(hidden)))  # type: ignore[no-any-return]
-        fused = self.hidden_act == "gelu" and isinstance(self.up, Linear)  # int8 has layers of its own
-        outputs = []
+        gelu, outputs = self.hidden_act == "gelu", []
         for part in torch.split(hidden.flatten(0, -2), CHUNK):
-            if fused:
-                wide = linear(part, self.up.weight, self.up.bias, gelu=True)
-            else:
-                wide = activate(self.hidden_act, self.up(part))
+            wide = self.up(part, gelu=True) if gelu else activate(self.hidden_act, self.up(part))
             outputs.append(self.down(wide))
         return torch.cat(outputs).view_as(hidden)
 

@@ -79,8 +79,8 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = Fa
 class Linear(nn.Linear):
     """`nn.Linear` by `linear`."""
 
-    def forward(self, rows: Tensor) -> Tensor:  # (..., D) to (..., F)
-        return linear(rows, self.weight, self.bias)
+    def forward(self, rows: Tensor, *, gelu: bool = False) -> Tensor:  # (..., D) to (..., F)
+        return linear(rows, self.weight, self.bias, gelu=gelu)
 
 
 def drop(hidden: Tensor, probability: float, *, in_place: bool = False) -> Tensor:
@@ -160,7 +160,8 @@ def attend_eager(
     """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, eq. 1) of (B, H, T, K), written out.
 
     With the arguments of PyTorch's fused kernels (`scaled_dot_product_attention`), which never hold the (T, T) weights.
-    On a CPU none of them drops weights: PyTorch would take this long way too, with dearer masks.
+    On a CPU none of them drops weights: PyTorch would take this long way too, with dearer masks. Nor does any multiply
+    16 bits faster than 32: 32 blocks of 128 tokens, 12 heads of 64, take 22.9 ms a layer in bfloat16, written out 15.3.
     """
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (B, H, T, T)
     if attn_mask is not None:
@@ -184,7 +185,9 @@ class PaddedAttention:
     def __call__(self, qkv: Tensor, *, dropout: float, scores: Scores | None = None) -> Tensor:
         """(B, T, 3, H, K) to (B, T, D)."""
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
-        eager = self.eager or (dropout > 0 and qkv.device.type == "cpu")
+        eager = self.eager or (
+            qkv.device.type == "cpu" and (dropout > 0 or (qkv.dtype == torch.bfloat16 and not qkv.requires_grad))
+        )
         scores = _causal(scores) if self.causal else scores
         attend, mask = attend_eager if eager else F.scaled_dot_product_attention, self.bias
         if scores is not None:
@@ -243,7 +246,8 @@ class PackedAttention:
             context = varlen_attn(query, key, value, self.bounds, self.bounds, longest, longest)
             assert isinstance(context, Tensor), "no logsumexp was asked for"
             return context.flatten(1)
-        attend = attend_eager if dropout > 0 and qkv.device.type == "cpu" else F.scaled_dot_product_attention
+        eager = qkv.device.type == "cpu" and (dropout > 0 or (qkv.dtype == torch.bfloat16 and not qkv.requires_grad))
+        attend = attend_eager if eager else F.scaled_dot_product_attention
         contexts, start = [], 0
         for length, count in self.groups:
             stop = start + length * count

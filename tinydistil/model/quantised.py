@@ -4,14 +4,14 @@ Weights have one scale per output channel, activations one scale per token, foun
 ZeroQuant, 3.1): one for all tokens of a batch ruins a real BERT (mean token cosine 0.954 on MiniLM, against 0.9987).
 Channels of the residual stream that are large in every token are first made smaller, and the weights that read them
 larger (Xiao et al. 2023, SmoothQuant). Word table, LayerNorm, attention and activations stay in float32. The product is
-oneDNN's: 1.9 to 2.2 times as fast as float32 on a core with AVX2 and no VNNI; see benchmarks/README.md.
+oneDNN's: twice as fast as float32 on a core with AVX2 alone, four times with AVX-512 VNNI; see benchmarks/README.md.
 
 Shapes: B sequences, T tokens, N rows (tokens), I inputs and O outputs of a linear layer.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,13 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.model.bert import BertForMaskedLM
-from tinydistil.model.layers import Linear
+from tinydistil.model.layers import Linear, activate
 from tinydistil.model.pretrained import Pretrained
 
 _MOST = 127
 _ZERO = 128  # the kernel reads codes of activations, -127 to 127, as 1 to 255
-# AVX2 multiplies two adjacent unsigned and signed bytes each and adds both products in 16 bits: 255 * 128 fits.
+# AVX2 without VNNI multiplies two adjacent unsigned and signed bytes each and adds both products in 16 bits: 255 * 128
+# fits. VNNI and AMX add in 32 bits.
 _MOST_OF_A_PAIR = 128
 # Layers that read the residual stream, whose outliers are in few channels, are smoothed. What the others read is a
 # tensor of its own, which they may overwrite. Measured on MiniLM, mean token cosine: none smoothed 0.9977, these
@@ -124,8 +125,9 @@ class QuantisedLinear(nn.Module):
         # What the layer answers to a row of ones, for the middle that codes are counted from.
         self.sums = codes.sum(1, dtype=torch.float32) * scales if centred else None
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(..., I) to (..., O), in float32; NaN and infinity in a row make that row NaN or infinite."""
+    def forward(self, hidden: Tensor, *, gelu: bool = False) -> Tensor:
+        """(..., I) to (..., O), in float32, with `gelu` its exact GELU; NaN and infinity in a row make that row NaN or
+        infinite."""
         rows = hidden.flatten(0, -2).float()  # (N, I)
         if self.shrink is not None:
             rows = rows * self.shrink
@@ -135,7 +137,7 @@ class QuantisedLinear(nn.Module):
         torch.addcmul(self.bias, output, steps, out=output)  # half the time of two passes
         if self.sums is not None and middles is not None:
             output.addr_(middles.squeeze(1), self.sums)
-        return output.view(*hidden.shape[:-1], len(self.bias))
+        return (activate("gelu", output) if gelu else output).view(*hidden.shape[:-1], len(self.bias))
 
     def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
         # Whatever asks for weights, to save or to copy them, would otherwise silently get a model without these.
@@ -148,16 +150,26 @@ class QuantisedLinear(nn.Module):
 def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Codes (O, I), int8, and scales (O,) with weight = codes * scales, each weight to half a scale.
 
-    The scale is the least with which no code is beyond 127 and no two adjacent inputs have codes of one sign that sum
-    to more than 128, so that no product can overflow 16 bits. Activations of 7 bits would do too and cost more: mean
-    token cosine on MiniLM 0.9929 against 0.9972, both without smoothing.
+    The scale is the least with which no code is beyond 127. Where the kernel `adds_in_16_bits`, it is also such that no
+    two adjacent inputs have codes of one sign that sum to more than 128, so that no product can overflow. Activations
+    of 7 bits would do too and cost more: mean token cosine on MiniLM 0.9929 against 0.9972, both without smoothing.
     """
-    # Both signs (2, O, I); an odd last input has no partner.
-    signs = F.pad(torch.stack([weight.clamp(min=0), -weight.clamp(max=0)]), (0, weight.shape[1] % 2))
-    pairs = (signs[..., 0::2] + signs[..., 1::2]).amax((0, 2))
-    scales = torch.maximum(weight.abs().amax(1) / _MOST, pairs / (_MOST_OF_A_PAIR - 0.01))  # 0.01: room for rounding
+    scales = weight.abs().amax(1) / _MOST
+    if adds_in_16_bits():
+        # Both signs (2, O, I); an odd last input has no partner.
+        signs = F.pad(torch.stack([weight.clamp(min=0), -weight.clamp(max=0)]), (0, weight.shape[1] % 2))
+        pairs = (signs[..., 0::2] + signs[..., 1::2]).amax((0, 2))
+        scales = torch.maximum(scales, pairs / (_MOST_OF_A_PAIR - 0.01))  # 0.01: room for rounding
     scales = scales.clamp(min=torch.finfo(torch.float32).tiny)
     return torch.round(weight / scales[:, None]).to(torch.int8), scales
+
+
+@cache
+def adds_in_16_bits() -> bool:
+    """Whether the kernel of this processor overflows where codes are as large as they can be. Tried, not looked up:
+    what an instruction set promises, a build of oneDNN need not use."""
+    codes = torch.tensor([[_MOST] * 64, [-_MOST] * 64] * 8, dtype=torch.int8)
+    return not _is_exact(codes, torch.ops.onednn.qlinear_prepack(codes, None))
 
 
 def quantise_rows(rows: Tensor, *, centred: bool, in_place: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -190,21 +202,24 @@ def check_engine() -> None:
 
 def _pack(codes: Tensor) -> Tensor:
     """Weights (O, I) in the kernel's layout, and its arithmetic looked at: where products come nearest to overflow."""
+    try:
+        packed: Tensor = torch.ops.onednn.qlinear_prepack(codes, None)
+        exact = _is_exact(codes, packed)
+    except (RuntimeError, AttributeError) as error:
+        raise InputError(f"this PyTorch has no int8 product for this processor ({error}); use float32") from None
+    outputs, inputs = codes.shape
+    wrong = f"the int8 product of {inputs} x {outputs} weights overflows on this processor, with this PyTorch"
+    require(exact, f"{wrong}; use float32")
+    return packed
+
+
+def _is_exact(codes: Tensor, packed: Tensor) -> bool:
+    """Whether rows of the largest codes, and of all, times the weights are what they are in float64."""
     outputs, inputs = codes.shape
     rows = torch.full((16, inputs), 255, dtype=torch.uint8)
     rows[8:] = torch.arange(inputs) % 256
-    try:
-        packed: Tensor = torch.ops.onednn.qlinear_prepack(codes, None)
-        found = _product(rows, packed, torch.ones(outputs), torch.zeros(outputs, dtype=torch.int64))
-    except (RuntimeError, AttributeError) as error:
-        raise InputError(f"this PyTorch has no int8 product for this processor ({error}); use float32") from None
-    expected = (rows.double() - _ZERO) @ codes.double().T
-    require(
-        torch.allclose(found.double(), expected, rtol=1e-6, atol=0.5),
-        f"the int8 product of this PyTorch overflows on this processor: {inputs} x {outputs} weights gave an error of "
-        f"{(found - expected).abs().max():.0f}; use float32",
-    )
-    return packed
+    found = _product(rows, packed, torch.ones(outputs), torch.zeros(outputs, dtype=torch.int64))
+    return torch.allclose(found.double(), (rows.double() - _ZERO) @ codes.double().T, rtol=1e-6, atol=0.5)
 
 
 def _product(codes: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:

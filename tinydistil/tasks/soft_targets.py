@@ -3,7 +3,7 @@
 Shapes: T tokens, W words, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from tinydistil.base.errors import require
-from tinydistil.distill.teacher.live import FASTEST, check_teacher_precision, fastest_precision
-from tinydistil.model.quantised import quantise
+from tinydistil.distill.options import AUTO
+from tinydistil.distill.teacher.live import check_teacher_precision
+from tinydistil.distill.teacher.precision import Reading, convert, fastest, table_of, tried
 from tinydistil.tasks.examples import Example, LabelledText, Question
 from tinydistil.tasks.folder import FineTuned, check_length
 from tinydistil.tasks.label_task import TextTask
@@ -30,13 +31,18 @@ class SoftTargets:
     The teacher reads texts and sentences with its own tokenizer; what it says of a word's first piece is of the word.
     Of a window that a student reads for an answer, a teacher of the same tokenizer reads the same tokens; another reads
     the same characters, and what it gives to a token goes to the student's token where that one begins, or ends.
-    precision: of `distill.teacher.live.PRECISIONS`, or FASTEST; int8, for which the model is changed in place, is
-    calibrated by the first of `sample`. Raises InputError where the classes are others, or for a precision that this
-    machine lacks.
+    precision: of `distill.teacher.live.PRECISIONS`, for which the model is changed in place, by the first of `sample`
+    where it is int8; or AUTO, which is float32 on CUDA, and of whose trial `say` hears. Raises InputError
+    where the classes are others, or for a precision that this machine lacks.
     """
 
     def __init__(
-        self, teacher: FineTuned, task: AnyTask, precision: str = "float32", sample: Sequence[Example] = ()
+        self,
+        teacher: FineTuned,
+        task: AnyTask,
+        precision: str = "float32",
+        sample: Sequence[Example] = (),
+        say: Callable[[str], None] = print,
     ) -> None:
         self.model, self.task = teacher.model, teacher.task
         require(
@@ -54,13 +60,23 @@ class SoftTargets:
         self._order = [self.task.labels.index(label) for label in task.labels] or [0, 1]  # answers have no labels
         self._known: dict[object, NDArray[np.float32]] = {}
         device = next(self.model.parameters()).device
-        self.precision = fastest_precision(device) if precision == FASTEST else precision
-        check_teacher_precision(self.precision, device)
-        half = self.precision == "bfloat16"
-        self._autocast = partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=half)
-        if self.precision == "int8":
-            read = collate(self.task.encode(sample[:_CALIBRATION], labelled=False), self.task.tokenizer.pad_id)
-            quantise(self.model.bert, [(read.input_ids, read.attention_mask)])
+        check_teacher_precision(precision, device)
+        encoder, read = self.model.bert, self.task.encode(sample[:_CALIBRATION], labelled=False)
+        batch = collate(read, self.task.tokenizer.pad_id)
+        texts = [(batch.input_ids, batch.attention_mask)]
+
+        def reading() -> list[Reading]:
+            return [Reading(encoder(*texts[0]).last_hidden[batch.attention_mask != 0])]
+
+        if precision == AUTO and (device.type != "cpu" or not read):
+            precision = "float32"
+        elif precision == AUTO:
+            trials = tried([encoder], texts, reading)
+            say(table_of(trials))
+            precision = fastest(trials)
+        self.precision = precision
+        self._autocast = partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+        convert(encoder, precision, texts)
 
     def of_texts(self, examples: Sequence[LabelledText]) -> list[NDArray[np.float32]]:
         """For each example the logits (C,) up to a constant, the number, (1,), or both, (1 + C,)."""

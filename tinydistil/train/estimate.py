@@ -27,6 +27,7 @@ from tinydistil.train.card import terms_of
 from tinydistil.train.models import build_student, kept_bytes, live_teacher, load_teachers, make_optimizer, sample_of
 from tinydistil.train.plan import Plan, make_batches
 from tinydistil.train.run_config import TrainConfig
+from tinydistil.train.teachers import settle_precision
 
 # Sequences of the trial: enough to keep the cores busy, few enough that BERT-base answers in seconds.
 _TRIAL_SEQUENCES = 8
@@ -164,9 +165,10 @@ def _tried(plan: Plan, device: torch.device) -> _Trial:
     if prepared is not None:
         sequences, tokens = len(prepared.candidates), float(prepared.lengths()[prepared.candidates].mean())
     teachers = [each.to(device) for each in load_teachers(plan)]
-    learner = Learner(build_student(plan, teachers[0] if teachers else None), config.recipe, plan.shapes).to(device)
     count = min(_TRIAL_SEQUENCES, config.train.batch_size)
     batches = _random(plan, count, tokens)
+    plan = settle_precision(plan, teachers, lambda: prepared or batches, alone, lambda _: None)
+    learner = Learner(build_student(plan, teachers[0] if teachers else None), config.recipe, plan.shapes).to(device)
     # What int8 costs is not told: on random ids it would say nothing of text.
     teach = live_teacher(plan, teachers, learner, batches, alone, lambda _: None) if teachers else None
     optimizer = make_optimizer([learner], config.train.optimizer)

@@ -12,11 +12,11 @@ from tinydistil.base.errors import InputError, rank_and_world_size, require
 from tinydistil.base.hub import WEIGHT_FILES, first_existing, resolve_folder
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
-from tinydistil.distill.initialise import student_for_vocabulary, student_from_layers
+from tinydistil.distill.initialise import look_at_neighbours, student_for_vocabulary, student_from_layers, wider
 from tinydistil.distill.options import Shapes
 from tinydistil.distill.recipe import HALF
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.teacher.quantise import quantise_teacher
+from tinydistil.distill.teacher.precision import convert, quantise_teacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig, Shape, memory_there, new_shape, read_config
@@ -92,6 +92,7 @@ def student_of(config: RunConfig, teacher: BertConfig | None, teacher_tokenizer:
         words = teacher.vocab_size
     elif stored is not None and same:
         words = stored.vocab_size
+    shape = wider(shape) if student.start == "neighbours" else shape
     dropout = dict.fromkeys(_DROPOUT, student.dropout)
     shape = shape.replace(vocab_size=words, pad_token_id=tokenizer.pad_id, **dropout)
     respelled = folder is not None and keeps and adopted is None and not same
@@ -181,6 +182,8 @@ def build_student(plan: "Plan", teacher: BertForMaskedLM | BertModel | None) -> 
         model = BertForMaskedLM.from_pretrained(student.own, changes=changes, attention="packed")
         if chosen.layers:
             model = student_from_layers(model, chosen.layers)
+    if chosen.start == "neighbours":
+        look_at_neighbours(model.bert)
     if config.student_vocabulary == "teacher":
         assert teacher is not None and plan.teacher_tokenizer is not None, "checked by RunConfig"
         # What measured best: see the README's table. A projected start overwrites them, as "encoded" does.
@@ -213,6 +216,8 @@ def live_teacher(
             sample = [sample_of(batches, _CALIBRATION_SEQUENCES)]
             error = quantise_teacher(teacher, sample, agree=ranks.broadcast_)
             say(f"{own.called(plan.config).removeprefix('the ')} in int8: {error}")
+        elif precision == "bfloat16":
+            convert(teacher.model, precision, ())
         found.append(teacher)
     if len(found) == 1:
         return found[0]
@@ -261,10 +266,15 @@ def make_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> tor
 
     Those are the parameters of fewer than two dimensions (Devlin et al. 2019, A.2).
     """
-    parameters = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}.values()
+    named = {
+        id(p): (name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad
+    }.values()
+    words = [p for name, p in named if name.endswith("embeddings.word.weight")] if config.word_rate != 1 else []
+    others = [p for _, p in named if all(p is not each for each in words)]
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
+        *([{"params": words, "weight_decay": config.weight_decay, "lr_scale": config.word_rate}] if words else []),
     ]
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)

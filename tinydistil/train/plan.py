@@ -9,16 +9,16 @@ from typing import cast
 
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import optional, require
-from tinydistil.base.files import Ownership, fingerprint, flatten
+from tinydistil.base.files import Ownership, fingerprint, flatten, read_json
 from tinydistil.base.hub import fingerprint_of, resolve_folder
 from tinydistil.base.ranks import Ranks, device_of
 from tinydistil.batches.manifest import MANIFEST, Sides, check_fit, entries_of, made_with, sides_of
 from tinydistil.batches.masked_batches import MaskedBatches
 from tinydistil.batches.shards import TokenShards
-from tinydistil.distill.options import Shapes
+from tinydistil.distill.options import AUTO, Shapes
 from tinydistil.distill.step import check_precision
-from tinydistil.distill.teacher.cached import MOST_PARTS
-from tinydistil.distill.teacher.live import FASTEST, check_teacher_precision, fastest_precision
+from tinydistil.distill.teacher.cached import MOST_PARTS, OWNERSHIP
+from tinydistil.distill.teacher.live import check_teacher_precision
 from tinydistil.model.config import BertConfig, read_config
 from tinydistil.model.pretrained import HEAD_BIAS, encoder_weights
 from tinydistil.model.sentence_folder import declaration_of
@@ -27,6 +27,8 @@ from tinydistil.train.models import Student, check_memory, student_of
 from tinydistil.train.run_config import INSIDE, RunConfig, TrainConfig
 from tinydistil.train.teachers import check_together
 
+# Weights in a teacher's layers from which on a trial of its precision pays: those of e5-small are 21 million.
+_LARGE = 4_000_000
 CONFIG_FILE, CHECKPOINTS = "run.json", "checkpoints"
 SHARDS, VOCABULARY = "shards", "vocabulary"  # which an earlier start may have left before it wrote its configuration
 # Options that may differ when a run goes on: how long, how often it looks and saves, and names of what is compared by
@@ -132,8 +134,8 @@ def make_plan(
     teacher's first. Raises InputError for what is missing, contradictory or does not fit.
     """
     check_precision(config.train.precision)
-    if config.teacher_precision == FASTEST:
-        config = replace(config, teacher_precision=fastest_precision(device_of(device)))
+    if config.teacher_precision == AUTO:
+        config = replace(config, teacher_precision=_precision_before(config, output, resume, device_of(device).type))
     config.recipe.check_mask_rate(config.train.mask.rate)
     check_teacher_precision(config.teacher_precision, device_of(device))
     if config.train.tensorboard:
@@ -143,6 +145,9 @@ def make_plan(
     teachers = tuple(_teacher_of(config, given) for given in config.teachers)
     if len(teachers) > 1:
         check_together(teachers, config.recipe.needs)
+    weights = sum(12 * each.config.num_hidden_layers * each.config.hidden_size**2 for each in teachers)
+    if config.teacher_precision == AUTO and weights < _LARGE:
+        config = replace(config, teacher_precision="")
     teacher = teachers[0] if teachers else None
     seen, read_by = (None, None) if teacher is None else (teacher.config, teacher.tokenizer)
     student = student_of(config, seen, read_by)
@@ -179,6 +184,18 @@ def make_plan(
     if text is None:
         content["shards"] = fingerprint([read.shards / MANIFEST])
     return Plan(config, output, teachers, student, shapes, read, sides, content)
+
+
+def _precision_before(config: RunConfig, output: Path, resume: bool, device: str) -> str:
+    """What AUTO comes to without a trial: as training computes on CUDA or without a teacher, else as an earlier start
+    of this run, or its teacher's cache, has found. AUTO where nobody knows yet."""
+    if device != "cpu" or not config.teachers:
+        return ""
+    records = [output / CONFIG_FILE] * resume + [cache_of(config, output) / OWNERSHIP.record] * bool(
+        config.teacher_cache
+    )
+    found = (read_json(record, remedy="delete it").get("teacher_precision") for record in records if record.exists())
+    return next((str(each) for each in found if each is not None), AUTO)
 
 
 def cache_of(config: RunConfig, output: Path) -> Path:

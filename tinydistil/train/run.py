@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -21,6 +21,7 @@ from tinydistil.base.ranks import Ranks, attempt, environment, joined
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefetched
 from tinydistil.distill.gather import GatheringTrainer
+from tinydistil.distill.options import AUTO
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import (
     FITTED,
@@ -34,6 +35,7 @@ from tinydistil.distill.teacher.cached import (
 )
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner, TeacherStates
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.sentence_folder import declaration_of
 from tinydistil.train.estimate import estimate, seconds_after, training_s
 from tinydistil.train.loop import Loop
@@ -47,7 +49,7 @@ from tinydistil.train.outcome import STUDENT, Outcome, held_out_loss, masked_lm_
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, cache_of, make_batches, make_plan, ownership
 from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
-from tinydistil.train.teachers import start_projected, start_with_words
+from tinydistil.train.teachers import settle_precision, start_projected, start_with_words
 
 METRICS = "metrics.jsonl"
 # While the rest of a cache takes longer, the time left is told with that of training.
@@ -107,7 +109,10 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     The folder `plan.output` gets run.json, environment.json, metrics.jsonl, checkpoints/, outcome.json and
     student/. An earlier run's checkpoints there are gone on from. Raises InputError where a weight is missing.
     """
-    loop = build(plan, ranks)
+    teachers = load_teachers(plan)
+    if plan.config.teacher_precision == AUTO or ranks.world_size > 1:  # of ranks any may have found what it was before
+        plan = settle_precision(plan, teachers, partial(make_batches, plan, "train"), ranks)
+    loop = build(plan, ranks, teachers)
     with ranks.agreed():
         if ranks.is_main:  # only now: a folder where no model could be built is not a run's yet
             for file, values in ((CONFIG_FILE, plan.origin), ("environment.json", environment(ranks))):
@@ -124,10 +129,9 @@ def execute(plan: Plan, ranks: Ranks) -> Outcome | None:
     return write_results(plan, loop) if finished else None
 
 
-def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
+def build(plan: Plan, ranks: Ranks, teachers: Sequence[BertForMaskedLM | BertModel]) -> Loop[MaskedBatch]:
     """Everything that a run needs, wired: models, batches, optimizer, checkpoints; resumed where there is something."""
     config = plan.config
-    teachers = load_teachers(plan)
     teacher = teachers[0] if teachers else None
     torch.manual_seed(config.train.seed)
     student = build_student(plan, teacher)

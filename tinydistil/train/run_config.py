@@ -21,16 +21,21 @@ from tinydistil.base.config import (
 )
 from tinydistil.base.errors import require
 from tinydistil.batches.sampling import MaskConfig, OrderConfig
-from tinydistil.distill.options import EMBEDDINGS, CacheConfig, RepresentationOptions
+from tinydistil.distill.options import AUTO, EMBEDDINGS, CacheConfig, RepresentationOptions
 from tinydistil.distill.recipe import HALF, RECIPES, RUNS, Recipe, with_changes
 from tinydistil.model.config import Shape
 
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked, table="optimizer"):
-    """AdamW (Loshchilov & Hutter 2019) as BERT used it; `clip_norm` limits the whole gradient's norm, 0 does not."""
+    """AdamW (Loshchilov & Hutter 2019) as BERT used it; `clip_norm` limits the whole gradient's norm, 0 does not.
+
+    word_rate: what the learning rate of word embeddings is multiplied by. Each is in few batches, so that its gradient
+    has less noise than those of the layers, and bears a higher rate.
+    """
 
     learning_rate: Positive = 5e-4
+    word_rate: Positive = 1.0
     weight_decay: NonNegative = 0.01
     beta1: Annotated[float, Range(0, 1, without=(1,))] = 0.9
     beta2: Annotated[float, Range(0, 1, without=(1,))] = 0.999
@@ -118,7 +123,8 @@ class StudentConfig(Checked, table="student"):
     """Who learns, and from where.
 
     model: a folder, a hub name, a shape "LAYERSxWIDTH" such as "2x128" for a new model, see `Shape`, or "half": as
-    the teacher, with half its layers. start: its "own" weights, "random" ones of its shape, "layers" of the
+    the teacher, with half its layers. start: its "own" weights, "random" ones of its shape, "neighbours": random,
+    but begun to look at the words beside each, see `distill.initialise`; "layers" of the
     teacher, taken evenly (a shape as wide as the teacher), or "projected": the teacher's weights in fewer
     dimensions (a shape no wider), see `distill.projected`. vocabulary: its "own" or the "teacher"'s; "" leaves it
     to the recipe. tokenizer: folder of its own vocabulary where `model` brings none, or of another that its own
@@ -131,7 +137,7 @@ class StudentConfig(Checked, table="student"):
     """
 
     model: str = "2x128"
-    start: Annotated[str, OneOf(("own", "random", "layers", "projected"))] = "own"
+    start: Annotated[str, OneOf(("own", "random", "neighbours", "layers", "projected"))] = "own"
     vocabulary: Annotated[str, OneOf(("", "own", "teacher"))] = ""
     tokenizer: str = ""
     layers: Annotated[int, Range(0, 1000)] = 0
@@ -160,15 +166,17 @@ class RunConfig(Checked):
     `distill.several`; the first of them is the one that the student may start from.
     teacher_cache: folder in which what the teacher says is kept for all sequences and `train.mask.epochs` epochs of
     masks; "inside" the run's own; "" asks the teacher itself each time. cache: how it is kept.
-    teacher_precision: what the teacher computes in, see `distill.teacher`; "" is what training does, "fastest" int8 or
-    bfloat16 where the device has instructions for it. teacher_prefix: what the teacher reads before every text, as E5
-    reads "query: "; "" is the default prompt that its folder declares, where the recipe compares sequences.
+    teacher_precision: what the teacher computes in, one of `live.PRECISIONS`; "" is what training does; "auto" is that
+    on CUDA and for a small teacher, else the fastest that is exact enough in a trial at the start, see `distill.teacher
+    .precision`, or what an earlier start of the run, or its cache, has found. teacher_prefix: what the teacher reads
+    before every text, as E5 reads "query: "; "" is the default prompt that its folder declares, where the recipe
+    compares sequences.
     """
 
     train: TrainConfig
     recipe: Recipe = RECIPES["total"]
     teacher: str | tuple[str, ...] = ""
-    teacher_precision: str = ""
+    teacher_precision: str = AUTO
     teacher_prefix: str = ""
     student: StudentConfig = field(default_factory=StudentConfig)
     shards: str = ""
@@ -186,7 +194,7 @@ class RunConfig(Checked):
         self._check_text()
         taking = student.start if student.start in ("layers", "projected") else ""
         for option, value in (
-            ("teacher_precision", self.teacher_precision),
+            ("teacher_precision", self.teacher_precision.removeprefix(AUTO)),
             ("teacher_cache", self.teacher_cache),
             ("teacher_prefix", self.teacher_prefix),
             ("student.start", taking),
@@ -208,7 +216,7 @@ class RunConfig(Checked):
             of_sentences = (each.options for each in recipe.parts if "pooled" in each.options.needs.teacher)
             begins = [each for each in of_sentences if isinstance(each, RepresentationOptions) and each.begins_words]
             require(
-                bool(begins) and (student.start == "random" or student.shape is not None),
+                bool(begins) and (student.start in ("random", "neighbours") or student.shape is not None),
                 "student.embeddings 'encoded' begins a new student with the teacher's vectors as a term of sentences "
                 "projects them (recipe.projection pca, random, or student-to-teacher, which is neither centred nor "
                 "whitened); give recipe vectors, and as student.model a shape (or student.start=random), or leave it "

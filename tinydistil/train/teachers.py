@@ -1,6 +1,7 @@
-"""Several teachers that are to teach together; what a student begins with of what its teachers know."""
+"""Several teachers that are to teach together; what they compute in; what a student begins with of what they know."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,10 +9,11 @@ import torch
 from tinydistil.base.errors import require
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.distill.options import Needs
+from tinydistil.distill.options import AUTO, Needs, values_of
 from tinydistil.distill.projected import encode_words, project_teacher, start_encoded
+from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.teacher.cached import WORDS, TeacherCache
-from tinydistil.distill.teacher.live import LiveTeacher
+from tinydistil.distill.teacher.live import PRECISIONS, LiveTeacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.distill.terms.representation import Pooled, random_directions
 from tinydistil.model.bert import BertForMaskedLM, BertModel
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 # For a projected start: a feed-forward layer of 2 x 128 has 512 neurons to be fitted. Of BERT-base, more tokens would
 # take gigabytes.
 _PROJECTION_SEQUENCES, _PROJECTION_TOKENS = 256, 32_768
+# Of the text by which a precision is chosen: of BERT-base a pass of 0.2 s in float32 on a core with AVX-512.
+_TRIAL_TOKENS = 256
 
 
 def check_together(teachers: "Sequence[ModelFolder]", needs: Needs) -> None:
@@ -59,6 +63,56 @@ def check_together(teachers: "Sequence[ModelFolder]", needs: Needs) -> None:
             f"{both}: one counts its prompt {first.prefix!r} in the mean of a sequence, the other does not, as their "
             "folders declare (include_prompt); give one of them alone",
         )
+
+
+def settle_precision(
+    plan: "Plan",
+    teachers: Sequence[BertForMaskedLM | BertModel],
+    batches: Callable[[], MaskedBatches | None],
+    ranks: Ranks,
+    say: Callable[[str], None] = print,
+) -> "Plan":
+    """`plan` with what the teachers compute in: rank 0's, by a trial on text of `batches` where it is AUTO.
+
+    A run that goes on has it from the first start: another trial might find another, and so other bits.
+    """
+    known, precision = ("", *PRECISIONS), plan.config.teacher_precision
+    with ranks.agreed("try what the teacher computes in"):
+        if ranks.is_main and precision == AUTO:
+            precision = _fastest(plan.config.recipe, teachers, batches(), say)
+    index = torch.tensor(known.index(precision) if ranks.is_main else 0)
+    ranks.broadcast_([index])
+    return replace(plan, config=replace(plan.config, teacher_precision=known[int(index)]))
+
+
+def _fastest(
+    recipe: Recipe,
+    teachers: Sequence[BertForMaskedLM | BertModel],
+    batches: MaskedBatches | None,
+    say: Callable[[str], None],
+) -> str:
+    """The precision in which `teachers` are fastest, of those that are exact enough; `say` hears how all of them do."""
+    from tinydistil.distill.teacher.precision import Reading, fastest, table_of, tried  # which other runs do without
+
+    assert batches is not None, "checked by the plan"
+    batch = sample_of(batches, max(1, round(_TRIAL_TOKENS * batches.batch_size / batches.mean_tokens)))
+    view = batch.teacher or batch
+    ids = view.input_ids if recipe.teacher_sees == "masked" else view.original_ids
+    models = [each.eval() for each in teachers]
+
+    def read() -> list[Reading]:
+        found = []
+        for model in models:
+            hidden = model.encoder(ids, view.attention_mask).last_hidden
+            words = []
+            if isinstance(model, BertForMaskedLM) and recipe.soft and len(batch.positions):
+                words = [(model.decoding_at(hidden, batch.positions), values_of(recipe.temperature)[0])]
+            found.append(Reading(hidden[view.valid_mask], words))
+        return found
+
+    trials = tried(models, [(ids, view.attention_mask)], read)
+    say(table_of(trials))
+    return fastest(trials)
 
 
 def start_projected(
