@@ -142,7 +142,7 @@ def make_part(
         mine = {
             path_of(folder, file, unit)
             for file, count in (units or {}).items()
-            for unit in range(count)
+            for unit in range(count if file < len(job.files) else 0)
             if shares.part_of(file, unit) == part.number
         }
         was_finished = units is not None and mine <= there.keys()
