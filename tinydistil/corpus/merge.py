@@ -1,7 +1,7 @@
 """The shards that one machine would have made, from the parts that several have: `prepare` with outcomes that are read.
 
-The merge reads the input once more, at some 80 MB/s, and does what looks at all documents; it goes on after a break as
-`prepare` does.
+The merge reads the input once more and does what looks at all documents, 32 MB/s together (19 MB of blogs, a core of an
+AMD EPYC), where a core makes outcomes at 2.5; it goes on after a break as `prepare` does.
 """
 
 from collections.abc import Iterable, Iterator
