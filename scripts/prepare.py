@@ -2,8 +2,9 @@
 
     python scripts/prepare.py --input corpus/ --output shards/ --tokenizer bertimbau/
 
-Run it again after an interruption, with the same arguments, and it goes on where it was. Exit codes: 0 done,
-2 wrong input, 75 stopped by a signal.
+Run it again after an interruption, with the same arguments, and it goes on where it was. Many machines share the work
+with --part 1/N to --part N/N, in any order and at once, and the same command with --merge makes the shards of their
+parts that one machine makes. Exit codes: 0 done, 2 wrong input, 75 stopped by a signal.
 """
 
 import argparse
@@ -34,7 +35,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--sample-dropped", type=int, metavar="K", help="write K examples of each rule to samples.jsonl")
     add("--seed", type=int, help="of the split and the samples (default 0)")
     add("--overwrite", action="store_true", help="discard what an earlier run left in --output")
-    add("--verify", action="store_true", help="only check the shards in --output against their hashes")
+    kind = parser.add_mutually_exclusive_group().add_argument
+    kind("--part", metavar="I/N", help="do the I-th of N equal parts of the work, for --merge")
+    kind("--merge", action="store_true", help="make the shards of all parts in --output")
+    kind("--verify", action="store_true", help="only check the shards in --output against their hashes")
     return parser.parse_args()
 
 
@@ -42,6 +46,8 @@ with importing(parse_arguments):
     from tinydistil.base.errors import STOPPED_EXIT_CODE, Stopped, stopping
     from tinydistil.batches.manifest import check_fit
     from tinydistil.batches.shards import verify
+    from tinydistil.corpus.merge import merge
+    from tinydistil.corpus.parts import Part, make_part
     from tinydistil.corpus.pool import available_cores
     from tinydistil.corpus.prepare import Job, prepare
     from tinydistil.corpus.prepare_config import PrepareConfig
@@ -75,16 +81,39 @@ def job_of(arguments: argparse.Namespace) -> Job:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prepare, with a progress display, and print the result."""
-    job = job_of(arguments)
+    """Prepare, or merge parts, with a progress display, and print the result."""
+    idle = "--workers share what looks at one document, which the parts have done; leave them out with --merge"
+    require(not arguments.merge or arguments.workers is None, idle)
+    job, output, overwrite = job_of(arguments), arguments.output, arguments.overwrite
     if notes := job.notes():
         print(f"note: {notes}", file=sys.stderr)
-    workers = available_cores() if arguments.workers is None else arguments.workers
     with closing(Progress(job.plain_bytes())) as progress:
-        prepared = prepare(job, arguments.output, workers=workers, progress=progress, overwrite=arguments.overwrite)
+        if arguments.merge:
+            prepared = merge(job, output, progress=progress, overwrite=overwrite)
+        else:
+            prepared = prepare(job, output, workers=workers_of(arguments), progress=progress, overwrite=overwrite)
     if prepared.was_finished:
-        print(f"{arguments.output} is finished already; nothing to do (--overwrite makes it anew)")
+        print(f"{output} is finished already; nothing to do (--overwrite makes it anew)")
     print(describe(prepared.manifest))
+
+
+def run_part(arguments: argparse.Namespace) -> None:
+    """Do one part of the work, with a progress display, and print what became of it."""
+    part, job, output = Part.parse(arguments.part), job_of(arguments), arguments.output
+    total, overwrite = job.plain_bytes(), arguments.overwrite
+    with closing(Progress(None if total is None else total // part.of)) as progress:
+        made = make_part(job, output, part, workers=workers_of(arguments), progress=progress, overwrite=overwrite)
+    if made is None:
+        print(f"{output} is finished already; nothing to do")
+        return
+    already = " already; nothing to do" * made.was_finished
+    documents = f"{made.documents:,} documents, {made.bytes / 1e6:,.1f} MB"
+    print(f"part {part} is finished{already}: {documents}. Once all {part.of:,} are, --merge makes the shards")
+
+
+def workers_of(arguments: argparse.Namespace) -> int:
+    """How many processes share the work on documents."""
+    return available_cores() if arguments.workers is None else int(arguments.workers)
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -106,7 +135,7 @@ def main() -> None:
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stopping():
-            check(arguments) if arguments.verify else run(arguments)
+            (check if arguments.verify else run_part if arguments.part is not None else run)(arguments)
     except Stopped as stop:
         print(f"stopped by {stop}; the same command goes on after the last finished segment", file=sys.stderr)
         sys.exit(STOPPED_EXIT_CODE)

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 # From the innermost room out: a room imports from those before it.
 CORE = ("base", "tokenizer", "model", "batches", "distill", "train")
 TOOLS = ("corpus", "evaluate", "tasks", "demo")
-FORBIDDEN = {"transformers", "accelerate", "datasets", "sentence_transformers", "sklearn", "seqeval"}
+FORBIDDEN = {"transformers", "accelerate", "datasets", "sentence_transformers", "sklearn", "seqeval", "datatrove"}
 
 
 def imports_of(path: Path) -> list[str]:

@@ -1,81 +1,67 @@
-"""Past one machine: the step runs unchanged as a map in datatrove, and its outcomes make the same shards.
+"""Past one machine: an engine runs scripts/prepare.py --part, and --merge makes the shards of one machine.
 
 datatrove, since a plain function is a pipeline step to it, the same pipeline runs as local processes or as
-Slurm jobs, and it installs in seconds; Ray and Spark bring a cluster runtime that this map does not need.
+Slurm jobs, and it installs in seconds; Ray and Spark bring a cluster runtime that such tasks do not need.
 """
 
 import json
+import os
 import pickle
 import random
-from collections.abc import Callable, Iterable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tinydistil.corpus.document_step import Outcome
-from tinydistil.corpus.duplicates import DuplicateIndex
+from tests.corpus.test_preparation import contents
 from tinydistil.corpus.prepare import Job
 from tinydistil.corpus.prepare_config import PrepareConfig
 from tinydistil.corpus.readers import read_items
-from tinydistil.corpus.records import BadRecord, Record
-from tinydistil.corpus.segment import Segment
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
+ROOT = Path(__file__).parents[2]
 Writer = Callable[[random.Random], str]
-Worked = Iterator[tuple[Record | BadRecord, Outcome]]
 
 
 @pytest.fixture
-def job(tmp_path: Path, write_text: Writer, cased: Tokenizer) -> Job:
+def corpus(tmp_path: Path, write_text: Writer) -> Path:
     """Three files, with copies across them and a broken line."""
-    source = random.Random(3)
+    source, folder = random.Random(3), tmp_path / "corpus"
+    folder.mkdir()
     texts = [write_text(source) for _ in range(45)]
     for number in range(3):
         mine = [*texts[number * 15 : number * 15 + 15], texts[0], texts[20]]
         lines = [json.dumps({"text": text}) for text in mine] + ["{broken"]
-        (tmp_path / f"part{number}.jsonl").write_text("\n".join(lines))
-    return Job.of([str(tmp_path)], [("cased", cased)], PrepareConfig(max_length=64))
+        (folder / f"part{number}.jsonl").write_text("\n".join(lines))
+    return folder
 
 
-def write_shards(job: Job, worked: Iterable[tuple[Record | BadRecord, Outcome]], folder: Path) -> Segment:
-    """The part that sees all documents: duplicates, split, shards."""
-    folder.mkdir()
-    segment = Segment(job.config, job.step().encoder, DuplicateIndex(job.config.duplicates))
-    for item, outcome in worked:
-        segment.take(item, outcome)
-    segment.write(folder, 0)
-    return segment
-
-
-def test_the_step_runs_as_a_map_in_datatrove(job: Job, tmp_path: Path) -> None:
+def test_an_engine_makes_the_shards_of_one_machine(corpus: Path, cased: Tokenizer, tmp_path: Path) -> None:
     executor = pytest.importorskip("datatrove.executor", reason="datatrove is not installed")
-    step, results = job.step(), tmp_path / "results"
-    results.mkdir()
+    cased.save_pretrained(tmp_path / "cased")
+    command = [sys.executable, str(ROOT / "scripts" / "prepare.py"), "--input", str(corpus), "--tokenizer",
+               str(tmp_path / "cased"), "--max-length", "64", "--set", "segment_mb=0.02"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 
-    def read(data: None, rank: int, world_size: int) -> Iterator[Record | BadRecord]:
-        return read_items(job.files[rank::world_size], job.config.read)
+    def run(*arguments: str) -> None:
+        subprocess.run([*command, *arguments], check=True, env=environment)
 
-    def work(data: Iterator[Record | BadRecord], rank: int, world_size: int) -> Worked:
-        return ((item, step(item)) for item in data)
+    def part(data: None, rank: int, world_size: int) -> None:
+        run("--output", str(tmp_path / "engine"), "--workers", "0", "--part", f"{rank + 1}/{world_size}")
 
-    def save(data: Worked, rank: int, world_size: int) -> None:
-        (results / f"{rank:03d}").write_bytes(pickle.dumps(list(data)))
-
-    pipeline = [read, work, save]
-    executor.LocalPipelineExecutor(pipeline, tasks=3, workers=2, logging_dir=str(tmp_path / "logs")).run()
-    worked = [pair for path in sorted(results.iterdir()) for pair in pickle.loads(path.read_bytes())]
-    segment = write_shards(job, worked, tmp_path / "engine")
-
-    plain = ((item, step(item)) for item in read_items(job.files, job.config.read))
-    expected = write_shards(job, plain, tmp_path / "plain")
-    assert segment.counts == expected.counts
-    assert segment.counts.dropped["unreadable"].documents == 3
-    assert segment.counts.dropped["exact_duplicate"].documents == 6
-    for path in (tmp_path / "plain").iterdir():
-        assert path.read_bytes() == (tmp_path / "engine" / path.name).read_bytes()
+    executor.LocalPipelineExecutor([part], tasks=4, workers=2, logging_dir=str(tmp_path / "logs")).run()
+    run("--output", str(tmp_path / "engine"), "--merge")
+    run("--output", str(tmp_path / "plain"), "--workers", "0")
+    counts = json.loads((tmp_path / "plain" / "manifest.json").read_text())["counts"]
+    assert counts["dropped"]["unreadable"]["documents"] == 3
+    assert counts["dropped"]["exact_duplicate"]["documents"] == 6
+    assert contents(tmp_path / "engine") == contents(tmp_path / "plain")
 
 
-def test_step_and_outcomes_pickle(job: Job) -> None:
+def test_step_and_outcomes_pickle(corpus: Path, cased: Tokenizer) -> None:
+    job = Job.of([str(corpus)], [("cased", cased)], PrepareConfig(max_length=64))
     step = pickle.loads(pickle.dumps(job.step()))
     items = list(read_items(job.files, job.config.read))
     outcomes = list(map(job.step(), items))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.comparison import assert_same_run, latest_of, metrics_of
-from tests.train.processes import RankProcesses, children_of, finish, torchrun
+from tests.train.processes import RankProcesses, children_of, finish, free_port, machine, torchrun
 from tests.train.toy_loop import Run
 from tinydistil.base.errors import STOPPED_EXIT_CODE
 
@@ -71,4 +71,23 @@ def test_sigkill_under_torchrun_with_restarts(unbroken: Run, tmp_path: Path) -> 
             time.sleep(0.05)
     error = finish(run)
     assert run.returncode == 0, error
+    assert_same_run(unbroken.folder, tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the ranks of torchrun in /proc")
+def test_a_machine_that_is_lost_comes_back(unbroken: Run, tmp_path: Path) -> None:
+    """Of two machines one goes, its launcher and its rank, and is started again: the same bits as of a run at rest."""
+    port, arguments = free_port(), ("tests.train.toy_loop", tmp_path, 100, "bfloat16", 0.02)
+    stays = machine(port, *arguments, is_host=True)
+    goes = machine(port, *arguments, is_host=False)
+    while not (tmp_path / "checkpoints").is_dir() or not list((tmp_path / "checkpoints").glob("step-*")):
+        assert stays.poll() is None and goes.poll() is None, finish(stays) + finish(goes)
+        time.sleep(0.05)
+    for process in (goes.pid, *children_of(goes.pid)):
+        os.kill(process, signal.SIGKILL)
+    goes.communicate()
+    returns = machine(port, *arguments, is_host=False)
+    error, other = finish(stays), finish(returns)
+    assert (stays.returncode, returns.returncode) == (0, 0), error + other
+    assert "another rank has gone" in error
     assert_same_run(unbroken.folder, tmp_path)

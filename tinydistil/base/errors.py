@@ -213,11 +213,11 @@ def reason_of(error: InputError | OSError) -> str:
     return reason if len(reason) <= 1000 else f"{reason[:700]} ... {reason[-250:]}"  # the remedy stands at the end
 
 
-def leave_quietly(code: int) -> NoReturn:
+def leave_quietly(code: int, after_s: float = _SPEAKING_S) -> NoReturn:
     """End this process with `code` because another one of the run ends too, and reports the reason; not at once, since
-    torchrun ends all of them as soon as the first has left."""
+    torchrun ends all of them as soon as the first has left, but at SIGTERM."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    signal.sigtimedwait({signal.SIGTERM}, _SPEAKING_S)
+    signal.sigtimedwait({signal.SIGTERM}, after_s)
     sys.exit(code)
 
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from tinydistil.base.errors import InputError, leave_quietly, rank_and_world_size, reason_of, whole_from_environment
@@ -32,6 +33,9 @@ from tinydistil.base.errors import InputError, leave_quietly, rank_and_world_siz
 TIMEOUT, HOST_TIMEOUT = timedelta(minutes=10), timedelta(days=365)
 _NOTICE_S = 5  # after which a rank that meets nobody says so; the others of a node start within a second or two
 _TOLD_AFTER_S = 60.0  # after which a wait is told of, and again each time that it has doubled
+_ASKED_EVERY_S = 0.05  # whether rank 0 has answered
+# torchrun believes a machine that went alive for 15 s after its last sign, and would let the others meet it again.
+_FORGOTTEN_S = 30.0
 _PIECE = timedelta(seconds=1)  # of a wait, between which signals are handled
 
 
@@ -179,7 +183,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         # The one that went has told its reason; fifty lines of traceback here would bury it.
         gone = f"has not answered for {TIMEOUT}" if "timed out" in str(error).lower() else "has gone"
         print(f"rank {rank}: another rank {gone}, leaving", file=sys.stderr, flush=True)
-        raise SystemExit(1) from None
+        # Where its machine lives, torchrun ends this wait with the new meeting.
+        leave_quietly(1, _FORGOTTEN_S if whole_from_environment("GROUP_WORLD_SIZE", least=1) > 1 else 0)
     if world_size > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -188,7 +193,7 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
     """Meet the other ranks. Returns the group of the hosts, where that is not the default one.
 
     torchrun keeps one store over restarts. Under the same keys a restarted rank would find the addresses of the dead
-    (`--master-port` does so, torch 2.13) and wait for them, so each attempt gets keys of its own.
+    (`--master-port` does so, torch 2.13) and wait for them, so each meeting gets keys of its own.
     """
     place = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
     waiting = f"rank {rank} waits for {world_size - 1} others at {place}, {TIMEOUT.total_seconds() / 60:.0f} minutes"
@@ -197,6 +202,7 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
     notice.start()
     try:
         store, _, _ = next(rendezvous("env://", rank, world_size, timeout=TIMEOUT))
+        store = PrefixStore(_meeting(store, rank, world_size), store)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"rank {rank} has not met the others at {place} ({reason}); start with torchrun") from None
@@ -204,9 +210,31 @@ def _join(rank: int, world_size: int) -> dist.ProcessGroup | None:
         notice.cancel()
     cuda = torch.cuda.is_available() and dist.is_nccl_available()
     backend, timeout = ("cpu:gloo,cuda:nccl", TIMEOUT) if cuda else ("gloo", HOST_TIMEOUT)
-    store = PrefixStore(f"tinydistil/{attempt()}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     return dist.new_group(backend="gloo", timeout=HOST_TIMEOUT) if cuda else None
+
+
+def _meeting(store: Store, rank: int, world_size: int) -> str:
+    """A name that the ranks which meet now have in common, and no meeting before: rank 0 makes it, and answers each.
+
+    The number of restarts is none: torchrun counts it for each machine, from 0 on one that is new, and does not count
+    those for a machine that came back.
+    """
+    if rank == 0:
+        name = f"tinydistil/{uuid4().hex}"
+        store.set("tinydistil", name)
+        for other in range(1, world_size):
+            store.set(f"{name}/answer/{other}", store.get(f"{name}/call/{other}").decode())
+        return name
+    mine, until = uuid4().hex, time.monotonic() + TIMEOUT.total_seconds()
+    while time.monotonic() < until:
+        # It may still be that of a rank 0 that is dead, and answers nobody.
+        name = store.get("tinydistil").decode()
+        store.set(f"{name}/call/{rank}", mine)
+        time.sleep(_ASKED_EVERY_S)
+        if store.check([f"{name}/answer/{rank}"]) and store.get(f"{name}/answer/{rank}").decode() == mine:
+            return name
+    raise RuntimeError("rank 0 does not answer")
 
 
 def environment(ranks: Ranks) -> dict[str, object]:

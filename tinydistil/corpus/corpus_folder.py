@@ -4,7 +4,8 @@
     train-000000.safetensors    shards, one a segment and split
     segments/000000.json        counts and shards of segment 0: written last, its presence commits the segment
     segments/000000.state       keys and signatures of its documents (safetensors)
-    manifest.json               written when all segments are; segments/ is removed then
+    parts/                      of a preparation in parts, see `parts`
+    manifest.json               written when all segments are; segments/ and parts/ are removed then
 
 Every file appears whole or not at all (see `files`), and what no committed segment lists is thrown away.
 """
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ from tinydistil.base.files import (
 from tinydistil.batches.manifest import AGAIN, MANIFEST, SPLITS, ShardEntry, entries_of
 from tinydistil.corpus.segment import Counts, Sample, Segment
 
-CONFIG, TABLE, SAMPLES = "config.json", "table.json", "samples.jsonl"
+CONFIG, TABLE, SAMPLES, PARTS = "config.json", "table.json", "samples.jsonl", "parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,25 @@ class OutputFolder:
 
     @classmethod
     @contextmanager
-    def claim(cls, folder: Path, origin: Mapping[str, object], *, overwrite: bool = False) -> "Iterator[OutputFolder]":
+    def claim(
+        cls, folder: Path, origin: Mapping[str, object], *, overwrite: bool = False, merges: bool = False
+    ) -> "Iterator[OutputFolder]":
         """Make or re-enter `folder` for a corpus of `origin`, and lock it against a second run.
 
-        With `overwrite` our files in it go. Raises InputError where another run holds it, where it belongs to another
-        origin (the message names the first field that differs) or holds files that are not ours.
+        With `overwrite` our files in it go, but not the parts if it `merges` them. Raises InputError where another run
+        holds it, where it belongs to another origin (the message names the first field that differs), holds parts that
+        would not be used, or files that are not ours.
         """
         output = cls(folder)
         # Also where the record is there: --overwrite clears, and a mistyped folder must not be touched.
         refuse_strangers(folder, OWNERSHIP.is_ours)
-        with OWNERSHIP.claim(folder, origin, prepare=output._clear if overwrite else lambda: None):
+        require(
+            overwrite or merges or output.finished or not (folder / PARTS).exists(),
+            f"output {str(folder)!r} holds parts of a corpus; scripts/prepare.py --merge makes it of them, --overwrite "
+            "discards them",
+        )
+        clear = partial(output._clear, parts=not merges) if overwrite else lambda: None
+        with OWNERSHIP.claim(folder, origin, prepare=clear):
             output._discard_uncommitted()
             yield output
 
@@ -115,7 +126,8 @@ class OutputFolder:
     def _discard_uncommitted(self) -> None:
         """Remove what a run that was ended left behind. Raises InputError for damage to what it had committed."""
         if self.finished:
-            shutil.rmtree(self._segments, ignore_errors=True)
+            for made_of in (self._segments, self.folder / PARTS):
+                shutil.rmtree(made_of, ignore_errors=True)
             return
         paths = sorted(self._segments.glob("*.json"))
         for number, path in enumerate(paths):
@@ -134,12 +146,13 @@ class OutputFolder:
         for path in {*shards} - listed.keys():
             path.unlink()
 
-    def _clear(self) -> None:
+    def _clear(self, *, parts: bool) -> None:
         # The manifest first: without it nobody takes the rest for a corpus.
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name != MANIFEST):
             if path.is_file() and OWNERSHIP.is_ours(path.name) and path.name != LOCK:
                 path.unlink()
-        shutil.rmtree(self._segments, ignore_errors=True)
+        for made_of in (self._segments, *[self.folder / PARTS] * parts):
+            shutil.rmtree(made_of, ignore_errors=True)
         sync(self.folder)
 
 
@@ -155,8 +168,8 @@ def _read_segment(path: Path) -> Committed:
 
 def _is_ours(name: str) -> bool:
     shard = name.endswith(".safetensors") and name.startswith(tuple(f"{split}-" for split in SPLITS))
-    return shard or name in {MANIFEST, TABLE, SAMPLES, "segments"}
+    return shard or name in {MANIFEST, TABLE, SAMPLES, PARTS, "segments"}
 
 
-_REMEDY = "give the same value, another --output, or start anew with --overwrite (scripts/prepare.py)"
-OWNERSHIP = Ownership(CONFIG, _is_ours, remedy=_REMEDY)
+REMEDY = "give the same value, another --output, or start anew with --overwrite (scripts/prepare.py)"
+OWNERSHIP = Ownership(CONFIG, _is_ours, remedy=REMEDY)

@@ -7,11 +7,13 @@ looks at one document alone (`step`). What looks at all documents, finding dupli
 import gc
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from tinydistil.base.config import to_mapping
 from tinydistil.base.errors import InputError, optional, require
@@ -21,13 +23,15 @@ from tinydistil.batches.shards import ShardBuilder, TokenShards
 from tinydistil.corpus.corpus_folder import CONFIG, SAMPLES, TABLE, OutputFolder
 from tinydistil.corpus.document_step import DocumentStep, single_words
 from tinydistil.corpus.duplicates import DuplicateIndex, EvaluationNgrams
-from tinydistil.corpus.pool import available_cores, cut_batches, worker_pool
+from tinydistil.corpus.pool import Batch, Mapped, available_cores, cut_batches, worker_pool
 from tinydistil.corpus.prepare_config import PrepareConfig, described, find_files
 from tinydistil.corpus.progress import Progress
 from tinydistil.corpus.readers import read_items
 from tinydistil.corpus.records import PROBE_BYTES, DamagedFile, kind_of, open_stream, unpacked_bytes
 from tinydistil.corpus.segment import Counts, Samples, Segment, make_table, packing_efficiency
 from tinydistil.tokenizer.tokenizer import Tokenizer
+
+Made: TypeAlias = Callable[[int, Iterable[Batch]], Mapped]
 
 
 @dataclass(frozen=True)
@@ -117,39 +121,63 @@ class Prepared(NamedTuple):
     was_finished: bool
 
 
-def prepare(job: Job, output: Path, *, workers: int, progress: Progress, overwrite: bool = False) -> Prepared:
+def prepare(
+    job: Job, output: Path, *, workers: int, progress: Progress, overwrite: bool = False, made: Made | None = None
+) -> Prepared:
     """Make, go on making, or just find finished, the corpus of `job` in folder `output`.
 
-    `workers` processes do the work, 0 and 1 mean this process alone; they change nothing but the time it takes. Raises
-    InputError for whatever is wrong with input, options or output, and where no document is kept. After an exception of
-    any kind the same call goes on behind the last committed segment.
+    `workers` processes do the work, 0 and 1 mean this process alone; they change nothing but the time it takes. made:
+    gives outcomes that were made elsewhere (see `parts`), behind so many items of the input. Raises InputError for
+    whatever is wrong with input, options or output, and where no document is kept. After an exception of any kind the
+    same call goes on behind the last committed segment.
     """
+    check_workers(workers)
+    # Both may refuse; only then is the output folder touched.
+    step, origin = job.step(), same_tokenizers(job.origin(), output)
+    with (
+        without_collecting(),
+        OutputFolder.claim(output, origin, overwrite=overwrite, merges=made is not None) as folder,
+    ):
+        was_finished = folder.finished
+        if not was_finished:
+            _make_segments(job, step, folder, workers, progress, made)
+            _finish(job, step, folder, origin)
+        for split in SPLITS if was_finished else ():
+            TokenShards.open(output, split=split)  # for what has happened to it since
+        return Prepared(check_fit(output, None, None), was_finished)
+
+
+def check_workers(workers: int) -> None:
+    """Raise InputError for more processes than could be of use."""
     most = 16 * available_cores()  # starting a process takes 0.3 s of a core
     require(workers <= most, f"--workers must be <= {most}, 16 for each core of this machine, got {workers}")
-    # Both may refuse; only then is the output folder touched.
-    step, origin = job.step(), job.origin()
-    record = read_json(output / CONFIG) if (output / CONFIG).is_file() else {}
+
+
+def same_tokenizers(origin: dict[str, object], folder: Path) -> dict[str, object]:
+    """`origin` with the tokenizers' folders of the record in `folder`, where they are the same and have moved."""
+    record = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     for side in ("tokenizer", "student_tokenizer"):
         before, now = record.get(side), origin[side]
         if isinstance(before, dict) and isinstance(now, dict) and before.get("fingerprint") == now["fingerprint"]:
-            now["folder"] = before.get("folder")  # of the same tokenizer, which may have moved
+            now["folder"] = before.get("folder")
+    return origin
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Documents leave no reference cycles, and looking for some costs a tenth of the time."""
     collecting = gc.isenabled()
-    gc.disable()  # documents leave no reference cycles, and looking for some costs a tenth of the time
+    gc.disable()
     try:
-        with OutputFolder.claim(output, origin, overwrite=overwrite) as folder:
-            was_finished = folder.finished
-            if not was_finished:
-                _make_segments(job, step, folder, workers, progress)
-                _finish(job, step, folder, origin)
-            for split in SPLITS if was_finished else ():
-                TokenShards.open(output, split=split)  # for what has happened to it since
-            return Prepared(check_fit(output, None, None), was_finished)
+        yield
     finally:
         if collecting:
             gc.enable()
 
 
-def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress) -> None:
+def _make_segments(
+    job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress, made: Made | None
+) -> None:
     config, done = job.config, folder.counts()
     progress.start(done.read.documents, done.bytes)
     # Exactly what an uninterrupted run would know here: the kept documents, in their order.
@@ -161,7 +189,7 @@ def _make_segments(job: Job, step: DocumentStep, folder: OutputFolder, workers: 
     segment = Segment(config, step.encoder, index)
     # Skipping decompresses again, at some 80 MB/s; positions in a .gz would save that and cost an index.
     batches = cut_batches(read_items(job.files, config.read), round(config.segment_mb * 1_000_000), skip=done.items)
-    with worker_pool(step, workers) as mapped:
+    with worker_pool(step, workers) if made is None else nullcontext(partial(made, done.items)) as mapped:
         for batch, outcomes in mapped(batches):
             for item, outcome in zip(batch.items, outcomes, strict=True):
                 segment.take(item, outcome)

@@ -15,6 +15,7 @@ from tinydistil.base.files import difference, read_json, write_json
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.manifest import MANIFEST
 from tinydistil.corpus.clean import clean_document
+from tinydistil.corpus.pool import available_cores
 from tinydistil.corpus.prepare import Job, prepare
 from tinydistil.corpus.prepare_config import PrepareConfig, RawRunConfig, described, find_files, resolve_raw
 from tinydistil.corpus.progress import Progress
@@ -39,15 +40,27 @@ class RawText(TokenText):
     job: Job
 
     def prepare(
-        self, ranks: Ranks, *, workers: int, say: Callable[[str], None], later: Callable[[int], float] | None = None
+        self,
+        ranks: Ranks,
+        *,
+        workers: int | None,
+        say: Callable[[str], None],
+        later: Callable[[int], float] | None = None,
     ) -> None:
-        """Make the shards, or find them finished. Rank 0 works, the others wait. later: see `Progress`."""
+        """Make the shards, or find them finished. Rank 0 works, with all cores that it may use where no `workers` are
+        given, and tells how far it is; the others wait as long as it takes, and say so. later: see `Progress`.
+
+        Training cannot begin on the first segments: its order is a permutation of all sequences, so already the first
+        batch may need the last one.
+        """
         with ranks.agreed("prepare the corpus"):
             if ranks.is_main:
                 if notes := self.job.notes():
                     print(f"note: {notes}", file=sys.stderr)
                 with closing(Progress(self.job.plain_bytes(), later=later)) as progress, stopping():
-                    prepared = prepare(self.job, self.shards, workers=workers, progress=progress)
+                    # Not torch's threads, of which torchrun gives each rank one.
+                    processes = available_cores() if workers is None else workers
+                    prepared = prepare(self.job, self.shards, workers=processes, progress=progress)
                 if not prepared.was_finished:
                     say(describe(prepared.manifest))
         _require_seen(self.shards / MANIFEST, ranks)

@@ -42,7 +42,7 @@ def add_run_arguments(parser: Parser) -> None:
     add("--seed", "of weights, order, masks and dropout (default 1)", "train.seed", type=int)
     add("--device", "auto (default), cpu or cuda", default="auto")
     # more than this many processes no machine has cores for
-    add("--workers", "with --corpus: processes that prepare it (default 2)", type=within(Range(0, 1024)))
+    add("--workers", "with --corpus: processes that prepare it (default: one per core)", type=within(Range(0, 1024)))
     add("--resume", going_on, nargs="?", const="auto", choices=("never", "auto"), default="never", metavar=None)
     parser.add_argument("--dry-run", action="store_true", help=nothing)
     add("--config", "options, see RunConfig; flags and --set go over it", type=Path, metavar="FILE.toml")

@@ -82,7 +82,12 @@ class TokenText:
     files: int = 0
 
     def prepare(
-        self, ranks: Ranks, *, workers: int, say: Callable[[str], None], later: Callable[[int], float] | None = None
+        self,
+        ranks: Ranks,
+        *,
+        workers: int | None,
+        say: Callable[[str], None],
+        later: Callable[[int], float] | None = None,
     ) -> None:
         """Make the shards. These are there."""
 

@@ -86,9 +86,8 @@ def run_command(arguments: argparse.Namespace, plan_of: Callable[[Ranks, bool], 
                 # The record is written once the models are built: a command that is refused leaves none.
                 owner = ownership(plan.config, plan.output)
                 stack.enter_context(owner.claim(plan.output, plan.origin, resume=resume, record_now=False))
-        workers = 2 if arguments.workers is None else arguments.workers
         try:
-            plan.text.prepare(ranks, workers=workers, say=print, later=partial(seconds_after, plan, ranks))
+            plan.text.prepare(ranks, workers=arguments.workers, say=print, later=partial(seconds_after, plan, ranks))
             outcome = execute(plan, ranks)  # which writes the teacher's cache first, where one is asked for
         except Stopped as stop:
             print(f"stopped by {stop} while preparing; the same command goes on", file=sys.stderr)
