@@ -151,7 +151,7 @@ def settings_of(args: argparse.Namespace, row: str, number: int) -> list[str]:
     """Of the `number`-th stage of a row, all but budget, seed and where a stage before has led."""
     vocabulary, stages = ROWS[row]
     recipe, own = stages[number] if stages else ("mlm", ())
-    taught = (f"teacher={args.teacher}", "teacher_precision=fastest", "teacher_cache=inside")
+    taught = (f"teacher={args.teacher}", "teacher_precision=auto", "teacher_cache=inside")
     words = args.output / "text" / "vocabulary" if vocabulary == OWN else args.teacher
     given = () if vocabulary == TEACHERS and recipe != "mlm" else (f"student.tokenizer={words}",)
     return [
