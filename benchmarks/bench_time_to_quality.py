@@ -11,8 +11,10 @@ sentences, then on twice as many, and so on, until the last threshold is reached
 The clock holds all from raw text on: reading and cleaning it, the vocabulary, for ours also the preparation of all of
 the corpus, the teacher, training, writing, and starting Python. What comes before the teacher is the same for all runs
 of a row, so it is done and timed once and counted with each. Measuring is not on the clock. What others do and where
-they are treated more kindly than their examples: peer_sentence_vectors.py. What is done is kept in --runs, the same
-command goes on; a run that was interrupted begins anew, so that its time is whole.
+they are treated more kindly than their examples: peer_sentence_vectors.py. Minutes are a wall clock's, so nothing else
+may run; the CPU minutes beside them show whether it did. Of more cores than --threads name them: `taskset -c 0,1 python
+...`, as reading text and learning a vocabulary take all that they may. What is done is kept in --runs, the same command
+goes on; a run that was interrupted begins anew, so that its time is whole.
 """
 
 import argparse
@@ -91,30 +93,34 @@ def expected(found: Sequence[Run]) -> float:
 def measured(args: argparse.Namespace, name: str, sentences: int) -> Run:
     """One run: its minutes, its student's quality and size."""
     row, folder = ROWS[name], args.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{sentences}"
-    seconds = sum(timed(args.runs / stage, STAGES[stage], args) for stage in row.before)
-    seconds += timed(folder, lambda args, folder: row.train(args, sentences, folder), args)
+    parts = [timed(args.runs / stage, STAGES[stage], args) for stage in row.before]
+    parts.append(timed(folder, lambda args, folder: row.train(args, sentences, folder), args))
     result = folder / "result.json"
     if not result.exists():
         plan = folder / "run.json"
         precision = str(read_json(plan)["teacher_precision"]) if plan.exists() else "float32"
-        run = {"row": name, "sentences": sentences if row.grows else 0, "minutes": seconds / 60, "precision": precision}
-        write_json(result, run | quality(args, folder / "student"))
+        minutes, cpu_minutes = (sum(seconds) / 60 for seconds in zip(*parts, strict=True))
+        run = {"row": name, "sentences": sentences if row.grows else 0, "minutes": minutes, "cpu_minutes": cpu_minutes}
+        write_json(result, run | {"precision": precision} | quality(args, folder / "student"))
         for large in ("cache", "checkpoints"):
             shutil.rmtree(folder / large, ignore_errors=True)
     run = dict(read_json(result))
-    print(f"{name}: {run['sentences']:,} sentences, {run['minutes']:.1f} min, Pearson {run['pearson']:.3f}", flush=True)
+    print(*cells_of(run), sep="  ", file=sys.stderr, flush=True)
     return run
 
 
-def timed(folder: Path, work: Callable[[argparse.Namespace, Path], None], args: argparse.Namespace) -> float:
-    """Seconds that `work` took to make `folder`, now or in an earlier start of this program."""
+def timed(
+    folder: Path, work: Callable[[argparse.Namespace, Path], None], args: argparse.Namespace
+) -> tuple[float, float]:
+    """Seconds and CPU seconds that `work` took to make `folder`, now or in an earlier start of this program."""
     seconds = folder.with_suffix(".seconds")
     if not seconds.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), sum(os.times()[:4])
         work(args, folder)
-        seconds.write_text(str(time.perf_counter() - began))
-    return float(seconds.read_text())
+        write_json(seconds, {"wall": time.perf_counter() - began, "cpu": sum(os.times()[:4]) - cpu_began})
+    found: dict[str, Any] = read_json(seconds)
+    return found["wall"], found["cpu"]
 
 
 def call(args: argparse.Namespace, script: Path, *options: object) -> None:
@@ -207,18 +213,23 @@ def thresholds_table(args: argparse.Namespace, found: dict[str, list[Run]]) -> T
             reached = [run["minutes"] for run in runs if run["pearson"] >= threshold]
             cells.append(f"{min(reached):.1f}" if reached else f"not in {longest:.1f} (best {best:.3f})")
         lines.append((name, f"{runs[0]['parameters'] / 1e6:.2f} M", runs[0]["precision"], *cells))
-    title = f"minutes to a zero-shot Pearson on ASSIN 2 ({' and '.join(args.splits)}); {args.student} of a vocabulary "
-    title += f"of {args.vocab_size:,}, teacher {args.teacher.name}, {args.threads} threads, student in float32"
+    title = (
+        f"minutes to a zero-shot Pearson on ASSIN 2 ({' and '.join(args.splits)}), {machine()['processor']}, threads: "
+    )
+    title += f"{args.threads}; {args.student}, float32, vocabulary of {args.vocab_size:,}, teacher {args.teacher.name}"
     return Table(title, ("row", "parameters", "teacher in", *map(str, args.thresholds)), tuple(lines))
 
 
 def runs_table(found: dict[str, list[Run]]) -> Table:
     """What each run came to."""
-    lines = (
-        (name, f"{run['sentences']:,}" if run["sentences"] else "-", f"{run['minutes']:.1f}", f"{run['pearson']:.3f}")
-        for name, runs in found.items() for run in runs
-    )  # fmt: skip
-    return Table("each run", ("row", "sentences", "minutes", "Pearson"), tuple(lines))
+    lines = (cells_of(run) for runs in found.values() for run in runs)
+    return Table("each run", ("row", "sentences", "minutes", "CPU minutes", "Pearson"), tuple(lines))
+
+
+def cells_of(run: Run) -> tuple[str, ...]:
+    """A run as a line of the table."""
+    sentences = f"{run['sentences']:,}" if run["sentences"] else "-"
+    return run["row"], sentences, *(f"{run[name]:.1f}" for name in ("minutes", "cpu_minutes")), f"{run['pearson']:.3f}"
 
 
 def parse_arguments() -> argparse.Namespace:
