@@ -12,6 +12,7 @@ from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.terms.base import ModelStates, State, TeacherStates, between
 from tinydistil.distill.terms.layerwise import read_between
 from tinydistil.model.bert import BertForMaskedLM, BertModel
+from tinydistil.model.layers import has_bfloat16, instructions
 from tinydistil.model.quantised import check_engine
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -66,21 +67,10 @@ def fastest_precision(device: torch.device) -> str:
     """What `device` computes fastest in, by the instructions that it has."""
     # Of e5-small, short sentences per second on two cores of an AMD EPYC: int8 864, bfloat16 594, float32 410. Its
     # pooled vectors in int8 and in float32 have a mean cosine of 0.9996, of 0.997 without what all have in common.
-    has = _instructions()
+    has = instructions()
     if device.type == "cpu" and not has.get("amx_bf16") and (has.get("avx512_vnni") or has.get("avx_vnni")):
         return "int8"
-    return "bfloat16" if _has_bfloat16(device) else "float32"
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    # On AVX2 it takes 5 to 7 times the time of float32.
-    has = _instructions()
-    return device.type == "cuda" or bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
-def _instructions() -> Mapping[str, object]:
-    found: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # which torch 2.10 may lack
-    return found
+    return "bfloat16" if has_bfloat16(device) else "float32"
 
 
 def check_teacher_precision(precision: str, device: torch.device) -> None:
@@ -88,7 +78,7 @@ def check_teacher_precision(precision: str, device: torch.device) -> None:
     if precision not in ("", *PRECISIONS):
         raise InputError(f"teacher_precision {precision!r} is unknown{nearest(precision, (*PRECISIONS, FASTEST))}")
     require(
-        precision != "bfloat16" or _has_bfloat16(device),
+        precision != "bfloat16" or has_bfloat16(device),
         "teacher_precision 'bfloat16' is for CUDA and for CPUs that have instructions for it; this one would take "
         "several times as long as for float32. Leave it out, or choose int8",
     )
