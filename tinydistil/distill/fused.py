@@ -21,9 +21,10 @@ from tinydistil.distill.recipe import check_divergence
 from tinydistil.model.bert import Decoding
 from tinydistil.model.layers import Compiled, by_onednn, linear
 
-# Positions of a chunk, at most: two matrices of 128 x 30,000 floats are 30 MiB, about what a shared cache holds. A
+# Positions of a chunk, at most: two matrices of 128 x 30,000 floats are 29 MiB, about what a shared cache holds. A
 # product packs the vocabulary matrix anew for each chunk: with 64 positions that is a sixth of the teacher's time.
-CHUNK = 128
+# 16 bits need copies beside them.
+CHUNK, CHUNK_OF_16_BITS = 128, 96
 # Tokens that one product by oneDNN sums over: over 29,794 it errs 1.7 times as much as MKL's, over these 1.3.
 SUMMED = 1024
 # Compiling takes some ten seconds, once a machine; below this vocabulary a run hardly gets them back.
@@ -64,14 +65,15 @@ def fused_vocabulary_loss(
     soft: float | Tensor,
     temperature: float | Tensor = 2.0,
     divergence: str = "forward",
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     compiled: bool | None = None,
 ) -> VocabularyLoss:
     """`vocabulary_loss` in little memory.
 
     Weights and temperature may be scalars of any value: none is a constant of compiled code; a weight that is the
-    number 0 leaves its part out. chunk: positions at a time; never changes the result beyond rounding. compiled: by
-    torch.compile; None leaves it to the size of the vocabulary. Raises InputError as `vocabulary_loss` does.
+    number 0 leaves its part out. chunk: positions at a time; never changes the result beyond rounding; None leaves it
+    to the precision. compiled: by torch.compile; None leaves it to the size of the vocabulary. Raises InputError as
+    `vocabulary_loss` does.
     """
     if not isinstance(temperature, Tensor):  # a tensor is a term's, whose options are checked
         check_divergence(divergence, temperature, sparse=isinstance(teacher, SparseTargets))
@@ -91,6 +93,7 @@ def fused_vocabulary_loss(
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     scales = Scales(hard_scale, soft_scale, heat, (soft_scale * heat).to(exact), (1 / heat).to(exact))
     compiled = len(student.weight) >= COMPILED_FROM if compiled is None else compiled
+    chunk = chunk or (CHUNK if dtype == exact else CHUNK_OF_16_BITS)
     total, hard_sum, soft_sum = _Fused.apply(  # type: ignore[no-untyped-call]
         student.rows, student.weight, student.bias, dtype, targets, teacher if has_soft else None, scales,
         Form(has_hard, has_soft, divergence, gradient=False), chunk, compiled,
@@ -178,19 +181,21 @@ class _Fused(torch.autograd.Function):
                     logits.scatter_(1, sparse.ids, logits.gather(1, sparse.ids) - shares)
                 if form.hard:
                     logits.scatter_add_(1, target_ids, torch.where(valid_mask, -scales.hard.to(exact), 0.0)[:, None])
-                grad_logits = logits[:size]
-                bias_grad += grad_logits.sum(0)
-                rounded = grad_logits.to(rows_grad.dtype)
-                for part, tokens in zip(torch.split(rounded, summed, 1), torch.split(weight, summed), strict=True):
+                bias_grad += logits[:size].sum(0)
+                grad_logits = logits[:size].to(rows_grad.dtype)
+                del logits
+                for part, tokens in zip(torch.split(grad_logits, summed, 1), torch.split(weight, summed), strict=True):
                     rows_grad[start:stop] += linear(part, tokens.to(part.dtype).T, None)
                 if transposed:
-                    weight_grad += linear(rows[start:stop].T, rounded.T, None)
-                elif rounded.dtype == exact or rows.device.type == "cpu":
+                    # By halves: what has 16 bits is copied to be added.
+                    for total, part in zip(weight_grad.chunk(2), rows[start:stop].T.chunk(2), strict=True):
+                        total += linear(part, grad_logits.T, None)
+                elif rows.device.type == "cpu" or grad_logits.dtype == exact:
                     # A CPU without instructions for bfloat16 takes several times as long for it.
-                    weight_grad.addmm_(grad_logits.T, rows[start:stop].to(exact))
+                    weight_grad.addmm_(grad_logits.T.to(exact), rows[start:stop].to(exact))
                 else:
-                    weight_grad += rounded.T @ rows[start:stop].to(rounded.dtype)
-                del logits, grad_logits, rounded
+                    weight_grad += grad_logits.T @ rows[start:stop].to(grad_logits.dtype)
+                del grad_logits
         if form.gradient:
             ctx.save_for_backward(rows_grad, weight_grad.T if transposed else weight_grad, bias_grad.to(exact))
         ctx.mark_non_differentiable(hard_sum, soft_sum)
@@ -208,16 +213,12 @@ def _logits(decoding: Decoding, start: int, stop: int, fixed: int, exact: torch.
     """The logits (`fixed`, V) of rows `start` to `stop` in `exact`, filled up; overwrites what the last call gave."""
     dtype = torch.promote_types(decoding.rows.dtype, decoding.weight.dtype)
     rows, weight, bias = decoding.rows[start:stop].to(dtype), decoding.weight.to(dtype), decoding.bias.to(dtype)
-    if dtype == exact and by_onednn(rows, weight):
-        # That library writes into memory of its own, which is used as it comes: no buffer, and no copy.
-        return linear(F.pad(rows, (0, 0, 0, fixed - len(rows))), weight, bias)
+    if dtype != exact or by_onednn(rows, weight):
+        # oneDNN writes into memory of its own. With the bias, so that 16 bits round it once, and as eager's.
+        return linear(F.pad(rows, (0, 0, 0, fixed - len(rows))), weight, bias).to(exact)
     if not buffer:
-        buffer.append(rows.new_empty(fixed, len(weight), dtype=exact))
-    if dtype == exact:
-        torch.addmm(bias, rows, weight.T, out=buffer[0][: len(rows)])
-    else:
-        # With its bias, so that 16 bits round it once, and as eager's.
-        buffer[0][: len(rows)] = linear(rows, weight, bias)
+        buffer.append(rows.new_empty(fixed, len(weight)))
+    torch.addmm(bias, rows, weight.T, out=buffer[0][: len(rows)])
     return buffer[0]
 
 
