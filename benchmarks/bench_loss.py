@@ -1,12 +1,14 @@
 """The loss of masked words, fused against written out: time, memory beside the inputs, and error.
 
     python benchmarks/bench_loss.py --rows 600 4096 --rounds 7 --output results.jsonl
+    python benchmarks/bench_loss.py --candidates fused --trees OLD NEW --threads 1 # of two checkouts, the older first
     python benchmarks/bench_loss.py --size small                               # to see that it works
 
 Cross-entropy and KL (temperature 2), forward and backward, from hidden rows (R, D) and (R, E) of student and teacher
 and both vocabulary matrices. Before anything is timed, loss and gradients of every candidate are compared with the
-eager form in float64 over `CHECKED_ROWS` rows: none may err more than twice what eager itself does, plus 1e-7.
-Every candidate is a process of its own, asked in turn. Shapes: R rows, V vocabulary, D and E widths.
+eager form in float64 over `CHECKED_ROWS` rows: none may err more than twice what the first does, plus `SLACK`.
+Every candidate is a process of its own, asked in turn. The floor beside them is the time of the products alone: the
+teacher's logits, and the student's logits and its two gradients. Shapes: R rows, V vocabulary, D and E widths.
 """
 
 import argparse
@@ -31,9 +33,14 @@ from tinydistil.base.ranks import device_of
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.losses import IGNORED, VocabularyLoss, vocabulary_loss
 from tinydistil.model.bert import Decoding
+from tinydistil.model.layers import linear
 
 CHECKED_ROWS = 256
 TEMPERATURE = 2.0
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# A loss in 16 bits is one sum, in which the roundings of logits cancel by chance.
+SLACK = {"float32": 1e-7, "bfloat16": 1e-3}
+PRODUCT_ROWS = 128  # of one product of the floor: what is made fits a shared cache
 Loss = Callable[..., VocabularyLoss]
 
 
@@ -61,6 +68,7 @@ def liger() -> Loss:
 FORMS: dict[str, Callable[[], Loss]] = {
     "eager": lambda: vocabulary_loss,
     "eager-compiled": lambda: torch.compile(vocabulary_loss, dynamic=False),
+    "fused": lambda: fused_vocabulary_loss,
     "fused-plain": lambda: partial(fused_vocabulary_loss, compiled=False),
     "fused-32": lambda: partial(fused_vocabulary_loss, compiled=True, chunk=32),
     "fused-64": lambda: partial(fused_vocabulary_loss, compiled=True, chunk=64),
@@ -76,20 +84,24 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--size", choices=("full", "small"), default="full", help=f"small: V = {SMALL_VOCABULARY}, 64 rows")
     add("--rows", type=int, nargs="+", metavar="R", help="masked rows (full: 600 4096)")
-    add("--candidates", nargs="+", choices=FORMS, default=["eager", "fused-64"], metavar="NAME",
+    add("--candidates", nargs="+", choices=FORMS, default=["eager", "fused"], metavar="NAME",
         help=f"of {', '.join(FORMS)}; the first is what others are compared with")  # fmt: skip
+    add("--trees", nargs="+", metavar="TREE", help="checkouts, each of whose candidates is one; NAME@0 is the first's")
+    add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: by autocast")
     add("--allocator", choices=ALLOCATORS, default="default", help="glibc's settings in every candidate's process")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--threads", type=int, default=torch.get_num_threads())
     add("--rounds", type=int, default=7)
     add("--output", type=Path, metavar="FILE", help="append the results to this JSONL file")
-    add("--serve", choices=FORMS, help=argparse.SUPPRESS)
+    add("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.rows = args.rows or ([600, 4096] if args.size == "full" else [64])
     require(
         "liger" not in args.candidates or importlib.util.find_spec("liger_kernel") is not None,
         "candidate 'liger' needs the package liger-kernel (pip install --no-deps liger-kernel)",
     )
+    for tree in args.trees or ():
+        require((Path(tree) / "tinydistil").is_dir(), f"--trees: {tree} is no checkout of the project")
     require(min(args.rows) >= 1 and args.rounds >= 1, "--rows and --rounds must be >= 1")
     return args
 
@@ -99,16 +111,18 @@ class Contestant:
 
     def __init__(self, args: argparse.Namespace, loss: Loss) -> None:
         torch.set_num_threads(args.threads)
-        self.device, self.loss = device_of(args.device), loss
+        self.device, self.loss, self.dtype = device_of(args.device), loss, PRECISIONS[args.precision]
         self.vocabulary = BERTIMBAU_VOCABULARY if args.size == "full" else SMALL_VOCABULARY
         self.widths = (128, 768) if args.size == "full" else (32, 64)
 
     def answer(self, question: str) -> dict[str, float]:
-        """ "error", "memory R" or "time R"."""
+        """ "error", "memory R", "time R" or "floor R"."""
         if question == "error":
             return self.errors()
         what, rows = question.split()
         student, teacher, targets = self.inputs(int(rows))
+        if what == "floor":
+            return {"teacher_s": self.products(teacher, 1), "student_s": self.products(student, 3)}
         before_mib = start_peak() if what == "memory" else 0.0
         synchronize()
         began = time.perf_counter()
@@ -131,8 +145,24 @@ class Contestant:
 
     def value(self, student: Decoding, teacher: Decoding, targets: Tensor, loss: Loss) -> Tensor:
         """The sum of both terms, scalar."""
-        found = loss(student, targets, teacher, hard=1.0, soft=1.0, temperature=TEMPERATURE, divergence="forward")
+        narrow = self.dtype != torch.float32 and student.rows.dtype == torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=narrow):
+            found = loss(student, targets, teacher, hard=1.0, soft=1.0, temperature=TEMPERATURE, divergence="forward")
         return found.total
+
+    def products(self, decoding: Decoding, count: int) -> float:
+        """Seconds of the logits' product and, for a count of 3, of both gradients', by the fastest library at hand."""
+        rows, weight, bias = (each.detach().to(self.dtype) for each in (decoding.rows, decoding.weight, decoding.bias))
+        synchronize()
+        began = time.perf_counter()
+        with torch.no_grad():
+            for part in rows.tensor_split(-(-len(rows) // PRODUCT_ROWS)):
+                logits = linear(part, weight, bias)
+                if count == 3:
+                    linear(logits, weight.T, None)
+                    linear(part.T, logits.T, None)
+        synchronize()
+        return time.perf_counter() - began
 
     def inputs(self, rows: int) -> tuple[Decoding, Decoding, Tensor]:
         """Rows as LayerNorm leaves them, and logits that spread by 3, as a trained teacher's do."""
@@ -169,25 +199,32 @@ def main() -> None:
     """Check, measure, print, record."""
     args = parse_arguments()
     if args.serve:
-        serve(lambda: Contestant(args, FORMS[args.serve]()).answer)
+        serve(lambda: Contestant(args, FORMS[args.serve.partition("@")[0]]()).answer)
         return
     facts = measure.machine()
     print(f"{facts['processor']}, {args.threads} threads, torch {facts['torch']}, load {facts['load_1min']:.1f}")
+    environments: dict[str, dict[str, str]] = {name: {} for name in args.candidates}
+    if args.trees:
+        environments = {
+            f"{name}@{number}": {"PYTHONPATH": str(Path(tree).resolve())}
+            for name in args.candidates
+            for number, tree in enumerate(args.trees)
+        }
     if "liger" not in args.candidates:
         print("Liger-Kernel: not among the candidates")
-    with running(args.candidates, __file__, sys.argv[1:], allocator=args.allocator) as candidates:
-        errors = check(candidates)
+    with running(environments, __file__, sys.argv[1:], allocator=args.allocator) as candidates:
+        errors = check(candidates, SLACK[args.precision])
         for rows in args.rows:
             compare(candidates, rows, errors, args)
 
 
-def check(candidates: Sequence[Asked]) -> dict[str, dict[str, float]]:
-    """Every candidate's errors. Stops the program where one errs more than eager may."""
+def check(candidates: Sequence[Asked], slack: float = SLACK["float32"]) -> dict[str, dict[str, float]]:
+    """Every candidate's errors. Stops the program where one errs more than the first may."""
     found = {candidate.name: candidate.ask("error") for candidate in candidates}
     reference = next(iter(found.values()))
     for name, errors in found.items():
         for what, error in errors.items():
-            if not error <= 2 * reference[what] + 1e-7:
+            if not error <= 2 * reference[what] + slack:
                 raise SystemExit(f"{what} by {name!r} is off by {error:.1e}; nothing was timed")
     return found
 
@@ -202,9 +239,11 @@ def compare(
     memory = {candidate.name: candidate.ask(f"memory {rows}")["extra_mib"] for candidate in candidates}
     for candidate in candidates:
         candidate.ask(f"time {rows}")  # warms up again what measuring memory gave back
+    floors = []
     for _ in range(args.rounds):
         for candidate in candidates:
             rounds[candidate.name].append(candidate.ask(f"time {rows}"))
+        floors.append(candidates[-1].ask(f"floor {rows}"))
     first = candidates[0].name
     lines = []
     for name, mine in rounds.items():
@@ -217,11 +256,18 @@ def compare(
         ))  # fmt: skip
     vocabulary = BERTIMBAU_VOCABULARY if args.size == "full" else SMALL_VOCABULARY
     header = ("form", "ms", f"{first} takes", "extra MiB", f"of {first}'s", "error of loss", "of gradients")
-    table = Table(f"Loss of {rows} masked rows, V = {vocabulary:,}; errors against float64", header, tuple(lines))
+    teacher_ms, student_ms = (
+        1e3 * statistics.median(each[name] for each in floors) for name in ("teacher_s", "student_s")
+    )
+    title = (
+        f"Loss of {rows} masked rows, V = {vocabulary:,}, {args.precision}, {args.threads} threads; errors against "
+        f"float64; products alone: the teacher's {teacher_ms:.0f} ms, the student's {student_ms:.0f} ms"
+    )
+    table = Table(title, header, tuple(lines))
     print("", table.text(), sep="\n")
     timings = {name: timing_of(name, [1e3 * each["seconds"] for each in mine]) for name, mine in rounds.items()}
     options = options_of(args)
-    record(args.output, "loss", timings, rows=rows, options=options, errors=errors,
+    record(args.output, "loss", timings, rows=rows, options=options, errors=errors, floors=floors,
            extra_mib=memory,
            tables=[asdict(table)])  # fmt: skip
 

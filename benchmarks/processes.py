@@ -77,13 +77,22 @@ class Candidate:
 
 @contextmanager
 def running(
-    names: Sequence[str], script: str, arguments: Sequence[str], *, allocator: str = "default"
+    names: Mapping[str, Mapping[str, str]] | Sequence[str],
+    script: str,
+    arguments: Sequence[str],
+    *,
+    allocator: str = "default",
 ) -> Iterator[list[Candidate]]:
-    """A process for each name, started as `script arguments --serve NAME`, one after the other."""
+    """A process for each name, started as `script arguments --serve NAME`, one after the other.
+
+    A mapping gives what is added to the environment of each.
+    """
+    environments = names if isinstance(names, Mapping) else {name: {} for name in names}
     candidates: list[Candidate] = []
     try:
-        for name in names:
-            candidates.append(Candidate(name, script, [*arguments, "--serve", name], ALLOCATORS[allocator]))
+        for name, environment in environments.items():
+            added = {**ALLOCATORS[allocator], **environment}
+            candidates.append(Candidate(name, script, [*arguments, "--serve", name], added))
             candidates[-1].ask("ready")  # two that load at once would only be in each other's way
         yield candidates
     finally:

@@ -54,7 +54,7 @@ def test_peak_memory_is_of_what_comes_after() -> None:
 
 
 def small_loss() -> Namespace:
-    return Namespace(size="small", rows=[64], device="cpu", threads=1)
+    return Namespace(size="small", rows=[64], device="cpu", threads=1, precision="float32")
 
 
 class LossHere:
@@ -73,6 +73,7 @@ def test_losses_are_those_of_float64() -> None:
     assert all(0 < error < 1e-5 for each in errors.values() for error in each.values())
     assert forms[1].ask("time 64")["seconds"] > 0
     assert forms[1].ask("memory 64")["extra_mib"] >= 0
+    assert min(forms[1].ask("floor 64").values()) > 0
 
 
 def test_liger_is_asked_for_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:

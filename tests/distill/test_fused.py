@@ -17,6 +17,7 @@ from tinydistil.distill import fused
 from tinydistil.distill.fused import COMPILED_FROM, compute_chunk, fused_vocabulary_loss
 from tinydistil.distill.losses import IGNORED, SparseTargets, sparse_targets, vocabulary_loss
 from tinydistil.distill.options import DIVERGENCES
+from tinydistil.model import layers
 from tinydistil.model.bert import Decoding
 from tinydistil.model.layers import Compiled
 
@@ -342,17 +343,19 @@ def fresh_memory_is_nan() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_memory_is_nan")
-def test_one_shape_is_compiled_for_all_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last chunk is filled up, so that no batch makes torch compile again, with rows that may hold anything."""
+def test_one_graph_is_compiled_for_all_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch makes torch compile again; rows that fill a chunk up may hold anything."""
     assert torch.empty(3).isnan().all()
-    shapes = set()
+    torch._dynamo.reset()
+    counter, sizes = CompileCounter(), set()
+    compiled = torch.compile(compute_chunk, dynamic=False, backend=counter)
 
     def spy(logits: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
-        shapes.add(logits.shape)
-        return compute_chunk(logits, *rest)
+        sizes.add(len(logits))
+        return compiled(logits, *rest)
 
     monkeypatch.setattr(fused, "compiled_chunk", lambda: spy)
-    for rows in (1, 63, 64, 65, 200):
+    for rows in (65, 1, 2, 63, 64, 200):
         student, teacher = decoding(rows, 8, 50, 3.0), decoding(rows, 8, 50, 3.0)
         targets = torch.randint(50, (rows,))
         options = dict(hard=1.0, soft=1.0, compiled=True, chunk=64)
@@ -361,7 +364,32 @@ def test_one_shape_is_compiled_for_all_numbers_of_rows(monkeypatch: pytest.Monke
             plain = run(fused_vocabulary_loss, student, targets, taught, **(options | dict(compiled=False)))
             for mine, other in zip(filled, plain, strict=True):
                 torch.testing.assert_close(mine, other)
-    assert shapes == {(64, 50)}
+    assert sizes == {2, 33, 50, 63, 64}
+    assert counter.frame_count == 2, "one for a whole teacher, one for some of its tokens"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sum_over_many_chunks_errs_no_more_than_eager_does(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """A vocabulary matrix so wide that oneDNN multiplies, whatever the processor; two backward passes give the same."""
+    monkeypatch.setattr(layers, "_prefers_onednn", lambda: hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+    torch.manual_seed(17)
+    student, teacher = decoding(500, 32, 4096, 3.0), decoding(500, 48, 4096, 3.0)
+    targets = torch.randint(4096, (500,))
+    options = dict(hard=1.0, soft=1.0, temperature=2.0, divergence="forward")
+    exact = run(vocabulary_loss, in_type(student, torch.float64), targets, in_type(teacher, torch.float64), **options)
+    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        eager = run(vocabulary_loss, student, targets, teacher, **options)
+        ours = run(fused_vocabulary_loss, student, targets, teacher, chunk=16, **options)
+    for truth, theirs, mine in zip(exact, eager, ours, strict=True):
+        slack = SLACK if dtype == torch.float32 else torch.finfo(dtype).eps / 2
+        assert (mine - truth).norm() <= (theirs - truth).norm() + slack * truth.norm()
+    weight = student.weight.clone().requires_grad_()
+    total = fused_vocabulary_loss(Decoding(student.rows, weight, student.bias), targets, teacher, **options).total
+    (first,), (second,) = (torch.autograd.grad(total, weight, retain_graph=True) for _ in "ab")
+    assert torch.equal(first, second)
+    assert first.is_contiguous()
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,16 @@ def test_shapes_are_those_of_a_linear_layer(preferred: None) -> None:
 
 
 @needs_onednn
-def test_nothing_else_goes_by_onednn(preferred: None) -> None:
+def test_nothing_else_goes_by_onednn(preferred: None, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, weight, _ = matrices(4, 384, 768)
     assert not by_onednn(rows, weight), "gradients are enabled"
     with torch.no_grad():
         assert by_onednn(rows, weight)
         assert not by_onednn(rows.double(), weight.double())
-        assert not by_onednn(rows.bfloat16(), weight.bfloat16())
+        for instructions in (True, False):
+            monkeypatch.setattr(layers, "has_bfloat16", lambda _, has=instructions: has)
+            assert by_onednn(rows.bfloat16(), weight.bfloat16()) == instructions
+        assert not by_onednn(rows.bfloat16(), weight), "two types"
         assert not by_onednn(rows, weight[:16]), "narrow"
         with torch.autocast("cpu", torch.bfloat16):
             assert not by_onednn(rows, weight)

@@ -21,8 +21,12 @@ from tinydistil.distill.recipe import check_divergence
 from tinydistil.model.bert import Decoding
 from tinydistil.model.layers import Compiled, by_onednn, linear
 
-# Positions of a chunk: two matrices of 64 x 30,000 floats are 15 MiB, which a shared cache still holds.
-CHUNK = 64
+# Positions of a chunk, at most: two matrices of 128 x 30,000 floats are 29 MiB, about what a shared cache holds. A
+# product packs the vocabulary matrix anew for each chunk: with 64 positions that is a sixth of the teacher's time.
+# 16 bits need copies beside them.
+CHUNK, CHUNK_OF_16_BITS = 128, 96
+# Tokens that one product by oneDNN sums over: over 29,794 it errs 1.7 times as much as MKL's, over these 1.3.
+SUMMED = 1024
 # Compiling takes some ten seconds, once a machine; below this vocabulary a run hardly gets them back.
 COMPILED_FROM = 8192
 
@@ -61,36 +65,37 @@ def fused_vocabulary_loss(
     soft: float | Tensor,
     temperature: float | Tensor = 2.0,
     divergence: str = "forward",
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     compiled: bool | None = None,
 ) -> VocabularyLoss:
     """`vocabulary_loss` in little memory.
 
     Weights and temperature may be scalars of any value: none is a constant of compiled code; a weight that is the
-    number 0 leaves its part out. chunk: positions at a time; never changes the result beyond rounding. compiled: by
-    torch.compile; None leaves it to the size of the vocabulary. Raises InputError as `vocabulary_loss` does.
+    number 0 leaves its part out. chunk: positions at a time; never changes the result beyond rounding; None leaves it
+    to the precision. compiled: by torch.compile; None leaves it to the size of the vocabulary. Raises InputError as
+    `vocabulary_loss` does.
     """
     if not isinstance(temperature, Tensor):  # a tensor is a term's, whose options are checked
         check_divergence(divergence, temperature, sparse=isinstance(teacher, SparseTargets))
     has_hard, has_soft = (isinstance(weight, Tensor) or weight > 0 for weight in (hard, soft))
     assert has_hard or has_soft, "one of the two parts must be asked for"
     assert not has_soft or teacher is not None, "soft targets need a teacher"
-    device = student.rows.device
+    device, dtype = student.rows.device, student.rows.dtype
     if torch.is_autocast_enabled(device.type):  # what it would multiply in; losses are in float32 all the same
         dtype = torch.get_autocast_dtype(device.type)
-        student = replace(student, rows=student.rows.to(dtype), weight=student.weight.to(dtype))
         if isinstance(teacher, Decoding):
-            teacher = replace(teacher, rows=teacher.rows.to(dtype), weight=teacher.weight.to(dtype))
+            teacher = Decoding(teacher.rows.to(dtype), teacher.weight.to(dtype), teacher.bias.to(dtype))
     # Filled on the device, which need not wait for the host.
     hard_scale, soft_scale, heat = (
         each.double() if isinstance(each, Tensor) else torch.full((), each, dtype=torch.float64, device=device)
         for each in (hard, soft, temperature)
     )
-    exact = torch.float64 if student.rows.dtype == torch.float64 else torch.float32
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
     scales = Scales(hard_scale, soft_scale, heat, (soft_scale * heat).to(exact), (1 / heat).to(exact))
     compiled = len(student.weight) >= COMPILED_FROM if compiled is None else compiled
+    chunk = chunk or (CHUNK if dtype == exact else CHUNK_OF_16_BITS)
     total, hard_sum, soft_sum = _Fused.apply(  # type: ignore[no-untyped-call]
-        student.rows, student.weight, student.bias, targets, teacher if has_soft else None, scales,
+        student.rows, student.weight, student.bias, dtype, targets, teacher if has_soft else None, scales,
         Form(has_hard, has_soft, divergence, gradient=False), chunk, compiled,
     )  # fmt: skip
     return VocabularyLoss(total, hard_sum if has_hard else None, soft_sum if has_soft else None)
@@ -105,6 +110,7 @@ class _Fused(torch.autograd.Function):
         rows: Tensor,
         weight: Tensor,
         bias: Tensor,
+        dtype: torch.dtype,
         targets: Tensor,
         teacher: Decoding | SparseTargets | None,
         scales: Scales,
@@ -112,69 +118,86 @@ class _Fused(torch.autograd.Function):
         chunk: int,
         compiled: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        form, student = replace(form, gradient=any(ctx.needs_input_grad)), Decoding(rows, weight, bias)
+        form = replace(form, gradient=any(ctx.needs_input_grad))
+        if dtype != rows.dtype:
+            # In here, or autograd would round the gradients to it once more.
+            rows, weight, bias = rows.to(dtype), weight.to(dtype), bias.to(dtype)
+        student = Decoding(rows, weight, bias)
         compute = compiled_chunk() if compiled else compute_chunk
-        exact = torch.float64 if rows.dtype == torch.float64 else torch.float32
+        exact = torch.float64 if dtype == torch.float64 else torch.float32
         # Cut evenly: a last chunk of a few rows goes another way through BLAS, and rounds otherwise than eager's.
         count = -(-len(rows) // chunk)
         bounds = [len(rows) * number // max(count, 1) for number in range(count + 1)]
-        # One shape for every chunk and every batch, so that compiled code is made once; else that of the largest chunk.
-        # Rows that fill a chunk up hold anything, even NaN: of them nothing is looked at.
-        fixed = chunk if compiled else -(-len(rows) // max(count, 1))
-        own_buffer: list[Tensor] = []
-        teachers_buffer: list[Tensor] = []
+        # All are as large as the largest; compiled code has 2 rows at least, as it would be made anew for 1. Rows that
+        # fill a chunk up hold anything, even NaN: of them nothing is looked at.
+        fixed = max(-(-len(rows) // max(count, 1)), 1 + compiled)
+        buffers: tuple[list[Tensor], list[Tensor]] = [], []
         chunk_targets = targets.new_full((fixed,), IGNORED)
         hard_sum, soft_sum = (rows.new_zeros((), dtype=torch.float64) for _ in range(2))
-        if form.gradient:
-            # Not scaled yet (GradScaler's factor comes with the backward pass), it would vanish in float16.
-            rows_grad = torch.empty_like(rows, dtype=exact if rows.dtype == torch.float16 else rows.dtype)
-            weight_grad = torch.zeros_like(weight, dtype=exact)
-            # A sum over all rows, chunk by chunk: float32 would round it at each.
-            bias_grad = torch.zeros_like(bias, dtype=torch.float64)
         with torch.autocast(rows.device.type, enabled=False):
+            if form.gradient:
+                # Not scaled yet (GradScaler's factor comes with the backward pass), it would vanish in float16.
+                rows_grad = torch.zeros_like(rows, dtype=exact if dtype == torch.float16 else dtype)
+                transposed = by_onednn(rows, weight)  # which takes half of MKL's time for it so
+                summed = SUMMED if transposed and dtype == exact else max(len(weight), 1)
+                weight_grad = weight.new_zeros(weight.T.shape if transposed else weight.shape, dtype=exact)
+                # A sum over all rows, chunk by chunk: float32 would round it at each.
+                bias_grad = torch.zeros_like(bias, dtype=torch.float64)
             for start, stop in pairwise(bounds):
                 size = stop - start
-                logits = _logits(student, start, stop, fixed, exact, own_buffer)  # (C, V)
+                logits = _logits(student, start, stop, fixed, exact, buffers[0])  # (C, V)
                 chunk_targets[:size] = targets[start:stop]
                 chunk_targets[size:] = IGNORED
                 valid_mask = chunk_targets != IGNORED
                 target_ids = chunk_targets.clamp(min=0).unsqueeze(1)  # (C, 1)
                 target_logits = logits.gather(1, target_ids).squeeze(1)
-                teacher_logits = sparse = sparse_logits = None
+                teacher_logits = teacher_max = sparse = sparse_logits = None
                 if isinstance(teacher, Decoding):
-                    teacher_logits = _logits(teacher, start, stop, fixed, exact, teachers_buffer)
+                    teacher_logits = _logits(teacher, start, stop, fixed, exact, buffers[1])
+                    teacher_max = teacher_logits.amax(-1, keepdim=True)
                 elif teacher is not None:
                     cut = [each[start:stop] for each in (teacher.ids, teacher.log_probs, teacher.weights)]
                     ids, *numbers = (F.pad(each, (0, 0, 0, fixed - size)) for each in cut)
                     sparse = SparseTargets(ids, *(each.to(exact) for each in numbers))
                     sparse_logits = logits.gather(1, ids)
-                hard, soft = compute(
-                    logits, target_logits, valid_mask, teacher_logits, sparse, sparse_logits, scales, form
-                )
-                hard_sum += hard
-                soft_sum += soft
+                # Inductor's maximum takes three times as long as PyTorch's own.
+                row_max = logits.amax(-1, keepdim=True)
+                given = (logits, row_max, target_logits, valid_mask, teacher_logits, teacher_max)
+                if compiled:
+                    few = () if sparse is None else (sparse.ids, sparse.log_probs, sparse.weights, sparse_logits)
+                    for each in filter(torch.is_tensor, (*given, *few)):
+                        torch._dynamo.maybe_mark_dynamic(each, 0)
+                hard, soft = compute(*given, sparse, sparse_logits, scales, form)
+                hard_sum, soft_sum = hard_sum + hard, soft_sum + soft
+                del teacher_logits, given
                 if not form.gradient:
                     continue
                 # The chunk's logits are their gradient now, but for what it has at a few tokens alone.
                 if sparse is not None:
                     scaled = torch.where(valid_mask.unsqueeze(1), sparse.weights, 0.0) * scales.soft_gradient
                     # A token drawn several times is rounded once: all its entries get the same number.
-                    same = (sparse.ids.unsqueeze(2) == sparse.ids.unsqueeze(1)).to(scaled.dtype)  # (C, N, N)
+                    same = (sparse.ids.unsqueeze(2) == sparse.ids.unsqueeze(1)).to(exact)  # (C, N, N)
                     shares = (same @ scaled.unsqueeze(2)).squeeze(2)
                     logits.scatter_(1, sparse.ids, logits.gather(1, sparse.ids) - shares)
                 if form.hard:
-                    ones = torch.where(valid_mask, -scales.hard.to(logits.dtype), 0.0)
-                    logits.scatter_add_(1, target_ids, ones.unsqueeze(1))
-                grad_logits, dtype = logits[:size], rows_grad.dtype
-                bias_grad += grad_logits.sum(0)
-                torch.mm(grad_logits.to(dtype), weight.to(dtype), out=rows_grad[start:stop])
-                if dtype == weight_grad.dtype or rows.device.type == "cpu":
-                    # bfloat16 would round the sum of every chunk, where eager's sum over all rows is rounded once.
-                    weight_grad.addmm_(grad_logits.T, rows[start:stop].to(grad_logits.dtype))
+                    logits.scatter_add_(1, target_ids, torch.where(valid_mask, -scales.hard.to(exact), 0.0)[:, None])
+                bias_grad += logits[:size].sum(0)
+                grad_logits = logits[:size].to(rows_grad.dtype)
+                del logits
+                for part, tokens in zip(torch.split(grad_logits, summed, 1), torch.split(weight, summed), strict=True):
+                    rows_grad[start:stop] += linear(part, tokens.to(part.dtype).T, None)
+                if transposed:
+                    # By halves: what has 16 bits is copied to be added.
+                    for total, part in zip(weight_grad.chunk(2), rows[start:stop].T.chunk(2), strict=True):
+                        total += linear(part, grad_logits.T, None)
+                elif rows.device.type == "cpu" or grad_logits.dtype == exact:
+                    # A CPU without instructions for bfloat16 takes several times as long for it.
+                    weight_grad.addmm_(grad_logits.T.to(exact), rows[start:stop].to(exact))
                 else:
-                    weight_grad += grad_logits.to(dtype).T @ rows[start:stop].to(dtype)
+                    weight_grad += grad_logits.T @ rows[start:stop].to(grad_logits.dtype)
+                del grad_logits
         if form.gradient:
-            ctx.save_for_backward(rows_grad, weight_grad, bias_grad.to(exact))
+            ctx.save_for_backward(rows_grad, weight_grad.T if transposed else weight_grad, bias_grad.to(exact))
         ctx.mark_non_differentiable(hard_sum, soft_sum)
         return scales.hard * hard_sum + scales.soft * soft_sum, hard_sum, soft_sum
 
@@ -182,36 +205,30 @@ class _Fused(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, total: Tensor, _hard: Tensor, _soft: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, bias = ctx.saved_tensors
-        return rows * total, weight * total, bias * total, None, None, None, None, None, None
+        weight = weight.clone(memory_format=torch.contiguous_format).mul_(total)
+        return rows * total, weight, bias * total, None, None, None, None, None, None, None
 
 
 def _logits(decoding: Decoding, start: int, stop: int, fixed: int, exact: torch.dtype, buffer: list[Tensor]) -> Tensor:
     """The logits (`fixed`, V) of rows `start` to `stop` in `exact`, filled up; overwrites what the last call gave."""
-    rows, weight, bias, size = decoding.rows[start:stop], decoding.weight, decoding.bias, stop - start
-    alike = rows.dtype == weight.dtype == bias.dtype
-    if alike and by_onednn(rows, weight):
-        # That library writes into memory of its own, which is used as it comes: no buffer, and no copy.
-        return linear(F.pad(rows, (0, 0, 0, fixed - size)), weight, bias)
+    dtype = torch.promote_types(decoding.rows.dtype, decoding.weight.dtype)
+    rows, weight, bias = decoding.rows[start:stop].to(dtype), decoding.weight.to(dtype), decoding.bias.to(dtype)
+    if dtype != exact or by_onednn(rows, weight):
+        # oneDNN writes into memory of its own. With the bias, so that 16 bits round it once, and as eager's.
+        return linear(F.pad(rows, (0, 0, 0, fixed - len(rows))), weight, bias).to(exact)
     if not buffer:
-        buffer.append(rows.new_empty(fixed, len(weight), dtype=exact))
-    out = buffer[0][:size]
-    if alike and rows.dtype == exact:
-        torch.addmm(bias, rows, weight.T, out=out)
-    elif alike:
-        # With its bias, so that 16 bits round it once, and as eager's.
-        out.copy_(linear(rows, weight, bias))
-    else:
-        dtype = torch.promote_types(rows.dtype, weight.dtype)
-        out.copy_(rows.to(dtype) @ weight.to(dtype).T)
-        out.add_(bias)
+        buffer.append(rows.new_empty(fixed, len(weight)))
+    torch.addmm(bias, rows, weight.T, out=buffer[0][: len(rows)])
     return buffer[0]
 
 
 def compute_chunk(
     logits: Tensor,
+    row_max: Tensor,
     target_logits: Tensor,
     valid_mask: Tensor,
     teacher_logits: Tensor | None,
+    teacher_max: Tensor | None,
     sparse: SparseTargets | None,
     sparse_logits: Tensor | None,
     scales: Scales,
@@ -219,31 +236,29 @@ def compute_chunk(
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy and divergence, summed over a chunk of logits (C, V), which become the gradient of both in place.
 
-    target_logits (C,), sparse_logits (C, N): the logits of the targets and of the tokens in `sparse`. What the gradient
-    has at these few tokens alone (minus one, minus their weights) is left to the caller: torch.compile makes three
-    sweeps of this, for the row maximum, the sums of exponentials and the gradients, and it would part them.
+    row_max, teacher_max (C, 1): the greatest logits. target_logits (C,), sparse_logits (C, N): those of the targets and
+    of the tokens in `sparse`. What the gradient has at these few tokens alone (minus one, minus their weights) is left
+    to the caller, for it would part the two sweeps of compiled code: sums of exponentials, and gradients.
     """
-    row_max = logits.amax(-1, keepdim=True)
     hard = soft = logits.new_zeros((), dtype=torch.float64)
     gradient = torch.zeros_like(logits[:1])
     if form.hard:
-        total = (logits - row_max).exp().sum(-1, keepdim=True, dtype=torch.float64)
+        exponentials, total = _exponentials(logits - row_max)
         losses = total.log().squeeze(1) - (target_logits - row_max.squeeze(1))
         hard = torch.where(valid_mask, losses, 0.0).sum()
-        # Exponentials anew: to keep them costs as much, and is a KeyError of Inductor's where this part stands alone
-        # (pytorch/pytorch#196570, torch 2.13).
-        gradient = (logits - row_max).exp() * (scales.hard / total).to(logits.dtype)
+        gradient = exponentials * (scales.hard / total).to(logits.dtype)
     if form.soft:
         if sparse is not None and sparse_logits is not None:
-            exponentials = ((logits - row_max) * scales.inverse).exp()
-            total = exponentials.sum(-1, keepdim=True, dtype=torch.float64)
+            exponentials, total = _exponentials((logits - row_max) * scales.inverse)
             # So few that float64 costs nothing.
             weights, shifted = sparse.weights.double(), (sparse_logits.double() - row_max) / scales.temperature
             losses = (weights * (sparse.log_probs.double() - shifted + total.log())).sum(-1)
             grad_soft = exponentials * (weights.sum(-1, keepdim=True) / total).to(logits.dtype)
         else:
-            assert teacher_logits is not None
-            losses, grad_soft = _divergence(logits, row_max, teacher_logits, scales.inverse, form.divergence)
+            assert teacher_logits is not None and teacher_max is not None
+            shifted_q = (logits - row_max) * scales.inverse
+            shifted_p = (teacher_logits - teacher_max) * scales.inverse
+            losses, grad_soft = _divergence(shifted_q, shifted_p, form.divergence)
         soft = scales.temperature**2 * torch.where(valid_mask, losses, 0.0).sum(dtype=torch.float64)
         # T^2 of the loss, and 1 / T of softmax(logits / T)
         gradient = gradient + scales.soft_gradient * grad_soft
@@ -252,29 +267,29 @@ def compute_chunk(
     return hard, soft
 
 
-def _divergence(
-    logits: Tensor, row_max: Tensor, teacher_logits: Tensor, inverse: Tensor, divergence: str
-) -> tuple[Tensor, Tensor]:
-    """The divergence at each position (C,) from a whole teacher (C, V), and its gradient by logits / T (C, V).
+def _divergence(shifted_q: Tensor, shifted_p: Tensor, divergence: str) -> tuple[Tensor, Tensor]:
+    """The divergence at each position (C,) of logits / T, at most 0, (C, V), and its gradient by the student's (C, V).
 
     p the teacher, q the student; forward KL(p || q): q - p. reverse KL(q || p): q (log q - log p - KL(q || p)).
     jensen-shannon: q / 2 (log q - log m - KL(q || m)).
     """
-    shifted_q = (logits - row_max) * inverse
-    shifted_p = (teacher_logits - teacher_logits.amax(-1, keepdim=True)) * inverse
-    if divergence != "forward" and logits.shape[-1] < COMPILED_FROM:
+    if divergence != "forward" and shifted_q.shape[-1] < COMPILED_FROM:
         # Differences of logarithms that nearly cancel; at 29,794 tokens float64 would take 30 to 60 % more time.
         shifted_p, shifted_q = shifted_p.double(), shifted_q.double()
-    (p, total_p), (q, total_q) = _softmax(shifted_p), _softmax(shifted_q)
-    dtype = q.dtype
+    (exponentials_p, total_p), (exponentials_q, total_q) = _exponentials(shifted_p), _exponentials(shifted_q)
+    dtype = shifted_q.dtype
+    # Not the exp of log_softmax: that would make the rounding of a logarithm a relative error of probabilities.
+    p, q = exponentials_p * (1 / total_p).to(dtype), exponentials_q * (1 / total_q).to(dtype)
     if divergence == "forward":
-        # Of near logarithms the difference is taken before it is rounded.
-        return (p * (shifted_p - shifted_q - (total_p - total_q).to(dtype))).sum(-1, dtype=torch.float64), q - p
+        # In the sweep of the totals, so not divided yet.
+        weighted = (shifted_p.exp() * (shifted_p - shifted_q)).sum(-1, keepdim=True, dtype=torch.float64)
+        return (weighted / total_p - total_p.log() + total_q.log()).squeeze(-1), q - p
+    log_total_p, log_total_q = total_p.log(), total_q.log()
     if divergence == "reverse":
-        ratio = shifted_q - shifted_p - (total_q - total_p).to(dtype)
+        ratio = shifted_q - shifted_p - (log_total_q - log_total_p).to(dtype)
         losses = (q * ratio).sum(-1, dtype=torch.float64)
         return losses, q * (ratio - losses.to(dtype).unsqueeze(-1))
-    log_p, log_q = shifted_p - total_p.to(dtype), shifted_q - total_q.to(dtype)
+    log_p, log_q = shifted_p - log_total_p.to(dtype), shifted_q - log_total_q.to(dtype)
     log_m = torch.logaddexp(log_p, log_q) - torch.log(log_p.new_tensor(2.0))
     ratio = log_q - log_m
     of_student = (q * ratio).sum(-1, dtype=torch.float64)
@@ -282,14 +297,12 @@ def _divergence(
     return losses, q * (ratio - of_student.to(dtype).unsqueeze(-1)) / 2
 
 
-def _softmax(shifted: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities (C, V) of logits that are at most 0, and the logarithm (C, 1) of what they are divided by.
-
-    Not the exp of log_softmax: that would make the rounding of a logarithm a relative error of probabilities.
-    """
+def _exponentials(shifted: Tensor) -> tuple[Tensor, Tensor]:
+    """Of logits that are at most 0, (C, V), and their sum (C, 1)."""
     exponentials = shifted.exp()
     total = exponentials.sum(-1, keepdim=True, dtype=torch.float64)
-    return exponentials / total.to(shifted.dtype), total.log()
+    # Compiled code computes them anew, which costs less than two more matrices (C, V) to write and read.
+    return shifted.exp() if torch.compiler.is_compiling() else exponentials, total
 
 
 @cache  # one for the whole process, made when it is first asked for
