@@ -88,7 +88,7 @@ class CacheConfig(Checked, table="cache"):
     # No vocabulary has a hundred thousand words whose rows would not be kept whole (words=hidden) for less.
     top: Annotated[int, Range(1, 100_000)] = 8
     drawn: Annotated[int, Range(1, 100_000)] = 64
-    vector_bits: Annotated[int, OneOf((8, 16))] = 16
+    vector_bits: Annotated[int, OneOf((2, 3, 4, 5, 6, 7, 8, 16))] = 16
 
 
 @dataclass(frozen=True, slots=True)
