@@ -173,7 +173,7 @@ class Cached(Ours):
         whole = [batch_at(batches, cursor) for cursor in range(batches.batches_per_epoch)]
         self.learner.fit(live.read, whole)
         cache = TeacherCache(folder, batches.candidates, epochs=1)
-        cache = cache.with_codes(live, whole, self.config, self.device)
+        cache = cache.with_codes(live, batches, self.config, self.device)
         for epoch, number in cache.parts:
             ids = cache.ids(number)
             shares = [batches.collate(ids[i : i + MOST_CACHED], epoch) for i in range(0, len(ids), MOST_CACHED)]

@@ -23,6 +23,7 @@ from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches, Prefet
 from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import (
+    CODES,
     FITTED,
     OWNERSHIP,
     CachedTeacher,
@@ -226,6 +227,15 @@ def _cached_teacher(
                 if ranks.is_main:
                     cache.save_tensors(FITTED, fitted)
         cache = replace(cache, seed=checksum(fitted, seed))
+
+        def coded() -> TeacherCache:
+            return cache.with_codes(live, batches, config.cache, ranks.device)
+
+        with ranks.agreed("see how the teacher's vectors are to be written"):
+            if ranks.is_main and not sound(coded):
+                (cache.folder / CODES).unlink()
+                coded()
+        cache = coded()
         with ranks.agreed("write their parts of the teacher's cache"):
             mine = cache.parts[ranks.rank :: ranks.world_size]
             is_whole = [cache.path(*part).exists() and sound(partial(cache.open, *part)) for part in mine]
@@ -281,6 +291,9 @@ def _agree_on(learner: Learner, ranks: Ranks, say: Say, fit: Callable[[], dict[s
 def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     """Everything that the numbers in a cache depend on, by the name of the option where it is one."""
     config, teacher, shards = plan.config, plan.teacher, read_json(plan.text.shards / MANIFEST).get("shards")
+    states = config.recipe.bound(config.cache, plan.shapes)
+    # Whole rows and vectors in 16 bits are still written as they were in format 5.
+    packed = states.get("cache.words") == "top" or states.get("cache.vector_bits", 16) != 16
     assert teacher is not None, "checked by RunConfig"
     masks: dict[str, object] = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
     for name in ("final_rate", "rate_epochs", *(["longest_span"] * (config.train.mask.longest_span == 0))):
@@ -288,7 +301,7 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     if config.train.mask.rate > 0:
         masks["train.seed"] = config.train.seed
     return {
-        "format": 5,
+        "format": 6 if packed else 5,
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
@@ -301,5 +314,5 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "train.order.shortest": config.train.order.shortest,
         "train.order.longest": config.train.order.longest,
         **masks,
-        **config.recipe.bound(config.cache, plan.shapes),
+        **states,
     }

@@ -10,7 +10,8 @@ sequence starts in it, and a checksum for each sequence.
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -48,6 +49,8 @@ MOST_PARTS = 200_000
 _MOST_OPEN = 256
 # Tokens of a batch that the teacher reads at a time; sequences of like length lie together.
 _TOKENS = 4096
+# By which it is chosen how vectors are written: half a minute of a teacher of 12 x 768 on two cores.
+_TOKENS_FITTED = 16_384
 # Batches that are computed at a time, each in memory of its own.
 _MOST_WORKERS = 8
 _CRC, _STARTS = "crc", "_starts"
@@ -84,8 +87,8 @@ def _damaged(path: Path, reason: str) -> InputError:
 class TeacherCache:
     """A folder of parts for `sequences` (S,), ascending numbers, and `epochs` epochs of masks.
 
-    seed: of the checksums, a number of all that the cache is bound to. codes: of its vectors, by kind, see `with_codes`.
-    Raises InputError where the parts would be more than a folder should hold.
+    seed: of the checksums, a number of all that the cache is bound to. codes: how vectors are written, by kind, see
+    `with_codes`. Raises InputError where the parts would be more than a folder should hold.
     """
 
     folder: Path
@@ -140,7 +143,7 @@ class TeacherCache:
         if not whole:
             raise _damaged(path, "its numbers and its sequences differ")
 
-        def read(index: int) -> dict[str, Tensor]:
+        def read(index: int) -> dict[str, NDArray[Any]]:
             found = {kind: arrays[kind][slice(*ends[index : index + 2])] for kind, ends in starts.items()}
             if checksum(found, self.seed) != checksums[index]:
                 raise _damaged(path, f"sequence {index} {_STRANGE}")
@@ -161,13 +164,10 @@ class TeacherCache:
         """Write one part from the `batches` that hold its sequences, in any order."""
         pieces: dict[int, dict[str, Tensor]] = {}
         for batch in (each.to(device) for each in batches):
-            computed = teacher(batch)
-            for (_, name), (term, state) in _stored(teacher.states).items():
-                sizes = state.lengths(batch).tolist()
-                for kind, kept in _written(f"{term}.", state, computed[term][name], batch, config).items():
-                    kept = self.codes[kind].encode(kept) if kind in self.codes else kept
-                    for sequence, piece in zip(batch.sequence_ids.tolist(), kept.cpu().split(sizes), strict=True):
-                        pieces.setdefault(sequence, {})[kind] = piece
+            for kind, kept, sizes in _written(teacher, batch, config):
+                coded = self.codes[kind].encode(kept) if kind in self.codes else kept
+                for sequence, piece in zip(batch.sequence_ids.tolist(), torch.split(coded.cpu(), sizes), strict=True):
+                    pieces.setdefault(sequence, {})[kind] = piece
         sequences = [pieces[sequence] for sequence in self.ids(part[1]).tolist()]
         tensors = {kind: torch.cat([each[kind] for each in sequences]) for kind in sequences[0]}
         for kind in sequences[0]:
@@ -177,29 +177,24 @@ class TeacherCache:
 
     @torch.no_grad()
     def with_codes(
-        self, teacher: LiveTeacher, sample: Iterable[MaskedBatch], config: CacheConfig, device: torch.device
+        self, teacher: LiveTeacher, batches: MaskedBatches, config: CacheConfig, device: torch.device
     ) -> "TeacherCache":
-        """The cache with the codes of its vectors, read or, where it has none, fitted to `sample` and saved.
-
-        Without any, where the vectors are kept in 16 bits.
-        """
-        vectors = {key: of for key, of in _stored(teacher.states).items() if isinstance(of[1], Vectors)}
-        if not vectors or config.vector_bits == 16:
+        """The cache with the codes of its vectors, if they are to be kept in less than 16 bits: as it has them, or
+        fitted to tokens from all over the text, and saved."""
+        has_vectors = any(isinstance(state, Vectors) for _, state in _stored(teacher.states).values())
+        if config.vector_bits == 16 or not has_vectors:
             return self
         found = self.read_tensors(CODES)
         if found is None:
-            seen: dict[str, list[Tensor]] = {}
-            for batch in (each.to(device) for each in sample):
-                computed = teacher(batch)
-                for (_, name), (term, state) in vectors.items():
-                    for kind, kept in _written(f"{term}.", state, computed[term][name], batch, config).items():
-                        seen.setdefault(kind, []).append(kept)
-            fitted = {kind: VectorCodes.fitted(torch.cat(each), config.vector_bits) for kind, each in seen.items()}
-            found = {f"{kind}.{name}": each for kind, codes in fitted.items() for name, each in vars(codes).items()}
+            tokens = batches.mean_tokens / batches.batch_size * len(self.sequences)
+            seen = defaultdict[str, list[Tensor]](list)
+            for ids in alike(batches, self.sequences[:: -(-int(tokens) // _TOKENS_FITTED)]):
+                batch = batches.collate(ids, 0).to(device)
+                for kind, kept, _ in _written(teacher, batch, config, all_states=False):
+                    seen[kind].append(kept)
+            found = {kind: VectorCodes.fitted(torch.cat(each), config.vector_bits).table for kind, each in seen.items()}
             self.save_tensors(CODES, found)
-        kinds = dict.fromkeys(name.rpartition(".")[0] for name in found)
-        codes = {kind: VectorCodes(**{name: found[f"{kind}.{name}"].to(device) for name in ("mean", "steps", "bits")})
-                 for kind in kinds}  # fmt: skip
+        codes = {kind: VectorCodes(table.to(device)) for kind, table in found.items()}
         return replace(self, codes=codes, seed=checksum(found, self.seed))
 
     def save_tensors(self, file: str, tensors: Mapping[str, Tensor]) -> None:
@@ -247,12 +242,19 @@ def _stored(states: Mapping[str, Mapping[str, State]]) -> dict[tuple[str, str], 
 
 
 def _written(
-    prefix: str, state: State, computed: object, batch: MaskedBatch, config: CacheConfig
-) -> dict[str, Tensor]:
-    """What is written of a state of `batch`, by kind; of vectors as they are where they are to be coded."""
-    halved = isinstance(state, Vectors) and config.vector_bits == 16
-    kept = state.keep(computed, batch, config).items()
-    return {prefix + kind: each.half() if halved else each for kind, each in kept}
+    teacher: LiveTeacher, batch: MaskedBatch, config: CacheConfig, *, all_states: bool = True
+) -> Iterator[tuple[str, Tensor, list[int]]]:
+    """What is written of each state of `batch`, or only of vectors, by kind, and how much each sequence has of it.
+
+    Vectors that are to be coded are as they were.
+    """
+    computed = teacher(batch)
+    for (_, name), (term, state) in _stored(teacher.states).items():
+        is_vectors = isinstance(state, Vectors)
+        if is_vectors or all_states:
+            halved, sizes = is_vectors and config.vector_bits == 16, state.lengths(batch).tolist()
+            for kind, kept in state.keep(computed[term][name], batch, config).items():
+                yield f"{term}.{kind}", kept.half() if halved else kept, sizes
 
 
 class CachedTeacher:

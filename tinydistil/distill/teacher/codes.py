@@ -3,8 +3,7 @@
 Shapes: N vectors, F numbers of each, R positions, K likeliest tokens, M drawn, V vocabulary, P bytes of a packed row.
 """
 
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -48,13 +47,15 @@ class Packing:
         return windows.index_select(1, self.first) >> self.shift & self.mask
 
 
-@dataclass(frozen=True)
 class VectorCodes:
-    """How vectors are written: each direction in steps about its mean, 2^b of them; mean, steps and bits are (F,)."""
+    """How vectors (N, F) are written: in each direction by 2^b even steps about its mean.
 
-    mean: Tensor
-    steps: Tensor
-    bits: Tensor
+    table: mean, step and b of each, (3, F).
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        self.table, self.packing = table, Packing(table[2])
+        self.mean, self.steps, self._most = table[0], table[1], self.packing.mask.float()
 
     @classmethod
     def fitted(cls, sample: Tensor, bits: int) -> "VectorCodes":
@@ -75,20 +76,15 @@ class VectorCodes:
             tried = (2 * half * variance.sqrt() / (most + 1)).float().clamp(min=torch.finfo(torch.float32).tiny)
             errors = (_decoded(_encoded(centred, tried, most), tried, most) - centred).square().sum(0)
             steps, least = torch.where(errors < least, tried, steps), errors.minimum(least)
-        return cls(mean.float(), steps, own)
-
-    @cached_property
-    def packing(self) -> Packing:
-        """Of one vector."""
-        return Packing(self.bits)
+        return cls(torch.stack([mean.float(), steps, own.float()]))
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Vectors (N, F) as bytes (N, P)."""
-        return self.packing.pack(_encoded(vectors.float() - self.mean, self.steps, self.packing.mask.float()))
+        return self.packing.pack(_encoded(vectors.float() - self.mean, self.steps, self._most))
 
     def decode(self, rows: Tensor) -> Tensor:
         """Bytes (N, P) as vectors (N, F): a number is off by half a step, or by what it lies beyond the last one."""
-        return _decoded(self.packing.unpack(rows), self.steps, self.packing.mask.float()) + self.mean
+        return _decoded(self.packing.unpack(rows), self.steps, self._most) + self.mean
 
 
 def _encoded(centred: Tensor, steps: Tensor, most: Tensor) -> Tensor:
@@ -117,8 +113,8 @@ def pack_targets(targets: SparseTargets, top: int, vocab_size: int) -> Tensor:
 def unpack_targets(rows: Tensor, top: int, drawn: int, vocab_size: int) -> SparseTargets:
     """What `pack_targets` has packed: the sum of all weights is 1."""
     numbers = _packing_of(top, drawn, vocab_size, rows.device).unpack(rows)
-    ids, shares, halves = numbers.split([top + drawn, top, 2], 1)
-    odds, mean = halves.to(torch.int16).view(torch.float16).float().split(1, 1)
+    ids, shares, halves = torch.split(numbers, [top + drawn, top, 2], 1)
+    odds, mean = halves.to(torch.int16).view(torch.float16).float().chunk(2, 1)
     best = (shares / -_STEPS_PER_NAT).log_softmax(1) + logsigmoid(-odds)
     log_probs = torch.cat([best, mean.expand(-1, drawn)], 1)
     weights = torch.cat([best.exp(), (odds.sigmoid() / drawn).expand(-1, drawn)], 1)
