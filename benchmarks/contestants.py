@@ -157,7 +157,7 @@ class Int8(Ours):
 class Cached(Ours):
     """Ours with a teacher whose words and hidden states were written down before."""
 
-    config = CacheConfig("hidden")
+    config = CacheConfig("hidden", vector_bits=16)
     asked = ("words",)
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -192,7 +192,7 @@ class Cached(Ours):
 class CachedTop(Cached):
     """Of each masked token the likeliest words and a draw of the rest."""
 
-    config = CacheConfig("top")
+    config = CacheConfig("top", drawn=64, vector_bits=16)
     asked = ()
 
 
@@ -215,10 +215,10 @@ class CachedReducedInt8(CachedReduced):
 
 
 class CachedPacked(CachedTop):
-    """The same components in 4 bits in the mean, beside the likeliest words and a draw of the rest: the least."""
+    """The same components with a cache's defaults: in 4 bits in the mean, beside half as many draws."""
 
     projection = "pca"
-    config = CacheConfig("top", top=8, drawn=32, vector_bits=4)
+    config = CacheConfig()
 
 
 class Theirs(Contestant):

@@ -9,13 +9,12 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
+from tinydistil.distill.options import Shapes, VocabularyOptions
 from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision, fastest_precision
 from tinydistil.distill.teacher.quantise import quantise_teacher
 from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
-
-TOTAL = {"vocabulary": {"logits": Distribution(lambda batch: batch.positions, 3.0)}}
 
 
 def shape(vocab_size: int = 60) -> BertConfig:
@@ -23,6 +22,10 @@ def shape(vocab_size: int = 60) -> BertConfig:
         vocab_size=vocab_size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         initializer_range=0.2,
     )  # fmt: skip
+
+
+WORDS = Distribution(lambda batch: batch.positions, VocabularyOptions(temperature=3.0), Shapes(shape(), shape()))
+TOTAL = {"vocabulary": {"logits": WORDS}}
 
 
 def masked_batch(seed: int, lengths: tuple[int, ...], *, masked: int = 4) -> MaskedBatch:

@@ -121,8 +121,8 @@ def test_it_is_bound_to(name: str) -> None:
 def test_it_is_bound_to_models_text_and_kind(folder: Path) -> None:
     assert differing({}, fingerprint="g") == {"teacher"}
     of_words = {"cache.top", "cache.drawn", "recipe.temperature"}
-    assert differing({"cache.words": "hidden"}) == {"cache.words", *of_words}
-    assert differing({"recipe.soft": 0.0}) == {"teacher's states", "cache.words", *of_words}
+    assert differing({"cache.words": "hidden"}) == {"format", "cache.words", *of_words}
+    assert differing({"recipe.soft": 0.0}) == {"format", "teacher's states", "cache.words", *of_words}
     of_vectors = {"cache.vector_bits", *(f"recipe.{name}" for name in ("unit", "projection", "centred", "whitening"))}
     assert differing({"recipe.hidden": 0.0}) == {"teacher's states", *of_vectors}
     assert differing({"recipe.centred": True}) == {"recipe.centred", "recipe.fit_sequences"}
@@ -224,7 +224,8 @@ def test_training_on_it_is_training_on_the_live_teacher(words: str, precision: s
     lines = {}
     for cache in ("", f"{words}-{precision}"):
         changes: dict[str, object] = {"teacher_precision": precision, "train.steps": 3, "train.mask.epochs": 1}
-        changes |= {"teacher_cache": cache, "cache.words": words if cache else "top", "cache.top": 210 if cache else 8}
+        changes |= {"teacher_cache": cache, "cache.top": 8}
+        changes |= {"cache.words": words, "cache.top": 210, "cache.drawn": 10} if cache else {}
         output = f"trained-{words}-{precision}-{cache or 'live'}"
         assert execute(plan_of(output, changes), ALONE) is not None
         text = (Path(output) / "metrics.jsonl").read_text()

@@ -301,7 +301,6 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     if config.train.mask.rate > 0:
         masks["train.seed"] = config.train.seed
     return {
-        "format": 6 if packed else 5,
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
@@ -315,4 +314,5 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "train.order.longest": config.train.order.longest,
         **masks,
         **states,
+        "format": 6 if packed else 5,  # last, so that a cache that options would open is refused by those
     }
