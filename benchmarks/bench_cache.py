@@ -7,9 +7,10 @@
 Steps are measured as in bench_step.py, losses first. Kinds of cache: "rows" keeps the teacher's row at each masked
 token, from which the whole distribution is computed anew, "top" its likeliest words and a draw of the rest; both keep
 the hidden states that recipe total compares at every token, 768 numbers of 16 bits, or with "-pca" 128 of them, with
-"-int8" in 8 bits. What truncation would lose without the draw is KL(live || kept), in nats at the recipe's temperature,
-where the mass of the words that were not kept is spread evenly over them; only real weights can tell it, so it needs
---teacher. Shapes: R masked tokens, V vocabulary, K words kept.
+"-int8" in 8 bits; "packed" keeps what a cache does by default, with 128 of them: 4 bits and half as many draws. What
+truncation would lose without the draw is KL(live || kept), in nats at the recipe's temperature, where the mass of the
+words that were not kept is spread evenly over them; only real weights can tell it, so it needs --teacher. Shapes: R
+masked tokens, V vocabulary, K words kept.
 """
 
 import argparse
@@ -31,7 +32,8 @@ from tinydistil.base.errors import require, run_script
 from tinydistil.model.bert import BertForMaskedLM
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-CANDIDATES = ("tuned", "live", "cached-rows", "cached-top", "cached-rows-pca", "cached-top-pca", "cached-rows-pca-int8")
+CANDIDATES = ("tuned", "live", "cached-rows", "cached-top", "cached-rows-pca", "cached-top-pca",
+              "cached-rows-pca-int8", "cached-packed")  # fmt: skip
 KEPT = (8, 16, 32, 64, 128)
 TEMPERATURE = 2.0
 

@@ -410,8 +410,9 @@ def test_runs_are_resumed_bit_for_bit(cache: str, world_size: int, folder: Path,
 
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_from_a_cache_they_learn_what_they_learn_live(world_size: int, folder: Path) -> None:
-    """To the rounding of 16 bits; the test before has trained both."""
+    """To what 4 bits leave of vectors of 12 numbers; the test before has trained both."""
     live, cached = (metrics_of(folder / f"{kind}-{world_size}-whole") for kind in ("live", "kept"))
     for one, other in zip(live, cached, strict=True):
         for name in {"hard", "contrast", "similarity"} & one.keys():
-            assert other[name] == pytest.approx(one[name], rel=5e-3, abs=1e-5), name
+            nearness = 5e-3 if name == "hard" else 3e-2
+            assert other[name] == pytest.approx(one[name], rel=nearness, abs=1e-5), name

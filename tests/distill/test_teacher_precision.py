@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tinydistil.base.errors import InputError
 from tinydistil.batches.masked_batches import MaskedBatch, TeacherView
+from tinydistil.distill.options import Shapes, VocabularyOptions
 from tinydistil.distill.teacher import precision as precision_module
 from tinydistil.distill.teacher.live import LiveTeacher, check_teacher_precision
 from tinydistil.distill.teacher.precision import (
@@ -27,14 +28,16 @@ from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
 
-TOTAL = {"vocabulary": {"logits": Distribution(lambda batch: batch.positions, 3.0)}}
-
 
 def shape(vocab_size: int = 60) -> BertConfig:
     return BertConfig(
         vocab_size=vocab_size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         initializer_range=0.2,
     )  # fmt: skip
+
+
+WORDS = Distribution(lambda batch: batch.positions, VocabularyOptions(temperature=3.0), Shapes(shape(), shape()))
+TOTAL = {"vocabulary": {"logits": WORDS}}
 
 
 def masked_batch(seed: int, lengths: tuple[int, ...], *, masked: int = 4) -> MaskedBatch:

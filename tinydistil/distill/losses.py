@@ -57,11 +57,11 @@ def soft_targets(
 class SparseTargets:
     """A distribution at the temperature of the recipe by N of its tokens: the likeliest, and a sample of the tail.
 
-    ids (R, N), log_probs (R, N): the logarithms of their probabilities; weights (R, N): the probability itself of a
-    token that is kept for it, an even share of all the rest's for one that was drawn from the rest, by its probability
-    and with repetition. Averaged over draws the weights are the whole distribution, so a divergence from it that is
-    linear in it, and its gradient, have no bias; of the likeliest tokens alone they would have (Anshumann et al. 2025,
-    Sparse Logit Sampling).
+    ids (R, N); log_probs (R, N): the logarithms of their probabilities, of drawn ones the mean of all the rest's;
+    weights (R, N): the probability itself of a token that is kept for it, an even share of all the rest's for one that
+    was drawn from the rest, by its probability and with repetition. Averaged over draws the weights are the whole
+    distribution, so a divergence that is linear in them, and its gradient, have no bias; of the likeliest tokens alone
+    they would have (Anshumann et al. 2025, Sparse Logit Sampling).
     """
 
     ids: Tensor
@@ -75,13 +75,15 @@ def sparse_targets(teacher: Decoding, top: int, temperature: float, uniform: Ten
     log_probs = (teacher.logits() / temperature).log_softmax(-1)
     best = log_probs.topk(top)
     # In float64 from here: what the likeliest leave may be little, and is summed over the whole vocabulary.
-    cumulated = log_probs.double().exp().scatter(1, best.indices, 0.0).cumsum(-1)
+    tail = log_probs.double().exp().scatter(1, best.indices, 0.0)
+    cumulated = tail.cumsum(-1)
     rest = cumulated[:, -1:]
     # The first token whose sum is above the drawn height; a kept one, which adds nothing to it, never is.
     drawn = torch.searchsorted(cumulated, uniform.double() * rest, right=True).clamp(max=log_probs.shape[1] - 1)
     ids = torch.cat([best.indices, drawn], 1)
     shares = (rest / uniform.shape[1]).expand(drawn.shape).to(log_probs.dtype)
-    return SparseTargets(ids, log_probs.gather(1, ids), torch.cat([best.values.exp(), shares], 1))
+    mean = ((tail * log_probs).sum(-1, keepdim=True) / rest.clamp(min=1e-300)).expand(shares.shape).to(log_probs.dtype)
+    return SparseTargets(ids, torch.cat([best.values, mean], 1), torch.cat([best.values.exp(), shares], 1))
 
 
 def sparse_soft_targets(

@@ -53,7 +53,7 @@ class MeanVocabulary(Vocabulary):
     """`Vocabulary` with the mean of all teachers' logits."""
 
     def states(self) -> Mapping[str, State]:
-        return {name: MeanDistribution(self.positions, self.options.temperature) for name in self.needs.teacher}
+        return {name: MeanDistribution(self.positions, self.options, self.shapes) for name in self.needs.teacher}
 
 
 class MeanDistribution(Distribution):
@@ -131,7 +131,7 @@ class MeanRepresentation(Term):
 
 
 class SideBySide(Vectors):
-    """The vectors of all teachers (N, F_1 + F_2 + ...); a cache keeps each one's by its number, with its own steps."""
+    """The vectors of all teachers (N, F_1 + F_2 + ...); a cache keeps each one's by its number."""
 
     def __init__(self, each: Sequence[State]) -> None:
         self.each = [state for state in each if isinstance(state, Vectors)]

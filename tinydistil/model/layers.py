@@ -55,7 +55,7 @@ def _prefers_onednn() -> bool:
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for it; on AVX2 it takes 5 to 7 times the time of float32."""
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # which torch 2.10 may lack
+    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # which torch 2.10 may lack
     return device.type == "cuda" or bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 

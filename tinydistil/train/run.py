@@ -24,6 +24,7 @@ from tinydistil.distill.gather import GatheringTrainer
 from tinydistil.distill.options import AUTO
 from tinydistil.distill.step import Trainer
 from tinydistil.distill.teacher.cached import (
+    CODES,
     FITTED,
     OWNERSHIP,
     CachedTeacher,
@@ -229,6 +230,15 @@ def _cached_teacher(
                 if ranks.is_main:
                     cache.save_tensors(FITTED, fitted)
         cache = replace(cache, seed=checksum(fitted, seed))
+
+        def coded() -> TeacherCache:
+            return cache.with_codes(live, batches, config.cache, ranks.device)
+
+        with ranks.agreed("see how the teacher's vectors are to be written"):
+            if ranks.is_main and not sound(coded):
+                (cache.folder / CODES).unlink()
+                coded()
+        cache = coded()
         with ranks.agreed("write their parts of the teacher's cache"):
             mine = cache.parts[ranks.rank :: ranks.world_size]
             is_whole = [cache.path(*part).exists() and sound(partial(cache.open, *part)) for part in mine]
@@ -284,6 +294,9 @@ def _agree_on(learner: Learner, ranks: Ranks, say: Say, fit: Callable[[], dict[s
 def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     """Everything that the numbers in a cache depend on, by the name of the option where it is one."""
     config, teacher, shards = plan.config, plan.teacher, read_json(plan.text.shards / MANIFEST).get("shards")
+    states = config.recipe.bound(config.cache, plan.shapes)
+    # Whole rows and vectors in 16 bits are still written as they were in format 5.
+    packed = states.get("cache.words") == "top" or states.get("cache.vector_bits", 16) != 16
     assert teacher is not None, "checked by RunConfig"
     masks: dict[str, object] = {f"train.mask.{name}": value for name, value in asdict(config.train.mask).items()}
     for name in ("final_rate", "rate_epochs", *(["longest_span"] * (config.train.mask.longest_span == 0))):
@@ -291,7 +304,6 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
     if config.train.mask.rate > 0:
         masks["train.seed"] = config.train.seed
     return {
-        "format": 5,
         "teacher": fingerprint,
         "teacher's files": plan.content.get("teacher"),  # of which the masks are made, with the seed
         "teacher_precision": config.teacher_precision or config.train.precision,
@@ -304,5 +316,6 @@ def bound_to(plan: Plan, fingerprint: str) -> dict[str, object]:
         "train.order.shortest": config.train.order.shortest,
         "train.order.longest": config.train.order.longest,
         **masks,
-        **config.recipe.bound(config.cache, plan.shapes),
+        **states,
+        "format": 6 if packed else 5,  # last, so that a cache that options would open is refused by those
     }

@@ -10,9 +10,10 @@ sequence starts in it, and a checksum for each sequence.
 import hashlib
 import re
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
@@ -28,14 +29,15 @@ from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import Ownership, map_tensors, write_atomic
 from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.options import CacheConfig
+from tinydistil.distill.teacher.codes import VectorCodes
 from tinydistil.distill.teacher.live import LiveTeacher
-from tinydistil.distill.terms.base import State, TeacherStates
+from tinydistil.distill.terms.base import State, TeacherStates, Vectors
 
-FITTED, WORDS = "projections.safetensors", "words.safetensors"
+FITTED, CODES, WORDS = "projections.safetensors", "codes.safetensors", "words.safetensors"
 OWNERSHIP = Ownership(
     "cache.json",
     # Parts too: what another cache wrote fails its checksum and is written anew.
-    lambda name: name in (FITTED, WORDS) or re.fullmatch(r"epoch-\d+-part-\d+\.safetensors", name) is not None,
+    lambda name: name in (FITTED, CODES, WORDS) or re.fullmatch(r"epoch-\d+-part-\d+\.safetensors", name) is not None,
     noun="teacher_cache",
     remedy="give the same value, or another --teacher-cache",
 )
@@ -47,6 +49,8 @@ MOST_PARTS = 200_000
 _MOST_OPEN = 256
 # Tokens of a batch that the teacher reads at a time; sequences of like length lie together.
 _TOKENS = 4096
+# By which it is chosen how vectors are written: half a minute of a teacher of 12 x 768 on two cores.
+_TOKENS_FITTED = 16_384
 # Batches that are computed at a time, each in memory of its own.
 _MOST_WORKERS = 8
 _CRC, _STARTS = "crc", "_starts"
@@ -54,7 +58,7 @@ _STRANGE = "is not what was written, or was written for another run"
 
 _Item = TypeVar("_Item")
 # What is kept of a sequence by its index in a part. Raises InputError where that is not what was written.
-Part = Callable[[int], dict[str, Tensor]]
+Part = Callable[[int], dict[str, NDArray[Any]]]
 
 
 def checksum(tensors: Mapping[str, Tensor | NDArray[Any]], seed: int = 0) -> int:
@@ -83,14 +87,15 @@ def _damaged(path: Path, reason: str) -> InputError:
 class TeacherCache:
     """A folder of parts for `sequences` (S,), ascending numbers, and `epochs` epochs of masks.
 
-    seed: of the checksums, a number of all that the cache is bound to. Raises InputError where the parts would be more
-    than a folder should hold.
+    seed: of the checksums, a number of all that the cache is bound to. codes: how vectors are written, by kind, see
+    `with_codes`. Raises InputError where the parts would be more than a folder should hold.
     """
 
     folder: Path
     sequences: NDArray[np.int64]
     epochs: int
     seed: int = 0
+    codes: Mapping[str, VectorCodes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = self.epochs * self._per_epoch
@@ -138,11 +143,11 @@ class TeacherCache:
         if not whole:
             raise _damaged(path, "its numbers and its sequences differ")
 
-        def read(index: int) -> dict[str, Tensor]:
+        def read(index: int) -> dict[str, NDArray[Any]]:
             found = {kind: arrays[kind][slice(*ends[index : index + 2])] for kind, ends in starts.items()}
             if checksum(found, self.seed) != checksums[index]:
                 raise _damaged(path, f"sequence {index} {_STRANGE}")
-            return {kind: torch.tensor(numbers) for kind, numbers in found.items()}
+            return found
 
         read(0)  # which tells a part of another cache at once
         return read
@@ -159,19 +164,38 @@ class TeacherCache:
         """Write one part from the `batches` that hold its sequences, in any order."""
         pieces: dict[int, dict[str, Tensor]] = {}
         for batch in (each.to(device) for each in batches):
-            computed = teacher(batch)
-            for (_, name), (term, state) in _stored(teacher.states).items():
-                sizes = state.lengths(batch).tolist()
-                for kind, kept in state.keep(computed[term][name], batch, config).items():
-                    split = torch.split(kept.cpu(), sizes)
-                    for sequence, piece in zip(batch.sequence_ids.tolist(), split, strict=True):
-                        pieces.setdefault(sequence, {})[f"{term}.{kind}"] = piece
+            for kind, kept, sizes in _written(teacher, batch, config):
+                coded = self.codes[kind].encode(kept) if kind in self.codes else kept
+                for sequence, piece in zip(batch.sequence_ids.tolist(), torch.split(coded.cpu(), sizes), strict=True):
+                    pieces.setdefault(sequence, {})[kind] = piece
         sequences = [pieces[sequence] for sequence in self.ids(part[1]).tolist()]
         tensors = {kind: torch.cat([each[kind] for each in sequences]) for kind in sequences[0]}
         for kind in sequences[0]:
             tensors[kind + _STARTS] = torch.tensor([0, *accumulate(len(each[kind]) for each in sequences)])
         tensors[_CRC] = torch.tensor([checksum(each, self.seed) for each in sequences])
         write_atomic(self.path(*part), save(tensors))
+
+    @torch.no_grad()
+    def with_codes(
+        self, teacher: LiveTeacher, batches: MaskedBatches, config: CacheConfig, device: torch.device
+    ) -> "TeacherCache":
+        """The cache with the codes of its vectors, if they are to be kept in less than 16 bits: as it has them, or
+        fitted to tokens from all over the text, and saved."""
+        has_vectors = any(isinstance(state, Vectors) for _, state in _stored(teacher.states).values())
+        if config.vector_bits == 16 or not has_vectors:
+            return self
+        found = self.read_tensors(CODES)
+        if found is None:
+            tokens = batches.mean_tokens / batches.batch_size * len(self.sequences)
+            seen = defaultdict[str, list[Tensor]](list)
+            for ids in alike(batches, self.sequences[:: -(-int(tokens) // _TOKENS_FITTED)]):
+                batch = batches.collate(ids, 0).to(device)
+                for kind, kept, _ in _written(teacher, batch, config, all_states=False):
+                    seen[kind].append(kept)
+            found = {kind: VectorCodes.fitted(torch.cat(each), config.vector_bits).table for kind, each in seen.items()}
+            self.save_tensors(CODES, found)
+        codes = {kind: VectorCodes(table.to(device)) for kind, table in found.items()}
+        return replace(self, codes=codes, seed=checksum(found, self.seed))
 
     def save_tensors(self, file: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep what all the text has in common: what was fitted, with which the cached states are made, or words."""
@@ -181,21 +205,31 @@ class TeacherCache:
     def load_tensors(self, file: str, tensors: Mapping[str, Tensor]) -> bool:
         """Fill `tensors` with what this cache has in `file`; False where that is still to be made.
 
+        Raises InputError as `read_tensors` does, and where the file holds others.
+        """
+        found = self.read_tensors(file)
+        if found is None:
+            return False
+        require(
+            {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in tensors.items()},
+            f"{self.folder / file} holds other tensors than this run has; delete it and run again, it is written anew",
+        )
+        for name, tensor in tensors.items():
+            tensor.copy_(found[name])
+        return True
+
+    def read_tensors(self, file: str) -> dict[str, Tensor] | None:
+        """What this cache has in `file`, None where that is still to be made.
+
         Raises InputError where the file is damaged or was written for anything else.
         """
         path = self.folder / file
         if not path.exists():
-            return False
+            return None
         found, checksums = _mapped(path)
         if checksums.tolist() != [checksum(found, self.seed)]:
             raise _damaged(path, f"it {_STRANGE}")
-        require(
-            {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in tensors.items()},
-            f"{path} holds other tensors than this run has; delete it and run again, it is written anew",
-        )
-        for name, tensor in tensors.items():
-            tensor.copy_(torch.tensor(found[name]))
-        return True
+        return {name: torch.tensor(each) for name, each in found.items()}
 
 
 def _stored(states: Mapping[str, Mapping[str, State]]) -> dict[tuple[str, str], tuple[str, State]]:
@@ -205,6 +239,22 @@ def _stored(states: Mapping[str, Mapping[str, State]]) -> dict[tuple[str, str], 
         for name, state in named.items():
             found.setdefault(("" if state.shared else term, name), (term, state))
     return found
+
+
+def _written(
+    teacher: LiveTeacher, batch: MaskedBatch, config: CacheConfig, *, all_states: bool = True
+) -> Iterator[tuple[str, Tensor, list[int]]]:
+    """What is written of each state of `batch`, or only of vectors, by kind, and how much each sequence has of it.
+
+    Vectors that are to be coded are as they were.
+    """
+    computed = teacher(batch)
+    for (_, name), (term, state) in _stored(teacher.states).items():
+        is_vectors = isinstance(state, Vectors)
+        if is_vectors or all_states:
+            halved, sizes = is_vectors and config.vector_bits == 16, state.lengths(batch).tolist()
+            for kind, kept in state.keep(computed[term][name], batch, config).items():
+                yield f"{term}.{kind}", kept.half() if halved else kept, sizes
 
 
 class CachedTeacher:
@@ -219,12 +269,17 @@ class CachedTeacher:
         """The states for `batch`, whose masks must be of an epoch that the cache holds."""
         numbers = np.searchsorted(self.cache.sequences, batch.sequence_ids.cpu().numpy()).tolist()
         found = [self._open(batch.epoch, number // PART)(number % PART) for number in numbers]
+        read = {
+            kind: torch.from_numpy(np.concatenate([each[kind] for each in found])).to(self.device)
+            for kind in (found[0] if found else ())
+        }
+        decoded = {kind: codes.decode(read[kind]) for kind, codes in self.cache.codes.items() if kind in read}
         restored: dict[tuple[str, str], object] = {}
         for key, (term, state) in _stored(self.states).items():
-            names = [name for name in (found[0] if found else ()) if name.startswith(f"{term}.")]
             kept = {
-                name.removeprefix(f"{term}."): torch.cat([each[name] for each in found]).to(self.device)
-                for name in names
+                kind.removeprefix(f"{term}."): each
+                for kind, each in {**read, **decoded}.items()
+                if kind.startswith(f"{term}.")
             }
             restored[key] = state.restore(kept, batch, self.config, self.model)
         return {

@@ -91,7 +91,7 @@ class State(ABC):
 
 
 class Vectors(State):
-    """Vectors (N, F) of `width` F, each of one sequence, in 16 or 8 bits: codes times steps."""
+    """Vectors (N, F) of `width` F, each of one sequence, of which a cache writes numbers in cache.vector_bits bits."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -104,17 +104,13 @@ class Vectors(State):
         return self.present(batch).view(len(batch.sequence_ids), -1).sum(1)
 
     def keep(self, state: Tensor, batch: MaskedBatch, cache: CacheConfig) -> dict[str, Tensor]:
-        vectors = state.flatten(0, -2)[self.present(batch)]
-        if cache.vector_bits == 16:
-            return {"vectors": vectors.half()}
-        steps = vectors.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-        return {"vectors": (vectors / steps).round().to(torch.int8), "steps": steps}
+        return {"vectors": state.flatten(0, -2)[self.present(batch)]}
 
     def restore(self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any) -> Tensor:
         present = self.present(batch)
         vectors = torch.zeros(len(present), self.width, device=present.device)
         if kept:
-            vectors[present] = kept["vectors"].float() * kept.get("steps", 1.0)
+            vectors[present] = kept["vectors"].float()
         return vectors
 
 

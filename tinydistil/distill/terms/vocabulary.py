@@ -16,6 +16,7 @@ from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.distill.fused import fused_vocabulary_loss
 from tinydistil.distill.losses import SparseTargets, sparse_targets
 from tinydistil.distill.options import CacheConfig, Schedule, Shapes, VocabularyOptions
+from tinydistil.distill.teacher.codes import pack_targets, unpack_targets
 from tinydistil.distill.terms.base import Loss, ModelStates, State, Term, register
 from tinydistil.model.bert import BertForMaskedLM, Decoding
 
@@ -43,7 +44,7 @@ class Vocabulary(Term):
         return len(self.positions(batch))
 
     def states(self) -> Mapping[str, State]:
-        return {name: Distribution(self.positions, self.options.temperature) for name in self.needs.teacher}
+        return {name: Distribution(self.positions, self.options, self.shapes) for name in self.needs.teacher}
 
     def forward(self, student: ModelStates, teacher: Mapping[str, Any], batch: MaskedBatch) -> Loss:
         """From the student's logits at the positions, and the teacher's as a `Decoding` or `SparseTargets`."""
@@ -66,27 +67,27 @@ class Vocabulary(Term):
 
 
 def draws_of(batch: MaskedBatch, sizes: Tensor, count: int) -> Tensor:
-    """Numbers in [0, 1) (N, count), as many items of each sequence as `sizes` (B,) has, by it and the epoch alone."""
+    """Numbers in [0, 1) (N, count), as many items of each sequence as `sizes` (B,) has, by it and the epoch alone.
+
+    One from each `count`-th of [0, 1): so draws vary less than from the whole, and have as little bias.
+    """
     made = [np.empty((0, count))]
     for sequence, size in zip(batch.sequence_ids.tolist(), sizes.tolist(), strict=True):
         made.append(np.random.default_rng((batch.epoch, sequence)).random((size, count)))
-    return torch.from_numpy(np.concatenate(made))
+    return torch.from_numpy((np.concatenate(made) + np.arange(count)) / count)
 
 
 class Distribution(State):
     """The teacher's distribution at R positions: whole, by what makes its logits, or by its top tokens and a sample.
 
-    A cache keeps rows (R, E) in fp16, from which the logits are made again, or ids (R, N), log_probs (R, N) in fp16 and
-    the rest's mass (R,).
+    A cache keeps rows (R, E) in fp16, from which the logits are made again, or the sample, packed.
     """
 
-    def __init__(self, positions: Any, temperature: float | Schedule) -> None:
-        self.positions, self._temperature = positions, temperature
-
-    @property
-    def temperature(self) -> float:
-        """At the start of the run."""
-        return self._temperature.at(0.0) if isinstance(self._temperature, Schedule) else self._temperature
+    def __init__(self, positions: Any, options: VocabularyOptions, shapes: Shapes) -> None:
+        assert shapes.teacher is not None, "see Recipe.check"
+        self.positions, self.vocab_size = positions, shapes.teacher.vocab_size
+        start = options.temperature  # a cache keeps none that changes
+        self.temperature = start.at(0.0) if isinstance(start, Schedule) else start
 
     def take(self, teacher: ModelStates, batch: MaskedBatch) -> Decoding:
         assert batch.teacher is None, "see TermOptions.check"
@@ -102,13 +103,7 @@ class Distribution(State):
             return {"rows": state.rows.half()}
         uniform = draws_of(batch, self.lengths(batch), cache.drawn).to(state.rows.device)
         targets = sparse_targets(state, cache.top, self.temperature, uniform)
-        narrow = torch.uint16 if len(state.weight) <= 2**16 else torch.int32  # half the bytes for most vocabularies
-        log_probs = targets.log_probs.clamp(min=torch.finfo(torch.float16).min).half()
-        return {
-            "ids": targets.ids.to(narrow),
-            "log_probs": log_probs,
-            "rest": targets.weights[:, cache.top :].sum(1),
-        }
+        return {"tokens": pack_targets(targets, cache.top, self.vocab_size)}
 
     def restore(
         self, kept: Mapping[str, Tensor], batch: MaskedBatch, cache: CacheConfig, model: Any
@@ -123,7 +118,4 @@ class Distribution(State):
         if not kept:
             nothing = torch.empty(0, cache.top + cache.drawn, device=device)
             return SparseTargets(nothing.long(), nothing, nothing)
-        log_probs = kept["log_probs"].float()
-        shares = (kept["rest"] / cache.drawn).unsqueeze(1).expand(-1, cache.drawn)
-        weights = torch.cat([log_probs[:, : cache.top].exp(), shares], 1)
-        return SparseTargets(kept["ids"].long(), log_probs, weights)
+        return unpack_targets(kept["tokens"], cache.top, cache.drawn, self.vocab_size)
