@@ -242,7 +242,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--teacher-prefix", default="query: ", metavar="TEXT", help='what it reads first (default "query: ")')
     add("--student", default="2x128", metavar="SHAPE", help="default 2x128")
     add("--vocab-size", type=whole, help="of the student (default 29500)")
-    add("--sentences", type=whole, help="of the first run of a row (default 10000)")
+    add("--sentences", type=whole, help="of the first run of a row (default 2500)")
     add("--minutes", type=float, help="no run that would take more (default 16)")
     add("--epochs", type=whole, default=2, help="of ours (2); others have one, as published")
     add("--thresholds", type=float, nargs="+", default=[0.64, 0.68, 0.72], help="default 0.64 0.68 0.72")
@@ -264,7 +264,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 SIZES: dict[str, dict[str, Any]] = {
-    "full": {"corpus": "corpus", "vocab_size": 29_500, "sentences": 10_000, "minutes": 16.0},
+    "full": {"corpus": "corpus", "vocab_size": 29_500, "sentences": 2500, "minutes": 16.0},
     "small": {"corpus": "corpus/sentences.jsonl.gz", "vocab_size": 2000, "sentences": 1000, "minutes": 0.0},
 }
 
