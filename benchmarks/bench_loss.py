@@ -236,7 +236,11 @@ def compare(
     rounds: dict[str, list[dict[str, float]]] = {candidate.name: [] for candidate in candidates}
     for candidate in candidates:
         candidate.ask(f"time {rows}")  # compiles
-    memory = {candidate.name: candidate.ask(f"memory {rows}")["extra_mib"] for candidate in candidates}
+    # The median of five: what malloc keeps of its holes varies by tens of MiB from call to call.
+    memory = {
+        candidate.name: statistics.median(candidate.ask(f"memory {rows}")["extra_mib"] for _ in range(5))
+        for candidate in candidates
+    }
     for candidate in candidates:
         candidate.ask(f"time {rows}")  # warms up again what measuring memory gave back
     floors = []
