@@ -3,8 +3,8 @@
 A cache is bound to everything its numbers depend on (teacher, vocabularies, text, masks, recipe); one that was made for
 anything else is refused by the field that differs. Its sequences are cut into parts, one file for each part and mask
 epoch, whole or absent, so an interrupted writing goes on with the next part. A part holds, as TERM.KIND, what the
-states of each term keep of every sequence (see `terms.base.Vectors` and `terms.vocabulary.Distribution`), where each
-sequence starts in it, and a checksum for each sequence.
+states of each term keep of every sequence (see `terms.vocabulary.Distribution`; of vectors numbers in 16 bits, or in
+`codes`), where each sequence starts in it, and a checksum for each sequence.
 """
 
 import re
