@@ -18,11 +18,12 @@ from tinydistil.batches.masked_batches import MaskedBatch, MaskedBatches
 from tinydistil.distill.losses import SparseTargets
 from tinydistil.distill.options import CacheConfig
 from tinydistil.distill.teacher import cached as cache_module
-from tinydistil.distill.teacher.cached import CODES, FITTED, OWNERSHIP, CachedTeacher, TeacherCache, side_by_side
+from tinydistil.distill.teacher.cached import CODES, FITTED, OWNERSHIP, CachedTeacher, TeacherCache
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import LastHidden, Learner, TeacherStates
 from tinydistil.distill.terms.representation import Projection
 from tinydistil.model.bert import Decoding
+from tinydistil.train.teachers import side_by_side
 
 CPU = torch.device("cpu")
 CACHED = [name for name, recipe in CASES.items() if recipe.needs.teacher and recipe.soft_positions == "masked"]

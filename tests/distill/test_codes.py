@@ -62,6 +62,8 @@ def test_directions_that_vary_alike_get_the_same_and_one_that_does_not_vary_none
     found = codes.decode(codes.encode(sample))
     assert (found[:, 2] == 3).all() and torch.isfinite(codes.decode(codes.encode(1e6 * sample))).all()
     assert codes.decode(codes.encode(sample[:0])).shape == (0, 4)
+    none = VectorCodes.fitted(sample[:0], 4)
+    assert torch.isfinite(none.decode(none.encode(sample))).all()
     alone = VectorCodes.fitted(sample[:1], 4)
     assert torch.equal(alone.decode(alone.encode(sample[:1])), sample[:1])
 

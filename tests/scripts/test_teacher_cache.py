@@ -25,7 +25,7 @@ from tinydistil.batches.masked_batches import MaskedBatch
 from tinydistil.corpus.prepare_config import resolve_raw
 from tinydistil.corpus.raw_text import plan_raw
 from tinydistil.distill.initialise import Moments
-from tinydistil.distill.teacher.cached import OWNERSHIP, TeacherCache, hash_of_weights
+from tinydistil.distill.teacher.cached import OWNERSHIP, TeacherCache
 from tinydistil.model import quantised
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.train import models
@@ -35,6 +35,7 @@ from tinydistil.train.plan import Plan
 from tinydistil.train.records import CheckpointStore
 from tinydistil.train.run import bound_to, execute
 from tinydistil.train.run import build as build_with
+from tinydistil.train.teachers import hash_of_weights
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 # What a cache is bound to, and an option that changes it and nothing else.

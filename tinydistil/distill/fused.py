@@ -137,7 +137,7 @@ class _Fused(torch.autograd.Function):
                 # Not scaled yet (GradScaler's factor comes with the backward pass), it would vanish in float16.
                 rows_grad = torch.zeros_like(rows, dtype=exact if dtype == torch.float16 else dtype)
                 transposed = by_onednn(rows, weight)  # which takes half of MKL's time for it so
-                # Its float32 sum over 8,192 tokens errs 1.4 times as much as eager's, by parts of 1,024 1.15 times. Eight
+                # Its float32 sum over 8,192 tokens errs 1.4 times as much as eager, by parts of 1,024 1.15 times. Eight
                 # parts at most: each makes all threads wait for one another.
                 by_parts = transposed and dtype == exact
                 summed = max(1024, -(-len(weight) // 8)) if by_parts else max(len(weight), 1)

@@ -31,8 +31,6 @@ from tinydistil.distill.teacher.cached import (
     TeacherCache,
     alike,
     checksum,
-    hash_of_weights,
-    side_by_side,
 )
 from tinydistil.distill.teacher.live import LiveTeacher
 from tinydistil.distill.terms.base import Learner, TeacherStates
@@ -50,7 +48,13 @@ from tinydistil.train.outcome import STUDENT, Outcome, held_out_loss, masked_lm_
 from tinydistil.train.plan import CHECKPOINTS, CONFIG_FILE, Plan, cache_of, make_batches, make_plan, ownership
 from tinydistil.train.records import CheckpointStore, Records
 from tinydistil.train.run_config import RunConfig
-from tinydistil.train.teachers import settle_precision, start_projected, start_with_words
+from tinydistil.train.teachers import (
+    hash_of_weights,
+    settle_precision,
+    side_by_side,
+    start_projected,
+    start_with_words,
+)
 
 METRICS = "metrics.jsonl"
 # While the rest of a cache takes longer, the time left is told with that of training.

@@ -3,27 +3,25 @@
 A cache is bound to everything its numbers depend on (teacher, vocabularies, text, masks, recipe); one that was made for
 anything else is refused by the field that differs. Its sequences are cut into parts, one file for each part and mask
 epoch, whole or absent, so an interrupted writing goes on with the next part. A part holds, as TERM.KIND, what the
-states of each term keep of every sequence (see `terms.base.Vectors` and `terms.vocabulary.Distribution`), where each
-sequence starts in it, and a checksum for each sequence.
+states of each term keep of every sequence (see `terms.vocabulary.Distribution`; of vectors numbers in 16 bits, or in
+`codes`), where each sequence starts in it, and a checksum for each sequence.
 """
 
-import hashlib
 import re
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from tinydistil.base.errors import InputError, require
 from tinydistil.base.files import Ownership, map_tensors, write_atomic
@@ -51,12 +49,9 @@ _MOST_OPEN = 256
 _TOKENS = 4096
 # By which it is chosen how vectors are written: half a minute of a teacher of 12 x 768 on two cores.
 _TOKENS_FITTED = 16_384
-# Batches that are computed at a time, each in memory of its own.
-_MOST_WORKERS = 8
 _CRC, _STARTS = "crc", "_starts"
 _STRANGE = "is not what was written, or was written for another run"
 
-_Item = TypeVar("_Item")
 # What is kept of a sequence by its index in a part. Raises InputError where that is not what was written.
 Part = Callable[[int], dict[str, NDArray[Any]]]
 
@@ -286,35 +281,6 @@ class CachedTeacher:
             term: {name: restored["" if state.shared else term, name] for name, state in named.items()}
             for term, named in self.states.items()
         }
-
-
-def side_by_side(work: Callable[[_Item], None], items: Sequence[_Item], device: torch.device) -> Iterator[None]:
-    """Do `work` with each item, in order; on the CPU with several at a time, which its cores share.
-
-    A core that waits for no other at the end of each product does more: of short sentences, a fifth to a third.
-    """
-    cores = torch.get_num_threads()
-    workers = min(cores, _MOST_WORKERS) if device.type == "cpu" else 1
-    if min(workers, len(items)) < 2:
-        yield from map(work, items)
-        return
-    each = cores // workers
-    try:
-        with ThreadPoolExecutor(workers, initializer=partial(torch.set_num_threads, each)) as pool:
-            # The first alone, so that what is measured once it is done has the machine for itself.
-            yield pool.submit(work, items[0]).result()
-            yield from pool.map(work, items[1:])  # left early, what has not begun is dropped
-    finally:
-        torch.set_num_threads(cores)  # which a thread sets for all that begin later
-
-
-def hash_of_weights(model: nn.Module) -> str:
-    """Of names and numbers, whatever files they came in."""
-    found = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def alike(batches: MaskedBatches, ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -28,23 +28,27 @@ class Packing:
         self.first, self.shift = starts // 8, (starts % 8).int()
         self.mask = ((1 << self.bits) - 1).int()
         self.size = -(-int(ends[-1]) // 8)
+        self.span = (int(self.bits.max()) + 14) // 8  # bytes that a number can touch, wherever in one it begins
 
     def pack(self, numbers: Tensor) -> Tensor:
         """(N, F), none below 0, as bytes (N, P)."""
         shifted = (numbers.int() & self.mask) << self.shift
-        rows = numbers.new_zeros(len(numbers), self.size + 4, dtype=torch.int32)
-        for byte in range(4):  # no two numbers share a bit, so a sum is a union
+        rows = numbers.new_zeros(len(numbers), self.size + self.span, dtype=torch.int32)
+        for byte in range(self.span):  # no two numbers share a bit, so a sum is a union
             rows.index_add_(1, self.first + byte, shifted >> 8 * byte & 255)
         return rows[:, : self.size].to(torch.uint8)
 
     def unpack(self, rows: Tensor) -> Tensor:
         """The numbers (N, F) in bytes (N, P)."""
-        padded = pad(rows, (0, 4)).int()
-        # By the four bytes that begin where a number does; the mask takes off what an arithmetic shift fills in.
-        windows = padded[:, : self.size + 1].clone()
-        for byte in range(1, 4):
-            windows |= padded[:, byte : byte + self.size + 1] << 8 * byte
-        return windows.index_select(1, self.first) >> self.shift & self.mask
+        padded = pad(rows, (0, self.span)).int()
+        # By the bytes from where a number begins; the mask takes off what an arithmetic shift fills in.
+        windows = padded[:, : self.size + 1]
+        for byte in range(1, self.span):
+            windows = windows | padded[:, byte : byte + self.size + 1] << 8 * byte
+        found = windows.index_select(1, self.first)
+        found >>= self.shift
+        found &= self.mask
+        return found
 
 
 class VectorCodes:
@@ -56,6 +60,7 @@ class VectorCodes:
     def __init__(self, table: Tensor) -> None:
         self.table, self.packing = table, Packing(table[2])
         self.mean, self.steps, self._most = table[0], table[1], self.packing.mask.float()
+        self._least = self.mean - self._most / 2 * self.steps
 
     @classmethod
     def fitted(cls, sample: Tensor, bits: int) -> "VectorCodes":
@@ -64,7 +69,9 @@ class VectorCodes:
         A bit goes where it takes most off the squared error (reverse water-filling, Cover & Thomas 2006, 10.3.3), and
         steps are those that leave the least of it. Directions that vary alike, as whitened ones do, get the same.
         """
-        sample = sample[:: -(-len(sample) // _MOST_FITTED) or 1].float()
+        sample = (
+            sample[:: -(-len(sample) // _MOST_FITTED)].float() if len(sample) else sample.new_zeros(1, sample.shape[1])
+        )
         mean, variance = sample.double().mean(0), sample.double().var(0, correction=0)
         # What b bits leave of a direction is its variance / 4^b; where most is left, the next bit goes.
         left = variance[:, None] * 0.25 ** torch.arange(MOST_BITS, device=variance.device)
@@ -84,7 +91,7 @@ class VectorCodes:
 
     def decode(self, rows: Tensor) -> Tensor:
         """Bytes (N, P) as vectors (N, F): a number is off by half a step, or by what it lies beyond the last one."""
-        return _decoded(self.packing.unpack(rows), self.steps, self._most) + self.mean
+        return torch.addcmul(self._least, self.packing.unpack(rows).float(), self.steps)
 
 
 def _encoded(centred: Tensor, steps: Tensor, most: Tensor) -> Tensor:

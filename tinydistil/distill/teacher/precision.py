@@ -191,8 +191,9 @@ def table_of(trials: Sequence[Trial]) -> str:
             divergence = f"{error.divergence:.4f}" if error.positions else ""
             cells = [f"{exact.seconds / trial.seconds:.2f}x", f"{error.cosine:.4f}", divergence, outcome]
         rows.append([trial.precision, *cells])
-    temperature = exact.error.temperature if exact.error is not None else 1.0
-    header = ["teacher computes in", "speed", "token cosine", f"KL at T = {temperature:g}"]
+    found = exact.error
+    divergence = f"KL at T = {found.temperature:g}" if found is not None and found.positions else ""
+    header = ["teacher computes in", "speed", "token cosine", divergence]
     lines = text_table(header, [row[:4] for row in rows]).splitlines()
     return "\n".join(
         f"{line}  {end}".rstrip() for line, end in zip(lines, ["", *(row[4] for row in rows)], strict=True)
