@@ -179,9 +179,23 @@ def test_a_teacher_in_int8(run: Run, folder: Path, capsys: pytest.CaptureFixture
     dry = run("distill.py", *TOTAL, "--teacher-precision", "int8", "--output", "dry-int8", "--dry-run")
     assert re.search(r"teacher   teacher: 2 layers x 16, .* parameters \(words .*\), in int8\n", dry)
     with pytest.raises(SystemExit) as stop:
-        run("distill.py", *TOTAL, *constant, "--resume", "auto", "--output", "int8", "--steps", "6")
+        run(
+            "distill.py",
+            *TOTAL,
+            *constant,
+            "--teacher-precision",
+            "float32",
+            "--resume",
+            "auto",
+            "--output",
+            "int8",
+            "--steps",
+            "6",
+        )
     assert stop.value.code == 2
-    assert "was begun with teacher_precision = 'int8', now it is ''" in capsys.readouterr().err
+    assert "was begun with teacher_precision = 'int8', now it is 'float32'" in capsys.readouterr().err
+    run("distill.py", *TOTAL, *constant, "--resume", "auto", "--output", "int8", "--steps", "5")
+    assert read_json(folder / "int8" / "run.json")["teacher_precision"] == "int8", "auto is what it was before"
 
 
 def test_an_untied_decoder_is_taken_over(run: Run, folder: Path, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_one_line_documents_have_no_order(folder: Path, tmp_path: Path) -> None:
         plan: Plan = plan_raw(config, tmp_path / "short", resume=False, device="cpu")
         plan.text.prepare(Ranks(0, 1, CPU), workers=0, say=print)
         with pytest.raises(InputError, match="objective sentence_order needs documents of two sentences"):
-            run_module.build(plan, Ranks(0, 1, CPU))
+            run_module.build(plan, Ranks(0, 1, CPU), [])
     finally:
         os.chdir(before)
 

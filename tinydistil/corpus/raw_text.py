@@ -23,7 +23,7 @@ from tinydistil.corpus.readers import parse_record, read_items
 from tinydistil.corpus.records import BadRecord
 from tinydistil.corpus.segment import describe
 from tinydistil.tokenizer.tokenizer import Tokenizer, train_wordpiece
-from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, TokenText, make_plan, ownership
+from tinydistil.train.plan import CONFIG_FILE, SHARDS, VOCABULARY, Plan, TokenText, as_before, make_plan, ownership
 from tinydistil.train.run import run_command
 
 _RECORD = "trained_on.json"
@@ -120,7 +120,8 @@ def make_vocabulary(
     """
     with ranks.agreed("train the vocabulary"):
         if ranks.is_main:
-            with ownership(config, output).claim(output, to_mapping(config), resume=resume, record_now=False):
+            origin = to_mapping(as_before(config, output, resume=resume, device=ranks.device.type))
+            with ownership(config, output).claim(output, origin, resume=resume, record_now=False):
                 _train(config, output, size, lowercase)
     _require_seen(output / VOCABULARY / _RECORD, ranks)
 

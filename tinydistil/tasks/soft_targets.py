@@ -62,11 +62,11 @@ class SoftTargets:
         device = next(self.model.parameters()).device
         check_teacher_precision(precision, device)
         encoder, read = self.model.bert, self.task.encode(sample[:_CALIBRATION], labelled=False)
-        batch = collate(read, self.task.tokenizer.pad_id)
-        texts = [(batch.input_ids, batch.attention_mask)]
+        batches = [collate(read, self.task.tokenizer.pad_id)] if read else []
+        texts = [(batch.input_ids, batch.attention_mask) for batch in batches]
 
         def reading() -> list[Reading]:
-            return [Reading(encoder(*texts[0]).last_hidden[batch.attention_mask != 0])]
+            return [Reading(encoder(ids, mask).last_hidden[mask != 0]) for ids, mask in texts]
 
         if precision == AUTO and (device.type != "cpu" or not read):
             precision = "float32"

@@ -139,8 +139,7 @@ def make_plan(
     teacher's first. Raises InputError for what is missing, contradictory or does not fit.
     """
     check_precision(config.train.precision)
-    if config.teacher_precision == AUTO:
-        config = replace(config, teacher_precision=_precision_before(config, output, resume, device_of(device).type))
+    config = as_before(config, output, resume=resume, device=device_of(device).type)
     config.recipe.check_mask_rate(config.train.mask.rate)
     check_teacher_precision(config.teacher_precision, device_of(device))
     if config.train.tensorboard:
@@ -191,16 +190,18 @@ def make_plan(
     return Plan(config, output, teachers, student, shapes, read, sides, content)
 
 
-def _precision_before(config: RunConfig, output: Path, resume: bool, device: str) -> str:
-    """What AUTO comes to without a trial: as training computes on CUDA or without a teacher, else as an earlier start
-    of this run, or its teacher's cache, has found. AUTO where nobody knows yet."""
+def as_before(config: RunConfig, output: Path, *, resume: bool, device: str) -> RunConfig:
+    """`config` with what AUTO, as the teacher's precision, comes to without a trial: as training computes on CUDA or
+    without a teacher, else what an earlier start of this run, or its cache, has found. AUTO where nobody knows yet."""
+    if config.teacher_precision != AUTO:
+        return config
     if device != "cpu" or not config.teachers:
-        return ""
-    records = [output / CONFIG_FILE] * resume + [cache_of(config, output) / OWNERSHIP.record] * bool(
-        config.teacher_cache
-    )
+        return replace(config, teacher_precision="")
+    records = [output / CONFIG_FILE] * resume
+    if config.teacher_cache:
+        records.append(cache_of(config, output) / OWNERSHIP.record)
     found = (read_json(record, remedy="delete it").get("teacher_precision") for record in records if record.exists())
-    return next((str(each) for each in found if each is not None), AUTO)
+    return replace(config, teacher_precision=next((str(each) for each in found if each is not None), AUTO))
 
 
 def cache_of(config: RunConfig, output: Path) -> Path:
