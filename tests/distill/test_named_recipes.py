@@ -3,7 +3,7 @@
 import pytest
 
 from tinydistil.base.errors import InputError
-from tinydistil.distill.options import Shapes
+from tinydistil.distill.options import CacheConfig, Shapes
 from tinydistil.distill.recipe import RECIPES, Recipe
 from tinydistil.model.config import BertConfig
 from tinydistil.train.run_config import RunConfig, resolve_run
@@ -36,6 +36,15 @@ def test_what_they_compare() -> None:
     assert (top.layers, top.distance, values.relations, values.heads) == ("top", "kl", ("value",), 0)  # type: ignore[attr-defined]
     (relations,) = parts["minilmv2"].values()
     assert relations.relations == ("query", "key", "value") and relations.pair(shapes) == (4, 12)  # type: ignore[attr-defined]
+
+
+def test_sequences_are_kept_in_8_bits_where_they_are_kept() -> None:
+    for name in ("vectors", "leaf", "contrast"):
+        assert resolved(name).cache.vector_bits == 8
+    run = {"recipe": "vectors", "student": {"model": "2x128"}, "teacher": "t", "shards": "s"}
+    assert resolve_run({**run, "cache": {"vector_bits": 16}}, RunConfig).cache.vector_bits == 16
+    live = resolve_run({**run, "teacher_cache": "", "student": {"model": "2x128"}}, RunConfig)
+    assert live.teacher_cache == "" and live.cache == CacheConfig()
 
 
 def test_a_change_leaves_the_rest() -> None:

@@ -275,7 +275,8 @@ def resolve_run(values: Mapping[str, object], kind: type[_Config]) -> _Config:
     OneOf(tuple(RECIPES)).check(name, "recipe")
     student = table_of(values.get("student", {}), "student")
     default = {} if student.get("start", "layers") != "layers" and name == "distilbert" else RUNS.get(str(name), {})
-    default = {key: each for key, each in default.items() if key != "prepare" or values.get("corpus")}
+    used = {"prepare": values.get("corpus"), "cache": values.get("teacher_cache", default.get("teacher_cache"))}
+    default = {key: each for key, each in default.items() if used.get(key, True)}
     values = override(deepcopy(default), [], values)
     values["recipe"] = with_changes(RECIPES[str(name)], changes)
     train = values["train"] = dict(table_of(values.get("train", {}), "train"))
