@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -85,8 +85,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[[Pat
 
 
 @pytest.fixture(autouse=True)
-def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In that folder, on one thread as the processes of ranks: another number of them rounds otherwise."""
     monkeypatch.chdir(folder)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def build(plan: Plan, ranks: Ranks) -> Loop[MaskedBatch]:
