@@ -1,15 +1,18 @@
 """Linear layers in bfloat16: against the same products in float64, and the model against autocast."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tinydistil.model.bert import BertForMaskedLM
+from tinydistil.base.errors import InputError
+from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.model.config import BertConfig
 from tinydistil.model.halved import HalvedLinear, halve
+from tinydistil.model.quantised import quantise, weight_bytes
 
 
 @pytest.mark.parametrize("by_onednn", [True, False])
@@ -54,3 +57,20 @@ def test_a_model_is_as_near_to_float32_as_autocast_is() -> None:
     ours, autocast = (float((each - exact).norm() / exact.norm()) for each in found)
     assert all(each.dtype == torch.float32 for each in found)  # the residual stream keeps its digits
     assert ours <= 1.1 * autocast and autocast < 0.03
+
+
+def test_it_takes_half_the_memory_and_is_not_saved_as_if_it_were_whole(tmp_path: Path) -> None:
+    model = BertModel(BertConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)).eval()
+    linear = sum(p.numel() for name, p in model.layers.named_parameters() if "norm" not in name and p.dim() == 2)
+    biases = sum(p.numel() for name, p in model.layers.named_parameters() if "norm" not in name and p.dim() == 1)
+    before = weight_bytes(model)
+    halve(model)
+    assert weight_bytes(model) == before - 4 * (linear + biases) + 2 * linear
+    for ask in (model.state_dict, lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(
+            InputError, match=r"'layers.0.attention.qkv' are halved to bfloat16 .* use the float32 model"
+        ):
+            ask()
+    for again in (halve, quantise):
+        with pytest.raises(InputError, match="the model is halved already"):
+            again(model)

@@ -100,7 +100,7 @@ def _packed(path: Path) -> int:
     return _PACKED if path.suffix.lower() in COMPRESSIONS or kind_of(path) == "parquet" else 1
 
 
-class Made(NamedTuple):
+class FinishedPart(NamedTuple):
     """A finished part: its documents and raw bytes, and whether it was finished before this run."""
 
     documents: int
@@ -110,7 +110,7 @@ class Made(NamedTuple):
 
 def make_part(
     job: Job, output: Path, part: Part, *, workers: int, progress: Progress, overwrite: bool = False
-) -> Made | None:
+) -> FinishedPart | None:
     """Make, go on making, or just find finished, `part` of the corpus of `job`; None where `output` has the corpus.
 
     Raises InputError as `prepare` does, and where parts of another number lie in `output`.
@@ -150,7 +150,7 @@ def make_part(
             progress.start(*_sums(there))
             units = _make_units(job, step, folder, part, shares, there, workers, progress)
             write_json(folder / _DONE, {"units": units})
-        return Made(*_sums(there), was_finished)
+        return FinishedPart(*_sums(there), was_finished)
 
 
 def _make_units(

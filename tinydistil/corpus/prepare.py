@@ -31,7 +31,8 @@ from tinydistil.corpus.records import PROBE_BYTES, DamagedFile, kind_of, open_st
 from tinydistil.corpus.segment import Counts, Samples, Segment, make_table, packing_efficiency
 from tinydistil.tokenizer.tokenizer import Tokenizer
 
-Made: TypeAlias = Callable[[int, Iterable[Batch]], Mapped]
+# Gives batches of the input with their outcomes, given how many items lie before them.
+OutcomeSource: TypeAlias = Callable[[int, Iterable[Batch]], Mapped]
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,13 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    job: Job, output: Path, *, workers: int, progress: Progress, overwrite: bool = False, made: Made | None = None
+    job: Job,
+    output: Path,
+    *,
+    workers: int,
+    progress: Progress,
+    overwrite: bool = False,
+    made: OutcomeSource | None = None,
 ) -> Prepared:
     """Make, go on making, or just find finished, the corpus of `job` in folder `output`.
 
@@ -176,7 +183,7 @@ def without_collecting() -> Iterator[None]:
 
 
 def _make_segments(
-    job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress, made: Made | None
+    job: Job, step: DocumentStep, folder: OutputFolder, workers: int, progress: Progress, made: OutcomeSource | None
 ) -> None:
     config, done = job.config, folder.counts()
     progress.start(done.read.documents, done.bytes)

@@ -12,6 +12,7 @@ Shapes: B sequences, T tokens, N rows (tokens), I inputs and O outputs of a line
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import cache, partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +50,7 @@ def quantise(
     """
     check_engine()
     require(not model.training, "a model in training mode cannot be quantised; call its eval() first")
-    done = any(isinstance(module, QuantisedLinear) for module in model.modules())
-    require(not done, "the model is quantised already")
+    check_not_frozen(model)
     for name, parameter in model.named_parameters():
         on, dtype = parameter.device, parameter.dtype
         require(on.type == "cpu", f"int8 is for the CPU, but {name!r} is on {on}; use bfloat16 there")
@@ -72,10 +72,17 @@ def quantise(
     model.requires_grad_(False)
 
 
+def check_not_frozen(model: nn.Module) -> None:
+    """Raise InputError for a model whose linear layers are in another precision already."""
+    for module in model.modules():
+        require(not isinstance(module, FrozenLinear), f"the model is {getattr(module, 'done', '')} already")
+
+
 def weight_bytes(model: nn.Module) -> int:
-    """What the weights of `model` take in memory: its parameters, and a byte for each weight that is quantised."""
+    """What the weights of `model` take in memory: its parameters, and those of its frozen linear layers."""
     plain = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    return plain + sum(module.packed.numel() for module in model.modules() if isinstance(module, QuantisedLinear))
+    frozen = (module for module in model.modules() if isinstance(module, FrozenLinear))
+    return plain + sum(module.packed.numel() * module.weight_bytes for module in frozen)
 
 
 @torch.no_grad()
@@ -102,13 +109,34 @@ def _largest_inputs(model: Pretrained, layers: Mapping[str, nn.Module], calibrat
     return largest
 
 
-class QuantisedLinear(nn.Module):
+class FrozenLinear(nn.Module):
+    """A linear layer whose weights lie as a kernel reads them, `weight_bytes` each: no more to be saved or copied.
+
+    done: what has become of them. precision: what they are in.
+    """
+
+    done: ClassVar[str]
+    precision: ClassVar[str]
+    weight_bytes: ClassVar[int]
+    packed: Tensor
+
+    def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
+        # Whatever asks for weights, to save or to copy them, would otherwise silently get a model without these.
+        raise InputError(
+            f"the weights of {prefix.rstrip('.')!r} are {self.done} to {self.precision} and cannot be saved or copied; "
+            "use the float32 model that it was made from"
+        )
+
+
+class QuantisedLinear(FrozenLinear):
     """A linear layer in int8, from a float32 one.
 
     smoothing (I,): what inputs are divided and weights multiplied by. centred: codes count from the middle of each
     row's range instead of zero, which suits inputs that are mostly of one sign: nearly a bit more for GELU's.
     in_place: inputs may be overwritten, since nobody else reads them.
     """
+
+    done, precision, weight_bytes = "quantised", "int8", 1
 
     def __init__(
         self, linear: nn.Linear, *, smoothing: Tensor | None = None, centred: bool = False, in_place: bool = False
@@ -138,13 +166,6 @@ class QuantisedLinear(nn.Module):
         if self.sums is not None and middles is not None:
             output.addr_(middles.squeeze(1), self.sums)
         return (activate("gelu", output) if gelu else output).view(*hidden.shape[:-1], len(self.bias))
-
-    def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
-        # Whatever asks for weights, to save or to copy them, would otherwise silently get a model without these.
-        raise InputError(
-            f"the weights of {prefix.rstrip('.')!r} are quantised to int8 and cannot be saved or copied; "
-            "use the float32 model that it was made from"
-        )
 
 
 def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 Shapes: T tokens, W words, C classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,17 +32,12 @@ class SoftTargets:
     Of a window that a student reads for an answer, a teacher of the same tokenizer reads the same tokens; another reads
     the same characters, and what it gives to a token goes to the student's token where that one begins, or ends.
     precision: of `distill.teacher.live.PRECISIONS`, for which the model is changed in place, by the first of `sample`
-    where it is int8; or AUTO, which is float32 on CUDA, and of whose trial `say` hears. Raises InputError
-    where the classes are others, or for a precision that this machine lacks.
+    where it is int8; or AUTO, which is float32 on CUDA, and whose trial is printed. Raises InputError where the classes
+    are others, or for a precision that this machine lacks.
     """
 
     def __init__(
-        self,
-        teacher: FineTuned,
-        task: AnyTask,
-        precision: str = "float32",
-        sample: Sequence[Example] = (),
-        say: Callable[[str], None] = print,
+        self, teacher: FineTuned, task: AnyTask, precision: str = "float32", sample: Sequence[Example] = ()
     ) -> None:
         self.model, self.task = teacher.model, teacher.task
         require(
@@ -61,18 +56,17 @@ class SoftTargets:
         self._known: dict[object, NDArray[np.float32]] = {}
         device = next(self.model.parameters()).device
         check_teacher_precision(precision, device)
-        encoder, read = self.model.bert, self.task.encode(sample[:_CALIBRATION], labelled=False)
-        batches = [collate(read, self.task.tokenizer.pad_id)] if read else []
-        texts = [(batch.input_ids, batch.attention_mask) for batch in batches]
-
-        def reading() -> list[Reading]:
-            return [Reading(encoder(ids, mask).last_hidden[mask != 0]) for ids, mask in texts]
-
-        if precision == AUTO and (device.type != "cpu" or not read):
+        if precision == AUTO and (device.type != "cpu" or not sample):
             precision = "float32"
-        elif precision == AUTO:
-            trials = tried([encoder], texts, reading)
-            say(table_of(trials))
+        encoder, texts = self.model.bert, []
+        if precision in (AUTO, "int8"):
+            batch = collate(self.task.encode(sample[:_CALIBRATION], labelled=False), self.task.tokenizer.pad_id)
+            texts.append((batch.input_ids, batch.attention_mask))
+        if precision == AUTO:
+            trials = tried(
+                [encoder], texts, lambda: [Reading(encoder(ids, mask).last_hidden[mask != 0]) for ids, mask in texts]
+            )
+            print(table_of(trials))
             precision = fastest(trials)
         self.precision = precision
         self._autocast = partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -266,16 +266,16 @@ def make_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> tor
 
     Those are the parameters of fewer than two dimensions (Devlin et al. 2019, A.2).
     """
-    named = {
-        id(p): (name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad
-    }.values()
-    words = [p for name, p in named if name.endswith("embeddings.word.weight")] if config.word_rate != 1 else []
-    others = [p for _, p in named if all(p is not each for each in words)]
+    names = {p: name for module in modules for name, p in module.named_parameters() if p.requires_grad}
+    apart = config.word_rate != 1
+    words = [p for p, name in names.items() if apart and name.endswith("embeddings.word.weight")]
+    others = [p for p, name in names.items() if not (apart and name.endswith("embeddings.word.weight"))]
     groups = [
         {"params": [p for p in others if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
-        *([{"params": words, "weight_decay": config.weight_decay, "lr_scale": config.word_rate}] if words else []),
     ]
+    if words:
+        groups.append({"params": words, "weight_decay": config.weight_decay, "lr_scale": config.word_rate})
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
 

@@ -14,13 +14,13 @@ from torch import nn
 from tinydistil.base.errors import require
 from tinydistil.base.ranks import Ranks
 from tinydistil.batches.masked_batches import MaskedBatches
-from tinydistil.distill.options import AUTO, Needs, values_of
+from tinydistil.distill.options import AUTO, Needs
 from tinydistil.distill.projected import encode_words, project_teacher, start_encoded
-from tinydistil.distill.recipe import Recipe
 from tinydistil.distill.teacher.cached import WORDS, TeacherCache
 from tinydistil.distill.teacher.live import PRECISIONS, LiveTeacher
 from tinydistil.distill.terms.base import Learner
 from tinydistil.distill.terms.representation import Pooled, random_directions
+from tinydistil.distill.terms.vocabulary import Distribution
 from tinydistil.model.bert import BertForMaskedLM, BertModel
 from tinydistil.train.models import sample_of
 
@@ -88,38 +88,29 @@ def settle_precision(
     known, precision = ("", *PRECISIONS), plan.config.teacher_precision
     with ranks.agreed("try what the teacher computes in"):
         if ranks.is_main and precision == AUTO:
-            precision = _fastest(plan.config.recipe, teachers, batches(), say)
+            precision = _fastest(plan, teachers, batches(), say)
     index = torch.tensor(known.index(precision) if ranks.is_main else 0)
     ranks.broadcast_([index])
     return replace(plan, config=replace(plan.config, teacher_precision=known[int(index)]))
 
 
 def _fastest(
-    recipe: Recipe,
+    plan: "Plan",
     teachers: Sequence[BertForMaskedLM | BertModel],
     batches: MaskedBatches | None,
     say: Callable[[str], None],
 ) -> str:
     """The precision in which `teachers` are fastest, of those that are exact enough; `say` hears how all of them do."""
-    from tinydistil.distill.teacher.precision import Reading, fastest, table_of, tried  # which other runs do without
+    from tinydistil.distill.teacher.precision import fastest, table_of, try_teachers  # which other runs do without
 
     assert batches is not None, "checked by the plan"
+    recipe, readers = plan.config.recipe, []
+    for model, shapes in zip(teachers, plan.shapes.each, strict=True):
+        words = Distribution(lambda batch: batch.positions, recipe, shapes)
+        states = {"vocabulary": {"logits": words}} if "logits" in recipe.needs.teacher else {}
+        readers.append(LiveTeacher(model, states, sees=recipe.teacher_sees))
     batch = sample_of(batches, max(1, round(_TRIAL_TOKENS * batches.batch_size / batches.mean_tokens)))
-    view = batch.teacher or batch
-    ids = view.input_ids if recipe.teacher_sees == "masked" else view.original_ids
-    models = [each.eval() for each in teachers]
-
-    def read() -> list[Reading]:
-        found = []
-        for model in models:
-            hidden = model.encoder(ids, view.attention_mask).last_hidden
-            words = []
-            if isinstance(model, BertForMaskedLM) and recipe.soft and len(batch.positions):
-                words = [(model.decoding_at(hidden, batch.positions), values_of(recipe.temperature)[0])]
-            found.append(Reading(hidden[view.valid_mask], words))
-        return found
-
-    trials = tried(models, [(ids, view.attention_mask)], read)
+    trials = try_teachers(readers, batch)
     say(table_of(trials))
     return fastest(trials)
 

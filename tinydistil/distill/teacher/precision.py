@@ -6,7 +6,6 @@ Shapes: N tokens, R positions, D width.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -75,20 +74,13 @@ class PrecisionError:
         return f"mean token cosine with float32 {self.cosine:.4f} on {self.tokens:,} tokens{words}"
 
 
-class Agree(Protocol):
-    """Makes tensors the same on every rank."""
-
-    def __call__(self, tensors: Iterable[Tensor], /) -> None: ...
-
-
-def convert(model: Pretrained, precision: str, texts: Batches, agree: Agree = lambda tensors: None) -> None:
+def convert(model: Pretrained, precision: str, texts: Batches) -> None:
     """Change the linear layers of `model` to those of `precision`, where it has its own.
 
-    texts: ids and attention masks by which int8 is calibrated. agree, and the InputError that is raised: as of
-    `model.quantised.quantise`.
+    texts: ids and attention masks by which int8 is calibrated. Raises InputError as `model.quantised.quantise` does.
     """
     if precision == "int8":
-        quantise(model, texts, agree=agree)
+        quantise(model, texts)
     elif precision == "bfloat16" and next(model.parameters()).device.type == "cpu":
         from tinydistil.model.halved import halve  # which other precisions do without
 
@@ -96,18 +88,27 @@ def convert(model: Pretrained, precision: str, texts: Batches, agree: Agree = la
 
 
 def quantise_teacher(
-    teacher: LiveTeacher, sample: Iterable[MaskedBatch], *, agree: Agree = lambda tensors: None
+    teacher: LiveTeacher,
+    sample: Iterable[MaskedBatch],
+    *,
+    agree: Callable[[Iterable[Tensor]], None] = lambda tensors: None,
 ) -> PrecisionError:
     """Quantise the model of `teacher` in place, smoothed by the batches of `sample`, and compare it with before.
 
-    A pure function of model and sample: ranks, and resumed runs, that draw the same sample get the same teacher.
+    A pure function of model and sample: ranks, and resumed runs, that draw the same sample get the same teacher. agree:
+    as in `model.quantised.quantise`, which raises InputError.
     """
     batches = list(sample)
     before = [_reading(teacher, batch) for batch in batches]
-    views = [batch.teacher or batch for batch in batches]
-    shown = [view.input_ids if teacher.sees == "masked" else view.original_ids for view in views]
-    convert(teacher.model, "int8", [(i, view.attention_mask) for i, view in zip(shown, views, strict=True)], agree)
+    quantise(teacher.model, _texts(teacher, batches), agree=agree)
     return PrecisionError.between(before, [_reading(teacher, batch) for batch in batches])
+
+
+def _texts(teacher: LiveTeacher, batches: Iterable[MaskedBatch]) -> list[tuple[Tensor, Tensor | None]]:
+    """The ids and attention masks that `teacher` reads of them."""
+    views = [batch.teacher or batch for batch in batches]
+    masked = teacher.sees == "masked"
+    return [(view.input_ids if masked else view.original_ids, view.attention_mask) for view in views]
 
 
 @torch.no_grad()
@@ -132,6 +133,12 @@ class Trial:
         """Whether it is exact enough to be chosen without being asked for."""
         error = self.error
         return error is not None and error.cosine >= LEAST_COSINE and error.divergence <= MOST_DIVERGENCE
+
+
+def try_teachers(teachers: Sequence[LiveTeacher], batch: MaskedBatch) -> list[Trial]:
+    """Each of PRECISIONS with all of `teachers`, not converted yet, reading `batch`."""
+    models = [each.model for each in teachers]
+    return tried(models, _texts(teachers[0], [batch]), lambda: [_reading(each, batch) for each in teachers])
 
 
 @torch.no_grad()
@@ -182,8 +189,7 @@ def fastest(trials: Sequence[Trial]) -> str:
 
 def table_of(trials: Sequence[Trial]) -> str:
     """The trials for a person to read, with the one that is taken."""
-    taken, rows = fastest(trials), []
-    exact = next(trial for trial in trials if trial.error is not None)
+    taken, rows, exact = fastest(trials), [], trials[0]
     for trial in trials:
         cells = ["not here", "", "", trial.lacks]
         if (error := trial.error) is not None:
